@@ -1,0 +1,110 @@
+"""The native data format: one JSON object a line, photos beside the file."""
+
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DataError(ValueError):
+    """A fault in a data file. The message names the file, the line and the remedy."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question about one photo.
+
+    Args:
+        image: path of the photo; None in a file of questions alone.
+        question: as a person asked it.
+        answers: one reference answer, or several people's.
+        choices: candidate answers of a multiple-choice question, the right one first; empty otherwise.
+        source: name of the data set that the row comes from.
+        region: (x0, y0, x1, y1) in 0..1 where the evidence lies, or None.
+    """
+
+    image: Path | None
+    question: str
+    answers: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    source: str = "unknown"
+    region: tuple[float, float, float, float] | None = None
+
+
+def read_rows(path: str | Path, photos: bool = True) -> list[Row]:
+    """Read a JSON lines file with `image` (path relative to the file), `question`, `answer` or `answers` (strings), and
+    optionally `choices`, `source`, `region` ([x0, y0, x1, y1] in 0..1). Empty lines are passed over.
+
+    Args:
+        path: the file; one that ends in .gz is decompressed.
+        photos: whether every row must have a photo. Without, `image` is ignored.
+
+    Raises:
+        DataError: the file is missing or empty, or a row is faulty; file, line and fault are named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no data file {path}. Check the path.")
+    rows = []
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    rows.append(_parse_row(line, path.parent if photos else None))
+                except ValueError as error:
+                    raise DataError(f"{path}:{number}: {error}") from error
+    if not rows:
+        raise DataError(f"{path} has no row. One JSON object a line is expected, e.g. {_EXAMPLE}")
+    return rows
+
+
+_EXAMPLE = '{"image": "photos/1.jpg", "question": "What color is the bus?", "answer": "red"}'
+
+
+def _parse_row(line: str, folder: Path | None) -> Row:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON ({error}); expected e.g. {_EXAMPLE}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"a JSON object is expected, not {type(values).__name__}; e.g. {_EXAMPLE}")
+
+    image = folder / _text(values, "image") if folder else None
+    if image and not image.is_file():
+        raise ValueError(f"there is no photo {image}; `image` is relative to the data file")
+    if ("answer" in values) == ("answers" in values):
+        raise ValueError("give either `answer` (a string) or `answers` (a list of strings)")
+    answers = (_text(values, "answer"),) if "answer" in values else _texts(values, "answers")
+    if not answers:
+        raise ValueError("`answers` is empty; give at least one")
+    return Row(
+        image=image,
+        question=_text(values, "question"),
+        answers=answers,
+        choices=_texts(values, "choices") if "choices" in values else (),
+        source=_text(values, "source") if "source" in values else "unknown",
+        region=_region(values["region"]) if values.get("region") is not None else None,
+    )
+
+
+def _text(values: dict, name: str) -> str:
+    value = values.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"`{name}` is {value!r}; a string that isn't empty is needed")
+    return value
+
+
+def _texts(values: dict, name: str) -> tuple[str, ...]:
+    value = values[name]
+    if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
+        raise ValueError(f"`{name}` is {value!r}; a list of strings is needed")
+    return tuple(value)
+
+
+def _region(value) -> tuple[float, float, float, float]:
+    numbers = isinstance(value, list) and len(value) == 4 and all(type(part) in (int, float) for part in value)
+    if not numbers or not (0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1):
+        raise ValueError(
+            f"`region` is {value!r}; [x0, y0, x1, y1] with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 is needed"
+        )
+    return tuple(float(part) for part in value)

@@ -1,0 +1,86 @@
+"""Rows as training examples: the answer list, the targets, and batches with or without cached features."""
+
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training.datasets.jsonl import Row
+from training.features import Features, read_pixels
+from training.metrics.vqa_accuracy import normalize_answer
+from valm_core.model import ValmModel
+
+
+def build_answer_list(rows: list[Row], size: int) -> list[str]:
+    """The ``size`` most common answers. Those with the same normal form count as one, in its commonest spelling."""
+    spellings: dict[str, Counter] = {}
+    for row in rows:
+        for answer in row.answers:
+            spellings.setdefault(normalize_answer(answer), Counter())[answer.strip().lower()] += 1
+    spellings.pop("", None)
+    ranked = sorted(spellings.values(), key=lambda counts: -counts.total())
+    return [counts.most_common(1)[0][0] for counts in ranked[:size]]
+
+
+def answer_index(answers: list[str]) -> dict[str, int]:
+    """Normal form of every answer -> its place in the list."""
+    return {normalize_answer(answer): index for index, answer in enumerate(answers)}
+
+
+class QuestionDataset(Dataset):
+    """Rows ready for a model; ``collate`` turns a list of them into the arguments of ``ValmModel.forward``.
+
+    Args:
+        rows: the questions.
+        model: gives tokenizer, photo size and answer list.
+        features: encoder outputs computed beforehand; without them photos are opened and encoders run in every batch.
+        blind: leave the photos out, so that the model sees the question alone.
+    """
+
+    def __init__(self, rows: list[Row], model: ValmModel, features: Features | None = None, blind: bool = False):
+        self.rows, self.model, self.features, self.blind = rows, model, features, blind
+        index = answer_index(model.answers)
+        self.targets = [[index[key] for key in map(normalize_answer, row.answers) if key in index] for row in rows]
+        if features:
+            self.lengths = features.question_lengths([row.question for row in rows])
+        else:
+            self.lengths = [len(row.question.split()) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> int:
+        return index  # everything happens in collate, for the whole batch at once
+
+    def answerable(self) -> "QuestionDataset":
+        """Only the rows with an answer in the list: what a classifier can learn from."""
+        rows = [row for row, targets in zip(self.rows, self.targets, strict=True) if targets]
+        return QuestionDataset(rows, self.model, self.features, self.blind)
+
+    def collate(self, indices: list[int]) -> dict[str, Tensor]:
+        """Indices -> keyword arguments of ``ValmModel.forward``, and ``targets`` [B, A], rows summing to 1 (or 0)."""
+        rows = [self.rows[index] for index in indices]
+        batch = self._collate_questions([row.question for row in rows])
+        if not self.blind:
+            batch |= self._collate_photos([row.image for row in rows])
+        targets = torch.zeros(len(rows), len(self.model.answers))
+        for place, index in enumerate(indices):
+            for answer in self.targets[index]:
+                targets[place, answer] += 1 / len(self.targets[index])
+        return batch | {"targets": targets}
+
+    def _collate_questions(self, questions: list[str]) -> dict[str, Tensor]:
+        if self.features:
+            tokens, mask = self.features.text_tokens(questions)
+            return {"text_tokens": tokens, "text_mask": mask}
+        ids, mask = self.model.tokenizer(questions, truncate=True)
+        return {"token_ids": ids, "text_mask": mask}
+
+    def _collate_photos(self, photos: list[Path]) -> dict[str, Tensor]:
+        position = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}  # each photo once, in order
+        batch = {"photo_index": torch.tensor([position[photo] for photo in photos])}
+        if self.features:
+            return batch | {"image_tokens": self.features.image_tokens(list(position))}
+        return batch | {"pixels": torch.stack([read_pixels(self.model, photo) for photo in position])}

@@ -1,0 +1,157 @@
+"""Measure a checkpoint on a data file: accuracy by type and source, multiple choice, coverage, calibration.
+
+Example:
+    python -m training.evaluate --checkpoint assets/checkpoints/everyday --data validation.jsonl --report report.json
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from training.datasets.jsonl import DataError, Row, read_rows
+from training.datasets.questions import QuestionDataset, answer_index
+from training.metrics.calibration import expected_calibration_error
+from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
+from valm_core.heads import candidate_scores
+from valm_core.model import ValmModel
+from valm_core.predictor import choose_device
+
+EVALUATION_BATCH = 256
+ANSWER_TYPES = ("yes/no", "number", "other")
+
+
+@torch.no_grad()
+def predict_logits(model: ValmModel, dataset: QuestionDataset) -> Tensor:
+    """Logits [R, A] on the CPU, in the order of the rows, before any temperature.
+
+    Args:
+        model: the model, left in evaluation mode.
+        dataset: what to answer; questions about one photo should stand together, then it is encoded once.
+    """
+    model.eval()
+    batches = []
+    starts = range(0, len(dataset), EVALUATION_BATCH)
+    for start in tqdm(starts, desc="answering", unit="batch", leave=False):
+        batch = dataset.collate(list(range(start, min(start + EVALUATION_BATCH, len(dataset)))))
+        batch.pop("targets")
+        batch = {name: value.to(model.device) for name, value in batch.items()}
+        batches.append(model(**batch).logits.float().cpu())
+    return torch.cat(batches)
+
+
+def score_rows(rows: list[Row], logits: Tensor, answers: list[str], temperature: float) -> dict:
+    """Accuracy figures of a set of logits, each in 0..1; a question whose answer isn't in the list counts as wrong.
+
+    Args:
+        rows: R questions with their reference answers.
+        logits: [R, A].
+        answers: the answer list.
+        temperature: divides the logits before the softmax that gives the confidence.
+    """
+    confidence, chosen = (logits / temperature).softmax(dim=-1).max(dim=-1)
+    correct = np.array(
+        [vqa_accuracy(answers[index], row.answers) for row, index in zip(rows, chosen.tolist(), strict=True)]
+    )
+    types = np.array([answer_type(row.answers) for row in rows])
+    sources = np.array([row.source for row in rows])
+    index = answer_index(answers)
+    covered = [any(normalize_answer(answer) in index for answer in row.answers) for row in rows]
+    return {
+        "questions": len(rows),
+        "accuracy": float(correct.mean()),
+        "by_type": {
+            name: float(correct[types == name].mean()) if (types == name).any() else None for name in ANSWER_TYPES
+        },
+        "by_source": {str(name): float(correct[sources == name].mean()) for name in np.unique(sources)},
+        "answer_coverage": float(np.mean(covered)),
+        "expected_calibration_error": expected_calibration_error(confidence.numpy(), correct),
+    }
+
+
+@torch.no_grad()
+def multiple_choice_accuracy(model: ValmModel, rows: list[Row], logits: Tensor) -> float | None:
+    """Share of the rows with choices where the right one gets the highest score; None without such rows.
+
+    A choice need not be in the answer list: see ``candidate_scores``. Equal scores share the credit, so that the
+    position of the right choice can't help.
+    """
+    with_choices = [place for place, row in enumerate(rows) if row.choices]
+    if not with_choices:
+        return None
+    texts = sorted({choice for place in with_choices for choice in rows[place].choices})
+    embedded = dict(zip(texts, embed_texts(model, texts), strict=True))
+    answer_embeddings = embed_texts(model, model.answers)
+    probabilities = (logits / model.config.temperature).softmax(dim=-1)
+    credit = 0.0
+    for place in with_choices:
+        candidates = torch.stack([embedded[choice] for choice in rows[place].choices])
+        scores = candidate_scores(probabilities[place], answer_embeddings, candidates)
+        winners = scores == scores.max()
+        credit += float(winners[0]) / int(winners.sum())
+    return credit / len(with_choices)
+
+
+def embed_texts(model: ValmModel, texts: list[str]) -> Tensor:
+    """Unit text embeddings [len(texts), D_text] on the CPU."""
+    batches = []
+    for start in range(0, len(texts), EVALUATION_BATCH):
+        ids, mask = model.tokenizer(texts[start : start + EVALUATION_BATCH], truncate=True)
+        batches.append(model.text_encoder.embed(ids.to(model.device), mask.to(model.device)).cpu())
+    return torch.cat(batches)
+
+
+def evaluate(model: ValmModel, rows: list[Row], blind: bool = False) -> dict:
+    """All figures of ``python -m training.evaluate`` for a loaded model."""
+    start = time.perf_counter()
+    rows = sorted(rows, key=lambda row: str(row.image))  # questions about one photo together: it is encoded once
+    logits = predict_logits(model, QuestionDataset(rows, model, blind=blind))
+    report = score_rows(rows, logits, model.answers, model.config.temperature)
+    report["multiple_choice_accuracy"] = multiple_choice_accuracy(model, rows, logits)
+    return report | {"blind": blind, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def format_table(report: dict) -> str:
+    """The report as lines of text, in percent."""
+    lines = [f"{'questions':<32}{report['questions']:>8}"]
+    figures = {"accuracy": report["accuracy"]}
+    figures |= {f"  {name}": value for name, value in report["by_type"].items()}
+    figures |= {f"  {name}": value for name, value in report["by_source"].items()}
+    figures["multiple choice"] = report["multiple_choice_accuracy"]
+    figures["answers in the list"] = report["answer_coverage"]
+    figures["expected calibration error"] = report["expected_calibration_error"]
+    lines += [f"{name:<32}{'-' if value is None else f'{100 * value:.1f} %':>8}" for name, value in figures.items()]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
+    parser.add_argument("--data", required=True, help="JSON lines file (see the README's data format)")
+    parser.add_argument(
+        "--blind", action="store_true", help="answer from the question alone: the average photo for all"
+    )
+    parser.add_argument("--report", help="also write the figures to this JSON file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    try:
+        rows = read_rows(options.data)
+        model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
+        report = evaluate(model, rows, options.blind)
+    except (DataError, FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    print(format_table(report))
+    if options.report:
+        Path(options.report).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.report).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Train a model from a config file.
+
+Examples:
+    python -m training.train --config training/configs/everyday.yaml
+    python -m training.train --config training/configs/everyday.yaml --data my/train.jsonl --validation my/val.jsonl \\
+        --output runs/mine epochs=5 learning_rate=3e-4
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+
+from training.datasets.jsonl import DataError, Row, read_rows
+from training.datasets.questions import QuestionDataset, build_answer_list
+from training.evaluate import evaluate, format_table, predict_logits, score_rows
+from training.features import Features
+from training.metrics.calibration import fit_temperature
+from training.metrics.vqa_accuracy import vqa_accuracy
+from training.model_card import model_card
+from valm_core.config import ValmConfig, from_plain_values
+from valm_core.model import ValmModel
+from valm_core.predictor import choose_device
+from valm_core.trainer import Trainer, TrainingConfig
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What one run reads and writes.
+
+    Args:
+        data, validation: JSON lines files; a validation file is used to choose the best epoch and to calibrate.
+        output: folder of the run; the finished checkpoint lies in ``<output>/checkpoint``.
+        answer_data: file whose most common answers make the answer list; empty means ``data``.
+        answers: length of the answer list.
+        init: checkpoint to start from, with its answer list; empty starts afresh.
+        cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
+        blind: train on the questions alone. Rows then need no photo.
+        weights: how the finished checkpoint stores its numbers, ``float32`` or ``float16``.
+    """
+
+    data: str
+    validation: str
+    output: str
+    answer_data: str = ""
+    answers: int = 2000
+    init: str = ""
+    cache: str = ""
+    blind: bool = False
+    weights: str = "float16"
+
+
+SECTIONS = {"run": RunConfig, "model": ValmConfig, "training": TrainingConfig}
+
+
+def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConfig, ValmConfig, TrainingConfig]:
+    """Read a YAML file with the sections run, model and training; overrides name a setting of any section.
+
+    Raises:
+        ValueError: an unknown section or setting, or a value that isn't allowed.
+    """
+    sections = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    if unknown := sections.keys() - SECTIONS.keys():
+        raise ValueError(f"{path} has an unknown section {min(unknown)!r}; allowed: {', '.join(SECTIONS)}.")
+    values = {name: dict(sections.get(name) or {}) for name in SECTIONS}
+    owners = {field.name: name for name, config in SECTIONS.items() for field in dataclasses.fields(config)}
+    for setting, value in overrides.items():
+        values[owners.get(setting, "run")][setting] = value  # an unknown one is refused below, with a suggestion
+    run, model, training = (from_plain_values(config, values[name]) for name, config in SECTIONS.items())
+    return run, model, training
+
+
+def parse_overrides(texts: list[str]) -> dict[str, object]:
+    """["epochs=5", "blind=true"] -> {"epochs": 5, "blind": True}; values are read as YAML, and 3e-4 as a number."""
+    overrides = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"{text!r} is no setting; write name=value, e.g. epochs=5.")
+        parsed = yaml.safe_load(value)
+        if isinstance(parsed, str):
+            with contextlib.suppress(ValueError):
+                parsed = float(parsed)  # YAML takes 3e-4 for text
+        overrides[name] = parsed
+    return overrides
+
+
+def build_model(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel:
+    """The model to train: fresh with an answer list from the data, or with the weights and answers of ``run.init``."""
+    if run.init:
+        start = ValmModel.from_pretrained(run.init)
+        model = ValmModel(config, start.answers)
+        model.load_stored_state(start.stored_state(), run.init)
+        return model
+    answer_rows = read_rows(run.answer_data, photos=False) if run.answer_data else rows
+    return ValmModel(config, build_answer_list(answer_rows, run.answers))
+
+
+def train(
+    run: RunConfig,
+    config: ValmConfig,
+    training: TrainingConfig,
+    command: str,
+    resume: bool = False,
+    device: str = "auto",
+) -> dict:
+    """Train, calibrate on the validation rows, and write ``<output>/checkpoint`` with model card and metrics.
+
+    Returns:
+        The report of ``training.evaluate`` on the validation rows.
+    """
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    torch.manual_seed(training.seed)
+    rows = read_rows(run.data, photos=not run.blind)
+    validation_rows = read_rows(run.validation, photos=not run.blind)
+    model = build_model(run, config, rows).to(choose_device(device))
+
+    features = None
+    if run.cache:
+        photos = [] if run.blind else [row.image for row in rows + validation_rows]
+        features = Features(model, photos, [row.question for row in rows + validation_rows], run.cache)
+        if not run.blind:
+            model.mean_image_token.copy_(features.mean_image_token())
+    dataset = QuestionDataset(rows, model, features, run.blind).answerable()
+    validation = QuestionDataset(validation_rows, model, features, run.blind)
+    learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    print(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
+    print(f"{learning / 1e6:.2f} M parameters learn")
+
+    def validate(model: ValmModel) -> dict:
+        return score_rows(validation_rows, predict_logits(model, validation), model.answers, temperature=1.0)
+
+    trainer = Trainer(model, dataset, dataset.collate, validate, training, run.output)
+    progress = trainer.train(resume)
+    best = ValmModel.from_pretrained(Path(run.output) / "best").to(model.device)
+    temperature = calibrate(best, QuestionDataset(validation_rows, best, features, run.blind))
+    best.config = dataclasses.replace(best.config, temperature=temperature)
+    checkpoint, half = Path(run.output) / "checkpoint", run.weights == "float16"
+    best.save_pretrained(checkpoint, half=half)
+    best = ValmModel.from_pretrained(checkpoint).to(model.device)  # measure what was saved, rounding included
+    report = evaluate(best, validation_rows, run.blind)
+    report |= {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
+    card = model_card(best, run, training, len(dataset), report)
+    best.save_pretrained(checkpoint, {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}, half)
+    return report
+
+
+def calibrate(model: ValmModel, validation: QuestionDataset) -> float:
+    """The temperature under which the model's confidence fits its accuracy on the validation rows."""
+    logits = predict_logits(model, validation)
+    chosen = logits.argmax(dim=-1).tolist()
+    correct = [
+        vqa_accuracy(model.answers[index], row.answers) for row, index in zip(validation.rows, chosen, strict=True)
+    ]
+    return fit_temperature(logits, torch.tensor(correct))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file with the sections run, model and training")
+    parser.add_argument("--data", help="training rows, instead of the config's")
+    parser.add_argument("--validation", help="validation rows, instead of the config's")
+    parser.add_argument("--output", help="folder of the run, instead of the config's")
+    parser.add_argument("--init", help="checkpoint to start from, instead of the config's")
+    parser.add_argument("--resume", action="store_true", help="go on where the run in the output folder stopped")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
+    options = parser.parse_args(arguments)
+    files = {
+        name: getattr(options, name) for name in ("data", "validation", "output", "init") if getattr(options, name)
+    }
+    try:
+        configs = read_config(options.config, parse_overrides(options.settings) | files)
+        words = [*(f"--{name} {value}" for name, value in files.items()), *options.settings]
+        command = " ".join(["python -m training.train --config", options.config, *words])
+        report = train(*configs, command, options.resume, options.device)
+    except (DataError, FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    print(format_table(report))
+    print(f"The checkpoint is in {Path(configs[0].output) / 'checkpoint'}.")
+
+
+if __name__ == "__main__":
+    main()

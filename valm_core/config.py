@@ -1,0 +1,110 @@
+"""ValmConfig: every choice that shapes a model, in one flat, frozen record that goes to and from JSON."""
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+RESIZE_MODES = ("squash", "crop")
+
+
+@dataclass(frozen=True)
+class ValmConfig:
+    """What a VALM model is made of. Checked on construction.
+
+    Args:
+        text_encoder: ``package:all-minilm-l6-v2``, or ``transformers:NAME`` with a hub name or folder of a text model.
+        image_encoder: ``package:efficientnet-lite0``, ``package:efficientnet-lite2``, ``torchvision:NAME``,
+            ``timm:NAME`` or ``transformers:NAME``.
+        image_size: side in pixels of the square that the image encoder sees.
+        resize: ``squash`` shows the whole photo and loses its aspect ratio, ``crop`` keeps the ratio and shows the
+            central square.
+        semantic_tokens: add to every image token the meaning of what the image encoder's own ImageNet classifier sees
+            in that cell, as an embedding of the text encoder (only for encoders that have such a classifier).
+        train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion.
+        fusion: a key of ``valm_core.fusion.FUSIONS``.
+        width, layers, heads, feed_forward_ratio: size of the fusion.
+        dropout: probability, 0..1, in fusion and head.
+        max_question_tokens: longest question, special tokens included.
+        temperature: divides the logits before the softmax, fitted on validation data (Guo et al. 2017,
+            https://arxiv.org/abs/1706.04599).
+        text_encoder_sha256, image_encoder_sha256: of the packaged weights that the model was trained on.
+
+    Raises:
+        ValueError: a value is outside what is allowed; the message names the value, what is allowed and the remedy.
+    """
+
+    text_encoder: str = "package:all-minilm-l6-v2"
+    image_encoder: str = "package:efficientnet-lite0"
+    image_size: int = 224
+    resize: str = "squash"
+    semantic_tokens: bool = True
+    train_text_encoder: bool = False
+    train_image_encoder: bool = False
+    fusion: str = "bi_attention"
+    width: int = 256
+    layers: int = 2
+    heads: int = 4
+    feed_forward_ratio: float = 2.0
+    dropout: float = 0.2
+    max_question_tokens: int = 32
+    temperature: float = 1.0
+    text_encoder_sha256: str = ""
+    image_encoder_sha256: str = ""
+
+    def __post_init__(self):
+        for name in ("image_size", "width", "layers", "heads", "feed_forward_ratio", "temperature"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
+        _require(self.image_size <= 1024, "image_size", self.image_size, "at most 1024 pixels")
+        _require(
+            self.width <= 4096 and self.layers <= 64, "width, layers", (self.width, self.layers), "at most 4096, 64"
+        )
+        _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of the width {self.width}")
+        _require(self.width % 4 == 0, "width", self.width, "a multiple of 4 (for 2-D positions)")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
+        _require(self.resize in RESIZE_MODES, "resize", self.resize, f"one of {', '.join(RESIZE_MODES)}")
+        _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ValmConfig":
+        """Build from plain values, refusing unknown names and values of the wrong type."""
+        return from_plain_values(cls, values)
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> "ValmConfig":
+        """Read the file that ``to_json`` wrote."""
+        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+    def to_json(self, path: str | Path) -> None:
+        """Write all values, one a line."""
+        Path(path).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def from_plain_values(config_class: type, values: dict):
+    """Build a flat config dataclass out of values read from JSON, YAML or the command line.
+
+    Raises:
+        ValueError: a name that the dataclass doesn't have (the nearest one is suggested), or a value of another type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    checked = {}
+    for name, value in values.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"Did you mean `{near[0]}`?" if near else f"Known names: {', '.join(fields)}."
+            raise ValueError(f"{config_class.__name__} has no setting `{name}`. {hint}")
+        expected = fields[name].type
+        if expected is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+            raise ValueError(
+                f"{config_class.__name__}.{name} is {value!r}; a value of type {expected.__name__} is needed."
+            )
+        checked[name] = value
+    return config_class(**checked)
+
+
+def _require(holds: bool, name: str, value, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}. Change `{name}` in the config.")

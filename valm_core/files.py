@@ -1,0 +1,58 @@
+"""Writing files so that a crash leaves either the old content or the new, never half of it."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replace_folder(folder: str | Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it takes the place of ``folder`` only once all of it is on disk.
+
+    If the block raises, ``folder`` stays as it was. Between the two renames at the end a killed process can leave the
+    old content under ``<folder>.old``; ``recover_folder`` brings it back.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.new")
+    old = _old(folder)
+    fresh.mkdir()
+    try:
+        yield fresh
+        for path in (*fresh.rglob("*"), fresh):
+            _flush_to_disk(path)
+        recover_folder(folder)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        _flush_to_disk(folder.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: str | Path) -> Path:
+    """Undo an interrupted ``replace_folder``: bring ``<folder>.old`` back where ``folder`` is missing."""
+    folder = Path(folder)
+    old = _old(folder)
+    if old.exists():
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
+    return folder
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

