@@ -1,0 +1,85 @@
+"""Ask about a photo from the terminal.
+
+Example:
+    python -m demo.ask assets/examples/cat.jpg "What animal is this?" --figure cat.png
+"""
+
+import argparse
+import json
+
+from demo import checkpoint_folder
+from valm_core.outputs import Explanation, InputError, Prediction
+
+BAR_WIDTH = 30
+
+
+def format_prediction(prediction: Prediction) -> str:
+    """The reply as lines of text with bars."""
+    width = max(len(answer.text) for answer in prediction.answers)
+    lines = [prediction.question]
+    for answer in prediction.answers:
+        bar = "█" * round(answer.probability * BAR_WIDTH)
+        lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar}")
+    blind = prediction.blind_answers[0]
+    lines.append(f"Without the photo: {blind.text} ({100 * blind.probability:.1f} %)")
+    lines.append(f"Mixed from question {prediction.gate:.0%} and photo {1 - prediction.gate:.0%}")
+    return "\n".join(lines)
+
+
+def to_json(prediction: Prediction, explanation: Explanation) -> dict:
+    """The reply and its maps as plain values."""
+    return {
+        "question": prediction.question,
+        "answers": [{"answer": answer.text, "probability": answer.probability} for answer in prediction.answers],
+        "blind_answers": [
+            {"answer": blind.text, "probability": blind.probability} for blind in prediction.blind_answers
+        ],
+        "gate": prediction.gate,
+        "explanation": {
+            "method": explanation.method,
+            "grid": explanation.grid,
+            "box": explanation.box,
+            "words": explanation.tokens,
+            "word_scores": explanation.token_scores.tolist(),
+            "image_map": explanation.image_map.tolist(),
+            "word_maps": [explanation.token_map(word).tolist() for word in range(len(explanation.tokens))],
+        },
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", help="file of the photo")
+    parser.add_argument("question", help="the question, in English")
+    parser.add_argument("--checkpoint", default=checkpoint_folder(), help="model folder")
+    parser.add_argument("--top", type=int, default=5, help="how many answers (default 5)")
+    parser.add_argument("--figure", help="write a picture: the photo under the map of the question and of each word")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, maps included, instead of text")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    if options.top < 1:
+        parser.error(f"--top is {options.top}; at least 1 is needed.")
+
+    from valm_core.predictor import VqaPredictor  # imported here: -h and a wrong argument answer at once
+
+    try:
+        predictor = VqaPredictor.from_checkpoint(options.checkpoint, options.device)
+        photo = predictor.open_photo(options.photo)
+        encoded = predictor.encode(photo)
+        prediction = predictor.answer(encoded, options.question, options.top)
+        explanation = predictor.explain(encoded, options.question)
+    except (InputError, FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    if options.json:
+        print(json.dumps(to_json(prediction, explanation)))
+    else:
+        print(format_prediction(prediction))
+    if options.figure:
+        from demo.question_figure import question_figure
+
+        question_figure(photo, prediction, explanation).savefig(options.figure)
+
+
+if __name__ == "__main__":
+    main()

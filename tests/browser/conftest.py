@@ -1,0 +1,117 @@
+"""A served page and a browser to look at it with. VALM_BROWSER_CHECKPOINT=folder runs the same flow on a real model."""
+
+import os
+import shutil
+import socket
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
+
+
+@contextmanager
+def served(predictor):
+    """The address of a page around ``predictor``, open for as long as the block runs."""
+    from demo.interface import build_page, launch_options
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    page = build_page(predictor)
+    page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        page.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def predictor():
+    """The fake predictor, or the real one from the folder that VALM_BROWSER_CHECKPOINT names."""
+    checkpoint = os.environ.get("VALM_BROWSER_CHECKPOINT")
+    if checkpoint:
+        from valm_core.predictor import VqaPredictor
+
+        return VqaPredictor.from_checkpoint(checkpoint)
+    from fake_predictor import FakePredictor
+
+    return FakePredictor()
+
+
+@pytest.fixture(scope="session")
+def page_url(predictor):
+    """The address of the page under test."""
+    with served(predictor) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def slow_page_url():
+    """A page whose fake model takes its time, to change one's mind meanwhile.
+
+    Open until the session ends, because a page that closes empties gradio's folder of files for all pages.
+    """
+    from fake_predictor import FakePredictor
+
+    with served(FakePredictor(delay=1.5)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folder_for_uploads(tmp_path_factory):
+    """Keep these pages' files apart from those of a demo that runs on the same machine."""
+    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("gradio"))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, headless. Missing: the tests are skipped, but fail where CI is set."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        message = "no Chromium: apt-get install chromium"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """``visit(url, width, height)`` opens the page for a new visitor; at the end nothing may have gone wrong in it."""
+    contexts, problems = [], []
+
+    def note_request(request):
+        if not request.url.startswith(("http://127.0.0.1", "data:", "blob:")):
+            problems.append(f"request to {request.url}")
+
+    def note_console(line):
+        # gradio 6.31 asks for the progress of an upload that may be over by then: a 404, then a log of that Response.
+        late_progress = "upload_progress" in line.location.get("url", "") or line.text == "Response"
+        if line.type == "error" and not late_progress:
+            problems.append(line.text)
+
+    def visit(url: str, width: int = 1280, height: int = 900):
+        context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", note_console)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", note_request)
+        page.goto(url)
+        page.get_by_role("button", name="Ask", exact=True).wait_for()
+        return page
+
+    visit.problems = problems
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not problems

@@ -1,0 +1,240 @@
+"""The page as a visitor meets it, in a real browser: ask, click words, send rubbish, change one's mind."""
+
+import os
+
+import pytest
+from PIL import Image
+
+needs_fake = pytest.mark.skipif("VALM_BROWSER_CHECKPOINT" in os.environ, reason="looks into the fake predictor")
+HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{7*7}}"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Paths of a red photo, a blue photo and three files that are no photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        Image.effect_noise((320, 240), 40).convert("RGB").save(folder / f"{name}.png")
+        Image.blend(Image.open(folder / f"{name}.png"), Image.new("RGB", (320, 240), colour), 0.7).save(
+            folder / f"{name}.png"
+        )
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
+    (folder / "vector.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
+    (folder / "huge.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(21 * 1024 * 1024))
+    return folder
+
+
+def upload(page, path):
+    """Give a file to the photo input and wait until the page starts to encode it."""
+    with page.expect_response(lambda response: "queue/join" in response.url):
+        page.locator("#photo input[type=file]").set_input_files(path)
+
+
+def ask(page, question):
+    """Type a question and press Enter."""
+    box = page.locator("#question textarea, #question input")
+    box.fill(question)
+    box.press("Enter")
+
+
+def remove_photo(page):
+    """Press the photo's own remove button."""
+    page.locator("#photo button[aria-label*='emove'], #photo button[aria-label*='lear']").first.click()
+
+
+def overlay_source(page):
+    """The address of the overlay; gradio names it by its content."""
+    return page.locator("#overlay img").get_attribute("src")
+
+
+def overlay_pixels(page):
+    """The overlay's bytes as the browser got them."""
+    return page.request.get(overlay_source(page)).body()
+
+
+def wait_for_new_overlay(page, old_source):
+    """Wait until the overlay shows another picture."""
+    page.wait_for_function("old => document.querySelector('#overlay img')?.src !== old", arg=old_source)
+
+
+def notice(page):
+    """The message to the person, if there is one."""
+    return page.locator("#notice .notice")
+
+
+def test_upload_ask_and_click_a_word(visit, page_url, photos):
+    page = visit(page_url)
+    assert page.locator("#empty").is_visible()
+    upload(page, photos / "red.png")
+    page.locator("#photo img").wait_for()
+    page.locator("#question textarea, #question input").fill("What color is the bus?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator(".answers li").first.wait_for()
+    assert page.locator(".answers li").count() == 5
+    assert page.locator("#empty").is_hidden()
+    assert page.locator("#words label").all_inner_texts() == ["whole question", "What", "color", "is", "the", "bus?"]
+    assert "Without the photo" in page.locator("#answers").inner_text()
+    before, before_pixels = overlay_source(page), overlay_pixels(page)
+    page.locator("#words label").nth(5).click()
+    wait_for_new_overlay(page, before)
+    assert overlay_pixels(page) != before_pixels
+    assert "bus?" in page.locator("#colour-bar").inner_text()
+    assert "“bus?”" in page.locator("#overlay img").get_attribute("alt")
+
+
+def test_words_work_by_keyboard_and_redraws_call_no_model(visit, page_url, photos, predictor):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "Is it day or night?")
+    page.locator("#overlay img").wait_for()
+    calls = dict(getattr(predictor, "calls", {}))
+    source = overlay_source(page)
+    page.locator("#words input").first.focus()
+    page.keyboard.press("Tab")  # gradio 6.31 gives every radio its own name: Tab and Space, no arrows
+    page.keyboard.press("Space")
+    wait_for_new_overlay(page, source)
+    assert page.locator("#words input").nth(1).is_checked()
+    source = overlay_source(page)
+    page.locator("#raw-cells input").check()
+    wait_for_new_overlay(page, source)
+    page.locator("#same-scale input").check()
+    page.locator("#colour-bar", has_text="one scale for all words").wait_for()
+    source = overlay_source(page)
+    page.locator("#opacity input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    wait_for_new_overlay(page, source)
+    assert dict(getattr(predictor, "calls", {})) == calls
+
+
+@needs_fake
+def test_a_second_question_reuses_the_encoding(visit, page_url, photos, predictor):
+    page = visit(page_url)
+    before = predictor.calls["encode"]
+    upload(page, photos / "blue.png")
+    ask(page, "What color is it?")
+    page.locator("#words label", has_text="color").wait_for()
+    ask(page, "How many people?")
+    page.locator("#words label", has_text="people?").wait_for()
+    assert predictor.calls["encode"] == before + 1
+
+
+def test_a_new_photo_clears_the_old_answer(visit, page_url, photos):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    page.locator(".answers").wait_for()
+    remove_photo(page)
+    page.locator("#result").wait_for(state="hidden")
+    assert page.locator("#empty").is_visible()
+    upload(page, photos / "blue.png")
+    page.wait_for_timeout(300)
+    assert page.locator(".answers:visible").count() == 0
+    ask(page, "What color is it?")
+    page.locator(".answers").wait_for()
+
+
+def test_a_photo_that_arrives_while_the_model_thinks_gets_no_foreign_answer(visit, slow_page_url, photos):
+    page = visit(slow_page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    page.wait_for_timeout(500)
+    remove_photo(page)
+    page.wait_for_timeout(200)
+    upload(page, photos / "blue.png")
+    page.wait_for_timeout(3000)
+    assert page.locator("#result").is_hidden()
+    assert page.locator("#photo img").is_visible()
+    ask(page, "What color is it?")
+    page.locator(".answers").wait_for()
+
+
+@needs_fake
+def test_the_last_of_two_examples_wins(visit, slow_page_url):
+    page = visit(slow_page_url)
+    page.locator(".example-card").nth(6).click()
+    page.wait_for_timeout(600)
+    page.locator(".example-card").nth(0).click()
+    page.locator(".answers").wait_for()
+    assert page.locator("#words label").last.inner_text() == "this?"
+    page.wait_for_timeout(2000)
+    assert page.locator("#words label").last.inner_text() == "this?"
+
+
+def test_missing_photo_and_empty_question_are_told(visit, page_url, photos):
+    page = visit(page_url)
+    ask(page, "What is it?")
+    notice(page).wait_for()
+    assert "photo" in notice(page).inner_text()
+    upload(page, photos / "red.png")
+    notice(page).wait_for(state="hidden")
+    page.locator("#question textarea, #question input").fill("   ")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    notice(page).wait_for()
+    assert "question" in notice(page).inner_text()
+    ask(page, "why " * 200)
+    page.wait_for_function("document.querySelector('#notice .notice').innerText.includes('long')")
+    ask(page, "What color is it?")
+    page.locator(".answers").wait_for()
+    assert notice(page).count() == 0
+    ask(page, "")
+    notice(page).wait_for()
+    assert page.locator(".answers").is_visible()  # a slip of the finger doesn't cost the last answer
+
+
+@pytest.mark.parametrize("name", ["broken.jpg", "vector.svg"])
+def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(visit, page_url, photos, name):
+    page = visit(page_url)
+    upload(page, photos / name)
+    notice(page).wait_for()
+    assert "photo" in notice(page).inner_text()
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    page.locator(".answers").wait_for()
+
+
+def test_a_file_that_is_too_big_is_told_and_the_page_goes_on(visit, page_url, photos):
+    page = visit(page_url)
+    page.locator("#photo input[type=file]").set_input_files(photos / "huge.jpg")
+    page.get_by_text("maximum allowed size of 20").wait_for()
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    page.locator(".answers").wait_for()
+
+
+def test_what_is_typed_never_becomes_html(visit, page_url, photos):
+    page = visit(page_url)
+    page.on("dialog", lambda dialog: pytest.fail("a script ran"))
+    upload(page, photos / "red.png")
+    ask(page, HOSTILE)
+    page.locator("#words label").nth(2).click()
+    page.wait_for_function("document.querySelector('#colour-bar strong').innerText.includes('src=x')")
+    assert page.locator("img[src=x]").count() == 0
+    assert "{{7*7}}" in page.locator("#words").inner_text()
+
+
+def test_an_example_answers_at_once_and_its_suggestions_ask(visit, page_url):
+    page = visit(page_url)
+    page.locator(".example-card").nth(1).click()
+    page.locator(".answers").wait_for()
+    assert page.locator("#photo img").is_visible()
+    assert page.locator("#question textarea, #question input").input_value() == "What is in the cup?"
+    assert page.locator("#words label").last.inner_text() == "cup?"
+    page.locator("#suggestions button").nth(1).click()
+    page.locator("#words label", has_text="saucer?").wait_for()
+    assert page.locator("#question textarea, #question input").input_value() == "What color is the saucer?"
+    page.locator(".example-card").nth(6).focus()
+    page.keyboard.press("Enter")
+    page.locator("#words label", has_text="night?").wait_for()
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_narrow_screens_need_no_sideways_scroll_and_show_the_answer(visit, page_url, width):
+    page = visit(page_url, width, 844)
+    page.locator(".example-card").first.click()
+    page.locator(".answers").wait_for()
+    page.locator("#overlay img").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.wait_for_function(
+        "(() => { const box = document.querySelector('.answers').getBoundingClientRect();"
+        " return box.top >= 0 && box.bottom <= innerHeight; })()"
+    )

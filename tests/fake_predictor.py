@@ -1,0 +1,114 @@
+"""A stand-in for ``VqaPredictor``: the same methods, made-up but repeatable answers and maps, no model, no files."""
+
+import hashlib
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from valm_core.outputs import Answer, EncodedImage, Explanation, InputError, Prediction
+
+GRID = (8, 10)
+VOCABULARY = ("yes", "no", "red", "blue", "2", "bus", "cat", "on the table", "standing", "outside")
+
+
+def words_of(question: str) -> tuple[str, ...]:
+    """The words of a question as the page shows them; the errors of the real predictor."""
+    words = tuple(question.split())
+    if not words:
+        raise InputError("Please type a question.")
+    if len(words) > 32:
+        raise InputError("This question is too long: 32 words at most.")
+    return words
+
+
+def planted_cell(word: str, position: int) -> tuple[int, int]:
+    """The cell (row, column) where the fake map of a word is hottest."""
+    digest = hashlib.sha256(f"{word}/{position}".encode()).digest()
+    return digest[0] % GRID[0], digest[1] % GRID[1]
+
+
+def bump(cell: tuple[int, int], width: float = 1.2) -> np.ndarray:
+    """A map [rows, columns] that sums to 1 and is hottest in ``cell``."""
+    rows, columns = np.mgrid[: GRID[0], : GRID[1]]
+    heat = np.exp(-((rows - cell[0]) ** 2 + (columns - cell[1]) ** 2) / (2 * width**2)) + 0.02
+    return (heat / heat.sum()).astype(np.float32)
+
+
+class FakePredictor:
+    """Answers at once (or after ``delay`` seconds), counts its calls, keeps nothing about the person who asks."""
+
+    def __init__(self, delay: float = 0.0, box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)):
+        self.delay = delay
+        self.box = box
+        self.calls = {"open_photo": 0, "encode": 0, "answer": 0, "explain": 0}
+
+    @classmethod
+    def from_checkpoint(cls, path, device: str = "auto") -> "FakePredictor":
+        """A predictor, whatever the path."""
+        return cls()
+
+    def open_photo(self, photo) -> Image.Image:
+        """The photo as upright RGB, at most 1600 pixels on its long side."""
+        self.calls["open_photo"] += 1
+        if isinstance(photo, Image.Image):
+            picture = photo
+        else:
+            source = io.BytesIO(photo) if isinstance(photo, bytes) else Path(photo)
+            try:
+                picture = Image.open(source)
+                if picture.width * picture.height > 40_000_000:
+                    raise InputError("This photo is too large: 40 megapixels at most.")
+                picture.load()
+            except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+                raise InputError("This file can't be read as a photo. Try a JPEG, PNG or WebP file.") from error
+        picture = ImageOps.exif_transpose(picture).convert("RGB")
+        picture.thumbnail((1600, 1600))
+        return picture
+
+    def encode(self, photo) -> EncodedImage:
+        """Tokens that are the mean colours of the grid's cells."""
+        self.calls["encode"] += 1
+        small = self.open_photo(photo).resize((GRID[1], GRID[0]), Image.Resampling.BOX)
+        tokens = torch.from_numpy(np.asarray(small, dtype=np.float32).reshape(1, -1, 3) / 255)  # [1, N, 3]
+        return EncodedImage(tokens, GRID, self.box)
+
+    def answer(self, encoded: EncodedImage, question: str, top: int = 5) -> Prediction:
+        """Five answers whose order depends on the question and the photo."""
+        self.calls["answer"] += 1
+        time.sleep(self.delay)
+        words_of(question)
+        seed = int(encoded.tokens.sum().item() * 10) + sum(question.encode())
+        generator = np.random.default_rng(seed)
+        texts = generator.permutation(VOCABULARY)
+        weights = np.sort(generator.dirichlet(np.full(len(texts), 0.4)))[::-1]
+        answers = tuple(Answer(str(text), float(weight)) for text, weight in zip(texts, weights, strict=True))
+        blind = (Answer("yes", 0.41), Answer("no", 0.22), Answer("red", 0.08))
+        return Prediction(question, answers[:top], blind, float(generator.uniform(0.3, 0.8)))
+
+    def explain(
+        self, encoded: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+    ) -> Explanation:
+        """One bump on the grid for each word, at ``planted_cell``."""
+        self.calls["explain"] += 1
+        words = words_of(question)
+        maps = np.stack([bump(planted_cell(word, position)) for position, word in enumerate(words)])  # [W, rows, cols]
+        token_to_patch = maps.reshape(len(words), -1)  # [W, N]
+        lengths = np.array([len(word) for word in words], dtype=np.float32)
+        token_scores = lengths / lengths.sum()
+        patch_to_token = token_to_patch.T / token_to_patch.T.sum(axis=1, keepdims=True)  # [N, W]
+        return Explanation(
+            method=method or "fake",
+            tokens=words,
+            image_map=np.tensordot(token_scores, maps, axes=1),
+            token_scores=token_scores,
+            token_to_patch=token_to_patch,
+            patch_to_token=patch_to_token,
+            text_to_image=token_to_patch[None, None],
+            image_to_text=patch_to_token[None, None],
+            grid=GRID,
+            box=self.box,
+        )

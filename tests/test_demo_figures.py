@@ -1,0 +1,140 @@
+"""demo/figures.py: the heat lies where the map says, the numbers are the map's own, and no text becomes HTML."""
+
+import numpy as np
+import pytest
+from fake_predictor import GRID, FakePredictor, bump
+from PIL import Image
+
+from demo import figures
+from demo.figures import WHOLE_QUESTION, Look
+from valm_core.outputs import Answer, Explanation, Prediction
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def explanation_with(maps: np.ndarray, words: tuple[str, ...], box=(0.0, 0.0, 1.0, 1.0)) -> Explanation:
+    """An explanation whose words have these maps [W, rows, columns]; the whole question has the first one."""
+    token_to_patch = maps.reshape(len(words), -1)
+    return Explanation(
+        method="planted",
+        tokens=words,
+        image_map=maps[0],
+        token_scores=np.full(len(words), 1 / len(words)),
+        token_to_patch=token_to_patch,
+        patch_to_token=token_to_patch.T,
+        text_to_image=token_to_patch[None, None],
+        image_to_text=token_to_patch.T[None, None],
+        grid=maps.shape[1:],
+        box=box,
+    )
+
+
+@pytest.mark.parametrize("raw_cells", [True, False])
+@pytest.mark.parametrize("size", [(320, 240), (240, 500)])
+@pytest.mark.parametrize("box", [(0.0, 0.0, 1.0, 1.0), (0.25, 0.0, 0.75, 1.0), (0.1, 0.2, 0.9, 0.6)])
+def test_the_hottest_pixel_lies_in_the_planted_cell_of_the_box(raw_cells, size, box):
+    cell = (5, 7)
+    explanation = explanation_with(bump(cell)[None], ("bus?",), box)
+    picture = Image.new("RGB", size, (40, 40, 40))
+    drawn = np.asarray(figures.overlay(picture, explanation, 0, Look(opacity=0.8, raw_cells=raw_cells)), dtype=int)
+    left, top, right, bottom = figures.pixel_box(box, size)
+    inside = drawn[top + 1 : bottom - 1, left + 1 : right - 1].sum(axis=2)  # without the frame
+    row, column = np.unravel_index(inside.argmax(), inside.shape)
+    assert int((row + 1.5) / (bottom - top) * GRID[0]) == cell[0]  # 1 for the frame, 0.5 for the pixel's centre
+    assert int((column + 1.5) / (right - left) * GRID[1]) == cell[1]
+
+
+def test_outside_the_box_the_photo_is_untouched():
+    picture = Image.effect_noise((200, 100), 60).convert("RGB")
+    explanation = explanation_with(bump((2, 2))[None], ("bus?",), (0.25, 0.0, 0.75, 1.0))
+    drawn = np.asarray(figures.overlay(picture, explanation, WHOLE_QUESTION, Look()))
+    original = np.asarray(picture)
+    assert (drawn[:, :50] == original[:, :50]).all() and (drawn[:, 150:] == original[:, 150:]).all()
+    assert (drawn[:, 50:150] != original[:, 50:150]).any()
+
+
+def test_opacity_goes_from_the_photo_to_the_pure_map():
+    picture = Image.effect_noise((160, 120), 60).convert("RGB")
+    explanation = explanation_with(bump((2, 2))[None], ("bus?",))
+    photo_only = figures.overlay(picture, explanation, 0, Look(opacity=0.0))
+    heat_only = np.asarray(figures.overlay(picture, explanation, 0, Look(opacity=1.0, raw_cells=True)))
+    assert np.array_equal(np.asarray(photo_only), np.asarray(picture))
+    colours = np.unique(heat_only.reshape(-1, 3), axis=0)
+    assert len(colours) <= GRID[0] * GRID[1]  # raw cells: one flat colour each
+    assert colours.tolist()[-1] == figures.INFERNO[-1].tolist()
+
+
+def test_the_overlay_keeps_the_aspect_ratio_and_a_bounded_size():
+    explanation = explanation_with(bump((2, 2))[None], ("bus?",))
+    picture = Image.new("RGB", (3000, 1000))
+    assert figures.overlay(picture, explanation, 0, Look()).size == (1024, 341)
+    assert picture.size == (3000, 1000)
+    assert figures.overlay(Image.new("L", (1, 1)), explanation, 0, Look()).size == (1, 1)
+
+
+def test_one_scale_makes_a_weak_word_look_weak():
+    strong, flat = bump((2, 2), width=0.4), np.full(GRID, 1 / 80, dtype=np.float32)
+    explanation = explanation_with(np.stack([strong, flat]), ("bus", "the"))
+    picture = Image.new("RGB", (80, 64))
+    own = np.asarray(figures.overlay(picture, explanation, 1, Look(opacity=1.0)))
+    shared = np.asarray(figures.overlay(picture, explanation, 1, Look(opacity=1.0, same_scale=True)))
+    assert own.mean() > 4 * shared.mean()
+    assert figures.scale_top(explanation, 0, True) == figures.scale_top(explanation, 1, True)
+
+
+def test_a_map_of_zeros_draws_without_a_division_by_zero():
+    explanation = explanation_with(np.zeros((1, *GRID), dtype=np.float32), ("bus?",))
+    with np.errstate(all="raise"):
+        drawn = np.asarray(figures.overlay(Image.new("RGB", (80, 64)), explanation, 0, Look(opacity=1.0)))
+    assert (drawn == figures.INFERNO[0]).all()
+
+
+def test_the_colours_are_matplotlibs_inferno():
+    matplotlib = pytest.importorskip("matplotlib")
+    values = np.linspace(0, 1, 256)
+    theirs = matplotlib.colormaps["inferno"](values)[:, :3] * 255
+    assert np.abs(figures.colour(values) - theirs).max() < 5
+
+
+def test_percentages_are_readable():
+    assert [figures.percent(share) for share in (0, 0.0004, 0.007, 0.099, 0.0996, 0.62, 1)] == [
+        "0.0 %",
+        "&lt; 0.1 %",
+        "0.7 %",
+        "9.9 %",
+        "10 %",
+        "62 %",
+        "100 %",
+    ]
+
+
+def test_nothing_that_was_typed_or_answered_becomes_html():
+    prediction = Prediction(HOSTILE, (Answer(HOSTILE, 0.6),), (Answer(HOSTILE, 0.5),), 0.5)
+    explanation = explanation_with(bump((2, 2))[None], (HOSTILE,))
+    for html in (figures.result_html(prediction, HOSTILE), figures.colour_bar_html(explanation, 0, Look())):
+        assert "<img" not in html
+        assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_the_result_says_what_the_question_alone_suggests():
+    same = Prediction("?", (Answer("yes", 0.6),), (Answer("yes", 0.4),), 0.62)
+    other = Prediction("?", (Answer("bus", 0.6),), (Answer("yes", 0.4),), 0.62)
+    assert "the same answer" in figures.result_html(same)
+    assert "changed the answer" in figures.result_html(other)
+    assert "question 62 %" in figures.result_html(same) and "photo 38 %" in figures.result_html(same)
+    assert "gets this one wrong" not in figures.result_html(same)
+    assert "gets this one wrong" in figures.result_html(same, "no")
+
+
+def test_the_colour_bar_names_grid_scale_and_numbers():
+    explanation = FakePredictor().explain(FakePredictor().encode(Image.new("RGB", (20, 20))), "What color is the bus?")
+    own = figures.colour_bar_html(explanation, 4, Look())
+    assert "8 × 10 cells" in own and "scale of this map alone" in own and "<strong>bus?</strong>" in own
+    assert figures.percent(explanation.token_map(4).max()) in own
+    assert "one scale for all words" in figures.colour_bar_html(explanation, 4, Look(same_scale=True))
+
+
+def test_the_description_says_where_the_heat_is():
+    explanation = explanation_with(bump((7, 0))[None], ("bus?",))
+    assert "“bus?”" in figures.map_description(explanation, 0)
+    assert "bottom left" in figures.map_description(explanation, 0)
