@@ -4,11 +4,16 @@ Example:
     python -m demo.ask assets/examples/cat.jpg "What animal is this?" --figure cat.png
 """
 
+from __future__ import annotations
+
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from demo import checkpoint_folder
-from valm_core.outputs import Explanation, InputError, Prediction
+
+if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
+    from valm_core.outputs import Explanation, Prediction
 
 BAR_WIDTH = 30
 
@@ -61,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.top < 1:
         parser.error(f"--top is {options.top}; at least 1 is needed.")
 
-    from valm_core.predictor import VqaPredictor  # imported here: -h and a wrong argument answer at once
+    from valm_core.predictor import VqaPredictor
 
     try:
         predictor = VqaPredictor.from_checkpoint(options.checkpoint, options.device)
@@ -69,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         encoded = predictor.encode(photo)
         prediction = predictor.answer(encoded, options.question, options.top)
         explanation = predictor.explain(encoded, options.question)
-    except (InputError, FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     if options.json:
         print(json.dumps(to_json(prediction, explanation)))

@@ -28,13 +28,14 @@ def question_figure(photo: Image.Image, prediction: Prediction, explanation: Exp
     maps = [("whole question", explanation.image_map)]
     maps += [(word, explanation.token_map(index)) for index, word in enumerate(explanation.tokens)]
     rows = math.ceil((len(maps) + 1) / COLUMNS)
-    figure = Figure(figsize=(3.2 * COLUMNS, 3.4 * rows), layout="constrained", dpi=150)
+    width, height = photo.size
+    panel = 3.2 * min(max(height / width, 0.5), 2) + 0.4  # inches, title included
+    figure = Figure(figsize=(3.2 * COLUMNS, panel * rows + 0.4), layout="constrained", dpi=150)
     figure.suptitle(_plain(prediction.question))
     axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
     for axis in axes:
         axis.set_axis_off()
 
-    width, height = photo.size
     left, top, right, bottom = np.multiply(explanation.box, (width, height, width, height))
     best = prediction.answers[0]
     axes[0].imshow(photo)

@@ -40,11 +40,11 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.register_buffer("class_embeddings", None)
-        # One blank photo tells the grid and the width, whatever the backbone.
-        training = backbone.training
+        # One blank photo tells the grid and the width, whatever the backbone; in evaluation mode, so that no batch
+        # statistics move.
+        backbone.eval()
         with torch.no_grad():
             features, self.grid = self._features(torch.zeros(1, 3, image_size, image_size))
-        backbone.train(training)
         self.feature_width = features.shape[-1]
 
     @property

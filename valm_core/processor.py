@@ -2,17 +2,17 @@
 
 import io
 import unicodedata
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from valm_core.outputs import InputError
 
-PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PHOTO_BYTES = 30 * 2**20
 MAX_PHOTO_PIXELS = 64_000_000
 SHOWN_SIDE = 1600  # longest side of an opened photo: enough for a page, far more than the model sees
@@ -46,22 +46,21 @@ def open_photo(photo: Photo) -> Image.Image:
             f"{name} has {size / 2**20:.0f} MB; at most {MAX_PHOTO_BYTES // 2**20} MB are read. Shrink it."
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own size warning: ours below is stricter
-            with Image.open(source, formats=PHOTO_FORMATS) as image:
-                return _upright_rgb(image)
+        with Image.open(source, formats=PHOTO_FORMATS) as image:
+            return _upright_rgb(image)
     except InputError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
+        raise _too_many_pixels("far more") from error
     except Exception as error:  # Pillow's decoders raise many kinds, struct.error and SyntaxError among them
-        raise InputError(f"{name} can't be read as a photo ({', '.join(PHOTO_FORMATS)}): {error}") from error
+        formats = ", ".join(PHOTO_FORMATS)
+        raise InputError(f"{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.") from error
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PHOTO_PIXELS:
-        raise InputError(
-            f"The photo has {width} x {height} pixels; at most {MAX_PHOTO_PIXELS // 10**6} million are read. Shrink it."
-        )
+        raise _too_many_pixels(f"{width} x {height}")
     image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))  # lets JPEG decode at a fraction of the size
     try:
         image = ImageOps.exif_transpose(image)
@@ -77,6 +76,10 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     image = image.convert("RGB")
     image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
     return image
+
+
+def _too_many_pixels(count: str) -> InputError:
+    return InputError(f"The photo has {count} pixels; at most {MAX_PHOTO_PIXELS // 10**6} million are read. Shrink it.")
 
 
 def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor, tuple[float, float, float, float]]:
@@ -130,23 +133,27 @@ class QuestionTokenizer:
     def __init__(self, tokenizer, max_tokens: int):
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        self.tokenizer("")  # drops the padding and truncation of its file, a change that threads must not meet later
 
     def __call__(self, questions: list[str], truncate: bool = False) -> tuple[Tensor, Tensor]:
         """Questions -> token ids [B, T] and mask [B, T], padded to the longest of them.
 
+        The tokenizer's own padding and truncation change its state, so that two threads could disturb each other; both
+        are done here instead. A truncated question keeps its closing special token.
+
         Raises:
             InputError: a question has more than ``max_tokens`` tokens and ``truncate`` is off.
         """
-        encoding = self.tokenizer(
-            questions,
-            padding=True,
-            truncation=truncate,
-            max_length=self.max_tokens if truncate else None,
-            return_tensors="pt",
-        )
-        if encoding.input_ids.shape[1] > self.max_tokens:
-            raise _too_long(f"{encoding.input_ids.shape[1]} word pieces", str(self.max_tokens))
-        return encoding.input_ids, encoding.attention_mask.bool()
+        encoded = self.tokenizer(list(questions)).input_ids
+        longest = max(map(len, encoded))
+        if longest > self.max_tokens and not truncate:
+            raise _too_long(f"{longest} word pieces", str(self.max_tokens))
+        if longest > self.max_tokens:
+            keep = self.max_tokens - 1
+            encoded = [ids if len(ids) <= self.max_tokens else [*ids[:keep], ids[-1]] for ids in encoded]
+        ids = pad_sequence([torch.tensor(ids) for ids in encoded], True, self.tokenizer.pad_token_id)  # [B, T]
+        lengths = torch.tensor([len(ids) for ids in encoded])
+        return ids, torch.arange(ids.shape[1]) < lengths[:, None]
 
     def words(self, question: str) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
         """The words of ``question``, split at white space, and for every token the word it belongs to.
@@ -154,15 +161,9 @@ class QuestionTokenizer:
         Special tokens belong to no word (None).
         """
         encoding = self.tokenizer(question, return_offsets_mapping=True, return_special_tokens_mask=True)
-        starts = [index for index in range(len(question)) if not question[index].isspace()]
-        word_at, word = {}, -1
-        for index in starts:
-            if index == 0 or question[index - 1].isspace():
-                word += 1
-            word_at[index] = word
         token_words = tuple(
-            None if special else word_at[start]
-            for (start, _), special in zip(encoding["offset_mapping"], encoding["special_tokens_mask"], strict=True)
+            None if special else len(question[:end].split()) - 1
+            for (_, end), special in zip(encoding["offset_mapping"], encoding["special_tokens_mask"], strict=True)
         )
         return tuple(question.split()), token_words
 

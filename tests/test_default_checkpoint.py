@@ -1,0 +1,62 @@
+"""The checkpoint that comes with the project: it loads, is small, and answers real photos."""
+
+import json
+
+import pytest
+
+from demo import checkpoint_folder
+from demo.ask import main as ask
+from valm_core.predictor import VqaPredictor
+
+EXAMPLES = "assets/examples"
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return VqaPredictor.from_checkpoint(checkpoint_folder(), device="cpu")
+
+
+def test_it_is_small_and_complete():
+    folder = checkpoint_folder()
+    assert {"config.json", "model.safetensors", "answers.json", "metrics.json", "README.md"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 25 * 2**20
+
+
+def test_it_sees_what_is_on_a_photo(predictor):
+    cat, coffee = predictor.encode(f"{EXAMPLES}/cat.jpg"), predictor.encode(f"{EXAMPLES}/coffee.jpg")
+    question = "What animal is this?"
+    assert predictor.answer(cat, question).answers[0].text == "cat"
+    cat_on_coffee = {answer.text: answer.probability for answer in predictor.answer(coffee, question, top=2000).answers}
+    cat_on_cat = {answer.text: answer.probability for answer in predictor.answer(cat, question, top=2000).answers}
+    assert cat_on_cat["cat"] > 2 * cat_on_coffee["cat"]
+
+
+def test_its_probabilities_are_a_distribution_and_its_maps_too(predictor):
+    image = predictor.encode(f"{EXAMPLES}/cat.jpg")
+    prediction = predictor.answer(image, "What color is the cat?", top=10_000)
+    assert sum(answer.probability for answer in prediction.answers) == pytest.approx(1, abs=1e-4)
+    explanation = predictor.explain(image, "What color is the cat?")
+    assert explanation.tokens == ("What", "color", "is", "the", "cat?")
+    assert explanation.image_map.sum() == pytest.approx(1, abs=1e-4)
+    assert explanation.token_to_patch.sum(axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_terminal_command_prints_answers_and_writes_the_figure(tmp_path, capsys):
+    figure = tmp_path / "figure.png"
+    ask([f"{EXAMPLES}/cat.jpg", "What animal is this?", "--json", "--figure", str(figure), "--device", "cpu"])
+    reply = json.loads(capsys.readouterr().out)
+    assert reply["answers"][0]["answer"] == "cat"
+    assert len(reply["explanation"]["word_maps"]) == 4
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_example_is_labelled_wrong_only_where_the_model_is_wrong(predictor):
+    labelled = 0
+    for entry in json.loads(open(f"{EXAMPLES}/examples.json", encoding="utf-8").read()):
+        if wrong := entry.get("known_wrong"):
+            labelled += 1
+            best = predictor.answer(predictor.encode(f"{EXAMPLES}/{entry['file']}"), wrong["question"]).answers[0].text
+            assert best != wrong["expected"], f"{entry['file']}: the model is right now, remove the label"
+    assert labelled >= 1

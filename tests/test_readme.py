@@ -1,0 +1,72 @@
+"""What the README says: its figures equal the committed reports, its commands exist, its file list is complete."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REPORTS = ROOT / "docs" / "reports"
+
+
+def test_results_table_equals_the_reports():
+    reports = {name: json.loads((REPORTS / f"{name}.json").read_text()) for name in ("everyday", "everyday_blind")}
+    for label, pick in (
+        ("all questions", lambda report: report["accuracy"]),
+        ("`vqa_v1`", lambda report: report["by_source"]["vqa_v1"]),
+        ("`vqa_v2_yes_no`", lambda report: report["by_source"]["vqa_v2_yes_no"]),
+        ("`coco_qa`", lambda report: report["by_source"]["coco_qa"]),
+        ("`visual7w`", lambda report: report["by_source"]["visual7w"]),
+        ("multiple choice", lambda report: report["multiple_choice_accuracy"]),
+        ("calibration error", lambda report: report["expected_calibration_error"]),
+    ):
+        row = next(line for line in README.splitlines() if line.startswith("|") and label in line)
+        stated = re.findall(r"(\d+\.\d) %", row)
+        assert stated == [f"{100 * pick(report):.1f}" for report in reports.values()], row
+
+
+def test_the_checkpoint_metrics_equal_the_report():
+    report = json.loads((REPORTS / "everyday.json").read_text())
+    metrics = json.loads((ROOT / "assets/checkpoints/everyday/metrics.json").read_text())
+    for name in ("questions", "accuracy", "by_source", "multiple_choice_accuracy"):
+        assert metrics[name] == pytest.approx(report[name], abs=1e-6), name
+
+
+def test_every_source_file_is_in_the_file_list():
+    folders = [ROOT / name for name in ("valm_core", "training", "demo")]
+    files = [path for folder in folders for path in folder.rglob("*.py") if path.name != "__init__.py"]
+    missing = [str(path.relative_to(ROOT)) for path in files if f"`{path.relative_to(ROOT)}`" not in README]
+    assert not missing
+
+
+def test_every_listed_file_exists():
+    table = README.split("## Files")[1].split("\n## ")[0]
+    listed = [name for name in re.findall(r"`([\w./-]+\.\w+|[\w./-]+/)`", table)]
+    assert [name for name in listed if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("module", ["training.train", "training.evaluate", "demo.ask"])
+def test_help_shows_an_example(module):
+    result = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert f"python -m {module}" in result.stdout
+
+
+def test_commands_name_files_that_exist():
+    commands = re.findall(r"python -m [\w.]+ (.*)", README)
+    words = [word for command in commands for word in shlex.split(command.rstrip("\\"), comments=True)]
+    paths = [word for word in words if word.startswith(("assets/", "training/", "docs/"))]
+    assert paths and [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_spaces_front_matter_is_complete():
+    import yaml
+
+    front_matter = yaml.safe_load(README.split("---")[1])
+    assert front_matter["sdk"] == "gradio"
+    assert (ROOT / front_matter["app_file"]).is_file()
+    assert len(front_matter["short_description"]) <= 60
