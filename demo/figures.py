@@ -106,7 +106,7 @@ def blind_html(prediction: Prediction) -> str:
         return ""
     blind = prediction.blind_answers[0]
     same = blind.text == prediction.answers[0].text
-    verdict = "the same answer: the photo changed little" if same else "so the photo changed the answer"
+    verdict = "the same answer, so the photo did not change it" if same else "so the photo changed the answer"
     return (
         f'<p class="blind">Without the photo it would say: <strong>{escape(blind.text)}</strong> '
         f"({percent(blind.probability)}) – {verdict}.</p>"

@@ -1,6 +1,7 @@
 """The checkpoint that comes with the project: it loads, is small, and answers real photos."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_the_terminal_command_prints_answers_and_writes_the_figure(tmp_path, cap
 
 def test_an_example_is_labelled_wrong_only_where_the_model_is_wrong(predictor):
     labelled = 0
-    for entry in json.loads(open(f"{EXAMPLES}/examples.json", encoding="utf-8").read()):
+    for entry in json.loads(Path(EXAMPLES, "examples.json").read_text(encoding="utf-8")):
         if wrong := entry.get("known_wrong"):
             labelled += 1
             best = predictor.answer(predictor.encode(f"{EXAMPLES}/{entry['file']}"), wrong["question"]).answers[0].text

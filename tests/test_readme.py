@@ -46,7 +46,7 @@ def test_every_source_file_is_in_the_file_list():
 
 def test_every_listed_file_exists():
     table = README.split("## Files")[1].split("\n## ")[0]
-    listed = [name for name in re.findall(r"`([\w./-]+\.\w+|[\w./-]+/)`", table)]
+    listed = re.findall(r"`([\w./-]+\.\w+|[\w./-]+/)`", table)
     assert [name for name in listed if not (ROOT / name).exists()] == []
 
 

@@ -34,7 +34,7 @@ class ImageEncoder(nn.Module):
         classifier: nn.Module | None = None,
     ):
         super().__init__()
-        self.backbone = backbone
+        self.backbone = backbone.to(memory_format=torch.channels_last)  # a third faster for CNNs on a CPU
         self.classifier = classifier
         self.prefix_tokens = prefix_tokens
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
@@ -59,7 +59,8 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, S, S] in 0..1 -> tokens [B, N, width], cells in row-major order."""
-        features, _ = self._features((pixels - self.mean) / self.std)
+        normalized = (pixels - self.mean) / self.std
+        features, _ = self._features(normalized.contiguous(memory_format=torch.channels_last))
         if self.class_embeddings is None:
             return features
         # What the classifier believes each cell to show, as an expectation over the class names' text embeddings.

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -202,6 +203,7 @@ class ValmModel(nn.Module):
                 },
                 fresh / WEIGHTS_FILE,
             )
+            (fresh / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
             if _is_stored(self.config.text_encoder, self.config.train_text_encoder):
                 self.text_encoder.backbone.config.save_pretrained(fresh / TEXT_ENCODER_FOLDER)
                 self.tokenizer.tokenizer.save_pretrained(fresh / TOKENIZER_FOLDER)
@@ -228,7 +230,11 @@ class ValmModel(nn.Module):
         config = ValmConfig.from_json(folder / CONFIG_FILE)
         answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
         model = cls(config, answers, checkpoint=folder)
-        model.load_stored_state(load_file(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
+        try:
+            stored = load_file(folder / WEIGHTS_FILE)
+        except SafetensorError as error:
+            raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: {error}. Copy the checkpoint again.") from error
+        model.load_stored_state(stored, str(folder / WEIGHTS_FILE))
         return model.eval()
 
     def load_stored_state(self, stored: dict[str, Tensor], source: str) -> None:

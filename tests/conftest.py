@@ -1,0 +1,121 @@
+"""Tiny models with random weights, saved in their real formats, and toy data. Nothing here needs a network."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel
+
+from valm_core.config import ValmConfig
+from valm_core.model import ValmModel
+from valm_core.predictor import VqaPredictor
+
+WORDS = [
+    "what",
+    "color",
+    "is",
+    "the",
+    "square",
+    "there",
+    "any",
+    "red",
+    "green",
+    "blue",
+    "yellow",
+    "many",
+    "##s",
+    "?",
+    "'",
+]
+COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
+ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small tensors are faster on one thread, and results don't depend on the machine's cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_text_folder(tmp_path_factory) -> Path:
+    """A BERT of two layers and width 16, with its tokenizer, as `transformers:FOLDER` reads it."""
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *"abcdefghijklmnopqrstuvwxyz"]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_image_folder(tmp_path_factory) -> Path:
+    """A ViT of two layers and width 16 with 4 x 4 patches of 8 pixels, as `transformers:FOLDER` reads it."""
+    folder = tmp_path_factory.mktemp("tiny_vit")
+    torch.manual_seed(2)
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+    )
+    ViTModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_text_folder, tiny_image_folder) -> ValmConfig:
+    """A config of the tiny encoders and a small bi-attention fusion."""
+    return ValmConfig(
+        text_encoder=f"transformers:{tiny_text_folder}",
+        image_encoder=f"transformers:{tiny_image_folder}",
+        image_size=32,
+        semantic_tokens=False,
+        width=16,
+        layers=2,
+        heads=2,
+        dropout=0.0,
+        max_question_tokens=16,
+    )
+
+
+@pytest.fixture
+def tiny_model(tiny_config) -> ValmModel:
+    """A fresh tiny model with random weights, in evaluation mode."""
+    torch.manual_seed(3)
+    return ValmModel(tiny_config, ANSWERS).eval()
+
+
+@pytest.fixture
+def tiny_predictor(tiny_model) -> VqaPredictor:
+    """A predictor around the tiny model, on the CPU."""
+    return VqaPredictor(tiny_model, torch.device("cpu"))
+
+
+@pytest.fixture
+def colored_squares(tmp_path) -> Path:
+    """A JSON lines file with one photo a color and one question each: "what color is the square?"."""
+    rows = []
+    for name, color in COLORS.items():
+        Image.new("RGB", (40, 30), color).save(tmp_path / f"{name}.png")
+        rows.append({"image": f"{name}.png", "question": "what color is the square?", "answer": name, "source": "toy"})
+    return write_rows(tmp_path / "rows.jsonl", rows)
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
