@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,15 @@ class Features:
         return torch.from_numpy(tokens), torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
 
 
+@torch.no_grad()
+def mean_image_token(model: ValmModel, photos: list[Path]) -> Tensor:
+    """The average cell of all photos, [D_image] in float32, by running the encoder without a cache."""
+    model.image_encoder.eval()
+    photos = list(dict.fromkeys(photos))
+    total = sum(tokens.float().mean(dim=1).sum(dim=0) for _, tokens in _encode_photos(model, photos))
+    return total / len(photos)
+
+
 def read_pixels(model: ValmModel, photo) -> Tensor:
     """Open one photo of a data set as pixels [3, S, S].
 
@@ -88,11 +98,17 @@ def _image_folder(model: ValmModel, photos: list[Path], cache: Path) -> Path:
         with replace_folder(folder) as fresh:
             shape = (len(photos), rows * columns, encoder.width)
             tokens = np.lib.format.open_memmap(fresh / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
-            for start in tqdm(range(0, len(photos), PHOTO_BATCH), desc="encoding photos", unit=f"{PHOTO_BATCH} photos"):
-                pixels = torch.stack([read_pixels(model, photo) for photo in photos[start : start + PHOTO_BATCH]])
-                tokens[start : start + PHOTO_BATCH] = encoder(pixels.to(model.device)).half().cpu().numpy()
+            for start, encoded in _encode_photos(model, photos):
+                tokens[start : start + len(encoded)] = encoded.half().cpu().numpy()
             tokens.flush()
     return folder
+
+
+def _encode_photos(model: ValmModel, photos: list[Path]) -> Iterator[tuple[int, Tensor]]:
+    """Batches of photos, encoded: the place of the first one and tokens [up to PHOTO_BATCH, N, D]."""
+    for start in tqdm(range(0, len(photos), PHOTO_BATCH), desc="encoding photos", unit=f"{PHOTO_BATCH} photos"):
+        pixels = torch.stack([read_pixels(model, photo) for photo in photos[start : start + PHOTO_BATCH]])
+        yield start, model.image_encoder(pixels.to(model.device))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ import yaml
 from training.datasets.jsonl import DataError, Row, read_rows
 from training.datasets.questions import QuestionDataset, build_answer_list
 from training.evaluate import evaluate, format_table, predict_logits, score_rows
-from training.features import Features
+from training.features import Features, mean_image_token
 from training.metrics.calibration import fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import model_card
@@ -114,6 +114,8 @@ def train(
     Returns:
         The report of ``training.evaluate`` on the validation rows.
     """
+    if run.cache and (config.train_text_encoder or config.train_image_encoder):
+        raise ValueError("An encoder that learns can't be cached. Set `cache` to '', or leave both encoders frozen.")
     if training.threads:
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
@@ -121,12 +123,12 @@ def train(
     validation_rows = read_rows(run.validation, photos=not run.blind)
     model = build_model(run, config, rows).to(choose_device(device))
 
+    photos = [] if run.blind else [row.image for row in rows + validation_rows]
     features = None
     if run.cache:
-        photos = [] if run.blind else [row.image for row in rows + validation_rows]
         features = Features(model, photos, [row.question for row in rows + validation_rows], run.cache)
-        if not run.blind:
-            model.mean_image_token.copy_(features.mean_image_token())
+    if photos:
+        model.mean_image_token.copy_(features.mean_image_token() if features else mean_image_token(model, photos))
     dataset = QuestionDataset(rows, model, features, run.blind).answerable()
     validation = QuestionDataset(validation_rows, model, features, run.blind)
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -139,6 +141,8 @@ def train(
     trainer = Trainer(model, dataset, dataset.collate, validate, training, run.output)
     progress = trainer.train(resume)
     best = ValmModel.from_pretrained(Path(run.output) / "best").to(model.device)
+    if photos and config.train_image_encoder:  # it has moved since
+        best.mean_image_token.copy_(mean_image_token(best, photos))
     temperature = calibrate(best, QuestionDataset(validation_rows, best, features, run.blind))
     best.config = dataclasses.replace(best.config, temperature=temperature)
     checkpoint, half = Path(run.output) / "checkpoint", run.weights == "float16"

@@ -85,7 +85,8 @@ def from_plain_values(config_class: type, values: dict):
     """Build a flat config dataclass out of values read from JSON, YAML or the command line.
 
     Raises:
-        ValueError: a name that the dataclass doesn't have (the nearest one is suggested), or a value of another type.
+        ValueError: a name that the dataclass doesn't have (the nearest one is suggested), a value of another type, or
+            no value for a name without default.
     """
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     checked = {}
@@ -102,6 +103,9 @@ def from_plain_values(config_class: type, values: dict):
                 f"{config_class.__name__}.{name} is {value!r}; a value of type {expected.__name__} is needed."
             )
         checked[name] = value
+    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in checked]:
+        raise ValueError(f"{config_class.__name__} needs a value for {', '.join(f'`{name}`' for name in missing)}.")
     return config_class(**checked)
 
 

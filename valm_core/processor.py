@@ -59,6 +59,8 @@ def open_photo(photo: Photo) -> Image.Image:
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
+    if not width * height:
+        raise InputError(f"The photo is empty: {width} x {height} pixels. Send another.")
     if width * height > MAX_PHOTO_PIXELS:
         raise _too_many_pixels(f"{width} x {height}")
     image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))  # lets JPEG decode at a fraction of the size
@@ -105,7 +107,7 @@ def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor,
 
 
 def clean_question(question: str) -> str:
-    """The question in one line: Unicode NFKC, control characters and repeated white space removed.
+    """The question in one line: Unicode NFKC, without control or invisible characters or repeated white space.
 
     Raises:
         InputError: nothing is left, or it is longer than ``MAX_QUESTION_CHARACTERS``.
@@ -113,7 +115,8 @@ def clean_question(question: str) -> str:
     if len(question or "") > 10 * MAX_QUESTION_CHARACTERS:
         raise _too_long(f"{len(question)} characters", f"{MAX_QUESTION_CHARACTERS} characters")
     text = unicodedata.normalize("NFKC", question or "")
-    text = "".join(" " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character for character in text)
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # zero-width space, soft hyphen
+    text = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
     text = " ".join(text.split())
     if not any(character.isalnum() for character in text):
         raise InputError("The question is empty. Type one, for example: What is in the photo?")

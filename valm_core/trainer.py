@@ -55,7 +55,14 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "accumulation_steps", "learning_rate", "gradient_clipping"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulation_steps",
+            "learning_rate",
+            "gradient_clipping",
+            "early_stopping_patience",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a number above 0 is needed.")
         if self.batch_size % self.accumulation_steps:

@@ -46,13 +46,18 @@ def read_rows(path: str | Path, photos: bool = True) -> list[Row]:
     if not path.is_file():
         raise DataError(f"There is no data file {path}. Check the path.")
     rows = []
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    rows.append(_parse_row(line, path.parent if photos else None))
-                except ValueError as error:
-                    raise DataError(f"{path}:{number}: {error}") from error
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        rows.append(_parse_row(line, path.parent if photos else None))
+                    except ValueError as error:
+                        raise DataError(f"{path}:{number}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text ({error}). Save it as UTF-8.") from error
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{path} is a damaged gzip file ({error}). Copy it again.") from error
     if not rows:
         raise DataError(f"{path} has no row. One JSON object a line is expected, e.g. {_EXAMPLE}")
     return rows

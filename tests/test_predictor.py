@@ -1,0 +1,131 @@
+"""The predictor: encode once, no memory of its users, words instead of pieces, clear errors."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from valm_core.outputs import Explanation, InputError
+from valm_core.predictor import VqaPredictor, choose_device, merge_word_pieces
+
+QUESTION = "what color is the square?"
+
+
+def photo(color: str) -> Image.Image:
+    return Image.new("RGB", (50, 40), color)
+
+
+def test_answers_are_sorted_probabilities_over_the_whole_list(tiny_predictor):
+    prediction = tiny_predictor.answer(tiny_predictor.encode(photo("red")), "  what color\nis it? ", top=100)
+    probabilities = [answer.probability for answer in prediction.answers]
+    assert prediction.question == "what color is it?"
+    assert len(probabilities) == 6 and sum(probabilities) == pytest.approx(1, abs=1e-5)
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(answer.probability for answer in prediction.blind_answers) == pytest.approx(1, abs=1e-5)
+    assert 0 < prediction.gate < 1
+
+
+def test_top_limits_the_answers(tiny_predictor):
+    image = tiny_predictor.encode(photo("red"))
+    assert len(tiny_predictor.answer(image, QUESTION, top=2).answers) == 2
+
+
+def test_temperature_flattens_the_probabilities_and_keeps_their_order(tiny_model):
+    import dataclasses
+
+    image = VqaPredictor(tiny_model, torch.device("cpu")).encode(photo("red"))
+    sharp = VqaPredictor(tiny_model, torch.device("cpu")).answer(image, QUESTION)
+    tiny_model.config = dataclasses.replace(tiny_model.config, temperature=10.0)
+    flat = VqaPredictor(tiny_model, torch.device("cpu")).answer(image, QUESTION)
+    assert [answer.text for answer in flat.answers] == [answer.text for answer in sharp.answers]
+    assert flat.answers[0].probability < sharp.answers[0].probability
+
+
+def test_the_blind_answer_ignores_the_photo(tiny_predictor):
+    red, blue = (tiny_predictor.encode(photo(color)) for color in ("red", "blue"))
+    first, second = (tiny_predictor.answer(image, QUESTION) for image in (red, blue))
+    assert first.blind_answers == second.blind_answers
+    assert first.answers != second.answers
+
+
+def test_threads_with_their_own_photos_get_the_sequential_results(tiny_predictor):
+    colors = ["red", "green", "blue", "yellow"] * 6
+    questions = [QUESTION, "is there any red?", "how many squares are there?"] * 8
+
+    def serve(color, question):
+        image = tiny_predictor.encode(photo(color))
+        return tiny_predictor.answer(image, question), tiny_predictor.explain(image, question).image_map.tolist()
+
+    sequential = [serve(*case) for case in zip(colors, questions, strict=True)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(serve, colors, questions)) == sequential
+
+
+def test_an_explanation_is_by_word(tiny_predictor):
+    explanation = tiny_predictor.explain(tiny_predictor.encode(photo("red")), QUESTION)
+    assert explanation.tokens == ("what", "color", "is", "the", "square?")
+    assert explanation.token_map(4).shape == explanation.grid == (4, 4)
+    np.testing.assert_allclose(explanation.token_to_patch.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(explanation.patch_to_token.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(explanation.token_scores.sum(), 1, atol=1e-5)
+
+
+def test_the_box_of_a_crop_reaches_the_explanation(tiny_config):
+    import dataclasses
+
+    from valm_core.model import ValmModel
+
+    model = ValmModel(dataclasses.replace(tiny_config, resize="crop"), ["a", "b"])
+    predictor = VqaPredictor(model, torch.device("cpu"))
+    image = predictor.encode(Image.new("RGB", (80, 40)))
+    assert predictor.explain(image, QUESTION).box == image.box == (0.25, 0.0, 0.75, 1.0)
+
+
+def test_word_pieces_merge_as_worked_by_hand():
+    """Pieces [CLS] a b1 b2 [SEP]; words a, b. Two cells."""
+    explanation = Explanation(
+        method="raw_attention",
+        tokens=("",) * 5,
+        image_map=np.array([[0.5, 0.5]]),
+        token_scores=np.array([0.2, 0.1, 0.2, 0.3, 0.2]),
+        token_to_patch=np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.5, 0.5]]),
+        patch_to_token=np.array([[0.5, 0.1, 0.1, 0.2, 0.1], [0.0, 0.3, 0.2, 0.1, 0.4]]),
+        text_to_image=np.array([[[[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.5, 0.5]]]]),
+        image_to_text=np.array([[[[0.5, 0.1, 0.1, 0.2, 0.1], [0.0, 0.3, 0.2, 0.1, 0.4]]]]),
+        grid=(1, 2),
+    )
+    merged = merge_word_pieces(explanation, ("a", "b"), (None, 0, 1, 1, None))
+    assert merged.tokens == ("a", "b")
+    np.testing.assert_allclose(merged.token_scores, [0.1 / 0.6, 0.5 / 0.6])
+    np.testing.assert_allclose(merged.token_to_patch, [[0.9, 0.1], [0.3, 0.7]], atol=1e-7)
+    np.testing.assert_allclose(merged.patch_to_token, [[0.1 / 0.4, 0.3 / 0.4], [0.3 / 0.6, 0.3 / 0.6]], atol=1e-7)
+    np.testing.assert_allclose(merged.text_to_image[0, 0], merged.token_to_patch, atol=1e-7)
+    np.testing.assert_allclose(merged.image_to_text[0, 0], [[0.1, 0.3], [0.3, 0.3]], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"), [("", "empty"), ("what " * 40, "word pieces"), ("x" * 400, "characters")]
+)
+def test_a_question_that_cannot_be_answered_says_why(tiny_predictor, question, message):
+    image = tiny_predictor.encode(photo("red"))
+    with pytest.raises(InputError, match=message):
+        tiny_predictor.answer(image, question)
+    with pytest.raises(InputError, match=message):
+        tiny_predictor.explain(image, question)
+
+
+def test_unknown_methods_and_answers_are_named(tiny_predictor):
+    image = tiny_predictor.encode(photo("red"))
+    with pytest.raises(ValueError, match="'magic'; allowed: raw_attention"):
+        tiny_predictor.explain(image, QUESTION, method="magic")
+    with pytest.raises(ValueError, match="'purple'"):
+        tiny_predictor.explain(image, QUESTION, answer="purple")
+
+
+def test_devices():
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type in ("cuda", "mps", "cpu")
+    with pytest.raises(ValueError, match="device is 'tpu'"):
+        choose_device("tpu")
