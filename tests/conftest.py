@@ -107,11 +107,22 @@ def tiny_predictor(tiny_model) -> VqaPredictor:
 
 @pytest.fixture
 def colored_squares(tmp_path) -> Path:
-    """A JSON lines file with one photo a color and one question each: "what color is the square?"."""
+    """A JSON lines file with one photo a color and two questions each: its color, and whether there is any red."""
     rows = []
     for name, color in COLORS.items():
         Image.new("RGB", (40, 30), color).save(tmp_path / f"{name}.png")
-        rows.append({"image": f"{name}.png", "question": "what color is the square?", "answer": name, "source": "toy"})
+        choices = [name, *(other for other in COLORS if other != name)]
+        is_red = "yes" if name == "red" else "no"
+        rows += [
+            {
+                "image": f"{name}.png",
+                "question": "what color is the square?",
+                "answer": name,
+                "choices": choices,
+                "source": "colors",
+            },
+            {"image": f"{name}.png", "question": "is there any red?", "answer": is_red, "source": "red"},
+        ]
     return write_rows(tmp_path / "rows.jsonl", rows)
 
 

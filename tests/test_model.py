@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from valm_core.config import ValmConfig
 from valm_core.model import ValmModel
 from valm_core.packages import PACKAGES
 
@@ -168,6 +169,14 @@ def test_truncated_weights_are_refused(tiny_model, tmp_path):
         ValmModel.from_pretrained(tmp_path / "model")
 
 
+@pytest.mark.parametrize("name", ["config.json", "answers.json"])
+def test_a_truncated_json_file_is_refused(tiny_model, tmp_path, name):
+    tiny_model.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / name).write_text((tmp_path / "model" / name).read_text()[:20])
+    with pytest.raises(ValueError, match=f"model is damaged: .*{name}"):
+        ValmModel.from_pretrained(tmp_path / "model")
+
+
 def test_another_backbone_hash_is_refused(tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
@@ -185,6 +194,47 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(tiny_model, tmp_path):
         tiny_model.save_pretrained(tmp_path / "model", {"README.md": None})
     assert ValmModel.from_pretrained(tmp_path / "model").head[0].weight.abs().sum() > 0
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_save_that_was_killed_between_the_renames_is_recovered(tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "model")
+    (tmp_path / "model").rename(tmp_path / "model.old")
+    loaded = ValmModel.from_pretrained(tmp_path / "model")
+    assert torch.equal(loaded.head[0].weight, tiny_model.head[0].weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_frozen_packaged_encoders_are_named_by_hash_and_not_copied(tmp_path):
+    config = ValmConfig(image_size=64, semantic_tokens=False, width=16, layers=1, heads=2)
+    model = ValmModel(config, ["a", "b"]).eval()
+    assert model.config.text_encoder_sha256 == PACKAGES["all-minilm-l6-v2"].sha256
+    assert model.config.image_encoder_sha256 == PACKAGES["efficientnet-lite0"].sha256
+    model.save_pretrained(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == (
+        ["answers.json", "config.json", "model.safetensors"]
+    )
+    names = load_file(tmp_path / "model" / "model.safetensors").keys()
+    assert not [name for name in names if name.startswith(("text_encoder.", "image_encoder."))]
+    batch = {"pixels": torch.rand(1, 3, 64, 64)}
+    batch["token_ids"], batch["text_mask"] = model.tokenizer(["what is it?"])
+    assert torch.equal(ValmModel.from_pretrained(tmp_path / "model")(**batch).logits, model(**batch).logits)
+
+
+def test_a_trained_packaged_encoder_is_stored_and_loads_exactly(tiny_config, tmp_path):
+    config = dataclasses.replace(tiny_config, image_encoder="package:efficientnet-lite0", train_image_encoder=True)
+    model = ValmModel(config, ["a", "b"])
+    with torch.no_grad():
+        for parameter in model.image_encoder.parameters():
+            parameter.mul_(1.5)
+    model.save_pretrained(tmp_path / "model")
+    loaded = ValmModel.from_pretrained(tmp_path / "model").image_encoder.state_dict()
+    for name, tensor in model.image_encoder.state_dict().items():
+        assert torch.equal(tensor, loaded[name]), name
+
+
+def test_an_unknown_fusion_is_named(tiny_config):
+    with pytest.raises(ValueError, match="fusion is 'sum'; allowed: bi_attention"):
+        ValmModel(dataclasses.replace(tiny_config, fusion="sum"), ["a"])
 
 
 @pytest.mark.parametrize("answers", [[], ["yes", "yes"]])

@@ -73,6 +73,20 @@ def test_16_bit_grey_keeps_its_shades():
     assert len(np.unique(opened)) == 16 and opened[0, 0] == 0 and opened[3, 3] == 255
 
 
+def test_flat_16_bit_grey_does_not_divide_by_zero():
+    assert open_photo(encoded(Image.fromarray(np.full((2, 2), 7, dtype=np.uint16)), "PNG")).size == (2, 2)
+
+
+def test_cmyk_keeps_its_colour():
+    red, green, blue = open_photo(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).getpixel((4, 4))
+    assert red > 200 and green < 60 and blue < 60
+
+
+def test_a_given_image_is_not_changed():
+    image = Image.new("RGB", (3200, 10), "red")
+    assert open_photo(image).size == (1600, 5) and image.size == (3200, 10)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "LAB", "I", "F"])
 def test_every_mode_becomes_rgb(mode):
     image = Image.new("RGB", (6, 5), (200, 100, 50)).convert("L" if mode in ("I", "F", "1") else "RGB")
@@ -94,8 +108,13 @@ def test_extreme_shapes_are_opened(size):
     assert photo_to_pixels(opened, 32, "squash")[0].shape == (3, 32, 32)
 
 
-@pytest.mark.parametrize("size", [(30_000, 30_000), (9000, 9000)])
-def test_a_decompression_bomb_is_refused_before_decoding(size):
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", [(30_000, 30_000), (9500, 9500), (8001, 8000)])  # Pillow refuses, warns, is silent
+def test_a_decompression_bomb_is_refused_before_decoding(monkeypatch, size):
+    def decode(*_):
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
     with pytest.raises(InputError, match="at most 64 million"):
         open_photo(png_header(*size))
 
@@ -110,6 +129,20 @@ def test_an_unreadable_file_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"holiday\.jpg can't be read as a photo\. Send JPEG"):
         open_photo(path)
+
+
+@pytest.mark.parametrize("kind", processor.PHOTO_FORMATS)
+def test_a_file_cut_in_half_is_refused_in_every_format(kind):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8))
+    whole = encoded(noise, kind)
+    assert open_photo(whole).size == (60, 60)
+    with pytest.raises(InputError, match="damaged"):
+        open_photo(whole[: len(whole) // 2])
+
+
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(InputError, match="0 x 5"):
+        open_photo(Image.new("RGB", (0, 5)))
 
 
 def test_a_file_of_many_bytes_is_refused(monkeypatch):
@@ -162,6 +195,19 @@ def test_a_long_question_says_how_long(length):
 def test_control_characters_and_extra_space_are_removed():
     assert clean_question("  What\0 is\n\n this\u2028?  ") == "What is this ?"
     assert clean_question("ｗｈａｔ?") == "what?"
+
+
+@pytest.mark.parametrize(
+    ("question", "cleaned"),
+    [
+        ("co\u00adlor\u200b ?", "color ?"),  # invisible: a word of its own would have no token, so no map
+        ("what \ud800 color", "what color"),  # half a character, which tokenizers can't take
+        ("¿Qué color?", "¿Qué color?"),
+        ("它是什么颜色?", "它是什么颜色?"),
+    ],
+)
+def test_invisible_characters_are_removed_and_other_scripts_kept(question, cleaned):
+    assert clean_question(question) == cleaned
 
 
 def test_words_collect_their_pieces(tiny_text_folder):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training.datasets.jsonl import DataError, Row, read_rows
+from training.datasets.jsonl import Row, read_rows
 from training.datasets.questions import QuestionDataset, answer_index
 from training.metrics.calibration import expected_calibration_error
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
@@ -135,16 +135,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
     parser.add_argument("--data", required=True, help="JSON lines file (see the README's data format)")
     parser.add_argument(
-        "--blind", action="store_true", help="answer from the question alone: the average photo for all"
+        "--blind", action="store_true", help="answer from the question alone, with the average photo; needs no photos"
     )
     parser.add_argument("--report", help="also write the figures to this JSON file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     try:
-        rows = read_rows(options.data)
+        rows = read_rows(options.data, photos=not options.blind)
         model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
         report = evaluate(model, rows, options.blind)
-    except (DataError, FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     print(format_table(report))
     if options.report:

@@ -9,6 +9,7 @@ Examples:
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.datasets.jsonl import DataError, Row, read_rows
+from training.datasets.generated import generate_yes_no_questions
+from training.datasets.jsonl import Row, read_rows
 from training.datasets.questions import QuestionDataset, build_answer_list
 from training.evaluate import evaluate, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
@@ -31,7 +33,7 @@ from valm_core.trainer import Trainer, TrainingConfig
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What one run reads and writes.
+    """What one run reads and writes. Checked on construction.
 
     Args:
         data, validation: JSON lines files; a validation file is used to choose the best epoch and to calibrate.
@@ -40,6 +42,7 @@ class RunConfig:
         answers: length of the answer list.
         init: checkpoint to start from, with its answer list; empty starts afresh.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
+        generated_questions: add yes/no questions made from the training rows, see ``training.datasets.generated``.
         blind: train on the questions alone. Rows then need no photo.
         weights: how the finished checkpoint stores its numbers, ``float32`` or ``float16``.
     """
@@ -51,8 +54,15 @@ class RunConfig:
     answers: int = 2000
     init: str = ""
     cache: str = ""
+    generated_questions: bool = False
     blind: bool = False
     weights: str = "float16"
+
+    def __post_init__(self):
+        if self.answers < 1:
+            raise ValueError(f"answers is {self.answers}; a number above 0 is needed.")
+        if self.weights not in ("float32", "float16"):
+            raise ValueError(f"weights is {self.weights!r}; allowed: float32, float16.")
 
 
 SECTIONS = {"run": RunConfig, "model": ValmConfig, "training": TrainingConfig}
@@ -64,13 +74,17 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     Raises:
         ValueError: an unknown section or setting, or a value that isn't allowed.
     """
-    sections = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    with Path(path).open(encoding="utf-8") as file:  # of a file, errors name it
+        sections = yaml.safe_load(file) or {}
+    if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
+        raise ValueError(f"{path} needs the sections {', '.join(SECTIONS)}, each with lines of `name: value`.")
     if unknown := sections.keys() - SECTIONS.keys():
         raise ValueError(f"{path} has an unknown section {min(unknown)!r}; allowed: {', '.join(SECTIONS)}.")
     values = {name: dict(sections.get(name) or {}) for name in SECTIONS}
     owners = {field.name: name for name, config in SECTIONS.items() for field in dataclasses.fields(config)}
     for setting, value in overrides.items():
-        values[owners.get(setting, "run")][setting] = value  # an unknown one is refused below, with a suggestion
+        nearest = difflib.get_close_matches(setting, owners, n=1)  # itself, or what an unknown one was meant to be
+        values[owners[nearest[0]] if nearest else "run"][setting] = value  # refused below where it is unknown
     run, model, training = (from_plain_values(config, values[name]) for name, config in SECTIONS.items())
     return run, model, training
 
@@ -119,7 +133,9 @@ def train(
     if training.threads:
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
-    rows = read_rows(run.data, photos=not run.blind)
+    rows = read_rows(run.data, photos=not run.blind or run.generated_questions)
+    if run.generated_questions:
+        rows += generate_yes_no_questions(rows, training.seed)
     validation_rows = read_rows(run.validation, photos=not run.blind)
     model = build_model(run, config, rows).to(choose_device(device))
 
@@ -185,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
         words = [*(f"--{name} {value}" for name, value in files.items()), *options.settings]
         command = " ".join(["python -m training.train --config", options.config, *words])
         report = train(*configs, command, options.resume, options.device)
-    except (DataError, FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, FloatingPointError, ValueError, yaml.YAMLError) as error:
         parser.exit(2, f"{error}\n")
     print(format_table(report))
     print(f"The checkpoint is in {Path(configs[0].output) / 'checkpoint'}.")

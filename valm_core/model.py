@@ -227,8 +227,13 @@ class ValmModel(nn.Module):
                     f"{folder} is no VALM checkpoint: {name} is missing. Train one with "
                     "`python -m training.train --config training/configs/everyday.yaml`."
                 )
-        config = ValmConfig.from_json(folder / CONFIG_FILE)
-        answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+        try:
+            config = ValmConfig.from_json(folder / CONFIG_FILE)
+            answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{folder} is damaged: {CONFIG_FILE} or {ANSWERS_FILE} is no JSON ({error}). Copy the checkpoint again."
+            ) from error
         model = cls(config, answers, checkpoint=folder)
         try:
             stored = load_file(folder / WEIGHTS_FILE)

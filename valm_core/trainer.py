@@ -30,7 +30,7 @@ class TrainingConfig:
         accumulation_steps: how many smaller batches make one step.
         learning_rate: peak value of AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101).
         encoder_learning_rate: the same for encoders that learn along.
-        weight_decay: for matrices; biases, norms and embeddings have none.
+        weight_decay: for matrices, embeddings included; biases and norms have none.
         warmup_steps: steps of linear rise before the cosine decay to 0.
         label_smoothing: see ``valm_core.losses.answer_loss``.
         gradient_clipping: largest gradient norm.

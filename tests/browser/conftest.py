@@ -3,16 +3,25 @@
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+ROOT = Path(__file__).parents[2]
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @contextmanager
@@ -20,9 +29,7 @@ def served(predictor):
     """The address of a page around ``predictor``, open for as long as the block runs."""
     from demo.interface import build_page, launch_options
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     page = build_page(predictor)
     page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
     try:
@@ -49,6 +56,25 @@ def page_url(predictor):
     """The address of the page under test."""
     with served(predictor) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory):
+    """The address of `python app.py` as a person starts it, with the shipped checkpoint."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("app") / "log.txt"
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(log.parent)}
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, ROOT / "app.py"], env=environment, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 120
+        while "Running on" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,104 @@
+"""The feature cache: equal to running the encoders, used instead of them, renewed when anything changes."""
+
+import os
+
+import pytest
+import torch
+from PIL import Image
+
+from training.datasets.jsonl import DataError, read_rows
+from training.features import Features, mean_image_token, read_pixels
+
+
+@pytest.fixture
+def photos(colored_squares):
+    return [row.image for row in read_rows(colored_squares)]  # every photo twice
+
+
+QUESTIONS = ["what color is the square?", "is there any red?", "what color is the square?"]
+
+
+def forbid(*_):
+    raise AssertionError("the encoder was called")
+
+
+@torch.no_grad()
+def test_image_tokens_are_the_encoders(tiny_model, photos, tmp_path):
+    features = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    asked = [photos[4], photos[0], photos[4]]
+    expected = tiny_model.image_encoder(torch.stack([read_pixels(tiny_model, photo) for photo in asked]))
+    assert features.image_tokens(asked).dtype == torch.float16
+    torch.testing.assert_close(features.image_tokens(asked), expected.half(), atol=2e-3, rtol=2e-3)
+
+
+@torch.no_grad()
+def test_text_tokens_are_the_encoders_and_padding_is_zero(tiny_model, photos, tmp_path):
+    features = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    for asked in (QUESTIONS, QUESTIONS[1:2], QUESTIONS[::-1]):
+        ids, mask = tiny_model.tokenizer(asked)
+        tokens, cached_mask = features.text_tokens(asked)
+        assert torch.equal(cached_mask, mask)
+        expected = tiny_model.text_encoder(ids, mask).tokens
+        torch.testing.assert_close(tokens[mask], expected[mask].half(), atol=2e-3, rtol=2e-3)
+        assert (tokens[~mask] == 0).all()
+        assert features.question_lengths(asked) == mask.sum(dim=1).tolist()
+
+
+def test_the_mean_token_counts_every_photo_once(tiny_model, photos, tmp_path):
+    uneven = [*photos, *photos[:1] * 5]
+    features = Features(tiny_model, uneven, QUESTIONS, tmp_path / "cache")
+    with torch.no_grad():
+        pixels = torch.stack([read_pixels(tiny_model, photo) for photo in photos[::2]])
+        expected = tiny_model.image_encoder(pixels).mean(dim=(0, 1))
+    torch.testing.assert_close(features.mean_image_token(), expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(mean_image_token(tiny_model, uneven), expected)
+
+
+def test_a_second_run_calls_no_encoder(tiny_model, photos, tmp_path, monkeypatch):
+    first = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    monkeypatch.setattr(tiny_model.image_encoder, "forward", forbid)
+    monkeypatch.setattr(tiny_model.text_encoder, "forward", forbid)
+    second = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    assert torch.equal(first.image_tokens(photos), second.image_tokens(photos))
+    assert torch.equal(first.text_tokens(QUESTIONS)[0], second.text_tokens(QUESTIONS)[0])
+    with pytest.raises(AssertionError, match="encoder was called"):
+        Features(tiny_model, photos, [*QUESTIONS, "a new one?"], tmp_path / "cache")
+
+
+def folders(cache, kind: str) -> set[str]:
+    return {path.name for path in cache.iterdir() if path.name.startswith(kind)}
+
+
+def test_a_photo_changed_on_disk_is_encoded_again(tiny_model, photos, tmp_path):
+    cache = tmp_path / "cache"
+    before = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos[:1])
+    stat = photos[0].stat()
+    Image.new("RGB", (40, 30), "white").save(photos[0])
+    os.utime(photos[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    after = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos[:1])
+    assert not torch.allclose(before.float(), after.float(), atol=1e-2)
+    assert len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
+
+
+def test_other_weights_make_a_new_entry(tiny_model, photos, tmp_path):
+    cache = tmp_path / "cache"
+    Features(tiny_model, photos, QUESTIONS, cache)
+    with torch.no_grad():
+        next(tiny_model.image_encoder.parameters()).view(-1)[0] += 1
+    Features(tiny_model, photos, QUESTIONS, cache)
+    assert len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
+
+
+def test_other_questions_make_a_new_entry(tiny_model, photos, tmp_path):
+    cache = tmp_path / "cache"
+    Features(tiny_model, photos, QUESTIONS, cache)
+    other = Features(tiny_model, photos, ["is there any red?", "is there any blue?"], cache)
+    assert other.question_lengths(["is there any blue?"]) == [7]  # [CLS] is there any blue ? [SEP]
+    assert len(folders(cache, "image-")) == 1 and len(folders(cache, "text-")) == 2
+
+
+def test_an_interrupted_computation_leaves_no_entry(tiny_model, photos, tmp_path):
+    photos[2].write_text("not a photo")
+    with pytest.raises(DataError, match=photos[2].name):
+        Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -1,0 +1,268 @@
+"""The training loop: it learns, resumes exactly, keeps the best, stops early, and never overwrites it with NaN."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from training.datasets.jsonl import read_rows
+from training.datasets.questions import QuestionDataset
+from training.evaluate import predict_logits, score_rows
+from valm_core.model import ValmModel
+from valm_core.trainer import LengthBucketSampler, Trainer, TrainingConfig, parameter_groups
+
+ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]
+SMALL = TrainingConfig(
+    epochs=4, batch_size=2, learning_rate=3e-3, warmup_steps=2, early_stopping_patience=100, precision="no"
+)
+
+
+@pytest.fixture
+def make_trainer(tiny_config, colored_squares, tmp_path):
+    """Build a trainer of a fresh model (seeded) on the toy set: make_trainer(output, seed=, evaluate=, **settings)."""
+    rows = read_rows(colored_squares)
+
+    def make(output: str, seed: int = 0, evaluate=None, collate=None, dropout: float = 0.2, **settings) -> Trainer:
+        torch.manual_seed(seed)
+        model = ValmModel(dataclasses.replace(tiny_config, dropout=dropout), ANSWERS)
+        dataset = QuestionDataset(rows, model)
+
+        def accuracy(model: ValmModel) -> dict:
+            return score_rows(rows, predict_logits(model, dataset), model.answers, temperature=1.0)
+
+        config = dataclasses.replace(SMALL, **settings)
+        wrapped = dataset.collate if collate is None else lambda indices: collate(dataset.collate(indices))
+        return Trainer(model, dataset, wrapped, evaluate or accuracy, config, tmp_path / output)
+
+    return make
+
+
+def planned(*accuracies: float):
+    """An evaluation that gives these accuracies, one an epoch."""
+    remaining = iter(accuracies)
+    return lambda model: {"accuracy": next(remaining)}
+
+
+def metrics(trainer: Trainer) -> list[dict]:
+    return [json.loads(line) for line in (trainer.output / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_it_learns_the_toy_set_completely(make_trainer):
+    trainer = make_trainer("run", dropout=0.0, epochs=25, batch_size=8, learning_rate=1e-2)
+    progress = trainer.train()
+    assert progress["best_accuracy"] == 1.0
+    best = ValmModel.from_pretrained(trainer.output / "best")
+    assert trainer.evaluate(best)["accuracy"] == 1.0
+    losses = [row["loss"] for row in metrics(trainer)]
+    assert losses[-1] < 0.3 < 1 < losses[0]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(make_trainer):
+    whole = make_trainer("whole")
+    whole.train()
+
+    interrupted = make_trainer("interrupted")
+    evaluate, calls = interrupted.evaluate, []
+
+    def evaluate_twice_then_stop(model):
+        calls.append(model)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(model)
+
+    interrupted.evaluate = evaluate_twice_then_stop
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train()
+
+    resumed = make_trainer("interrupted", seed=99)  # other initial weights, other random state
+    torch.rand(7)
+    assert resumed.train(resume=True) == whole.progress
+    assert resumed.progress["epoch"] == 4
+    for folder in ("last/model", "best"):
+        expected = ValmModel.from_pretrained(whole.output / folder).state_dict()
+        for name, tensor in ValmModel.from_pretrained(resumed.output / folder).state_dict().items():
+            assert torch.equal(tensor, expected[name]), (folder, name)
+    assert [row["loss"] for row in metrics(resumed)] == [row["loss"] for row in metrics(whole)]
+
+
+def test_dropout_and_order_follow_the_seed(make_trainer):
+    losses = []
+    for output, seed in (("one", 0), ("two", 0), ("three", 1)):
+        trainer = make_trainer(output, seed=0, epochs=1)
+        trainer.sampler.seed = seed
+        trainer.train()
+        losses.append(metrics(trainer)[0]["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_every_epoch_has_an_order_of_its_own(make_trainer):
+    seen = []
+
+    def remember(batch):
+        seen.append(batch["targets"].argmax(dim=1).tolist())
+        return batch
+
+    make_trainer("run", collate=remember, evaluate=planned(0.1, 0.2, 0.3), epochs=3).train()
+    first, second, third = seen[:4], seen[4:8], seen[8:]  # 8 rows in batches of 2
+    assert first != second != third != first
+
+
+def test_resuming_needs_the_same_settings_and_something_to_resume(make_trainer):
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        make_trainer("run").train(resume=True)
+    make_trainer("run", epochs=1).train()
+    with pytest.raises(ValueError, match="other settings"):
+        make_trainer("run", epochs=2).train(resume=True)
+
+
+def test_a_finished_run_resumes_to_itself(make_trainer):
+    first = make_trainer("run", epochs=1)
+    progress = first.train()
+    assert make_trainer("run", epochs=1).train(resume=True) == progress
+    assert len(metrics(first)) == 1
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(make_trainer):
+    states = []
+    accuracies = iter([0.5, 0.9, 0.7])
+
+    def evaluate(model):
+        states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return {"accuracy": next(accuracies)}
+
+    trainer = make_trainer("run", evaluate=evaluate, epochs=3)
+    assert trainer.train() == {"epoch": 3, "best_accuracy": 0.9, "best_epoch": 2}
+    for folder, state in (("best", states[1]), ("last/model", states[2])):
+        for name, tensor in ValmModel.from_pretrained(trainer.output / folder).state_dict().items():
+            assert torch.equal(tensor, state[name]), (folder, name)
+    assert not torch.equal(states[1]["head.0.weight"], states[2]["head.0.weight"])
+
+
+def test_training_stops_early_without_a_better_epoch(make_trainer):
+    trainer = make_trainer("run", evaluate=planned(0.5, 0.5, 0.4, 0.9), epochs=4, early_stopping_patience=2)
+    assert trainer.train() == {"epoch": 3, "best_accuracy": 0.5, "best_epoch": 1}
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(make_trainer):
+    batches = []
+
+    def spoil_the_second_epoch(batch):
+        batches.append(batch)
+        return batch | {"targets": batch["targets"] * (float("nan") if len(batches) > 4 else 1.0)}
+
+    trainer = make_trainer("run", collate=spoil_the_second_epoch)
+    with pytest.raises(FloatingPointError, match=r"loss is nan in step 1 of epoch 2.*learning_rate"):
+        trainer.train()
+    last = ValmModel.from_pretrained(trainer.output / "last" / "model")
+    assert all(tensor.isfinite().all() for tensor in last.state_dict().values())
+    assert len(metrics(trainer)) == 1
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(make_trainer):
+    weights = []
+    for output, steps in (("one", 1), ("two", 2)):
+        trainer = make_trainer(output, dropout=0.0, epochs=1, batch_size=8, accumulation_steps=steps, warmup_steps=0)
+        trainer.train()
+        assert trainer.schedule.last_epoch == 1, "one step of the schedule for one update"
+        weights.append(trainer.raw_model.head[0].weight)
+    torch.testing.assert_close(*weights, atol=1e-5, rtol=1e-4)
+
+
+def test_the_learning_rate_rises_then_falls_to_zero(make_trainer):
+    trainer = make_trainer("run", epochs=4, batch_size=2, warmup_steps=4)  # 16 steps
+    rates = [trainer._learning_rate_factor(step) for step in range(17)]
+    assert rates[0] == pytest.approx(0.25)
+    assert max(rates) == rates[3] <= 1.0
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert rates[8] == pytest.approx(0.5) and rates[16] == pytest.approx(0)
+
+
+def test_frozen_encoders_do_not_move(make_trainer):
+    trainer = make_trainer("frozen", epochs=1)
+    before = {name: tensor.clone() for name, tensor in trainer.raw_model.state_dict().items()}
+    trainer.train()
+    moved = {
+        name.split(".")[0] for name, tensor in trainer.raw_model.state_dict().items() if not tensor.equal(before[name])
+    }
+    assert {"fusion", "head", "text_projection"} <= moved and not moved & {"text_encoder", "image_encoder"}
+
+
+def test_encoders_have_their_own_rate_and_only_matrices_decay(tiny_config):
+    model = ValmModel(dataclasses.replace(tiny_config, train_text_encoder=True), ANSWERS)
+    config = TrainingConfig(learning_rate=1.0, encoder_learning_rate=0.1, weight_decay=0.5)
+    settings = {
+        id(parameter): (group["lr"], group["weight_decay"])
+        for group in parameter_groups(model, config)
+        for parameter in group["params"]
+    }
+    assert len(settings) == sum(parameter.requires_grad for parameter in model.parameters())
+    assert settings[id(model.head[0].weight)] == (1.0, 0.5)
+    assert settings[id(model.head[0].bias)] == (1.0, 0.0)
+    assert settings[id(model.text_norm.weight)] == (1.0, 0.0)
+    assert settings[id(model.text_encoder.backbone.encoder.layer[0].output.dense.weight)] == (0.1, 0.5)
+    assert settings[id(model.text_encoder.backbone.encoder.layer[0].output.dense.bias)] == (0.1, 0.0)
+    assert not any(id(parameter) in settings for parameter in model.image_encoder.parameters())
+
+
+def test_no_training_row_is_refused(tiny_model, tmp_path):
+    empty = QuestionDataset([], tiny_model)
+    with pytest.raises(ValueError, match="no training row"):
+        Trainer(tiny_model, empty, empty.collate, planned(), SMALL, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 0},
+        {"batch_size": -1},
+        {"accumulation_steps": 0},
+        {"learning_rate": 0.0},
+        {"gradient_clipping": 0.0},
+        {"early_stopping_patience": 0},
+        {"precision": "int8"},
+    ],
+)
+def test_a_setting_that_is_not_allowed_is_named(change):
+    name, value = next(iter(change.items()))
+    with pytest.raises(ValueError, match=f"{name} is {value!r}"):
+        TrainingConfig(**change)
+
+
+def test_accumulation_must_divide_the_batch():
+    with pytest.raises(ValueError, match="batch_size 10 is no multiple of accumulation_steps 3"):
+        TrainingConfig(batch_size=10, accumulation_steps=3)
+
+
+# ---- LengthBucketSampler ---------------------------------------------------------------------------------------------
+
+LENGTHS = torch.randint(3, 30, (203,), generator=torch.Generator().manual_seed(0)).tolist()
+
+
+def test_every_row_comes_once_an_epoch():
+    sampler = LengthBucketSampler(LENGTHS, batch_size=10, seed=0, pool=5)
+    batches = list(sampler)
+    assert sorted(row for batch in batches for row in batch) == list(range(203))
+    assert len(batches) == len(sampler) == 21
+    assert sorted(map(len, batches)) == [3] + [10] * 20
+
+
+def test_seed_and_epoch_decide_the_order():
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        sampler = LengthBucketSampler(LENGTHS, 10, seed)
+        sampler.epoch = epoch
+        return list(sampler)
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_batches_hold_rows_of_similar_length():
+    def padding(batches) -> int:
+        lengths = [[LENGTHS[row] for row in batch] for batch in batches]
+        return sum(max(batch) * len(batch) - sum(batch) for batch in lengths)
+
+    shuffled = torch.randperm(203, generator=torch.Generator().manual_seed(0)).split(10)
+    bucketed = padding(LengthBucketSampler(LENGTHS, 10, seed=0))
+    assert bucketed < padding(batch.tolist() for batch in shuffled) / 4
