@@ -50,8 +50,14 @@ def test_the_mean_token_counts_every_photo_once(tiny_model, photos, tmp_path):
     with torch.no_grad():
         pixels = torch.stack([read_pixels(tiny_model, photo) for photo in photos[::2]])
         expected = tiny_model.image_encoder(pixels).mean(dim=(0, 1))
-    torch.testing.assert_close(features.mean_image_token(), expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(features.mean_image_token(uneven), expected, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(mean_image_token(tiny_model, uneven), expected)
+
+
+def test_the_mean_token_is_that_of_the_photos_asked_for(tiny_model, photos, tmp_path):
+    features = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    expected = features.image_tokens(photos[:1])[0].float().mean(dim=0)
+    torch.testing.assert_close(features.mean_image_token(photos[:1]), expected)
 
 
 def test_a_second_run_calls_no_encoder(tiny_model, photos, tmp_path, monkeypatch):

@@ -45,9 +45,10 @@ class Features:
         """[P, N, D_image] in float16, in the order asked."""
         return torch.from_numpy(self._image[[self.photo_row[photo] for photo in photos]])
 
-    def mean_image_token(self) -> Tensor:
-        """The average cell of all photos: [D_image] in float32."""
-        photo_means = [photo.mean(axis=0, dtype=np.float32) for photo in self._image]
+    def mean_image_token(self, photos: list[Path]) -> Tensor:
+        """The average cell of some photos: [D_image] in float32. Duplicates count once."""
+        rows = [self.photo_row[photo] for photo in dict.fromkeys(photos)]
+        photo_means = [self._image[row].mean(axis=0, dtype=np.float32) for row in rows]
         return torch.from_numpy(np.mean(photo_means, axis=0, dtype=np.float32))
 
     def question_lengths(self, questions: list[str]) -> list[int]:

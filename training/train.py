@@ -139,12 +139,14 @@ def train(
     validation_rows = read_rows(run.validation, photos=not run.blind)
     model = build_model(run, config, rows).to(choose_device(device))
 
-    photos = [] if run.blind else [row.image for row in rows + validation_rows]
+    photos = [] if run.blind else [row.image for row in rows]
     features = None
     if run.cache:
-        features = Features(model, photos, [row.question for row in rows + validation_rows], run.cache)
+        validation_photos = [] if run.blind else [row.image for row in validation_rows]
+        questions = [row.question for row in rows + validation_rows]
+        features = Features(model, photos + validation_photos, questions, run.cache)
     if photos:
-        model.mean_image_token.copy_(features.mean_image_token() if features else mean_image_token(model, photos))
+        model.mean_image_token.copy_(features.mean_image_token(photos) if features else mean_image_token(model, photos))
     dataset = QuestionDataset(rows, model, features, run.blind).answerable()
     validation = QuestionDataset(validation_rows, model, features, run.blind)
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

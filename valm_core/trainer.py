@@ -158,6 +158,8 @@ class Trainer:
         """
         if resume:
             self._load_last()
+        else:
+            (self.output / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier run
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
                 self.accelerator.print(f"No better epoch since {self.progress['best_epoch']}: stopping early.")
