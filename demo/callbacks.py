@@ -42,6 +42,15 @@ class Reply:
     explanation: Explanation
 
 
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a question about the photo at ``path``: a reply, or a message that says why there is none."""
+
+    path: str | None
+    reply: Reply | None = None
+    message: str = ""
+
+
 @dataclass(frozen=True)
 class Example:
     """A packaged photo and its suggested questions; ``known_wrong`` is (question, expected answer) or nothing."""
@@ -114,6 +123,14 @@ def ask(predictor, path: str | None, opened: OpenedPhoto | None, question: str |
     prediction = predictor.answer(photo.encoded, question)
     explanation = predictor.explain(photo.encoded, question, answer=prediction.answers[0].text)
     return Reply(photo, prediction, explanation)
+
+
+def answer(predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Outcome:
+    """``ask``, with whatever goes wrong turned into a message for the person."""
+    try:
+        return Outcome(path, ask(predictor, path, opened, question))
+    except Exception as error:
+        return Outcome(path, message=message_for(error))
 
 
 def word_choices(explanation: Explanation) -> list[tuple[str, int]]:

@@ -59,7 +59,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
     examples = callbacks.read_examples(examples_folder)
     with gr.Blocks(title="VALM – ask a photo, see why", delete_cache=(STATE_SECONDS, FILE_SECONDS)) as page:
         opened = gr.State(time_to_live=STATE_SECONDS)  # OpenedPhoto: encoded once, asked often
-        reply = gr.State(time_to_live=STATE_SECONDS)  # Reply: what every redraw is made from
+        asked = gr.State(time_to_live=STATE_SECONDS)  # Outcome of the last question, perhaps of a photo that is gone
+        reply = gr.State(time_to_live=STATE_SECONDS)  # Reply on the page: what every redraw is made from
         gr.HTML(HEADER)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=5, min_width=320):
@@ -141,23 +142,29 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 colour_bar: figures.colour_bar_html(current.explanation, index, wanted),
             }
 
-        def answer(path, known, text, *wanted) -> dict:
-            try:
-                current = callbacks.ask(predictor, path, known, text)
-                return {
-                    opened: current.photo,
-                    reply: current,
-                    notice: notice_html(""),
-                    empty: gr.update(visible=False),
-                    result: gr.update(visible=True),
-                    answers: figures.result_html(current.prediction, callbacks.right_answer(examples, current)),
-                    word: gr.update(choices=callbacks.word_choices(current.explanation), value=figures.WHOLE_QUESTION),
-                    **draw(current, figures.WHOLE_QUESTION, *wanted),
-                }
-            except Exception as error:
-                return {notice: notice_html(callbacks.message_for(error))}  # an earlier answer on this photo stays
+        def answer(path, known, text) -> dict:
+            outcome = callbacks.answer(predictor, path, known, text)
+            return {asked: outcome, **({opened: outcome.reply.photo} if outcome.reply else {})}
 
-        def forget_photo() -> dict:
+        def show(outcome, path, *wanted) -> dict:
+            if outcome is None or outcome.path != path:  # another photo came meanwhile: its page stays as it is
+                return {reply: gr.skip()}
+            if outcome.reply is None:
+                return {notice: notice_html(outcome.message)}  # an earlier answer on this photo stays
+            current = outcome.reply
+            return {
+                reply: current,
+                notice: notice_html(""),
+                empty: gr.update(visible=False),
+                result: gr.update(visible=True),
+                answers: figures.result_html(current.prediction, callbacks.right_answer(examples, current)),
+                word: gr.update(choices=callbacks.word_choices(current.explanation), value=figures.WHOLE_QUESTION),
+                **draw(current, figures.WHOLE_QUESTION, *wanted),
+            }
+
+        def forget_photo(path, outcome) -> dict:
+            if path and outcome is not None and outcome.path == path:  # a quick question was answered before us
+                return {opened: gr.skip()}
             return {opened: None, **no_result(), **offer(callbacks.GENERAL_QUESTIONS)}
 
         def encode(path, known) -> dict:
@@ -174,43 +181,40 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             }
 
         on_model = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
-        asked = {"outputs": shown, "show_progress_on": [empty, answers], **on_model}
-        asking = [gr.on([ask_button.click, question.submit], answer, [photo, opened, question, *look], **asked)]
+        at_once = {"queue": False, "show_progress": "hidden"}
+
+        def and_show(asking) -> None:
+            asking.then(show, [asked, photo, *look], shown, **at_once).then(None, js=SHOW_RESULT)
+
+        asking = {
+            "fn": answer,
+            "inputs": [photo, opened, question],
+            "outputs": [asked, opened],
+            "show_progress_on": [empty, answers],
+            **on_model,
+        }
+        and_show(gr.on([ask_button.click, question.submit], **asking))
         for button in suggestions:
-            chosen = button.click(lambda text: text, button, question, queue=False, show_progress="hidden")
-            asking.append(chosen.then(answer, [photo, opened, question, *look], **asked))
+            and_show(button.click(lambda text: text, button, question, **at_once).then(**asking))
         for button, example in zip(example_buttons, examples, strict=True):
 
             def choose(example=example) -> dict:
                 return {
-                    **forget_photo(),
+                    **forget_photo(None, None),
                     **offer(example.questions),
                     photo: str(example.path),
                     question: example.questions[0],
                 }
 
-            chosen = button.click(
-                choose, None, [photo, question, *shown, *suggestions], queue=False, show_progress="hidden"
-            )
-            asking.append(chosen.then(answer, [photo, opened, question, *look], **asked))
-        for event in tuple(asking):
-            event.then(None, js=SHOW_RESULT)
-        if examples:  # a question that is still being answered must not land beside the example's photo
-            gr.on([button.click for button in example_buttons], None, cancels=asking)
-        arrived = gr.on(
-            [photo.input, photo.clear],
-            forget_photo,
-            None,
-            [*shown, *suggestions],
-            queue=False,
-            show_progress="hidden",
-            cancels=asking,
-        )
-        arrived.then(
+            and_show(button.click(choose, None, [photo, question, *shown, *suggestions], **at_once).then(**asking))
+        # A question that is still being answered isn't cancelled: `show` drops what belongs to another photo. Gradio
+        # cancels when this event comes back, which on a busy server is after the person has asked about the new photo.
+        gr.on([photo.input, photo.clear], forget_photo, [photo, asked], [*shown, *suggestions], **at_once).then(
             encode,
             [photo, opened],
             [photo, opened, notice],
             show_progress="hidden",
+            trigger_mode="always_last",
             **on_model,
         )
         gr.on(

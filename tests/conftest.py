@@ -1,11 +1,11 @@
 """Tiny models with random weights, saved in their real formats, and toy data. Nothing here needs a network."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from toy_data import write_rows
 from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel
 
 from valm_core.config import ValmConfig
@@ -124,9 +124,3 @@ def colored_squares(tmp_path) -> Path:
             {"image": f"{name}.png", "question": "is there any red?", "answer": is_red, "source": "red"},
         ]
     return write_rows(tmp_path / "rows.jsonl", rows)
-
-
-def write_rows(path: Path, rows: list[dict]) -> Path:
-    """Write rows as JSON lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path

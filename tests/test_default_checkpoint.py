@@ -31,7 +31,7 @@ def test_it_sees_what_is_on_a_photo(predictor):
     assert predictor.answer(cat, question).answers[0].text == "cat"
     cat_on_coffee = {answer.text: answer.probability for answer in predictor.answer(coffee, question, top=2000).answers}
     cat_on_cat = {answer.text: answer.probability for answer in predictor.answer(cat, question, top=2000).answers}
-    assert cat_on_cat["cat"] > 2 * cat_on_coffee["cat"]
+    assert cat_on_cat["cat"] > cat_on_coffee["cat"] + 0.1
 
 
 def test_its_probabilities_are_a_distribution_and_its_maps_too(predictor):

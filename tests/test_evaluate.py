@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import write_rows
+from toy_data import write_rows
 
 from training import evaluate as module
 from training.datasets.jsonl import Row, read_rows

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import write_rows
+from toy_data import write_rows
 
 from training.datasets.jsonl import read_rows
 from training.evaluate import evaluate

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.datasets.generated import generate_yes_no_questions
 from training.datasets.jsonl import Row, read_rows
 from training.datasets.questions import QuestionDataset, build_answer_list
 from training.evaluate import evaluate, format_table, predict_logits, score_rows
@@ -42,7 +41,6 @@ class RunConfig:
         answers: length of the answer list.
         init: checkpoint to start from, with its answer list; empty starts afresh.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
-        generated_questions: add yes/no questions made from the training rows, see ``training.datasets.generated``.
         blind: train on the questions alone. Rows then need no photo.
         weights: how the finished checkpoint stores its numbers, ``float32`` or ``float16``.
     """
@@ -54,7 +52,6 @@ class RunConfig:
     answers: int = 2000
     init: str = ""
     cache: str = ""
-    generated_questions: bool = False
     blind: bool = False
     weights: str = "float16"
 
@@ -133,9 +130,7 @@ def train(
     if training.threads:
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
-    rows = read_rows(run.data, photos=not run.blind or run.generated_questions)
-    if run.generated_questions:
-        rows += generate_yes_no_questions(rows, training.seed)
+    rows = read_rows(run.data, photos=not run.blind)
     validation_rows = read_rows(run.validation, photos=not run.blind)
     model = build_model(run, config, rows).to(choose_device(device))
 

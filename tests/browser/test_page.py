@@ -148,6 +148,17 @@ def test_a_photo_that_arrives_while_the_model_thinks_gets_no_foreign_answer(visi
     page.locator(".answers").wait_for()
 
 
+def test_a_question_asked_before_the_page_has_noticed_the_new_photo_is_answered(visit, page_url, photos):
+    page = visit(page_url)
+    page.route("**/run/predict", lambda route: (page.wait_for_timeout(700), route.continue_()))  # a busy server
+    page.locator("#photo input[type=file]").set_input_files(photos / "red.png")
+    page.locator("#photo img").wait_for()
+    ask(page, "What color is it?")
+    page.locator(".answers").wait_for()
+    page.wait_for_timeout(1500)
+    assert page.locator(".answers").is_visible()
+
+
 @needs_fake
 def test_the_last_of_two_examples_wins(visit, slow_page_url):
     page = visit(slow_page_url)
