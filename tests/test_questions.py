@@ -54,7 +54,7 @@ def test_a_photo_of_several_questions_comes_once(tiny_model, colored_squares):
     yellow, red = batch["pixels"].mean(dim=(2, 3))
     torch.testing.assert_close(yellow * 255, torch.tensor([230.0, 220, 40]), atol=0.5, rtol=0)
     torch.testing.assert_close(red * 255, torch.tensor([220.0, 30, 30]), atol=0.5, rtol=0)
-    together = tiny_model(**{name: value for name, value in batch.items() if name != "targets"}).logits
+    together = tiny_model(**{name: value for name, value in batch.items() if name not in OBJECTIVE_INPUTS}).logits
     for place, index in enumerate([6, 0, 7, 1]):
         alone = QuestionDataset(rows, tiny_model).collate([index])
         alone.pop("targets")

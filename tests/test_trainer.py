@@ -9,8 +9,9 @@ import torch
 from training.datasets.jsonl import read_rows
 from training.datasets.questions import QuestionDataset
 from training.evaluate import predict_logits, score_rows
+from valm_core.losses import AnswerObjective
 from valm_core.model import ValmModel
-from valm_core.trainer import LengthBucketSampler, Trainer, TrainingConfig, parameter_groups
+from valm_core.trainer import BucketedBatches, LengthBucketSampler, Trainer, TrainingConfig, parameter_groups
 
 ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]
 SMALL = TrainingConfig(
@@ -33,19 +34,28 @@ def make_trainer(tiny_config, colored_squares, tmp_path):
 
         config = dataclasses.replace(SMALL, **settings)
         wrapped = dataset.collate if collate is None else lambda indices: collate(dataset.collate(indices))
-        return Trainer(model, dataset, wrapped, evaluate or accuracy, config, tmp_path / output)
+        batches = BucketedBatches(
+            dataset, wrapped, config.batch_size // config.accumulation_steps, config.seed, config.workers
+        )
+        objective = AnswerObjective(model, config.visual_weight, config.alignment_weight, config.label_smoothing)
+        return Trainer(objective, batches, evaluate or accuracy, config, tmp_path / output)
 
     return make
 
 
 def planned(*accuracies: float):
-    """An evaluation that gives these accuracies, one an epoch."""
-    remaining = iter(accuracies)
+    """An evaluation that gives these accuracies, one an epoch, after a first 0 for the model before training."""
+    remaining = iter((0.0, *accuracies))
     return lambda model: {"accuracy": next(remaining)}
 
 
 def metrics(trainer: Trainer) -> list[dict]:
-    return [json.loads(line) for line in (trainer.output / "metrics.jsonl").read_text().splitlines()]
+    """The lines about epochs that were trained, without the one about the model before."""
+    return [json.loads(line) for line in (trainer.output / "metrics.jsonl").read_text().splitlines()][1:]
+
+
+def last_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return torch.load(trainer.output / "last" / "trainer.pt", weights_only=True)["weights"]
 
 
 def test_it_learns_the_toy_set_completely(make_trainer):
@@ -60,14 +70,14 @@ def test_it_learns_the_toy_set_completely(make_trainer):
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(make_trainer):
     whole = make_trainer("whole")
-    whole.train()
+    finished = whole.train()
 
     interrupted = make_trainer("interrupted")
     evaluate, calls = interrupted.evaluate, []
 
     def evaluate_twice_then_stop(model):
         calls.append(model)
-        if len(calls) == 3:
+        if len(calls) == 4:
             raise KeyboardInterrupt
         return evaluate(model)
 
@@ -77,12 +87,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(make_trainer):
 
     resumed = make_trainer("interrupted", seed=99)  # other initial weights, other random state
     torch.rand(7)
-    assert resumed.train(resume=True) == whole.progress
+    assert resumed.train(resume=True) == finished
     assert resumed.progress["epoch"] == 4
-    for folder in ("last/model", "best"):
-        expected = ValmModel.from_pretrained(whole.output / folder).state_dict()
-        for name, tensor in ValmModel.from_pretrained(resumed.output / folder).state_dict().items():
-            assert torch.equal(tensor, expected[name]), (folder, name)
+    for read in (lambda run: ValmModel.from_pretrained(run.output / "best").state_dict(), last_weights):
+        expected, found = read(whole), read(resumed)
+        assert expected.keys() == found.keys()
+        assert [name for name in found if not torch.equal(found[name], expected[name])] == []
     assert [row["loss"] for row in metrics(resumed)] == [row["loss"] for row in metrics(whole)]
 
 
@@ -90,7 +100,7 @@ def test_dropout_and_order_follow_the_seed(make_trainer):
     losses = []
     for output, seed in (("one", 0), ("two", 0), ("three", 1)):
         trainer = make_trainer(output, seed=0, epochs=1)
-        trainer.sampler.seed = seed
+        trainer.batches.sampler.seed = seed
         trainer.train()
         losses.append(metrics(trainer)[0]["loss"])
     assert losses[0] == losses[1] != losses[2]
@@ -125,7 +135,7 @@ def test_a_finished_run_resumes_to_itself(make_trainer):
 
 def test_the_best_epoch_is_kept_and_not_the_last(make_trainer):
     states = []
-    accuracies = iter([0.5, 0.9, 0.7])
+    accuracies = iter([0.0, 0.5, 0.9, 0.7])
 
     def evaluate(model):
         states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
@@ -133,10 +143,10 @@ def test_the_best_epoch_is_kept_and_not_the_last(make_trainer):
 
     trainer = make_trainer("run", evaluate=evaluate, epochs=3)
     assert trainer.train() == {"epoch": 3, "best_accuracy": 0.9, "best_epoch": 2}
-    for folder, state in (("best", states[1]), ("last/model", states[2])):
-        for name, tensor in ValmModel.from_pretrained(trainer.output / folder).state_dict().items():
-            assert torch.equal(tensor, state[name]), (folder, name)
-    assert not torch.equal(states[1]["head.0.weight"], states[2]["head.0.weight"])
+    best = ValmModel.from_pretrained(trainer.output / "best").state_dict()
+    assert [name for name in best if not torch.equal(best[name], states[2][name])] == []
+    assert torch.equal(last_weights(trainer)["model.head.0.weight"], states[3]["head.0.weight"])
+    assert not torch.equal(states[2]["head.0.weight"], states[3]["head.0.weight"])
 
 
 def test_training_stops_early_without_a_better_epoch(make_trainer):
@@ -152,10 +162,9 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(make_train
         return batch | {"targets": batch["targets"] * (float("nan") if len(batches) > 4 else 1.0)}
 
     trainer = make_trainer("run", collate=spoil_the_second_epoch)
-    with pytest.raises(FloatingPointError, match=r"loss is nan in step 1 of epoch 2.*learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"loss is nan in batch 1 of epoch 2.*learning_rate"):
         trainer.train()
-    last = ValmModel.from_pretrained(trainer.output / "last" / "model")
-    assert all(tensor.isfinite().all() for tensor in last.state_dict().values())
+    assert all(tensor.isfinite().all() for tensor in last_weights(trainer).values())
     assert len(metrics(trainer)) == 1
 
 
@@ -190,25 +199,26 @@ def test_frozen_encoders_do_not_move(make_trainer):
 
 def test_encoders_have_their_own_rate_and_only_matrices_decay(tiny_config):
     model = ValmModel(dataclasses.replace(tiny_config, train_text_encoder=True), ANSWERS)
-    config = TrainingConfig(learning_rate=1.0, encoder_learning_rate=0.1, weight_decay=0.5)
+    config = TrainingConfig(learning_rate=1.0, head_learning_rate=3.0, encoder_learning_rate=0.1, weight_decay=0.5)
     settings = {
         id(parameter): (group["lr"], group["weight_decay"])
-        for group in parameter_groups(model, config)
+        for group in parameter_groups(AnswerObjective(model), config)
         for parameter in group["params"]
     }
     assert len(settings) == sum(parameter.requires_grad for parameter in model.parameters())
-    assert settings[id(model.head[0].weight)] == (1.0, 0.5)
-    assert settings[id(model.head[0].bias)] == (1.0, 0.0)
+    assert settings[id(model.head[0].weight)] == (3.0, 0.5)
+    assert settings[id(model.head[0].bias)] == (3.0, 0.0)
+    assert settings[id(model.text_projection.weight)] == (1.0, 0.5)
     assert settings[id(model.text_norm.weight)] == (1.0, 0.0)
     assert settings[id(model.text_encoder.backbone.encoder.layer[0].output.dense.weight)] == (0.1, 0.5)
     assert settings[id(model.text_encoder.backbone.encoder.layer[0].output.dense.bias)] == (0.1, 0.0)
     assert not any(id(parameter) in settings for parameter in model.image_encoder.parameters())
 
 
-def test_no_training_row_is_refused(tiny_model, tmp_path):
+def test_no_training_row_is_refused(tiny_model):
     empty = QuestionDataset([], tiny_model)
     with pytest.raises(ValueError, match="no training row"):
-        Trainer(tiny_model, empty, empty.collate, planned(), SMALL, tmp_path)
+        BucketedBatches(empty, empty.collate, 2, seed=0)
 
 
 @pytest.mark.parametrize(

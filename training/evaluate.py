@@ -19,6 +19,7 @@ from training.datasets.questions import QuestionDataset, answer_index
 from training.metrics.calibration import expected_calibration_error
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
 from valm_core.heads import candidate_scores
+from valm_core.losses import OBJECTIVE_INPUTS
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
 
@@ -30,19 +31,32 @@ ANSWER_TYPES = ("yes/no", "number", "other")
 def predict_logits(model: ValmModel, dataset: QuestionDataset) -> Tensor:
     """Logits [R, A] on the CPU, in the order of the rows, before any temperature.
 
+    Under ``accelerate launch`` every process must call this; each answers its share, and all get all logits.
+
     Args:
         model: the model, left in evaluation mode.
         dataset: what to answer; questions about one photo should stand together, then it is encoded once.
     """
     model.eval()
-    batches = []
+    rank, processes = processes_of_run()
     starts = range(0, len(dataset), EVALUATION_BATCH)
-    for start in tqdm(starts, desc="answering", unit="batch", leave=False):
+    batches = []
+    for start in tqdm(starts[rank::processes], desc="answering", unit="batch", leave=False, disable=rank > 0):
         batch = dataset.collate(list(range(start, min(start + EVALUATION_BATCH, len(dataset)))))
-        batch.pop("targets")
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        batches.append(model(**batch).logits.float().cpu())
+        inputs = {name: value.to(model.device) for name, value in batch.items() if name not in OBJECTIVE_INPUTS}
+        batches.append(model(**inputs).logits.float().cpu())
+    if processes > 1:
+        shares: list[list[Tensor]] = [[] for _ in range(processes)]
+        torch.distributed.all_gather_object(shares, batches)
+        batches = [shares[place % processes][place // processes] for place in range(len(starts))]
     return torch.cat(batches)
+
+
+def processes_of_run() -> tuple[int, int]:
+    """This process's rank and how many processes share the run: (0, 1) outside ``accelerate launch``."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
 
 
 def score_rows(rows: list[Row], logits: Tensor, answers: list[str], temperature: float) -> dict:
@@ -108,12 +122,19 @@ def embed_texts(model: ValmModel, texts: list[str]) -> Tensor:
 
 def evaluate(model: ValmModel, rows: list[Row], blind: bool = False) -> dict:
     """All figures of ``python -m training.evaluate`` for a loaded model."""
+    return evaluate_with_logits(model, rows, blind)[0]
+
+
+def evaluate_with_logits(model: ValmModel, rows: list[Row], blind: bool = False) -> tuple[dict, Tensor]:
+    """The figures, and the logits [R, A] that they were read off, in the order of the rows."""
     start = time.perf_counter()
-    rows = sorted(rows, key=lambda row: str(row.image))  # questions about one photo together: it is encoded once
-    logits = predict_logits(model, QuestionDataset(rows, model, blind=blind))
-    report = score_rows(rows, logits, model.answers, model.config.temperature)
-    report["multiple_choice_accuracy"] = multiple_choice_accuracy(model, rows, logits)
-    return report | {"blind": blind, "seconds": round(time.perf_counter() - start, 1)}
+    order = sorted(range(len(rows)), key=lambda place: str(rows[place].image))  # a photo's questions stand together
+    by_photo = [rows[place] for place in order]
+    logits = predict_logits(model, QuestionDataset(by_photo, model, blind=blind))
+    report = score_rows(by_photo, logits, model.answers, model.config.temperature)
+    report["multiple_choice_accuracy"] = multiple_choice_accuracy(model, by_photo, logits)
+    report |= {"blind": blind, "seconds": round(time.perf_counter() - start, 1)}
+    return report, logits[torch.tensor(order).argsort()]
 
 
 def format_table(report: dict) -> str:

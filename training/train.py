@@ -19,15 +19,20 @@ import yaml
 
 from training.datasets.jsonl import Row, read_rows
 from training.datasets.questions import QuestionDataset, build_answer_list
-from training.evaluate import evaluate, format_table, predict_logits, score_rows
+from training.datasets.statements import StatementDataset, evaluate_pretraining
+from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
 from training.metrics.calibration import fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import model_card
+from training.run_report import read_metrics, write_curves, write_run_report
 from valm_core.config import ValmConfig, from_plain_values
+from valm_core.files import write_text
+from valm_core.losses import AnswerObjective
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
-from valm_core.trainer import Trainer, TrainingConfig
+from valm_core.pretraining import PretrainingObjective
+from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class RunConfig:
         init: checkpoint to start from, with its answer list; empty starts afresh.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
+        objective: ``answers`` learns to answer, ``pretraining`` learns from statements, see ``valm_core.pretraining``.
+        targets: ``shares`` splits a row's target over its answers, ``soft`` gives each answer its agreement score.
         weights: how the finished checkpoint stores its numbers, ``float32`` or ``float16``.
     """
 
@@ -53,13 +60,22 @@ class RunConfig:
     init: str = ""
     cache: str = ""
     blind: bool = False
+    objective: str = "answers"
+    targets: str = "shares"
     weights: str = "float16"
 
     def __post_init__(self):
         if self.answers < 1:
             raise ValueError(f"answers is {self.answers}; a number above 0 is needed.")
-        if self.weights not in ("float32", "float16"):
-            raise ValueError(f"weights is {self.weights!r}; allowed: float32, float16.")
+        for name, allowed in (
+            ("weights", ("float32", "float16")),
+            ("objective", ("answers", "pretraining")),
+            ("targets", ("shares", "soft")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}.")
+        if self.blind and self.objective == "pretraining":
+            raise ValueError("Pretraining relates texts to photos; set `blind` to false.")
 
 
 SECTIONS = {"run": RunConfig, "model": ValmConfig, "training": TrainingConfig}
@@ -127,6 +143,11 @@ def train(
     """
     if run.cache and (config.train_text_encoder or config.train_image_encoder):
         raise ValueError("An encoder that learns can't be cached. Set `cache` to '', or leave both encoders frozen.")
+    if run.blind and training.alignment_weight:
+        raise ValueError("alignment_weight brings questions and photos together; set it to 0 in a blind run.")
+    from accelerate import PartialState
+
+    processes = PartialState(cpu=choose_device(device).type == "cpu")
     if training.threads:
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
@@ -139,43 +160,106 @@ def train(
     if run.cache:
         validation_photos = [] if run.blind else [row.image for row in validation_rows]
         questions = [row.question for row in rows + validation_rows]
-        features = Features(model, photos + validation_photos, questions, run.cache)
+        with processes.main_process_first():
+            features = Features(model, photos + validation_photos, questions, run.cache)
     if photos:
         model.mean_image_token.copy_(features.mean_image_token(photos) if features else mean_image_token(model, photos))
-    dataset = QuestionDataset(rows, model, features, run.blind).answerable()
-    validation = QuestionDataset(validation_rows, model, features, run.blind)
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    print(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
-    print(f"{learning / 1e6:.2f} M parameters learn")
+    processes.print(f"{learning / 1e6:.2f} M parameters of the model learn")
+    if run.objective == "pretraining":
+        return pretrain(run, training, model, (rows, validation_rows), features, command, resume)
+
+    dataset = QuestionDataset(rows, model, features, run.blind).answerable()
+    processes.print(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
+    validation = QuestionDataset(validation_rows, model, features, run.blind)
+    objective = AnswerObjective(
+        model, training.visual_weight, training.alignment_weight, training.label_smoothing, run.targets == "soft"
+    )
+    output = Path(run.output)
+    before = output / "before.json"  # figures and answers of the model as it came, for the run's report
+    if not resume:
+        before.unlink(missing_ok=True)
 
     def validate(model: ValmModel) -> dict:
-        return score_rows(validation_rows, predict_logits(model, validation), model.answers, temperature=1.0)
+        logits = predict_logits(model, validation)
+        figures = score_rows(validation_rows, logits, model.answers, temperature=1.0)
+        if not before.exists() and processes.is_main_process:
+            write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
+        return figures
 
-    trainer = Trainer(model, dataset, dataset.collate, validate, training, run.output)
+    trainer = Trainer(objective, _batches(dataset, training), validate, training, output)
     progress = trainer.train(resume)
-    best = ValmModel.from_pretrained(Path(run.output) / "best").to(model.device)
+    processes.wait_for_everyone()
+    best = ValmModel.from_pretrained(output / "best").to(model.device)
     if photos and config.train_image_encoder:  # it has moved since
         best.mean_image_token.copy_(mean_image_token(best, photos))
     temperature = calibrate(best, QuestionDataset(validation_rows, best, features, run.blind))
     best.config = dataclasses.replace(best.config, temperature=temperature)
-    checkpoint, half = Path(run.output) / "checkpoint", run.weights == "float16"
-    best.save_pretrained(checkpoint, half=half)
+    checkpoint, half = output / "checkpoint", run.weights == "float16"
+    if processes.is_main_process:
+        best.save_pretrained(checkpoint, half=half)
+    processes.wait_for_everyone()
     best = ValmModel.from_pretrained(checkpoint).to(model.device)  # measure what was saved, rounding included
-    report = evaluate(best, validation_rows, run.blind)
+    report, logits = evaluate_with_logits(best, validation_rows, run.blind)
     report |= {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
-    card = model_card(best, run, training, len(dataset), report)
-    best.save_pretrained(checkpoint, {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}, half)
+    if processes.is_main_process:
+        card = model_card(best, run, training, len(dataset), report)
+        best.save_pretrained(checkpoint, {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}, half)
+        after = (report, chosen_answers(best, logits))
+        write_run_report(output, validation_rows, json.loads(before.read_text(encoding="utf-8")), after)
     return report
+
+
+def pretrain(
+    run: RunConfig,
+    training: TrainingConfig,
+    model: ValmModel,
+    rows: tuple[list[Row], list[Row]],
+    features: Features | None,
+    command: str,
+    resume: bool,
+) -> dict:
+    """Train on statements instead of questions and write ``<output>/checkpoint``; its answer head is as it came.
+
+    Args:
+        rows: those to learn from and those to validate on.
+
+    Returns:
+        The validation figures of the best epoch: every loss, ``accuracy`` (of hidden tokens) and ``matching_accuracy``.
+    """
+    dataset, validation = (StatementDataset(part, model, features) for part in rows)
+    objective = PretrainingObjective(model)
+    output = Path(run.output)
+    trainer = Trainer(
+        objective, _batches(dataset, training), lambda _: evaluate_pretraining(objective, validation), training, output
+    )
+    progress = trainer.train(resume)
+    trainer.accelerator.wait_for_everyone()
+    report = next(row for row in read_metrics(output) if row["epoch"] == progress["best_epoch"]) | {"command": command}
+    if trainer.accelerator.is_main_process:
+        best = ValmModel.from_pretrained(output / "best")
+        metrics = {"metrics.json": json.dumps(report, indent=2) + "\n"}
+        best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")
+        write_curves(output)
+    return report
+
+
+def _batches(dataset, training: TrainingConfig) -> BucketedBatches:
+    micro_batch = training.batch_size // training.accumulation_steps
+    return BucketedBatches(dataset, dataset.collate, micro_batch, training.seed, training.workers)
 
 
 def calibrate(model: ValmModel, validation: QuestionDataset) -> float:
     """The temperature under which the model's confidence fits its accuracy on the validation rows."""
     logits = predict_logits(model, validation)
-    chosen = logits.argmax(dim=-1).tolist()
-    correct = [
-        vqa_accuracy(model.answers[index], row.answers) for row, index in zip(validation.rows, chosen, strict=True)
-    ]
+    chosen = chosen_answers(model, logits)
+    correct = [vqa_accuracy(answer, row.answers) for row, answer in zip(validation.rows, chosen, strict=True)]
     return fit_temperature(logits, torch.tensor(correct))
+
+
+def chosen_answers(model: ValmModel, logits: torch.Tensor) -> list[str]:
+    """The likeliest answer of every row of logits [R, A]."""
+    return [model.answers[index] for index in logits.argmax(dim=-1).tolist()]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -198,9 +282,10 @@ def main(arguments: list[str] | None = None) -> None:
         words = [*(f"--{name} {value}" for name, value in files.items()), *options.settings]
         command = " ".join(["python -m training.train --config", options.config, *words])
         report = train(*configs, command, options.resume, options.device)
-    except (FileNotFoundError, FloatingPointError, ValueError, yaml.YAMLError) as error:
+    except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
         parser.exit(2, f"{error}\n")
-    print(format_table(report))
+    if "by_type" in report:
+        print(format_table(report))
     print(f"The checkpoint is in {Path(configs[0].output) / 'checkpoint'}.")
 
 

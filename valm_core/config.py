@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RESIZE_MODES = ("squash", "crop")
+GATES = ("adaptive", "fixed")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ValmConfig:
             in that cell, as an embedding of the text encoder (only for encoders that have such a classifier).
         train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion.
         fusion: a key of ``valm_core.fusion.FUSIONS``.
+        gate: ``adaptive`` mixes text and image by a share computed for each question, ``fixed`` half and half.
         width, layers, heads, feed_forward_ratio: size of the fusion.
         dropout: probability, 0..1, in fusion and head.
         max_question_tokens: longest question, special tokens included.
@@ -43,6 +45,7 @@ class ValmConfig:
     train_text_encoder: bool = False
     train_image_encoder: bool = False
     fusion: str = "bi_attention"
+    gate: str = "adaptive"
     width: int = 256
     layers: int = 2
     heads: int = 4
@@ -64,6 +67,7 @@ class ValmConfig:
         _require(self.width % 4 == 0, "width", self.width, "a multiple of 4 (for 2-D positions)")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
         _require(self.resize in RESIZE_MODES, "resize", self.resize, f"one of {', '.join(RESIZE_MODES)}")
+        _require(self.gate in GATES, "gate", self.gate, f"one of {', '.join(GATES)}")
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")
 
     @classmethod

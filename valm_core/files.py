@@ -34,6 +34,20 @@ def replace_folder(folder: str | Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file that replaces ``path`` only once all of it is on disk; its folder is made where missing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        _flush_to_disk(fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    _flush_to_disk(path.parent)
+
+
 def recover_folder(folder: str | Path) -> Path:
     """Undo an interrupted ``replace_folder``: bring ``<folder>.old`` back where ``folder`` is missing."""
     folder = Path(folder)

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from valm_core.attention import Attention, AttentionPooling, FeedForward
 from valm_core.config import ValmConfig
@@ -60,40 +61,77 @@ class BiAttentionLayer(nn.Module):
         return text, image, maps
 
 
+class SelfAttentionLayer(nn.Module):
+    """One pre-norm transformer layer: self-attention and feed-forward, each added to what came in."""
+
+    def __init__(self, width: int, heads: int, feed_forward_ratio: float, dropout: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, dropout)
+        self.feed_forward = nn.Sequential(nn.LayerNorm(width), FeedForward(width, feed_forward_ratio, dropout))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None, modality: str, layer: int, return_attention: bool
+    ) -> tuple[Tensor, tuple[AttentionMap, ...]]:
+        """tokens [B, T, D], mask [B, T] -> updated tokens, and this layer's map of ``modality`` onto itself."""
+        normed = self.norm(tokens)
+        update, weights = self.attention(normed, normed, mask, return_attention)
+        tokens = tokens + self.dropout(update)
+        tokens = tokens + self.dropout(self.feed_forward(tokens))
+        return tokens, (AttentionMap(weights, modality, modality, layer),) if return_attention else ()
+
+
 class GatedFusion(nn.Module):
-    """Adaptive gate: ``g * text + (1 - g) * image`` with one g in 0..1 per example, computed from both vectors.
+    """Gate: ``g * text + (1 - g) * image`` with one g in 0..1 per example.
 
     After the gated multimodal unit (Arevalo et al. 2017, https://arxiv.org/abs/1702.01992), with a scalar gate so that
     it can be read as a share.
+
+    Args:
+        width: size D of both vectors.
+        adaptive: compute g from both vectors; otherwise it is always 1/2 (for ablation).
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, adaptive: bool = True):
         super().__init__()
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.gate = nn.Linear(2 * width, 1)
+        self.gate = nn.Linear(2 * width, 1) if adaptive else None
 
     def forward(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """text, image [B, D] -> fused [B, D] and the gate [B], the share of the text."""
         text, image = self.text_norm(text), self.image_norm(image)
-        gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=-1)))  # [B, 1]
+        if self.gate is None:
+            gate = torch.full_like(text[:, :1], 0.5)
+        else:
+            gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=-1)))  # [B, 1]
         return gate * text + (1 - gate) * image, gate.squeeze(-1)
 
 
 class BiAttentionFusion(nn.Module):
-    """Layers of co-attention between the two streams, attention pooling of each, and an adaptive gate.
+    """Layers of co-attention between the two streams, attention pooling of each, and a gate.
 
     Args:
         width: size D of every token.
         layers: how many ``BiAttentionLayer``.
         heads, feed_forward_ratio, dropout: as in ``BiAttentionLayer``.
+        adaptive_gate: see ``GatedFusion``.
     """
 
-    def __init__(self, width: int, layers: int, heads: int, feed_forward_ratio: float, dropout: float):
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        feed_forward_ratio: float,
+        dropout: float,
+        adaptive_gate: bool = True,
+    ):
         super().__init__()
         self.layers = nn.ModuleList(BiAttentionLayer(width, heads, feed_forward_ratio, dropout) for _ in range(layers))
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
-        self.gate = GatedFusion(width)
+        self.gate = GatedFusion(width, adaptive_gate)
 
     def forward(
         self,
@@ -109,18 +147,159 @@ class BiAttentionFusion(nn.Module):
         for index, layer in enumerate(self.layers):
             text, image, layer_maps = layer(text, text_mask, image, index, return_attention)
             maps += layer_maps
-        text_vector, text_pooling = self.text_pooling(self.text_norm(text), text_mask)
-        image_vector, image_pooling = self.image_pooling(self.image_norm(image))
+        text, image = self.text_norm(text), self.image_norm(image)
+        text_vector, text_pooling = self.text_pooling(text, text_mask)
+        image_vector, image_pooling = self.image_pooling(image)
         fused, gate = self.gate(text_vector, image_vector)
         return FusedFeatures(
             fused=fused,
             text=text_vector,
             image=image_vector,
             gate=gate,
+            text_tokens=text,
+            image_tokens=image,
             text_pooling=text_pooling,
             image_pooling=image_pooling,
             attention=tuple(maps),
         )
+
+
+class ConcatenationFusion(nn.Module):
+    """One sequence of text and image tokens under joint self-attention (UNITER, Chen et al. 2020, arXiv 1909.11740).
+
+    The answer vector is one attention pooling over the whole sequence. Split by modality it reads
+    ``g * text + (1 - g) * image``: g is the share of the pooling weights that lies on the text, so the gate means the
+    same as in the other families.
+
+    Args:
+        width: size D of every token.
+        layers: how many ``SelfAttentionLayer``.
+        heads, feed_forward_ratio, dropout: as in ``SelfAttentionLayer``.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, feed_forward_ratio: float, dropout: float):
+        super().__init__()
+        self.modality = nn.Parameter(torch.randn(2, width) * 0.02)  # added to text and to image tokens
+        self.layers = nn.ModuleList(
+            SelfAttentionLayer(width, heads, feed_forward_ratio, dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.pooling = AttentionPooling(width)
+
+    def forward(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        image: Tensor,
+        grid: tuple[int, int],
+        return_attention: bool = False,
+    ) -> FusedFeatures:
+        """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D]; the maps are "joint"."""
+        length = text.shape[1]
+        image = image + sine_positions(*grid, image.shape[-1]).to(image)
+        tokens = torch.cat([text + self.modality[0], image + self.modality[1]], dim=1)  # [B, T + N, D]
+        mask = torch.cat([text_mask, text_mask.new_ones(image.shape[:2])], dim=1)  # [B, T + N]
+        maps: list[AttentionMap] = []
+        for index, layer in enumerate(self.layers):
+            tokens, layer_maps = layer(tokens, mask, "joint", index, return_attention)
+            maps += layer_maps
+        tokens = self.norm(tokens)
+        fused, pooling = self.pooling(tokens, mask)
+        text, image = tokens[:, :length], tokens[:, length:]
+        gate = pooling[:, :length].sum(dim=1)  # [B]
+        text_pooling = pooling[:, :length] / gate[:, None].clamp_min(1e-9)
+        image_pooling = pooling[:, length:] / (1 - gate)[:, None].clamp_min(1e-9)
+        return FusedFeatures(
+            fused=fused,
+            text=torch.einsum("bt,btd->bd", text_pooling, text),
+            image=torch.einsum("bn,bnd->bd", image_pooling, image),
+            gate=gate,
+            text_tokens=text,
+            image_tokens=image,
+            text_pooling=text_pooling,
+            image_pooling=image_pooling,
+            attention=tuple(maps),
+        )
+
+
+class DualTowerFusion(nn.Module):
+    """Two transformers that never meet before the end: each stream is pooled to a vector, and the vectors are fused.
+
+    Late fusion is the gated sum plus the element-wise product of both vectors, without which a sum could not relate
+    the question to the photo (the product is that of Antol et al. 2015, https://arxiv.org/abs/1505.00468). No token
+    attends across modalities. What is returned as the map between them is the similarity of the final tokens, in the
+    spirit of FILIP (Yao et al. 2022, https://arxiv.org/abs/2111.07783): a softmax over cosines, of kind "similarity".
+    It describes the tokens and takes no part in the answer.
+
+    Args:
+        width: size D of every token.
+        layers: how many ``SelfAttentionLayer`` in each tower.
+        heads, feed_forward_ratio, dropout: as in ``SelfAttentionLayer``.
+        adaptive_gate: see ``GatedFusion``.
+    """
+
+    SHARPNESS = 10.0  # of the softmax over cosines
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        feed_forward_ratio: float,
+        dropout: float,
+        adaptive_gate: bool = True,
+    ):
+        super().__init__()
+        size = (width, heads, feed_forward_ratio, dropout)
+        self.text_tower = nn.ModuleList(SelfAttentionLayer(*size) for _ in range(layers))
+        self.image_tower = nn.ModuleList(SelfAttentionLayer(*size) for _ in range(layers))
+        self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
+        self.gate = GatedFusion(width, adaptive_gate)
+        self.product_norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        image: Tensor,
+        grid: tuple[int, int],
+        return_attention: bool = False,
+    ) -> FusedFeatures:
+        """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``)."""
+        image = image + sine_positions(*grid, image.shape[-1]).to(image)
+        maps: list[AttentionMap] = []
+        for index, (text_layer, image_layer) in enumerate(zip(self.text_tower, self.image_tower, strict=True)):
+            text, text_maps = text_layer(text, text_mask, "text", index, return_attention)
+            image, image_maps = image_layer(image, None, "image", index, return_attention)
+            maps += [*text_maps, *image_maps]
+        text, image = self.text_norm(text), self.image_norm(image)
+        if return_attention:
+            maps += self._similarity_maps(text, text_mask, image)
+        text_vector, text_pooling = self.text_pooling(text, text_mask)
+        image_vector, image_pooling = self.image_pooling(image)
+        fused, gate = self.gate(text_vector, image_vector)
+        return FusedFeatures(
+            fused=fused + self.product_norm(text_vector * image_vector),
+            text=text_vector,
+            image=image_vector,
+            gate=gate,
+            text_tokens=text,
+            image_tokens=image,
+            text_pooling=text_pooling,
+            image_pooling=image_pooling,
+            attention=tuple(maps),
+        )
+
+    def _similarity_maps(self, text: Tensor, text_mask: Tensor, image: Tensor) -> list[AttentionMap]:
+        cosine = functional.normalize(text, dim=-1) @ functional.normalize(image, dim=-1).transpose(1, 2)  # [B, T, N]
+        scores = self.SHARPNESS * cosine[:, None]  # [B, 1, T, N]
+        image_scores = scores.transpose(2, 3).masked_fill(~text_mask[:, None, None, :], float("-inf"))  # [B, 1, N, T]
+        last = len(self.text_tower) - 1
+        return [
+            AttentionMap(scores.softmax(dim=-1), "text", "image", last, kind="similarity"),
+            AttentionMap(image_scores.softmax(dim=-1), "image", "text", last, kind="similarity"),
+        ]
 
 
 def sine_positions(rows: int, columns: int, width: int) -> Tensor:
@@ -147,13 +326,31 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
 
 def build_bi_attention(config: ValmConfig) -> BiAttentionFusion:
     """Build the bi-attention family from a config."""
-    return BiAttentionFusion(
-        width=config.width,
-        layers=config.layers,
-        heads=config.heads,
-        feed_forward_ratio=config.feed_forward_ratio,
-        dropout=config.dropout,
-    )
+    return BiAttentionFusion(**_size(config), adaptive_gate=config.gate == "adaptive")
 
 
-FUSIONS = {"bi_attention": build_bi_attention}
+def build_concatenation(config: ValmConfig) -> ConcatenationFusion:
+    """Build the concatenation family from a config; its gate is the pooling itself, so ``config.gate`` is not read."""
+    return ConcatenationFusion(**_size(config))
+
+
+def build_dual_tower(config: ValmConfig) -> DualTowerFusion:
+    """Build the dual-tower family from a config."""
+    return DualTowerFusion(**_size(config), adaptive_gate=config.gate == "adaptive")
+
+
+def _size(config: ValmConfig) -> dict:
+    return {
+        "width": config.width,
+        "layers": config.layers,
+        "heads": config.heads,
+        "feed_forward_ratio": config.feed_forward_ratio,
+        "dropout": config.dropout,
+    }
+
+
+FUSIONS = {
+    "bi_attention": build_bi_attention,
+    "concatenation": build_concatenation,
+    "dual_tower": build_dual_tower,
+}

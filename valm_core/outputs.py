@@ -44,13 +44,16 @@ class EncodedImage:
 class AttentionMap:
     """One attention step: ``weights`` [B, H, T_query, T_key], rows summing to 1.
 
-    ``query`` and ``key`` name the modality of the tokens ("text", "image" or "joint"); ``layer`` counts from 0.
+    ``query`` and ``key`` name the modality of the tokens: "text", "image", or "joint" for text tokens followed by image
+    tokens. ``layer`` counts from 0. ``kind`` is "attention" where the model read by these weights, "similarity" where
+    they only compare tokens.
     """
 
     weights: Tensor
     query: str
     key: str
     layer: int
+    kind: str = "attention"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class FusedFeatures:
     text: Tensor  # [B, D]
     image: Tensor  # [B, D]
     gate: Tensor  # [B], share of the text in 0..1
+    text_tokens: Tensor  # [B, T, D], as they were pooled
+    image_tokens: Tensor  # [B, N, D]
     text_pooling: Tensor  # [B, T], rows sum to 1
     image_pooling: Tensor  # [B, N], rows sum to 1
     attention: tuple[AttentionMap, ...]  # empty unless asked for

@@ -1,5 +1,6 @@
 """The training loop on Hugging Face accelerate: validation, early stopping, best and last checkpoint, resume."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -14,10 +15,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from valm_core.config import from_plain_values
 from valm_core.files import recover_folder, replace_folder
-from valm_core.losses import answer_loss
 from valm_core.model import ValmModel
 
 PRECISIONS = ("no", "bf16", "fp16")
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "linear", "constant")
+TRACKERS = ("", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -26,33 +29,52 @@ class TrainingConfig:
 
     Args:
         epochs: passes over the training data at most.
-        batch_size: rows in a step of the optimizer, split over ``accumulation_steps``.
+        batch_size: rows in a step of the optimizer, over all processes and ``accumulation_steps``.
         accumulation_steps: how many smaller batches make one step.
-        learning_rate: peak value of AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101).
+        optimizer: ``adamw`` (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) or ``sgd``.
+        momentum: of SGD.
+        learning_rate: peak value, for the fusion and all that isn't named below.
+        head_learning_rate: the same for the answer head; 0 means ``learning_rate``.
         encoder_learning_rate: the same for encoders that learn along.
+        schedule: after the warm-up ``cosine`` or ``linear`` decay to 0, or ``constant``.
+        warmup_steps: steps of linear rise.
         weight_decay: for matrices, embeddings included; biases and norms have none.
-        warmup_steps: steps of linear rise before the cosine decay to 0.
+        visual_weight, alignment_weight: λ_v and λ_a, see ``valm_core.losses.AnswerObjective``.
         label_smoothing: see ``valm_core.losses.answer_loss``.
         gradient_clipping: largest gradient norm.
         early_stopping_patience: validations without a better accuracy before training stops.
+        save_every: steps between two saves of ``last`` within an epoch; 0 saves after epochs only.
         precision: ``no`` (float32), ``bf16`` or ``fp16``.
+        tracker: ``tensorboard`` logs to ``<output>/tensorboard``, empty doesn't.
+        workers: processes that open photos ahead of the model; 0 opens them in between.
         threads: CPU threads of torch; 0 leaves torch's own choice.
         seed: of initialisation, order and dropout.
+        fine_tuning: which parts learn, see ``valm_core.adapters``.
     """
 
     epochs: int = 10
     batch_size: int = 256
     accumulation_steps: int = 1
+    optimizer: str = "adamw"
+    momentum: float = 0.9
     learning_rate: float = 5e-4
+    head_learning_rate: float = 0.0
     encoder_learning_rate: float = 2e-5
-    weight_decay: float = 0.05
+    schedule: str = "cosine"
     warmup_steps: int = 200
+    weight_decay: float = 0.05
+    visual_weight: float = 0.0
+    alignment_weight: float = 0.0
     label_smoothing: float = 0.0
     gradient_clipping: float = 1.0
     early_stopping_patience: int = 3
+    save_every: int = 0
     precision: str = "bf16"
+    tracker: str = ""
+    workers: int = 0
     threads: int = 0
     seed: int = 0
+    fine_tuning: str = "frozen"
 
     def __post_init__(self):
         for name in (
@@ -65,12 +87,29 @@ class TrainingConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a number above 0 is needed.")
+        for name in (
+            "visual_weight",
+            "alignment_weight",
+            "weight_decay",
+            "head_learning_rate",
+            "save_every",
+            "workers",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a number of at least 0 is needed.")
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of accumulation_steps {self.accumulation_steps}."
             )
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}.")
+        for name, allowed in (
+            ("precision", PRECISIONS),
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("tracker", TRACKERS),
+        ):
+            if getattr(self, name) not in allowed:
+                listed = ", ".join(value or '""' for value in allowed)
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {listed}.")
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":
@@ -100,52 +139,110 @@ class LengthBucketSampler(Sampler[list[int]]):
         return iter([batches[index].tolist() for index in torch.randperm(len(batches), generator=generator)])
 
 
-class Trainer:
-    """Trains a model, validates after every epoch, keeps the best and the last state.
+class BucketedBatches:
+    """A data set as batches: where the trainer gets its rows from, epoch by epoch.
 
-    ``output`` ends up with ``best/`` (the checkpoint with the highest validation accuracy), ``last/`` (checkpoint plus
-    optimizer, schedule and random states, for ``resume``) and ``metrics.jsonl`` (one line an epoch).
+    Every process takes its share of each batch: rows ``rank``, ``rank + processes``, ... Any other source with
+    ``rows``, ``len`` and ``epoch`` will do, e.g. one that streams.
 
     Args:
-        model: what to train; its config says which encoders learn.
-        training_data: items with ``length`` in ``training_data.lengths``.
-        collate: list of items -> dict of tensors: keyword arguments of ``ValmModel.forward``, and ``targets`` [B, A].
-        evaluate: model -> metrics with ``accuracy`` in 0..1, called after every epoch.
-        config: how to train.
-        output: folder to write to.
+        data: items 0..len, with a length each in ``data.lengths``.
+        collate: list of items -> dict of tensors, the arguments of the objective.
+        batch_size: rows in a batch, over all processes.
+        seed: of the order.
+        workers: processes that collate ahead.
     """
 
     def __init__(
         self,
-        model: ValmModel,
-        training_data: Dataset,
+        data: Dataset,
         collate: Callable[[list], dict[str, Tensor]],
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+    ):
+        if len(data) == 0:
+            raise ValueError("There is no training row. Check the data file and the answer list.")
+        self.data, self.collate, self.workers = data, collate, workers
+        self.sampler = LengthBucketSampler(data.lengths, batch_size, seed)
+        self.rows = len(data)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, first: int, rank: int, processes: int) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
+        """From batch ``first`` on: rows in the whole batch, rows of this process, and its share of the batch."""
+        self.sampler.epoch = epoch
+        batches = list(self.sampler)[first:]
+        shares = [batch[rank::processes] or batch[:1] for batch in batches]
+        loader = DataLoader(
+            self.data,
+            batch_sampler=shares,
+            collate_fn=self.collate,
+            num_workers=self.workers,
+            generator=torch.Generator(),  # or a resumed epoch would draw a number that an uninterrupted one doesn't
+        )
+        for batch, collated in zip(batches, loader, strict=True):
+            yield len(batch), len(batch[rank::processes]), collated
+
+
+class Trainer:
+    """Trains a model under an objective, validates after every epoch, keeps the best and the last state.
+
+    ``output`` ends up with ``best/`` (the checkpoint with the highest validation accuracy), ``last/`` (everything that
+    ``resume`` needs: weights, optimizer, schedule, place in the epoch, random states) and ``metrics.jsonl`` (one line
+    an epoch, every term of the loss in it).
+
+    Runs in one process or several (``accelerate launch``): the loss of a batch is the same either way, up to rounding.
+
+    Args:
+        objective: a module with the model as ``model``; called with a batch it returns a dataclass of scalar tensors,
+            ``total`` among them, which is minimised.
+        batches: where the rows come from, see ``BucketedBatches``.
+        evaluate: model -> metrics with ``accuracy`` in 0..1, called before the first epoch and after every one, in
+            every process.
+        config: how to train.
+        output: folder to write to.
+        save_best: how to write a model into a folder; ``ValmModel.save_pretrained`` unless told otherwise.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        batches: BucketedBatches,
         evaluate: Callable[[ValmModel], dict],
         config: TrainingConfig,
         output: str | Path,
+        save_best: Callable[[ValmModel, Path], None] = ValmModel.save_pretrained,
     ):
         from accelerate import Accelerator  # imported here: the page doesn't need it
 
-        if len(training_data) == 0:
-            raise ValueError("There is no training row. Check the data file and the answer list.")
-        self.output, self.config, self.evaluate = Path(output), config, evaluate
+        self.output, self.config, self.evaluate, self.save_best = Path(output), config, evaluate, save_best
+        self.batches = batches
         self.accelerator = Accelerator(
-            mixed_precision=config.precision, gradient_accumulation_steps=config.accumulation_steps
+            cpu=next(objective.parameters()).device.type == "cpu",
+            mixed_precision=config.precision,
+            log_with=config.tracker or None,
+            project_dir=self.output,
         )
-        micro_batch = config.batch_size // config.accumulation_steps
-        self.sampler = LengthBucketSampler(training_data.lengths, micro_batch, config.seed)
-        loader = DataLoader(training_data, batch_sampler=self.sampler, collate_fn=collate)
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, config), betas=(0.9, 0.98))
-        self.model, self.optimizer, self.loader = self.accelerator.prepare(model, self.optimizer, loader)
-        self.total_steps = config.epochs * math.ceil(len(self.loader) / config.accumulation_steps)
+        torch.manual_seed(config.seed + self.accelerator.process_index)  # dropout differs between processes
+        optimizer = build_optimizer(objective, config)
+        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.total_steps = config.epochs * math.ceil(len(batches) / config.accumulation_steps)
         # Not prepared: accelerate would step it once a process. It moves with the optimizer's own steps.
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
-        self.progress = {"epoch": 0, "best_accuracy": -1.0, "best_epoch": 0}
+        self.progress = {"epoch": 0, "batch": 0, "sums": {}, "best_accuracy": -1.0, "best_epoch": 0}
+
+    @property
+    def raw_objective(self) -> nn.Module:
+        """The objective without accelerate's wrapping."""
+        return self.accelerator.unwrap_model(self.objective)
 
     @property
     def raw_model(self) -> ValmModel:
         """The model without accelerate's wrapping."""
-        return self.accelerator.unwrap_model(self.model)
+        return self.raw_objective.model
 
     def train(self, resume: bool = False) -> dict:
         """Run to the end or to early stopping.
@@ -155,84 +252,126 @@ class Trainer:
 
         Returns:
             ``best_accuracy`` and ``best_epoch`` (from 1), and ``epoch``, the number of epochs run.
+
+        Raises:
+            FloatingPointError: the loss is no longer a number; the last good state lies in ``output``.
+            OSError: a state could not be written; the one before is whole.
         """
+        if self.config.tracker:
+            self.accelerator.init_trackers(self.config.tracker)
         if resume:
             self._load_last()
         else:
-            (self.output / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier run
+            if self.accelerator.is_main_process:
+                (self.output / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier run
+            self._log({"epoch": 0} | self.evaluate(self.raw_model))
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
                 self.accelerator.print(f"No better epoch since {self.progress['best_epoch']}: stopping early.")
                 break
             start = time.perf_counter()
-            loss = self._train_epoch()
-            train_seconds = time.perf_counter() - start
+            terms = self._train_epoch()
+            seconds = time.perf_counter() - start
             metrics = self.evaluate(self.raw_model)
-            self.progress["epoch"] += 1
+            self.progress |= {"epoch": self.progress["epoch"] + 1, "batch": 0, "sums": {}}
             better = metrics["accuracy"] > self.progress["best_accuracy"]
             if better:
                 self.progress |= {"best_accuracy": metrics["accuracy"], "best_epoch": self.progress["epoch"]}
-            if self.accelerator.is_main_process:
-                self._log({"epoch": self.progress["epoch"], "loss": loss, "seconds": round(train_seconds, 1)} | metrics)
-                if better:
-                    self.raw_model.save_pretrained(self.output / "best")
-                self._save_last()
-            self.accelerator.wait_for_everyone()
-        return dict(self.progress)
+                if self.accelerator.is_main_process:
+                    self.save_best(self.raw_model, self.output / "best")
+            rate = {"learning_rate": self.schedule.get_last_lr()[0], "seconds": round(seconds, 1)}
+            self._log({"epoch": self.progress["epoch"], "loss": terms.pop("total")} | terms | rate | metrics)
+            self._save_last()
+        if self.config.tracker:
+            self.accelerator.end_training()
+        return {name: self.progress[name] for name in ("best_accuracy", "best_epoch", "epoch")}
 
-    def _train_epoch(self) -> float:
-        """One pass over the training data; returns the mean loss."""
+    def _train_epoch(self) -> dict[str, float]:
+        """One pass over the training data, or what is left of it; returns the mean of every term."""
         from tqdm import tqdm
 
-        self.sampler.epoch = self.progress["epoch"]
-        self.model.train()
-        total = 0.0
+        accelerator, config, progress = self.accelerator, self.config, self.progress
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        self.objective.train()
         bar = tqdm(
-            self.loader,
-            desc=f"epoch {self.progress['epoch'] + 1}/{self.config.epochs}",
-            disable=not self.accelerator.is_local_main_process,
+            total=self.batches.rows,
+            initial=min(self.batches.rows, progress["batch"] * config.batch_size // config.accumulation_steps),
+            desc=f"epoch {progress['epoch'] + 1}/{config.epochs}",
+            unit="row",
+            disable=not accelerator.is_local_main_process,
             mininterval=1.0,
         )
-        for step, batch in enumerate(bar, 1):
-            targets = batch.pop("targets")
-            with self.accelerator.accumulate(self.model):
-                logits = self.model(**batch).logits
-                loss = answer_loss(logits, targets, self.config.label_smoothing)
-                self.accelerator.backward(loss)
-                if self.accelerator.sync_gradients:
-                    self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.gradient_clipping)
+        batches = self.batches.epoch(progress["epoch"], progress["batch"], rank, processes)
+        for rows, own_rows, batch in batches:
+            progress["batch"] += 1
+            at_end = progress["batch"] == len(self.batches)
+            group_end = progress["batch"] % config.accumulation_steps == 0 or at_end
+            group = (len(self.batches) - 1) % config.accumulation_steps + 1 if at_end else config.accumulation_steps
+            batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+            with contextlib.nullcontext() if group_end else accelerator.no_sync(self.objective):
+                terms = self.objective(**batch)
+                # Processes average their gradients: weighted so, that is the mean over the rows of the whole batch.
+                accelerator.backward(terms.total * (own_rows * processes / rows / group))
+            if group_end:
+                accelerator.clip_grad_norm_(self.objective.parameters(), config.gradient_clipping)
                 self.optimizer.step()
-                if self.accelerator.sync_gradients:
+                if not self.optimizer.step_was_skipped:
                     self.schedule.step()
                 self.optimizer.zero_grad()
-            total += loss.item()
-            if not math.isfinite(total):
+            names = [field.name for field in dataclasses.fields(terms)]
+            values = torch.stack([getattr(terms, name).detach().float() for name in names]).tolist()
+            for name, value in zip(names, values, strict=True):
+                progress["sums"][name] = progress["sums"].get(name, 0.0) + value * own_rows
+            loss = values[names.index("total")]
+            if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"The loss is {loss.item()} in step {step} of epoch {self.progress['epoch'] + 1}. The last good "
-                    f"checkpoint is in {self.output}. Lower `learning_rate`, or set `precision: no`."
+                    f"The loss is {loss} in batch {progress['batch']} of epoch {progress['epoch'] + 1}. "
+                    f"The last good state is in {self.output}. Lower `learning_rate`, or set `precision: no`."
                 )
-            bar.set_postfix(loss=f"{total / step:.3f}")
-        return total / len(self.loader)
+            bar.update(rows)
+            bar.set_postfix(loss=f"{loss:.3f}")
+            if config.tracker and group_end:
+                terms_now = {f"train/{name}": value for name, value in zip(names, values, strict=True)}
+                accelerator.log(terms_now, step=self.schedule.last_epoch)
+            if config.save_every and group_end and self.schedule.last_epoch % config.save_every == 0 and not at_end:
+                self._save_last()
+        bar.close()
+        sums = torch.tensor(list(progress["sums"].values()), device=accelerator.device)
+        means = accelerator.reduce(sums, "sum") / self.batches.rows
+        return dict(zip(progress["sums"], means.tolist(), strict=True))
 
     def _learning_rate_factor(self, step: int) -> float:
-        """Linear warm-up, then cosine decay to 0."""
+        """Linear warm-up, then the schedule's decay."""
         warmup = min(1.0, (step + 1) / max(1, self.config.warmup_steps))
-        return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+        done = min(1.0, step / self.total_steps)
+        decay = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}
+        return warmup * decay[self.config.schedule]
 
     def _log(self, row: dict) -> None:
+        """Write a line of metrics.jsonl and print it; numbers go to the tracker too."""
+        if not self.accelerator.is_main_process:
+            return
         self.output.mkdir(parents=True, exist_ok=True)
         with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in row.items()))
+        if self.config.tracker:
+            numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, int | float)}
+            self.accelerator.log(numbers, step=self.schedule.last_epoch)
 
     def _save_last(self) -> None:
+        from accelerate.utils import gather_object
+
+        own_states = gather_object([_random_state() | {"sums": self.progress["sums"]}])
+        if not self.accelerator.is_main_process:
+            return
         with replace_folder(self.output / "last") as folder:
-            self.raw_model.save_pretrained(folder / "model")
             state = {
+                "weights": trained_state(self.raw_objective),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
-                "torch_random": torch.get_rng_state(),
-                "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
+                "processes": own_states,
                 "progress": self.progress,
                 "config": dataclasses.asdict(self.config),
             }
@@ -245,30 +384,84 @@ class Trainer:
         state = torch.load(folder / "trainer.pt", weights_only=True, map_location="cpu")
         if state["config"] != dataclasses.asdict(self.config):
             raise ValueError(f"{folder} was trained with other settings; resume with the same ones: {state['config']}")
-        saved = ValmModel.from_pretrained(folder / "model")
-        self.raw_model.load_stored_state(saved.stored_state(), str(folder))
+        if len(state["processes"]) != self.accelerator.num_processes:
+            raise ValueError(f"{folder} was trained in {len(state['processes'])} processes; resume with as many.")
+        missing = trained_state(self.raw_objective).keys() ^ state["weights"].keys()
+        if missing:
+            raise ValueError(f"{folder} holds another model: {', '.join(sorted(missing)[:5])} don't fit. Start afresh.")
+        self.raw_objective.load_state_dict(state["weights"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["torch_random"])
-        if state["cuda_random"]:
-            torch.cuda.set_rng_state_all(state["cuda_random"])
-        self.progress = state["progress"]
+        if state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        own = state["processes"][self.accelerator.process_index]
+        _set_random_state(own)
+        self.progress = state["progress"] | {"sums": own["sums"]}
+        self._drop_later_metrics()
+
+    def _drop_later_metrics(self) -> None:
+        """A run killed between its log line and its state repeats that epoch: the line would be there twice."""
+        path = self.output / "metrics.jsonl"
+        if self.accelerator.is_main_process and path.exists():
+            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _epoch_of(line) is not None]
+            kept = [line for line in lines if _epoch_of(line) <= self.progress["epoch"]]
+            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
-def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict]:
-    """Split what learns into groups: encoder or not, decayed (matrices) or not (biases, norms)."""
-    groups: dict[tuple[bool, bool], list] = {}
-    for name, parameter in model.named_parameters():
+def _epoch_of(line: str) -> int | None:
+    """The epoch of a line of metrics.jsonl; None for a line that a kill cut off."""
+    try:
+        return json.loads(line)["epoch"]
+    except json.JSONDecodeError:
+        return None
+
+
+def trained_state(objective: nn.Module) -> dict[str, Tensor]:
+    """All tensors of an objective but those that can't change: of encoders in which nothing learns."""
+    frozen = tuple(
+        f"model.{name}."
+        for name in ("text_encoder", "image_encoder")
+        if not any(parameter.requires_grad for parameter in getattr(objective.model, name).parameters())
+    )
+    return {name: value for name, value in objective.state_dict().items() if not name.startswith(frozen)}
+
+
+def _random_state() -> dict:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_random_state(state: dict) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def build_optimizer(objective: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW or SGD over what learns, with the learning rates and the weight decay of the config."""
+    groups = parameter_groups(objective, config)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def parameter_groups(objective: nn.Module, config: TrainingConfig) -> list[dict]:
+    """Split what learns into groups: encoders, answer head or the rest, decayed (matrices) or not (biases, norms)."""
+    rates = {"encoder": config.encoder_learning_rate, "head": config.head_learning_rate, "fusion": config.learning_rate}
+    groups: dict[tuple[str, bool], list] = {}
+    for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
-            in_encoder = name.startswith(("text_encoder.", "image_encoder."))
-            groups.setdefault((in_encoder, parameter.ndim > 1), []).append(parameter)
+            part = name.removeprefix("model.")
+            kind = "encoder" if part.startswith(("text_encoder.", "image_encoder.")) else "fusion"
+            kind = "head" if part.startswith("head.") else kind
+            groups.setdefault((kind, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": config.encoder_learning_rate if in_encoder else config.learning_rate,
+            "lr": rates[kind] or config.learning_rate,
             "weight_decay": config.weight_decay if decayed else 0.0,
         }
-        for (in_encoder, decayed), parameters in groups.items()
+        for (kind, decayed), parameters in groups.items()
     ]
 
 

@@ -42,6 +42,12 @@ class QuestionDataset(Dataset):
     def __init__(self, rows: list[Row], model: ValmModel, features: Features | None = None, blind: bool = False):
         self.rows, self.model, self.features, self.blind = rows, model, features, blind
         index = answer_index(model.answers)
+        if any(row.region for row in rows) and model.config.resize != "squash":
+            raise ValueError(
+                f"resize is {model.config.resize!r}, but rows with a `region` need 'squash': the model must see all of "
+                "the photo that the region is a part of. Change `resize`, or leave the regions out."
+            )
+        self.photo_ids = number_photos([row.image for row in rows])
         self.targets = [[index[key] for key in map(normalize_answer, row.answers) if key in index] for row in rows]
         if features:
             self.lengths = features.question_lengths([row.question for row in rows])
@@ -60,11 +66,18 @@ class QuestionDataset(Dataset):
         return QuestionDataset(rows, self.model, self.features, self.blind)
 
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
-        """Indices -> keyword arguments of ``ValmModel.forward``, and ``targets`` [B, A], rows summing to 1 (or 0)."""
+        """Indices -> arguments of ``AnswerObjective.forward``.
+
+        ``targets`` [B, A] (rows summing to 1, or 0 without a known answer), ``photo_ids`` [B] where there are photos,
+        ``regions`` [B, 4] where a row has one; the rest are those of ``ValmModel.forward``.
+        """
         rows = [self.rows[index] for index in indices]
         batch = self._collate_questions([row.question for row in rows])
         if not self.blind:
-            batch |= self._collate_photos([row.image for row in rows])
+            batch |= collate_photos([row.image for row in rows], self.model, self.features)
+            batch["photo_ids"] = torch.tensor([self.photo_ids[index] for index in indices])
+        if any(row.region for row in rows):
+            batch["regions"] = torch.tensor([row.region or (float("nan"),) * 4 for row in rows])
         targets = torch.zeros(len(rows), len(self.model.answers))
         for place, index in enumerate(indices):
             for answer in self.targets[index]:
@@ -78,9 +91,17 @@ class QuestionDataset(Dataset):
         ids, mask = self.model.tokenizer(questions, truncate=True)
         return {"token_ids": ids, "text_mask": mask}
 
-    def _collate_photos(self, photos: list[Path]) -> dict[str, Tensor]:
-        position = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}  # each photo once, in order
-        batch = {"photo_index": torch.tensor([position[photo] for photo in photos])}
-        if self.features:
-            return batch | {"image_tokens": self.features.image_tokens(list(position))}
-        return batch | {"pixels": torch.stack([read_pixels(self.model, photo) for photo in position])}
+
+def collate_photos(photos: list[Path], model: ValmModel, features: Features | None) -> dict[str, Tensor]:
+    """Each photo of a batch once: ``photo_index`` [B], and ``image_tokens`` [P, N, D] or ``pixels`` [P, 3, S, S]."""
+    position = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}  # in order
+    index = {"photo_index": torch.tensor([position[photo] for photo in photos])}
+    if features:
+        return index | {"image_tokens": features.image_tokens(list(position))}
+    return index | {"pixels": torch.stack([read_pixels(model, photo) for photo in position])}
+
+
+def number_photos(photos: list[Path | None]) -> list[int]:
+    """A number for every photo, the same where the photo is the same."""
+    numbers: dict[Path | None, int] = {}
+    return [numbers.setdefault(photo, len(numbers)) for photo in photos]
