@@ -6,6 +6,7 @@ import torch
 from training.datasets.jsonl import DataError, Row, read_rows
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
 from training.features import Features
+from valm_core.losses import OBJECTIVE_INPUTS
 
 
 def row(*answers: str) -> Row:
