@@ -11,7 +11,14 @@ from training.datasets.questions import QuestionDataset
 from training.evaluate import predict_logits, score_rows
 from valm_core.losses import AnswerObjective
 from valm_core.model import ValmModel
-from valm_core.trainer import BucketedBatches, LengthBucketSampler, Trainer, TrainingConfig, parameter_groups
+from valm_core.trainer import (
+    BucketedBatches,
+    LengthBucketSampler,
+    Trainer,
+    TrainingConfig,
+    choose_precision,
+    parameter_groups,
+)
 
 ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]
 SMALL = TrainingConfig(
@@ -219,6 +226,14 @@ def test_no_training_row_is_refused(tiny_model):
     empty = QuestionDataset([], tiny_model)
     with pytest.raises(ValueError, match="no training row"):
         BucketedBatches(empty, empty.collate, 2, seed=0)
+
+
+def test_auto_takes_bf16_on_a_cpu_only_where_it_is_fast(monkeypatch):
+    for supported, expected in ((True, "bf16"), (False, "no")):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda supported=supported: supported)
+        assert choose_precision("auto", torch.device("cpu")) == expected
+    assert choose_precision("bf16", torch.device("cpu")) == "bf16"
+    assert choose_precision("auto", torch.device("mps")) == "no"
 
 
 @pytest.mark.parametrize(
