@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from training.datasets.jsonl import Row, read_rows
 from training.datasets.questions import QuestionDataset, answer_index
+from training.features import Features
 from training.metrics.calibration import expected_calibration_error
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
 from valm_core.heads import candidate_scores
@@ -125,12 +126,20 @@ def evaluate(model: ValmModel, rows: list[Row], blind: bool = False) -> dict:
     return evaluate_with_logits(model, rows, blind)[0]
 
 
-def evaluate_with_logits(model: ValmModel, rows: list[Row], blind: bool = False) -> tuple[dict, Tensor]:
-    """The figures, and the logits [R, A] that they were read off, in the order of the rows."""
+def evaluate_with_logits(
+    model: ValmModel, rows: list[Row], blind: bool = False, features: Features | None = None
+) -> tuple[dict, Tensor]:
+    """The figures, and the logits [R, A] that they were read off, in the order of the rows.
+
+    Args:
+        model, rows, blind: as in ``evaluate``.
+        features: encoder outputs computed beforehand; they are stored in float16, so figures can differ in the
+            fourth digit.
+    """
     start = time.perf_counter()
     order = sorted(range(len(rows)), key=lambda place: str(rows[place].image))  # a photo's questions stand together
     by_photo = [rows[place] for place in order]
-    logits = predict_logits(model, QuestionDataset(by_photo, model, blind=blind))
+    logits = predict_logits(model, QuestionDataset(by_photo, model, features, blind))
     report = score_rows(by_photo, logits, model.answers, model.config.temperature)
     report["multiple_choice_accuracy"] = multiple_choice_accuracy(model, by_photo, logits)
     report |= {"blind": blind, "seconds": round(time.perf_counter() - start, 1)}

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class RunConfig:
         output: folder of the run; the finished checkpoint lies in ``<output>/checkpoint``.
         answer_data: file whose most common answers make the answer list; empty means ``data``.
         answers: length of the answer list.
+        rows: train on this many rows at most, drawn with the seed; 0 takes all.
         init: checkpoint to start from, with its answer list; empty starts afresh.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
@@ -57,6 +59,7 @@ class RunConfig:
     output: str
     answer_data: str = ""
     answers: int = 2000
+    rows: int = 0
     init: str = ""
     cache: str = ""
     blind: bool = False
@@ -79,6 +82,7 @@ class RunConfig:
 
 
 SECTIONS = {"run": RunConfig, "model": ValmConfig, "training": TrainingConfig}
+OTHER_SECTIONS = {"compare"}  # read by training.compare
 
 
 def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConfig, ValmConfig, TrainingConfig]:
@@ -91,7 +95,7 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
         sections = yaml.safe_load(file) or {}
     if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
         raise ValueError(f"{path} needs the sections {', '.join(SECTIONS)}, each with lines of `name: value`.")
-    if unknown := sections.keys() - SECTIONS.keys():
+    if unknown := sections.keys() - SECTIONS.keys() - OTHER_SECTIONS:
         raise ValueError(f"{path} has an unknown section {min(unknown)!r}; allowed: {', '.join(SECTIONS)}.")
     values = {name: dict(sections.get(name) or {}) for name in SECTIONS}
     owners = {field.name: name for name, config in SECTIONS.items() for field in dataclasses.fields(config)}
@@ -152,6 +156,8 @@ def train(
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
     rows = read_rows(run.data, photos=not run.blind)
+    if run.rows:
+        rows = random.Random(training.seed).sample(rows, min(run.rows, len(rows)))
     validation_rows = read_rows(run.validation, photos=not run.blind)
     model = build_model(run, config, rows).to(choose_device(device))
 
@@ -200,7 +206,7 @@ def train(
         best.save_pretrained(checkpoint, half=half)
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(checkpoint).to(model.device)  # measure what was saved, rounding included
-    report, logits = evaluate_with_logits(best, validation_rows, run.blind)
+    report, logits = evaluate_with_logits(best, validation_rows, run.blind, features)
     report |= {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
     if processes.is_main_process:
         card = model_card(best, run, training, len(dataset), report)
