@@ -107,7 +107,7 @@ def format_report(report: dict, title: str, command: str) -> str:
         f"# {title}",
         "",
         f"Accuracy in percent on {first['questions']} validation questions, mean ± standard deviation over the seeds "
-        f"{', '.join(map(str, report['seeds']))}. Times on {report['threads']} CPU thread(s), beside other work. Made by",
+        f"{', '.join(map(str, report['seeds']))}. Times on {report['threads']} CPU thread, beside other work. Made by",
         "",
         f"    {command}",
         "",

@@ -45,7 +45,7 @@ class RunConfig:
         output: folder of the run; the finished checkpoint lies in ``<output>/checkpoint``.
         answer_data: file whose most common answers make the answer list; empty means ``data``.
         answers: length of the answer list.
-        rows: train on this many rows at most, drawn with the seed; 0 takes all.
+        rows, validation_rows: use this many rows at most, drawn once with a fixed seed; 0 takes all.
         init: checkpoint to start from, with its answer list; empty starts afresh.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
@@ -60,6 +60,7 @@ class RunConfig:
     answer_data: str = ""
     answers: int = 2000
     rows: int = 0
+    validation_rows: int = 0
     init: str = ""
     cache: str = ""
     blind: bool = False
@@ -156,9 +157,8 @@ def train(
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
     rows = read_rows(run.data, photos=not run.blind)
-    if run.rows:
-        rows = random.Random(training.seed).sample(rows, min(run.rows, len(rows)))
     validation_rows = read_rows(run.validation, photos=not run.blind)
+    rows, validation_rows = _some(rows, run.rows), _some(validation_rows, run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
 
     photos = [] if run.blind else [row.image for row in rows]
@@ -248,6 +248,11 @@ def pretrain(
         best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")
         write_curves(output)
     return report
+
+
+def _some(rows: list[Row], limit: int) -> list[Row]:
+    """At most ``limit`` of the rows (0: all), the same ones every time."""
+    return random.Random(0).sample(rows, limit) if 0 < limit < len(rows) else rows
 
 
 def _batches(dataset, training: TrainingConfig) -> BucketedBatches:
