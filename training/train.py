@@ -165,7 +165,8 @@ def train(
     features = None
     if run.cache:
         validation_photos = [] if run.blind else [row.image for row in validation_rows]
-        questions = [row.question for row in rows + validation_rows]
+        # Pretraining hides words before the text encoder sees them, so texts can't be encoded beforehand.
+        questions = [] if run.objective == "pretraining" else [row.question for row in rows + validation_rows]
         with processes.main_process_first():
             features = Features(model, photos + validation_photos, questions, run.cache)
     if photos:
@@ -241,7 +242,8 @@ def pretrain(
     )
     progress = trainer.train(resume)
     trainer.accelerator.wait_for_everyone()
-    report = next(row for row in read_metrics(output) if row["epoch"] == progress["best_epoch"]) | {"command": command}
+    by_epoch = {row["epoch"]: row for row in read_metrics(output)}
+    report = by_epoch[progress["best_epoch"]] | {"before": by_epoch[0], "command": command}
     if trainer.accelerator.is_main_process:
         best = ValmModel.from_pretrained(output / "best")
         metrics = {"metrics.json": json.dumps(report, indent=2) + "\n"}
@@ -281,6 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--validation", help="validation rows, instead of the config's")
     parser.add_argument("--output", help="folder of the run, instead of the config's")
     parser.add_argument("--init", help="checkpoint to start from, instead of the config's")
+    parser.add_argument("--report", help="also write the validation figures to this JSON file")
     parser.add_argument("--resume", action="store_true", help="go on where the run in the output folder stopped")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
@@ -293,6 +296,8 @@ def main(arguments: list[str] | None = None) -> None:
         words = [*(f"--{name} {value}" for name, value in files.items()), *options.settings]
         command = " ".join(["python -m training.train --config", options.config, *words])
         report = train(*configs, command, options.resume, options.device)
+        if options.report:
+            write_text(options.report, json.dumps(report, indent=2) + "\n")
     except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
         parser.exit(2, f"{error}\n")
     if "by_type" in report:
