@@ -125,7 +125,9 @@ def format_report(report: dict, title: str, command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mean_and_deviation(values: list[float]) -> str:
+def _mean_and_deviation(values: list[float | None]) -> str:
+    if None in values:  # no question of that type
+        return "-"
     if len(values) == 1:
         return f"{100 * values[0]:.1f}"
     return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
@@ -135,7 +137,8 @@ def draw_report(report: dict, path: Path) -> None:
     """A figure of accuracy by type: a bar a variant, a dot a seed."""
     from matplotlib.figure import Figure
 
-    kinds = ["all", *next(iter(report["variants"].values()))["runs"][0]["by_type"]]
+    by_type = next(iter(report["variants"].values()))["runs"][0]["by_type"]
+    kinds = ["all", *(kind for kind, accuracy in by_type.items() if accuracy is not None)]
     width = 0.8 / len(report["variants"])
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
