@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 from toy_data import write_rows
 
@@ -17,26 +16,6 @@ from valm_core.config import ValmConfig
 from valm_core.model import ValmModel
 
 CONFIGS = Path(__file__).parent.parent / "training" / "configs"
-
-
-@pytest.fixture
-def config_file(tiny_config, colored_squares, tmp_path):
-    """A config of the tiny model and the toy set; output and cache lie under tmp_path."""
-    model = ["text_encoder", "image_encoder", "image_size", "semantic_tokens", "width", "layers", "heads"]
-    sections = {
-        "run": {
-            "data": str(colored_squares),
-            "validation": str(colored_squares),
-            "output": str(tmp_path / "run"),
-            "cache": str(tmp_path / "cache"),
-            "answers": 10,
-        },
-        "model": {name: getattr(tiny_config, name) for name in model} | {"dropout": 0.0},
-        "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2, "precision": "no"},
-    }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
-    return path
 
 
 def train(config_file, *arguments: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from valm_core.config import from_plain_values
-from valm_core.files import recover_folder, replace_folder
+from valm_core.files import clear_leftovers, recover_folder, replace_folder, saving, write_text
 from valm_core.model import ValmModel
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
@@ -180,12 +181,21 @@ class BucketedBatches:
         loader = DataLoader(
             self.data,
             batch_sampler=shares,
-            collate_fn=self.collate,
+            collate_fn=self._collate,
             num_workers=self.workers,
             generator=torch.Generator(),  # or a resumed epoch would draw a number that an uninterrupted one doesn't
         )
         for batch, collated in zip(batches, loader, strict=True):
+            if isinstance(collated, Exception):
+                raise collated
             yield len(batch), len(batch[rank::processes]), collated
+
+    def _collate(self, items: list) -> dict[str, Tensor] | Exception:
+        """The batch, or what is wrong with it: raised in a worker, the message would end up inside a traceback."""
+        try:
+            return self.collate(items)
+        except (OSError, ValueError) as error:
+            return error
 
 
 class Trainer:
@@ -260,11 +270,14 @@ class Trainer:
         """
         if self.config.tracker:
             self.accelerator.init_trackers(self.config.tracker)
+        if self.accelerator.is_main_process:
+            for name in ("last", "best"):
+                clear_leftovers(self.output / name)
         if resume:
             self._load_last()
         else:
             if self.accelerator.is_main_process:
-                (self.output / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier run
+                self._forget_earlier_run()
             self._log({"epoch": 0} | self.evaluate(self.raw_model))
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
@@ -279,7 +292,8 @@ class Trainer:
             if better:
                 self.progress |= {"best_accuracy": metrics["accuracy"], "best_epoch": self.progress["epoch"]}
                 if self.accelerator.is_main_process:
-                    self.save_best(self.raw_model, self.output / "best")
+                    with saving(self.output / "best"):
+                        self.save_best(self.raw_model, self.output / "best")
             rate = {"learning_rate": self.schedule.get_last_lr()[0], "seconds": round(seconds, 1)}
             self._log({"epoch": self.progress["epoch"], "loss": terms.pop("total")} | terms | rate | metrics)
             self._save_last()
@@ -352,9 +366,11 @@ class Trainer:
         """Write a line of metrics.jsonl and print it; numbers go to the tracker too."""
         if not self.accelerator.is_main_process:
             return
-        self.output.mkdir(parents=True, exist_ok=True)
-        with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        path = self.output / "metrics.jsonl"
+        with saving(path):
+            self.output.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
         self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in row.items()))
         if self.config.tracker:
             numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, int | float)}
@@ -366,7 +382,7 @@ class Trainer:
         own_states = gather_object([_random_state() | {"sums": self.progress["sums"]}])
         if not self.accelerator.is_main_process:
             return
-        with replace_folder(self.output / "last") as folder:
+        with saving(self.output / "last"), replace_folder(self.output / "last") as folder:
             state = {
                 "weights": trained_state(self.raw_objective),
                 "optimizer": self.optimizer.state_dict(),
@@ -406,7 +422,14 @@ class Trainer:
         if self.accelerator.is_main_process and path.exists():
             lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _epoch_of(line) is not None]
             kept = [line for line in lines if _epoch_of(line) <= self.progress["epoch"]]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            with saving(path):
+                write_text(path, "".join(f"{line}\n" for line in kept))
+
+    def _forget_earlier_run(self) -> None:
+        """Or a kill before this run's first state would leave that of another run to resume from."""
+        recover_folder(self.output / "last")
+        shutil.rmtree(self.output / "last", ignore_errors=True)
+        (self.output / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def choose_precision(name: str, device: torch.device) -> str:
