@@ -97,12 +97,12 @@ def test_cells_share_a_region_by_area(region, grid, cells):
     torch.testing.assert_close(found, torch.tensor([cells]) / sum(cells), atol=1e-5, rtol=0)
 
 
-def test_rows_without_a_region_do_not_count():
+def test_rows_without_a_region_cost_nothing():
     nan = float("nan")
     regions = torch.tensor([[0, 0, 0.5, 1.0], [nan, nan, nan, nan]])
     maps = torch.tensor([[0.25, 0.75], [1.0, 0.0]], requires_grad=True)
     loss = region_loss(maps, regions, (1, 2))
-    assert loss.item() == pytest.approx(math.log(4))  # KL((1, 0) || (1/4, 3/4))
+    assert loss.item() == pytest.approx(math.log(4) / 2)  # KL((1, 0) || (1/4, 3/4)), and 0
     loss.backward()
     assert (maps.grad[1] == 0).all() and maps.grad.isfinite().all()
     assert region_loss(maps, regions[1:].expand(2, 4), (1, 2)).item() == 0

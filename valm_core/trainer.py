@@ -271,8 +271,10 @@ class Trainer:
         if self.config.tracker:
             self.accelerator.init_trackers(self.config.tracker)
         if self.accelerator.is_main_process:
-            for name in ("last", "best"):
+            for name in ("last", "best"):  # what a killed process left
+                recover_folder(self.output / name)
                 clear_leftovers(self.output / name)
+        self.accelerator.wait_for_everyone()
         if resume:
             self._load_last()
         else:
@@ -317,17 +319,21 @@ class Trainer:
             mininterval=1.0,
         )
         batches = self.batches.epoch(progress["epoch"], progress["batch"], rank, processes)
+        group_rows = 0  # of the batches that make up one step
         for rows, own_rows, batch in batches:
             progress["batch"] += 1
+            group_rows += rows
             at_end = progress["batch"] == len(self.batches)
             group_end = progress["batch"] % config.accumulation_steps == 0 or at_end
-            group = (len(self.batches) - 1) % config.accumulation_steps + 1 if at_end else config.accumulation_steps
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
             with contextlib.nullcontext() if group_end else accelerator.no_sync(self.objective):
                 terms = self.objective(**batch)
-                # Processes average their gradients: weighted so, that is the mean over the rows of the whole batch.
-                accelerator.backward(terms.total * (own_rows * processes / rows / group))
+                # Processes average their gradients: so weighted, that is the sum over all rows / batch_size.
+                accelerator.backward(terms.total * (own_rows * processes / config.batch_size))
             if group_end:
+                if group_rows != config.batch_size:  # a step with fewer rows: from the sum to its own mean
+                    self._scale_gradients(config.batch_size / group_rows)
+                group_rows = 0
                 accelerator.clip_grad_norm_(self.objective.parameters(), config.gradient_clipping)
                 self.optimizer.step()
                 if not self.optimizer.step_was_skipped:
@@ -354,6 +360,11 @@ class Trainer:
         sums = torch.tensor(list(progress["sums"].values()), device=accelerator.device)
         means = accelerator.reduce(sums, "sum") / self.batches.rows
         return dict(zip(progress["sums"], means.tolist(), strict=True))
+
+    def _scale_gradients(self, factor: float) -> None:
+        for parameter in self.objective.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
 
     def _learning_rate_factor(self, step: int) -> float:
         """Linear warm-up, then the schedule's decay."""
@@ -395,7 +406,7 @@ class Trainer:
             torch.save(state, folder / "trainer.pt")
 
     def _load_last(self) -> None:
-        folder = recover_folder(self.output / "last")
+        folder = self.output / "last"
         if not folder.exists():
             raise FileNotFoundError(f"There is nothing to resume in {self.output}. Start without --resume.")
         state = torch.load(folder / "trainer.pt", weights_only=True, map_location="cpu")
@@ -427,13 +438,18 @@ class Trainer:
 
     def _forget_earlier_run(self) -> None:
         """Or a kill before this run's first state would leave that of another run to resume from."""
-        recover_folder(self.output / "last")
         shutil.rmtree(self.output / "last", ignore_errors=True)
         (self.output / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``auto`` as what ``device`` computes fast: bf16 or fp16 on CUDA, bf16 on CPUs that can, else ``no``."""
+    """``auto`` as what ``device`` computes fast: bf16 or fp16 on CUDA, bf16 on CPUs that can, else ``no``.
+
+    Raises:
+        ValueError: fp16 on a CPU, where accelerate would quietly compute in float32.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("precision is 'fp16', which needs a GPU; allowed on a CPU: auto, no, bf16. Set `precision`.")
     if name != "auto":
         return name
     if device.type == "cuda":
