@@ -114,9 +114,8 @@ def test_a_process_killed_at_random_moments_ends_as_an_uninterrupted_one(config_
 
     kills = [
         in_saving("last", after=0),
-        after_a_while(moments.uniform(0.0, 0.5)),
-        in_saving("best", after=2),
-        after_a_while(moments.uniform(0.0, 0.5)),
+        after_a_while(moments.uniform(0.2, 0.7)),
+        in_saving("checkpoint", after=0),
     ]
     killed = 0
     for condition in kills:

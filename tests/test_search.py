@@ -1,6 +1,7 @@
 """Searching for settings: trials are normal runs, a stopped search goes on, faults are named before anything starts."""
 
 import json
+from pathlib import Path
 
 import optuna
 import pytest
@@ -10,6 +11,7 @@ from training.search import Range, main, read_space, search
 from training.train import train
 from valm_core.model import ValmModel
 
+CONFIGS = Path(__file__).parent.parent / "training" / "configs"
 SPACE = {
     "learning_rate": {"low": 0.001, "high": "3e-2", "log": True},
     "layers": {"low": 1, "high": 2},
@@ -151,3 +153,8 @@ def test_a_faulty_space_is_named(config_file, space_file, content, message):
     space_file.write_text(content)
     with pytest.raises(ValueError, match=message.replace("[", r"\[")):
         read_space(space_file, config_file, {})
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "spaces").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_published_spaces_are_valid(path):
+    assert read_space(path, CONFIGS / "search.yaml", {})
