@@ -320,43 +320,43 @@ class Trainer:
         )
         batches = self.batches.epoch(progress["epoch"], progress["batch"], rank, processes)
         group_rows = 0  # of the batches that make up one step
-        for rows, own_rows, batch in batches:
-            progress["batch"] += 1
-            group_rows += rows
-            at_end = progress["batch"] == len(self.batches)
-            group_end = progress["batch"] % config.accumulation_steps == 0 or at_end
-            batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-            with contextlib.nullcontext() if group_end else accelerator.no_sync(self.objective):
-                terms = self.objective(**batch)
-                # Processes average their gradients: so weighted, that is the sum over all rows / batch_size.
-                accelerator.backward(terms.total * (own_rows * processes / config.batch_size))
-            if group_end:
-                if group_rows != config.batch_size:  # a step with fewer rows: from the sum to its own mean
-                    self._scale_gradients(config.batch_size / group_rows)
-                group_rows = 0
-                accelerator.clip_grad_norm_(self.objective.parameters(), config.gradient_clipping)
-                self.optimizer.step()
-                if not self.optimizer.step_was_skipped:
-                    self.schedule.step()
-                self.optimizer.zero_grad()
-            names = [field.name for field in dataclasses.fields(terms)]
-            values = torch.stack([getattr(terms, name).detach().float() for name in names]).tolist()
-            for name, value in zip(names, values, strict=True):
-                progress["sums"][name] = progress["sums"].get(name, 0.0) + value * own_rows
-            loss = values[names.index("total")]
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"The loss is {loss} in batch {progress['batch']} of epoch {progress['epoch'] + 1}. "
-                    f"The last good state is in {self.output}. Lower `learning_rate`, or set `precision: no`."
-                )
-            bar.update(rows)
-            bar.set_postfix(loss=f"{loss:.3f}")
-            if config.tracker and group_end:
-                terms_now = {f"train/{name}": value for name, value in zip(names, values, strict=True)}
-                accelerator.log(terms_now, step=self.schedule.last_epoch)
-            if config.save_every and group_end and self.schedule.last_epoch % config.save_every == 0 and not at_end:
-                self._save_last()
-        bar.close()
+        with bar:  # an error begins on a line of its own
+            for rows, own_rows, batch in batches:
+                progress["batch"] += 1
+                group_rows += rows
+                at_end = progress["batch"] == len(self.batches)
+                group_end = progress["batch"] % config.accumulation_steps == 0 or at_end
+                batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+                with contextlib.nullcontext() if group_end else accelerator.no_sync(self.objective):
+                    terms = self.objective(**batch)
+                    # Processes average their gradients: so weighted, that is the sum over all rows / batch_size.
+                    accelerator.backward(terms.total * (own_rows * processes / config.batch_size))
+                if group_end:
+                    if group_rows != config.batch_size:  # a step with fewer rows: from the sum to its own mean
+                        self._scale_gradients(config.batch_size / group_rows)
+                    group_rows = 0
+                    accelerator.clip_grad_norm_(self.objective.parameters(), config.gradient_clipping)
+                    self.optimizer.step()
+                    if not self.optimizer.step_was_skipped:
+                        self.schedule.step()
+                    self.optimizer.zero_grad()
+                names = [field.name for field in dataclasses.fields(terms)]
+                values = torch.stack([getattr(terms, name).detach().float() for name in names]).tolist()
+                for name, value in zip(names, values, strict=True):
+                    progress["sums"][name] = progress["sums"].get(name, 0.0) + value * own_rows
+                loss = values[names.index("total")]
+                if not math.isfinite(loss):
+                    raise FloatingPointError(
+                        f"The loss is {loss} in batch {progress['batch']} of epoch {progress['epoch'] + 1}. "
+                        f"The last good state is in {self.output}. Lower `learning_rate`, or set `precision: no`."
+                    )
+                bar.update(rows)
+                bar.set_postfix(loss=f"{loss:.3f}")
+                if config.tracker and group_end:
+                    terms_now = {f"train/{name}": value for name, value in zip(names, values, strict=True)}
+                    accelerator.log(terms_now, step=self.schedule.last_epoch)
+                if config.save_every and group_end and self.schedule.last_epoch % config.save_every == 0 and not at_end:
+                    self._save_last()
         sums = torch.tensor(list(progress["sums"].values()), device=accelerator.device)
         means = accelerator.reduce(sums, "sum") / self.batches.rows
         return dict(zip(progress["sums"], means.tolist(), strict=True))
