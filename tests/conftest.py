@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from toy_data import write_rows
 from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel
@@ -124,3 +125,23 @@ def colored_squares(tmp_path) -> Path:
             {"image": f"{name}.png", "question": "is there any red?", "answer": is_red, "source": "red"},
         ]
     return write_rows(tmp_path / "rows.jsonl", rows)
+
+
+@pytest.fixture
+def config_file(tiny_config, colored_squares, tmp_path):
+    """A config of the tiny model and the toy set; output and cache lie under tmp_path."""
+    model = ["text_encoder", "image_encoder", "image_size", "semantic_tokens", "width", "layers", "heads"]
+    sections = {
+        "run": {
+            "data": str(colored_squares),
+            "validation": str(colored_squares),
+            "output": str(tmp_path / "run"),
+            "cache": str(tmp_path / "cache"),
+            "answers": 10,
+        },
+        "model": {name: getattr(tiny_config, name) for name in model} | {"dropout": 0.0},
+        "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2, "precision": "no"},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    return path

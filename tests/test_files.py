@@ -1,8 +1,14 @@
 """Replacing a folder: all or nothing, and recovery from a kill between the two renames."""
 
-import pytest
+import itertools
+import os
+import shutil
+from pathlib import Path
 
-from valm_core.files import recover_folder, replace_folder
+import pytest
+from safetensors import SafetensorError
+
+from valm_core.files import clear_leftovers, recover_folder, replace_folder, saving
 
 
 def content(folder) -> dict[str, str]:
@@ -61,3 +67,50 @@ def test_replacing_after_a_kill_neither_fails_nor_loses_the_old_content_first(tm
 def test_recovering_nothing_does_nothing(tmp_path):
     recover_folder(tmp_path / "absent")
     assert list(tmp_path.iterdir()) == []
+
+
+def die_at_call(number: int) -> None:
+    """Make this process end, as by kill -9, just before its ``number``-th step that touches the disk."""
+    remaining = itertools.count(number, -1)
+
+    def dying(function):
+        def call(*arguments, **settings):
+            if next(remaining) == 0:
+                os._exit(9)
+            return function(*arguments, **settings)
+
+        return call
+
+    for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "write_text"), (Path, "mkdir"), (shutil, "rmtree")):
+        setattr(owner, name, dying(getattr(owner, name)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path):
+    outcomes = []
+    for number in itertools.count():
+        folder = tmp_path / str(number) / "model"
+        with replace_folder(folder) as fresh:
+            (fresh / "file").write_text("old")
+        child = os.fork()
+        if child == 0:
+            die_at_call(number)
+            with replace_folder(folder) as fresh:
+                (fresh / "file").write_text("new")
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        outcomes.append(content(recover_folder(folder))["file"])
+        clear_leftovers(folder)
+        assert [path.name for path in folder.parent.iterdir()] == ["model"]
+        if status == 0:
+            break
+    assert len(outcomes) > 6 and outcomes == sorted(outcomes, reverse=True)  # old until some step, new from there on
+    assert set(outcomes) == {"old", "new"}
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left"), RuntimeError("unexpected pos"), SafetensorError("I/O")]
+)
+def test_a_failed_writer_is_told_with_the_name_of_the_folder(error):
+    with pytest.raises(OSError, match=r"runs/x/last could not be written \(.*whole.*--resume"), saving("runs/x/last"):
+        raise error

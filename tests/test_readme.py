@@ -50,7 +50,7 @@ def test_every_listed_file_exists():
     assert [name for name in listed if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("module", ["training.train", "training.evaluate", "demo.ask"])
+@pytest.mark.parametrize("module", ["training.train", "training.evaluate", "training.search", "demo.ask"])
 def test_help_shows_an_example(module):
     result = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, cwd=ROOT, check=True)
     assert f"python -m {module}" in result.stdout

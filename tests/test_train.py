@@ -5,36 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from safetensors.torch import load_file
 from toy_data import write_rows
 
 from training.datasets.jsonl import read_rows
+from training.datasets.statements import StatementDataset
 from training.evaluate import evaluate
 from training.train import RunConfig, main, parse_overrides, read_config
 from valm_core.config import ValmConfig
 from valm_core.model import ValmModel
 
 CONFIGS = Path(__file__).parent.parent / "training" / "configs"
-
-
-@pytest.fixture
-def config_file(tiny_config, colored_squares, tmp_path):
-    """A config of the tiny model and the toy set; output and cache lie under tmp_path."""
-    model = ["text_encoder", "image_encoder", "image_size", "semantic_tokens", "width", "layers", "heads"]
-    sections = {
-        "run": {
-            "data": str(colored_squares),
-            "validation": str(colored_squares),
-            "output": str(tmp_path / "run"),
-            "cache": str(tmp_path / "cache"),
-            "answers": 10,
-        },
-        "model": {name: getattr(tiny_config, name) for name in model} | {"dropout": 0.0},
-        "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2, "precision": "no"},
-    }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
-    return path
 
 
 def train(config_file, *arguments: str) -> None:
@@ -116,6 +97,48 @@ def test_a_run_can_start_from_another_ones_weights_and_answers(config_file, tmp_
     assert went_on.answers == start.answers and len(start.answers) == 6
     for name, tensor in start.state_dict().items():
         torch.testing.assert_close(went_on.state_dict()[name], tensor, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_pretraining_then_answers_from_its_checkpoint(config_file, tmp_path, capsys):
+    first, second = tmp_path / "pretrained", tmp_path / "answers"
+    train(config_file, "--output", str(first), "objective=pretraining", "epochs=4")
+    assert f"The checkpoint is in {first / 'checkpoint'}." in capsys.readouterr().out
+    lines = [json.loads(line) for line in (first / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3, 4]
+    assert {"loss", "masked_language", "matching", "contrastive", "validation_total"} <= lines[1].keys()
+    assert lines[-1]["loss"] < lines[1]["loss"]
+    report = report_of(first)
+    assert report["epoch"] == max(lines, key=lambda line: (line["epoch"] > 0, line["accuracy"]))["epoch"]
+    assert (first / "curves.png").stat().st_size > 1000
+
+    start = ValmModel.from_pretrained(first / "checkpoint")
+    train(config_file, "--init", str(first / "checkpoint"), "--output", str(second), "learning_rate=1e-9", "epochs=1")
+    before = json.loads((second / "before.json").read_text())[0]
+    assert before["accuracy"] == pytest.approx(evaluate(start, read_rows(tmp_path / "rows.jsonl"))["accuracy"])
+    went_on = ValmModel.from_pretrained(second / "checkpoint")
+    for name, tensor in start.state_dict().items():
+        torch.testing.assert_close(went_on.state_dict()[name], tensor, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_pretraining_stopped_within_an_epoch_goes_on_to_the_same_end(config_file, tmp_path, monkeypatch):
+    settings = ["objective=pretraining", "epochs=3", "batch_size=2", "save_every=1", "weights=float32", "dropout=0.1"]
+    train(config_file, "--output", str(tmp_path / "whole"), *settings)
+
+    collate, calls = StatementDataset.collate, []
+
+    def stop_in_the_second_epoch(self, indices):
+        calls.append(indices)
+        if len(calls) == 1 + 4 + 1 + 3:  # a validation is one call, an epoch four
+            raise KeyboardInterrupt
+        return collate(self, indices)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StatementDataset, "collate", stop_in_the_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(config_file, *settings)
+    train(config_file, "--resume", *settings)
+    expected, found = (load_file(tmp_path / run / "checkpoint" / "model.safetensors") for run in ("whole", "run"))
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
 
 
 def test_a_stopped_run_resumes(config_file, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
@@ -185,6 +186,111 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(make_trainer):
     torch.testing.assert_close(*weights, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("batch_size", "steps"), [(4, 2), (6, 2), (6, 3), (8, 4)])
+def test_accumulation_is_exact_also_where_the_last_batch_is_smaller(make_trainer, batch_size, steps):
+    """7 rows: groups of unequal batches, and a last group of fewer batches; a step has the same rows either way."""
+    weights = []
+    for output, accumulation in (("whole", 1), ("accumulated", steps)):
+        trainer = make_trainer(
+            output,
+            dropout=0.0,
+            epochs=2,
+            batch_size=batch_size,
+            accumulation_steps=accumulation,
+            warmup_steps=0,
+            schedule="constant",
+            optimizer="sgd",
+            learning_rate=0.1,
+            visual_weight=0.5,
+        )
+        micro = batch_size // accumulation
+        trainer.batches.rows = 7
+        trainer.batches.sampler = FixedBatches([list(range(7))[start : start + micro] for start in range(0, 7, micro)])
+        trainer.train()
+        weights.append(last_weights(trainer) | {"loss": torch.tensor([row["loss"] for row in metrics(trainer)])})
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=1e-4, msg=name)
+
+
+class FixedBatches(list):
+    """A sampler of the same batches in every epoch."""
+
+    epoch = 0
+
+
+def test_sgd_takes_its_momentum_and_moves_against_the_gradient(make_trainer):
+    trainer = make_trainer("run", optimizer="sgd", momentum=0.0, epochs=1, batch_size=8, warmup_steps=0, dropout=0.0)
+    before = trainer.raw_model.head[0].bias.detach().clone()
+    gradients = []
+    trainer.raw_model.head[0].bias.register_hook(gradients.append)
+    trainer.train()
+    assert isinstance(trainer.optimizer.optimizer, torch.optim.SGD)
+    moved = before - trainer.raw_model.head[0].bias.detach()
+    cosine = torch.cosine_similarity(moved, gradients[0], dim=0).item()
+    assert cosine == pytest.approx(1.0, abs=1e-4)  # by the rate times the clipped gradient
+    assert make_trainer("other", optimizer="sgd", momentum=0.7).optimizer.param_groups[0]["momentum"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("constant", [0.5, 1.0, 1.0, 1.0, 1.0]), ("linear", [0.5, 7 / 8, 6 / 8, 1 / 2, 0.0]), ("cosine", None)],
+)
+def test_schedules_after_the_warmup(make_trainer, schedule, expected):
+    trainer = make_trainer("run", schedule=schedule, epochs=4, batch_size=4, warmup_steps=2)  # 8 steps
+    rates = [trainer._learning_rate_factor(step) for step in (0, 1, 2, 4, 8)]
+    if schedule == "cosine":
+        expected = [0.5, *((1 + math.cos(math.pi * step / 8)) / 2 for step in (1, 2, 4, 8))]
+    assert rates == pytest.approx(expected)
+    assert make_trainer("none", schedule="constant", warmup_steps=0)._learning_rate_factor(0) == 1.0
+
+
+@pytest.fixture
+def other_precision():
+    """accelerate allows one precision a process: forget it before and after."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+def test_bf16_computes_in_bf16_and_keeps_weights_and_loss_in_float32(make_trainer, other_precision):
+    trainer = make_trainer("run", precision="bf16", epochs=1, batch_size=8, visual_weight=0.5, alignment_weight=0.5)
+    seen = []
+    trainer.raw_model.head[0].register_forward_hook(lambda *arguments: seen.append(arguments[2].dtype))
+    trainer.train()
+    assert torch.bfloat16 in seen
+    assert {tensor.dtype for tensor in last_weights(trainer).values() if tensor.is_floating_point()} == {torch.float32}
+    assert metrics(trainer)[0]["loss"] > 0 and metrics(trainer)[0]["alignment"] > 0
+
+
+def test_workers_give_the_same_batches(make_trainer):
+    seen = []
+    for output, workers in (("none", 0), ("two", 2)):
+        batches = make_trainer(output, workers=workers).batches
+        seen.append([(rows, own, batch) for epoch in (0, 1) for rows, own, batch in batches.epoch(epoch, 1, 0, 1)])
+    assert len(seen[0]) == len(seen[1]) == 2 * 3  # the first batch of each epoch is left out
+    for (rows, own, batch), (other_rows, other_own, other) in zip(*seen, strict=True):
+        assert (rows, own) == (other_rows, other_own) and batch.keys() == other.keys()
+        assert all(torch.equal(batch[name], other[name]) for name in batch)
+
+
+def test_tensorboard_gets_every_term_and_every_epoch(make_trainer):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer = make_trainer("run", tracker="tensorboard", epochs=2, visual_weight=0.5)
+    trainer.train()
+    file = next(trainer.output.glob("tensorboard/**/events.out.tfevents.*"))
+    events = EventAccumulator(str(file)).Reload()
+    assert {"train/total", "train/task", "train/visual", "epoch/accuracy", "epoch/loss"} <= set(
+        events.Tags()["scalars"]
+    )
+    steps = [event.step for event in events.Scalars("train/total")]
+    assert steps == list(range(1, 9))  # 2 epochs of 4 batches
+    assert [event.step for event in events.Scalars("epoch/accuracy")] == [0, 4, 8]
+    assert events.Scalars("epoch/loss")[-1].value == pytest.approx(metrics(trainer)[-1]["loss"])
+
+
 def test_the_learning_rate_rises_then_falls_to_zero(make_trainer):
     trainer = make_trainer("run", epochs=4, batch_size=2, warmup_steps=4)  # 16 steps
     rates = [trainer._learning_rate_factor(step) for step in range(17)]
@@ -236,6 +342,12 @@ def test_auto_takes_bf16_on_a_cpu_only_where_it_is_fast(monkeypatch):
     assert choose_precision("auto", torch.device("mps")) == "no"
 
 
+def test_fp16_needs_a_gpu():
+    assert choose_precision("fp16", torch.device("cuda")) == "fp16"
+    with pytest.raises(ValueError, match="precision is 'fp16', which needs a GPU"):
+        choose_precision("fp16", torch.device("cpu"))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -281,6 +393,21 @@ def test_seed_and_epoch_decide_the_order():
     assert order(1, 2) == order(1, 2)
     assert order(1, 2) != order(1, 3)
     assert order(1, 2) != order(2, 2)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 12])
+def test_processes_share_every_batch_and_every_row_comes_once(tiny_model, processes):
+    class Rows(list):
+        lengths = LENGTHS
+
+    batches = BucketedBatches(Rows(range(203)), lambda rows: {"rows": torch.tensor(rows)}, 10, seed=0)
+    shares = [list(batches.epoch(3, 0, rank, processes)) for rank in range(processes)]
+    seen = []
+    for parts in zip(*shares, strict=True):
+        assert len({rows for rows, _, _ in parts}) == 1 and sum(own for _, own, _ in parts) == parts[0][0]
+        assert all(len(part["rows"]) > 0 for _, _, part in parts)  # also where there is no row left for a process
+        seen += [row for _, own, part in parts for row in part["rows"][:own].tolist()]
+    assert sorted(seen) == list(range(203))
 
 
 def test_batches_hold_rows_of_similar_length():

@@ -36,7 +36,8 @@ def write_curves(output: Path) -> None:
     accuracies.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, None))
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
     figure.savefig(output / "curves.png", dpi=120)
 
 

@@ -28,7 +28,7 @@ from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import model_card
 from training.run_report import read_metrics, write_curves, write_run_report
 from valm_core.config import ValmConfig, from_plain_values
-from valm_core.files import write_text
+from valm_core.files import clear_leftovers, saving, write_text
 from valm_core.losses import AnswerObjective
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
@@ -191,7 +191,8 @@ def train(
         logits = predict_logits(model, validation)
         figures = score_rows(validation_rows, logits, model.answers, temperature=1.0)
         if not before.exists() and processes.is_main_process:
-            write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
+            with saving(before):
+                write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
         return figures
 
     trainer = Trainer(objective, _batches(dataset, training), validate, training, output)
@@ -204,16 +205,20 @@ def train(
     best.config = dataclasses.replace(best.config, temperature=temperature)
     checkpoint, half = output / "checkpoint", run.weights == "float16"
     if processes.is_main_process:
-        best.save_pretrained(checkpoint, half=half)
+        clear_leftovers(checkpoint)
+        with saving(checkpoint):
+            best.save_pretrained(checkpoint, half=half)
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(checkpoint).to(model.device)  # measure what was saved, rounding included
     report, logits = evaluate_with_logits(best, validation_rows, run.blind, features)
     report |= {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
     if processes.is_main_process:
         card = model_card(best, run, training, len(dataset), report)
-        best.save_pretrained(checkpoint, {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}, half)
+        extra_files = {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}
         after = (report, chosen_answers(best, logits))
-        write_run_report(output, validation_rows, json.loads(before.read_text(encoding="utf-8")), after)
+        with saving(output):
+            best.save_pretrained(checkpoint, extra_files, half)
+            write_run_report(output, validation_rows, json.loads(before.read_text(encoding="utf-8")), after)
     return report
 
 
@@ -247,8 +252,10 @@ def pretrain(
     if trainer.accelerator.is_main_process:
         best = ValmModel.from_pretrained(output / "best")
         metrics = {"metrics.json": json.dumps(report, indent=2) + "\n"}
-        best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")
-        write_curves(output)
+        clear_leftovers(output / "checkpoint")
+        with saving(output):
+            best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")
+            write_curves(output)
     return report
 
 

@@ -7,6 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+
+@contextmanager
+def saving(path: str | Path) -> Iterator[None]:
+    """Turn what writers raise, on a full disk above all, into one error that names ``path``.
+
+    torch.save gives a RuntimeError and safetensors an error of its own there, neither with the name of a file.
+
+    Raises:
+        OSError: the block could not write.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise OSError(
+            f"{path} could not be written ({error}). What stood there before is whole. Make sure that the disk has "
+            "room and that the folder may be written to, then go on with --resume."
+        ) from error
+
 
 @contextmanager
 def replace_folder(folder: str | Path) -> Iterator[Path]:
@@ -46,6 +66,13 @@ def write_text(path: str | Path, text: str) -> None:
     finally:
         fresh.unlink(missing_ok=True)
     _flush_to_disk(path.parent)
+
+
+def clear_leftovers(folder: str | Path) -> None:
+    """Delete what killed processes left of their attempts to replace ``folder``; call it where no one else writes."""
+    folder = Path(folder)
+    for left in folder.parent.glob(f".{folder.name}.*.new"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def recover_folder(folder: str | Path) -> Path:

@@ -103,7 +103,7 @@ def _gathered(text: Tensor, image: Tensor, photo_ids: Tensor) -> tuple[int, Tens
 
 
 def region_loss(question_maps: Tensor, regions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """KL divergence from a uniform map over each row's region to where the question looked, for rows that have one.
+    """KL divergence from a uniform map over each row's region to where the question looked; 0 for rows without one.
 
     Args:
         question_maps: [B, N], rows summing to 1.
@@ -111,14 +111,15 @@ def region_loss(question_maps: Tensor, regions: Tensor, grid: tuple[int, int]) -
         grid: (rows, columns) with rows * columns = N.
 
     Returns:
-        The mean over the rows with a region, a scalar; 0 where there is none.
+        The mean over all rows, a scalar: a row's region counts the same however its batch is put together, so that
+        accumulation and several processes change nothing.
     """
     given = ~regions.isnan().any(dim=1)
     if not given.any():
         return question_maps.new_zeros(())
     target = region_cells(regions[given], grid)  # [B', N]
     looked = question_maps[given].float().clamp_min(1e-6)
-    return F.kl_div(looked.log(), target, reduction="batchmean")
+    return F.kl_div(looked.log(), target, reduction="sum") / len(regions)
 
 
 def region_cells(regions: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -138,8 +139,8 @@ class AnswerObjective(nn.Module):
 
     ``task`` is the answer loss of the fused vector. ``visual`` is the answer loss of a second head that sees the image
     stream alone, without the text stream that the gate would mix in. ``alignment`` is the contrastive loss between the
-    attended text and the attended image, plus, in batches where rows carry a region, the KL divergence between that
-    region and where the question looked. Heads that only the loss needs live here and are not part of a checkpoint.
+    attended text and the attended image, plus, for rows that carry a region, the KL divergence between that region
+    and where the question looked. Heads that only the loss needs live here and are not part of a checkpoint.
 
     Args:
         model: what learns.

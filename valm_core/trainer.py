@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from valm_core.config import from_plain_values
-from valm_core.files import recover_folder, replace_folder
+from valm_core.files import clear_leftovers, recover_folder, replace_folder, saving, write_text
 from valm_core.model import ValmModel
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
@@ -180,12 +181,21 @@ class BucketedBatches:
         loader = DataLoader(
             self.data,
             batch_sampler=shares,
-            collate_fn=self.collate,
+            collate_fn=self._collate,
             num_workers=self.workers,
             generator=torch.Generator(),  # or a resumed epoch would draw a number that an uninterrupted one doesn't
         )
         for batch, collated in zip(batches, loader, strict=True):
+            if isinstance(collated, Exception):
+                raise collated
             yield len(batch), len(batch[rank::processes]), collated
+
+    def _collate(self, items: list) -> dict[str, Tensor] | Exception:
+        """The batch, or what is wrong with it: raised in a worker, the message would end up inside a traceback."""
+        try:
+            return self.collate(items)
+        except (OSError, ValueError) as error:
+            return error
 
 
 class Trainer:
@@ -260,11 +270,16 @@ class Trainer:
         """
         if self.config.tracker:
             self.accelerator.init_trackers(self.config.tracker)
+        if self.accelerator.is_main_process:
+            for name in ("last", "best"):  # what a killed process left
+                recover_folder(self.output / name)
+                clear_leftovers(self.output / name)
+        self.accelerator.wait_for_everyone()
         if resume:
             self._load_last()
         else:
             if self.accelerator.is_main_process:
-                (self.output / "metrics.jsonl").unlink(missing_ok=True)  # of an earlier run
+                self._forget_earlier_run()
             self._log({"epoch": 0} | self.evaluate(self.raw_model))
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
@@ -279,7 +294,8 @@ class Trainer:
             if better:
                 self.progress |= {"best_accuracy": metrics["accuracy"], "best_epoch": self.progress["epoch"]}
                 if self.accelerator.is_main_process:
-                    self.save_best(self.raw_model, self.output / "best")
+                    with saving(self.output / "best"):
+                        self.save_best(self.raw_model, self.output / "best")
             rate = {"learning_rate": self.schedule.get_last_lr()[0], "seconds": round(seconds, 1)}
             self._log({"epoch": self.progress["epoch"], "loss": terms.pop("total")} | terms | rate | metrics)
             self._save_last()
@@ -303,43 +319,52 @@ class Trainer:
             mininterval=1.0,
         )
         batches = self.batches.epoch(progress["epoch"], progress["batch"], rank, processes)
-        for rows, own_rows, batch in batches:
-            progress["batch"] += 1
-            at_end = progress["batch"] == len(self.batches)
-            group_end = progress["batch"] % config.accumulation_steps == 0 or at_end
-            group = (len(self.batches) - 1) % config.accumulation_steps + 1 if at_end else config.accumulation_steps
-            batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-            with contextlib.nullcontext() if group_end else accelerator.no_sync(self.objective):
-                terms = self.objective(**batch)
-                # Processes average their gradients: weighted so, that is the mean over the rows of the whole batch.
-                accelerator.backward(terms.total * (own_rows * processes / rows / group))
-            if group_end:
-                accelerator.clip_grad_norm_(self.objective.parameters(), config.gradient_clipping)
-                self.optimizer.step()
-                if not self.optimizer.step_was_skipped:
-                    self.schedule.step()
-                self.optimizer.zero_grad()
-            names = [field.name for field in dataclasses.fields(terms)]
-            values = torch.stack([getattr(terms, name).detach().float() for name in names]).tolist()
-            for name, value in zip(names, values, strict=True):
-                progress["sums"][name] = progress["sums"].get(name, 0.0) + value * own_rows
-            loss = values[names.index("total")]
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"The loss is {loss} in batch {progress['batch']} of epoch {progress['epoch'] + 1}. "
-                    f"The last good state is in {self.output}. Lower `learning_rate`, or set `precision: no`."
-                )
-            bar.update(rows)
-            bar.set_postfix(loss=f"{loss:.3f}")
-            if config.tracker and group_end:
-                terms_now = {f"train/{name}": value for name, value in zip(names, values, strict=True)}
-                accelerator.log(terms_now, step=self.schedule.last_epoch)
-            if config.save_every and group_end and self.schedule.last_epoch % config.save_every == 0 and not at_end:
-                self._save_last()
-        bar.close()
+        group_rows = 0  # of the batches that make up one step
+        with bar:  # an error begins on a line of its own
+            for rows, own_rows, batch in batches:
+                progress["batch"] += 1
+                group_rows += rows
+                at_end = progress["batch"] == len(self.batches)
+                group_end = progress["batch"] % config.accumulation_steps == 0 or at_end
+                batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+                with contextlib.nullcontext() if group_end else accelerator.no_sync(self.objective):
+                    terms = self.objective(**batch)
+                    # Processes average their gradients: so weighted, that is the sum over all rows / batch_size.
+                    accelerator.backward(terms.total * (own_rows * processes / config.batch_size))
+                if group_end:
+                    if group_rows != config.batch_size:  # a step with fewer rows: from the sum to its own mean
+                        self._scale_gradients(config.batch_size / group_rows)
+                    group_rows = 0
+                    accelerator.clip_grad_norm_(self.objective.parameters(), config.gradient_clipping)
+                    self.optimizer.step()
+                    if not self.optimizer.step_was_skipped:
+                        self.schedule.step()
+                    self.optimizer.zero_grad()
+                names = [field.name for field in dataclasses.fields(terms)]
+                values = torch.stack([getattr(terms, name).detach().float() for name in names]).tolist()
+                for name, value in zip(names, values, strict=True):
+                    progress["sums"][name] = progress["sums"].get(name, 0.0) + value * own_rows
+                loss = values[names.index("total")]
+                if not math.isfinite(loss):
+                    raise FloatingPointError(
+                        f"The loss is {loss} in batch {progress['batch']} of epoch {progress['epoch'] + 1}. "
+                        f"The last good state is in {self.output}. Lower `learning_rate`, or set `precision: no`."
+                    )
+                bar.update(rows)
+                bar.set_postfix(loss=f"{loss:.3f}")
+                if config.tracker and group_end:
+                    terms_now = {f"train/{name}": value for name, value in zip(names, values, strict=True)}
+                    accelerator.log(terms_now, step=self.schedule.last_epoch)
+                if config.save_every and group_end and self.schedule.last_epoch % config.save_every == 0 and not at_end:
+                    self._save_last()
         sums = torch.tensor(list(progress["sums"].values()), device=accelerator.device)
         means = accelerator.reduce(sums, "sum") / self.batches.rows
         return dict(zip(progress["sums"], means.tolist(), strict=True))
+
+    def _scale_gradients(self, factor: float) -> None:
+        for parameter in self.objective.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
 
     def _learning_rate_factor(self, step: int) -> float:
         """Linear warm-up, then the schedule's decay."""
@@ -352,9 +377,11 @@ class Trainer:
         """Write a line of metrics.jsonl and print it; numbers go to the tracker too."""
         if not self.accelerator.is_main_process:
             return
-        self.output.mkdir(parents=True, exist_ok=True)
-        with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        path = self.output / "metrics.jsonl"
+        with saving(path):
+            self.output.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
         self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in row.items()))
         if self.config.tracker:
             numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, int | float)}
@@ -366,7 +393,7 @@ class Trainer:
         own_states = gather_object([_random_state() | {"sums": self.progress["sums"]}])
         if not self.accelerator.is_main_process:
             return
-        with replace_folder(self.output / "last") as folder:
+        with saving(self.output / "last"), replace_folder(self.output / "last") as folder:
             state = {
                 "weights": trained_state(self.raw_objective),
                 "optimizer": self.optimizer.state_dict(),
@@ -379,7 +406,7 @@ class Trainer:
             torch.save(state, folder / "trainer.pt")
 
     def _load_last(self) -> None:
-        folder = recover_folder(self.output / "last")
+        folder = self.output / "last"
         if not folder.exists():
             raise FileNotFoundError(f"There is nothing to resume in {self.output}. Start without --resume.")
         state = torch.load(folder / "trainer.pt", weights_only=True, map_location="cpu")
@@ -406,11 +433,23 @@ class Trainer:
         if self.accelerator.is_main_process and path.exists():
             lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _epoch_of(line) is not None]
             kept = [line for line in lines if _epoch_of(line) <= self.progress["epoch"]]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            with saving(path):
+                write_text(path, "".join(f"{line}\n" for line in kept))
+
+    def _forget_earlier_run(self) -> None:
+        """Or a kill before this run's first state would leave that of another run to resume from."""
+        shutil.rmtree(self.output / "last", ignore_errors=True)
+        (self.output / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``auto`` as what ``device`` computes fast: bf16 or fp16 on CUDA, bf16 on CPUs that can, else ``no``."""
+    """``auto`` as what ``device`` computes fast: bf16 or fp16 on CUDA, bf16 on CPUs that can, else ``no``.
+
+    Raises:
+        ValueError: fp16 on a CPU, where accelerate would quietly compute in float32.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("precision is 'fp16', which needs a GPU; allowed on a CPU: auto, no, bf16. Set `precision`.")
     if name != "auto":
         return name
     if device.type == "cuda":
