@@ -204,15 +204,18 @@ class ConcatenationFusion(nn.Module):
             tokens, layer_maps = layer(tokens, mask, "joint", index, return_attention)
             maps += layer_maps
         tokens = self.norm(tokens)
-        fused, pooling = self.pooling(tokens, mask)
+        _, pooling = self.pooling(tokens, mask)
         text, image = tokens[:, :length], tokens[:, length:]
         gate = pooling[:, :length].sum(dim=1)  # [B]
         text_pooling = pooling[:, :length] / gate[:, None].clamp_min(1e-9)
         image_pooling = pooling[:, length:] / (1 - gate)[:, None].clamp_min(1e-9)
+        text_vector = torch.einsum("bt,btd->bd", text_pooling, text)
+        image_vector = torch.einsum("bn,bnd->bd", image_pooling, image)
         return FusedFeatures(
-            fused=fused,
-            text=torch.einsum("bt,btd->bd", text_pooling, text),
-            image=torch.einsum("bn,bnd->bd", image_pooling, image),
+            # The pooled sequence, put together from its parts: so an explanation can follow it back to either pooling.
+            fused=gate[:, None] * text_vector + (1 - gate)[:, None] * image_vector,
+            text=text_vector,
+            image=image_vector,
             gate=gate,
             text_tokens=text,
             image_tokens=image,

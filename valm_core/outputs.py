@@ -107,7 +107,9 @@ class Explanation:
     """Where the model looked, as CPU arrays: everything that a page needs to redraw without calling the model.
 
     ``tokens`` are the T text tokens that a map can be asked for: word pieces as a method returns them, the words of the
-    question once ``VqaPredictor.explain`` has merged the pieces. All weights are at least 0.
+    question once ``VqaPredictor.explain`` has merged the pieces. All weights are at least 0. "Looked" is meant as the
+    method means it: attention, its effect on the answer, or the effect of hiding. Where nothing counts at all, a map is
+    the same everywhere.
     """
 
     method: str  # key of EXPLANATION_METHODS
@@ -116,7 +118,7 @@ class Explanation:
     token_scores: np.ndarray  # [T], sums to 1: how much each token counts
     token_to_patch: np.ndarray  # [T, N], rows sum to 1: where each token looked
     patch_to_token: np.ndarray  # [N, T], rows sum to 1: which tokens each cell listened to
-    text_to_image: np.ndarray  # [L, H, T, N], the raw weights per layer and head
+    text_to_image: np.ndarray  # [L, H, T, N], per layer and head, rows sum to 1: raw or gradient-weighted attention
     image_to_text: np.ndarray  # [L, H, N, T]
     grid: tuple[int, int]
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)

@@ -1,0 +1,48 @@
+"""Attention rollout: attention followed back through all layers, residual connections included."""
+
+import torch
+from torch import Tensor
+
+from valm_core.explanations.relevance import attention_steps, build_explanation, cross_blocks, readout, token_ranges
+from valm_core.model import ValmModel
+from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
+
+
+@torch.no_grad()
+def attention_rollout(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+    """Explain one question by the product of all its attention maps (Abnar & Zuidema 2020, arXiv 2005.00928).
+
+    Text and image tokens are one sequence. Every attention step is a matrix over it: half the identity, for the
+    residual connection, and half the weights, mean over heads, in the rows of the tokens that read. The product of all
+    steps, read out by gate and pooling, says how much of each input token flowed into the answer vector.
+
+    Args:
+        model: in evaluation mode.
+        text: one encoded question, T tokens without padding.
+        image: one encoded photo, N tokens.
+        answer_index: not used: attention is the same for every answer.
+
+    Returns:
+        An explanation whose T tokens are unnamed word pieces.
+    """
+    features = model(
+        text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens, return_attention=True
+    ).features
+    flow = rollout(features)
+    between = cross_blocks(features, flow)
+    return build_explanation("attention_rollout", features, readout(features) @ flow, *between, image)
+
+
+def rollout(features: FusedFeatures) -> Tensor:
+    """How much of each input token is in each final token: [T + N, T + N], rows summing to 1."""
+    ranges = token_ranges(features)
+    size = ranges["joint"].stop
+    flow = torch.eye(size, device=features.gate.device)
+    for step in attention_steps(features):
+        matrix = torch.eye(size, device=flow.device)
+        for part in step:
+            query, key = ranges[part.query], ranges[part.key]
+            matrix[query] *= 0.5
+            matrix[query, key] += 0.5 * part.weights[0].float().mean(dim=0)
+        flow = matrix @ flow
+    return flow

@@ -1,0 +1,48 @@
+"""Controls: maps that know nothing of the model. A method that doesn't beat them explains nothing."""
+
+import zlib
+
+import numpy as np
+import torch
+
+from valm_core.explanations.relevance import build_explanation
+from valm_core.model import ValmModel
+from valm_core.outputs import EncodedImage, EncodedText, Explanation
+
+
+def random(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+    """A random map: independent uniform values, drawn anew for every question, photo and answer, the same every time.
+
+    Args, returns: as in every method; ``text_to_image`` and ``image_to_text`` are the raw attention weights.
+    """
+    seed = zlib.crc32(text.tokens.float().cpu().numpy().tobytes())
+    seed = zlib.crc32(image.tokens.float().cpu().numpy().tobytes(), seed)
+    generator = np.random.default_rng([seed, answer_index])
+    length, cells = text.tokens.shape[1], image.tokens.shape[1]
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(generator.random(shape, dtype=np.float32))
+
+    return _control("random", model, text, image, draw(length + cells), draw(length, cells), draw(cells, length))
+
+
+def center(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+    """A map that is hottest in the middle, where people put what they photograph: a Gaussian of a quarter of the side.
+
+    Args, returns: as in every method; every token has the same map, and all tokens count the same.
+    """
+    length, (rows, columns) = text.tokens.shape[1], image.grid
+    down, across = (((torch.arange(count) + 0.5) / count - 0.5) / 0.25 for count in (rows, columns))
+    bump = torch.exp(-(down[:, None] ** 2 + across[None, :] ** 2) / 2).flatten()  # [N]
+    relevance = torch.cat([torch.ones(length), bump])
+    return _control(
+        "center", model, text, image, relevance, bump.expand(length, -1), torch.ones(rows * columns, length)
+    )
+
+
+@torch.no_grad()
+def _control(method, model, text, image, relevance, token_to_patch, patch_to_token) -> Explanation:
+    features = model(
+        text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens, return_attention=True
+    ).features
+    return build_explanation(method, features, relevance, token_to_patch, patch_to_token, image)

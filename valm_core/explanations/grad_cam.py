@@ -1,0 +1,38 @@
+"""Gradient-weighted attention: what was read, times what reading it did for the answer."""
+
+import torch
+
+from valm_core.explanations.relevance import build_explanation, cross_blocks, gradient_weighted, token_ranges
+from valm_core.model import ValmModel
+from valm_core.outputs import EncodedImage, EncodedText, Explanation
+
+
+def grad_cam(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+    """Explain one question by its attention weights times their gradients, positive parts, mean over heads.
+
+    Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) with attention maps in place of feature maps. A
+    token counts by all that was read from it, by the tokens of any layer and by the pooling; nothing is followed
+    back from layer to layer, which is what ``gradient_relevancy`` adds.
+
+    Args:
+        model: in evaluation mode.
+        text: one encoded question, T tokens without padding.
+        image: one encoded photo, N tokens.
+        answer_index: the answer to explain.
+
+    Returns:
+        An explanation whose T tokens are unnamed word pieces; ``text_to_image`` and ``image_to_text`` hold the weighted
+        maps by layer and head.
+
+    Raises:
+        ValueError: the answer index is outside the model's list.
+    """
+    features, pooling = gradient_weighted(model, text, image, answer_index)
+    ranges = token_ranges(features)
+    read = torch.zeros(len(pooling), len(pooling), device=pooling.device)  # [reader, what was read]
+    for step in features.attention:
+        if step.kind == "attention":
+            read[ranges[step.query], ranges[step.key]] += step.weights[0].mean(dim=0)
+    # Where no token reads across modalities, each final token stands for itself.
+    between = cross_blocks(features, read + torch.diag(pooling))
+    return build_explanation("grad_cam", features, read.sum(dim=0) + pooling, *between, image)

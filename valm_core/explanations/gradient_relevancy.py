@@ -1,0 +1,76 @@
+"""Gradient relevancy: attention weighted by gradients and followed back through all layers (Chefer et al. 2021)."""
+
+import torch
+from torch import Tensor
+
+from valm_core.explanations.relevance import (
+    attention_steps,
+    build_explanation,
+    cross_blocks,
+    gradient_weighted,
+    readout,
+    token_ranges,
+)
+from valm_core.model import ValmModel
+from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
+
+
+def gradient_relevancy(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+    """Explain one question by the relevancy rules for self- and co-attention (Chefer et al. 2021, arXiv 2103.15679).
+
+    The paper reads the relevance off the row of a CLS token. VALM has none: its answer vector is a weighted mean of all
+    final tokens, and the model's own weights, gate times pooling, take that row's place.
+
+    Args:
+        model: in evaluation mode.
+        text: one encoded question, T tokens without padding.
+        image: one encoded photo, N tokens.
+        answer_index: the answer to explain.
+
+    Returns:
+        An explanation whose T tokens are unnamed word pieces; ``text_to_image`` and ``image_to_text`` hold the
+        gradient-weighted maps, by layer and head, that went into it.
+
+    Raises:
+        ValueError: the answer index is outside the model's list.
+    """
+    features, _ = gradient_weighted(model, text, image, answer_index)
+    relevance = propagate(features)
+    between = cross_blocks(features, relevance)
+    return build_explanation("gradient_relevancy", features, readout(features) @ relevance, *between, image)
+
+
+def propagate(features: FusedFeatures) -> Tensor:
+    """The relevance of each input token for each final token: [T + N, T + N], at least 0, from weighted maps.
+
+    It starts as the identity. With Ā the mean over heads of a step's weighted map from tokens s onto tokens q:
+
+    - self-attention, joint maps included (equations 6, 7): R_s += Ā R_s, over all columns.
+    - attention across modalities (equations 8 to 11): R_sq += R̄_ssᵀ Ā R̄_qq and R_ss += Ā R_qs, where R̄ is R with the
+      rows of R - I scaled to sum to 1. Both directions of a step take R as it was before either.
+
+    Args:
+        features: with attention as ``gradient_weighted`` leaves it.
+    """
+    ranges = token_ranges(features)
+    relevance = torch.eye(ranges["joint"].stop, device=features.gate.device)
+    for step in attention_steps(features):
+        before = relevance.clone()
+        for part in step:
+            query, key = ranges[part.query], ranges[part.key]
+            weights = part.weights[0].mean(dim=0)
+            if part.query == part.key:
+                relevance[query] += weights @ before[query]
+            else:
+                own, other = normalized_relevance(before[query, query]), normalized_relevance(before[key, key])
+                relevance[query, key] += own.T @ weights @ other
+                relevance[query, query] += weights @ before[key, query]
+    return relevance
+
+
+def normalized_relevance(relevance: Tensor) -> Tensor:
+    """[S, S] -> I plus the rows of what was added to I, scaled to sum to 1; a row to which nothing was added stays."""
+    identity = torch.eye(len(relevance), device=relevance.device)
+    added = relevance - identity
+    total = added.sum(dim=1, keepdim=True)
+    return torch.where(total > 0, added / torch.where(total > 0, total, 1.0), 0.0) + identity

@@ -1,0 +1,98 @@
+"""Hiding parts of a photo, as tokens and as pixels, and asking again: what occlusion and every measure are made of."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from valm_core.model import ValmModel
+from valm_core.outputs import EncodedImage, EncodedText
+
+TOKEN_BATCH, PIXEL_BATCH = 64, 16  # variants of a question answered at once, photos encoded at once
+
+
+@torch.no_grad()
+def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImage, hidden: Tensor) -> Tensor:
+    """Ask again with cells replaced by the average image token of the training data.
+
+    Args:
+        model: in evaluation mode.
+        text: one encoded question.
+        image: one encoded photo, N tokens.
+        hidden: [F, N], True where a cell is hidden: F variants.
+
+    Returns:
+        Logits [F, A].
+    """
+    average = model.mean_image_token.to(image.tokens)
+    hidden = hidden.to(image.tokens.device)
+    logits = [
+        model(
+            text_tokens=text.tokens.expand(len(part), -1, -1),
+            text_mask=text.mask.expand(len(part), -1),
+            image_tokens=torch.where(part[..., None], average, image.tokens),  # [F, N, D]
+        ).logits
+        for part in hidden.split(TOKEN_BATCH)
+    ]
+    return torch.cat(logits).float()
+
+
+@torch.no_grad()
+def logits_without_pixels(
+    model: ValmModel, text: EncodedText, pixels: Tensor, hidden: Tensor, fill: str = "blur"
+) -> Tensor:
+    """Ask again with rectangles of the photo hidden before the image encoder sees it.
+
+    Args:
+        model: in evaluation mode.
+        text: one encoded question.
+        pixels: [3, S, S] in 0..1.
+        hidden: [F, rows, columns], True where a rectangle is hidden: F variants on any grid of at most S x S.
+        fill: what hidden pixels show, a key of ``FILLS``.
+
+    Returns:
+        Logits [F, A].
+
+    Raises:
+        ValueError: an unknown fill.
+    """
+    if fill not in FILLS:
+        raise ValueError(f"fill is {fill!r}; allowed: {', '.join(FILLS)}.")
+    filled = FILLS[fill](pixels)
+    mask = stretch(hidden, pixels.shape[1:]).to(pixels.device)  # [F, S, S]
+    logits = []
+    for part in mask.split(PIXEL_BATCH):
+        image = model.encode_image(torch.where(part[:, None], filled, pixels))
+        logits.append(
+            model(
+                text_tokens=text.tokens.expand(len(part), -1, -1),
+                text_mask=text.mask.expand(len(part), -1),
+                image_tokens=image.tokens,
+            ).logits
+        )
+    return torch.cat(logits).float()
+
+
+def stretch(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """cells [F, rows, columns] -> [F, height, width], every pixel with the value of the cell it lies in."""
+    rows = torch.arange(size[0]) * cells.shape[1] // size[0]
+    columns = torch.arange(size[1]) * cells.shape[2] // size[1]
+    return cells[:, rows.to(cells.device)][:, :, columns.to(cells.device)]
+
+
+def blurred(pixels: Tensor) -> Tensor:
+    """pixels [3, S, S] -> the same under a Gaussian blur of deviation S / 16: colours stay, shapes go."""
+    deviation = pixels.shape[-1] / 16
+    radius = min(int(3 * deviation), pixels.shape[-1] - 1)
+    offsets = torch.arange(-radius, radius + 1, device=pixels.device)
+    kernel = torch.exp(-(offsets**2) / (2 * deviation**2))
+    kernel = (kernel / kernel.sum()).to(pixels)
+    padded = F.pad(pixels[:, None], (radius,) * 4, mode="reflect")  # [3, 1, S + 2r, S + 2r]
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
+
+
+def mean_filled(pixels: Tensor) -> Tensor:
+    """pixels [3, S, S] -> the photo's mean colour everywhere."""
+    return pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels)
+
+
+FILLS = {"blur": blurred, "mean": mean_filled}
