@@ -269,8 +269,8 @@ def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 2
     """A copy of a model with a longer answer list.
 
     The old answers keep their places and their weights to the bit, so their logits stay, but for the rounding of a
-    matrix product of another size (the seventh digit). Each new answer starts from the old ones nearest in meaning (by text embedding) and with a low bias, see ``valm_core.heads.extended_layer``:
-    before any training it hardly ever comes first.
+    matrix product of another size (the seventh digit). Each new answer starts from the old ones nearest in meaning (by
+    text embedding) and with a low bias, see ``valm_core.heads.extended_layer``: untrained, it hardly ever comes first.
 
     Args:
         model: without adapters.
