@@ -20,18 +20,26 @@ import yaml
 
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
-from training.datasets.questions import QuestionDataset, build_answer_list
+from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
 from training.metrics.calibration import fit_temperature
-from training.metrics.vqa_accuracy import vqa_accuracy
+from training.metrics.vqa_accuracy import normalize_answer, vqa_accuracy
 from training.model_card import model_card
 from training.run_report import read_metrics, write_curves, write_run_report
+from valm_core.adapters import (
+    ADAPTER_MODES,
+    adapter_of,
+    merged,
+    parse_fine_tuning,
+    prepare_fine_tuning,
+    save_adapter,
+)
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.files import clear_leftovers, saving, write_text
 from valm_core.losses import AnswerObjective
-from valm_core.model import ValmModel
+from valm_core.model import CONFIG_FILE, ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
 from valm_core.pretraining import PretrainingObjective
 from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig
@@ -42,13 +50,15 @@ class RunConfig:
     """What one run reads and writes. Checked on construction.
 
     Args:
-        data, validation: what ``training.datasets.load_rows`` takes: a JSON lines file, a CSV, VQA v2's files, easy-VQA;
+        data, validation: what ``training.datasets.load_rows`` takes: JSON lines, a CSV, VQA v2's files, easy-VQA;
             the validation rows choose the best epoch and calibrate.
         output: folder of the run; the finished checkpoint lies in ``<output>/checkpoint``.
         answer_data: file whose most common answers make the answer list; empty means ``data``.
         answers: length of the answer list.
         rows, validation_rows: use this many rows at most, drawn once with a fixed seed; 0 takes all.
-        init: checkpoint to start from, with its answer list; empty starts afresh.
+        init: checkpoint to start from, with its answer list; empty starts afresh. What the config's model section
+            leaves out is then taken from the checkpoint.
+        new_answers: with ``init``, how many answers at most join its list: the most common of ``data`` that it lacks.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
         objective: ``answers`` learns to answer, ``pretraining`` learns from statements, see ``valm_core.pretraining``.
@@ -64,6 +74,7 @@ class RunConfig:
     rows: int = 0
     validation_rows: int = 0
     init: str = ""
+    new_answers: int = 1000
     cache: str = ""
     blind: bool = False
     objective: str = "answers"
@@ -73,6 +84,8 @@ class RunConfig:
     def __post_init__(self):
         if self.answers < 1:
             raise ValueError(f"answers is {self.answers}; a number above 0 is needed.")
+        if self.new_answers < 0:
+            raise ValueError(f"new_answers is {self.new_answers}; a number of at least 0 is needed.")
         for name, allowed in (
             ("weights", ("float32", "float16")),
             ("objective", ("answers", "pretraining")),
@@ -86,10 +99,32 @@ class RunConfig:
 
 SECTIONS = {"run": RunConfig, "model": ValmConfig, "training": TrainingConfig}
 OTHER_SECTIONS = {"compare"}  # read by training.compare
+# Of a checkpoint's config, what a run that starts from it may choose anew, and takes no default from.
+FREE_WITH_INIT = (
+    "train_text_encoder",
+    "train_image_encoder",
+    "temperature",
+    "text_encoder_sha256",
+    "image_encoder_sha256",
+)
+# What it must share with the checkpoint, or the weights wouldn't fit or would mean something else.
+SHARED_WITH_INIT = (
+    "text_encoder",
+    "image_encoder",
+    "semantic_tokens",
+    "fusion",
+    "gate",
+    "width",
+    "layers",
+    "heads",
+    "feed_forward_ratio",
+)
 
 
 def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConfig, ValmConfig, TrainingConfig]:
     """Read a YAML file with the sections run, model and training; overrides name a setting of any section.
+
+    With ``init``, the checkpoint's config gives the defaults of the model section.
 
     Raises:
         ValueError: an unknown section or setting, or a value that isn't allowed.
@@ -105,6 +140,10 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     for setting, value in overrides.items():
         nearest = difflib.get_close_matches(setting, owners, n=1)  # itself, or what an unknown one was meant to be
         values[owners[nearest[0]] if nearest else "run"][setting] = value  # refused below where it is unknown
+    start = Path(str(values["run"].get("init") or "")) / CONFIG_FILE
+    if values["run"].get("init") and start.is_file():  # a missing one is told where it is loaded
+        stored = dataclasses.asdict(ValmConfig.from_json(start))
+        values["model"] = {name: stored[name] for name in stored if name not in FREE_WITH_INIT} | values["model"]
     run, model, training = (from_plain_values(config, values[name]) for name, config in SECTIONS.items())
     return run, model, training
 
@@ -125,14 +164,43 @@ def parse_overrides(texts: list[str]) -> dict[str, object]:
 
 
 def build_model(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel:
-    """The model to train: fresh with an answer list from the data, or with the weights and answers of ``run.init``."""
+    """The model to train: fresh with an answer list from the data, or with the weights and answers of ``run.init``.
+
+    Raises:
+        ValueError: the config asks for a model of another kind or size than the one in ``run.init``.
+    """
     if run.init:
-        start = ValmModel.from_pretrained(run.init)
-        model = ValmModel(config, start.answers)
-        model.load_stored_state(start.stored_state(), run.init)
-        return model
+        return _continued(run, config, rows)
     answer_rows = load_rows(run.answer_data, photos=False) if run.answer_data else rows
     return ValmModel(config, build_answer_list(answer_rows, run.answers))
+
+
+def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel:
+    """The model in ``run.init`` under ``config``, its answer list extended from the rows."""
+    start = ValmModel.from_pretrained(run.init)
+    for name in SHARED_WITH_INIT:
+        own, wanted = getattr(start.config, name), getattr(config, name)
+        if own != wanted:
+            raise ValueError(
+                f"{name} is {wanted!r}, but the checkpoint {run.init} has {own!r}. Leave `{name}` out of the model "
+                "section to take the checkpoint's, or start afresh with `init: ''`."
+            )
+    if run.objective == "answers" and run.new_answers:
+        index = answer_index(start.answers)
+        found = build_answer_list(rows, sum(len(row.answers) for row in rows))
+        new = [answer for answer in found if normalize_answer(answer) not in index]
+        start = extend_answers(start, new[: run.new_answers])
+    sides = ("text_encoder", "image_encoder")
+    stored = {f"train_{side}": getattr(start.config, f"train_{side}") for side in sides}
+    learning = {f"train_{side}": getattr(config, f"train_{side}") for side in sides}
+    # A checkpoint goes on holding an encoder that has learned before, whether it learns now or not.
+    both = {name: stored[name] or learning[name] for name in stored}
+    model = ValmModel(dataclasses.replace(config, **both), start.answers)
+    state = start.state_dict()
+    model.load_stored_state({name: state[name] for name in model.stored_state() if name in state}, run.init)
+    for side in sides:
+        getattr(model, side).requires_grad_(learning[f"train_{side}"])
+    return model
 
 
 def train(
@@ -148,8 +216,12 @@ def train(
     Returns:
         The report of ``training.evaluate`` on the validation rows.
     """
-    if run.cache and (config.train_text_encoder or config.train_image_encoder):
-        raise ValueError("An encoder that learns can't be cached. Set `cache` to '', or leave both encoders frozen.")
+    fine_tuning = parse_fine_tuning(training.fine_tuning)
+    if fine_tuning.mode in ADAPTER_MODES and not run.init:
+        raise ValueError(
+            f"fine_tuning is {training.fine_tuning!r}, which adapts a trained model. Give one with `init`, or choose "
+            "frozen, full or top_layers:N."
+        )
     if run.blind and training.alignment_weight:
         raise ValueError("alignment_weight brings questions and photos together; set it to 0 in a blind run.")
     from accelerate import PartialState
@@ -162,17 +234,23 @@ def train(
     rows, validation_rows = (load_rows(source, not run.blind, captions) for source in (run.data, run.validation))
     rows, validation_rows = _some(rows, run.rows), _some(validation_rows, run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
+    prepare_fine_tuning(model, fine_tuning)
+    text_learns, image_learns = learns(model.text_encoder), learns(model.image_encoder)
 
     photos = [] if run.blind else [row.image for row in rows]
     features = None
     if run.cache:
-        validation_photos = [] if run.blind else [row.image for row in validation_rows]
-        # Pretraining hides words before the text encoder sees them, so texts can't be encoded beforehand.
-        questions = [] if run.objective == "pretraining" else [row.question for row in rows + validation_rows]
-        with processes.main_process_first():
-            features = Features(model, photos + validation_photos, questions, run.cache)
+        # What an encoder that learns gives today is old tomorrow. Pretraining hides words before the text encoder sees
+        # them, so there texts can't be encoded beforehand either.
+        cached_photos = [] if run.blind or image_learns else photos + [row.image for row in validation_rows]
+        texts_vary = text_learns or run.objective == "pretraining"
+        cached_questions = [] if texts_vary else [row.question for row in rows + validation_rows]
+        if cached_photos or cached_questions:
+            with processes.main_process_first():
+                features = Features(model, cached_photos, cached_questions, run.cache)
     if photos:
-        model.mean_image_token.copy_(features.mean_image_token(photos) if features else mean_image_token(model, photos))
+        cached = features is not None and features.has_images
+        model.mean_image_token.copy_(features.mean_image_token(photos) if cached else mean_image_token(model, photos))
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     processes.print(f"{learning / 1e6:.2f} M parameters of the model learn")
     if run.objective == "pretraining":
@@ -197,11 +275,11 @@ def train(
                 write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
         return figures
 
-    trainer = Trainer(objective, _batches(dataset, training), validate, training, output)
+    trainer = Trainer(objective, _batches(dataset, training), validate, training, output, save_best)
     progress = trainer.train(resume)
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(output / "best").to(model.device)
-    if photos and config.train_image_encoder:  # it has moved since
+    if photos and image_learns:  # it has moved since
         best.mean_image_token.copy_(mean_image_token(best, photos))
     temperature = calibrate(best, QuestionDataset(validation_rows, best, features, run.blind))
     best.config = dataclasses.replace(best.config, temperature=temperature)
@@ -214,6 +292,7 @@ def train(
     best = ValmModel.from_pretrained(checkpoint).to(model.device)  # measure what was saved, rounding included
     report, logits = evaluate_with_logits(best, validation_rows, run.blind, features)
     report |= {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
+    report |= {"fine_tuning": training.fine_tuning, "learning_parameters": learning}
     if processes.is_main_process:
         card = model_card(best, run, training, len(dataset), report)
         extra_files = {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}
@@ -245,7 +324,12 @@ def pretrain(
     objective = PretrainingObjective(model)
     output = Path(run.output)
     trainer = Trainer(
-        objective, _batches(dataset, training), lambda _: evaluate_pretraining(objective, validation), training, output
+        objective,
+        _batches(dataset, training),
+        lambda _: evaluate_pretraining(objective, validation),
+        training,
+        output,
+        save_best,
     )
     progress = trainer.train(resume)
     trainer.accelerator.wait_for_everyone()
@@ -259,6 +343,13 @@ def pretrain(
             best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")
             write_curves(output)
     return report
+
+
+def save_best(model: ValmModel, folder: Path) -> None:
+    """Write a plain checkpoint, and where the model carries adapters, these alone beside it as ``adapter``."""
+    merged(model).save_pretrained(folder)
+    if adapter_of(model) is not None:
+        save_adapter(model, folder.with_name("adapter"))
 
 
 def _some(rows: list[Row], limit: int) -> list[Row]:

@@ -23,9 +23,11 @@ class ValmConfig:
             central square.
         semantic_tokens: add to every image token the meaning of what the image encoder's own ImageNet classifier sees
             in that cell, as an embedding of the text encoder (only for encoders that have such a classifier).
-        train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion.
+        train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion, or has learned; the
+            checkpoint then holds its weights. Which of its parts learn is up to ``valm_core.adapters``.
         fusion: a key of ``valm_core.fusion.FUSIONS``.
         gate: ``adaptive`` mixes text and image by a share computed for each question, ``fixed`` half and half.
+        product: in bi-attention, also multiply the text's vector with the image's; dual towers always do.
         width, layers, heads, feed_forward_ratio: size of the fusion.
         dropout: probability, 0..1, in fusion and head.
         max_question_tokens: longest question, special tokens included.
@@ -46,6 +48,7 @@ class ValmConfig:
     train_image_encoder: bool = False
     fusion: str = "bi_attention"
     gate: str = "adaptive"
+    product: bool = False
     width: int = 256
     layers: int = 2
     heads: int = 4

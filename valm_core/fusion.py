@@ -116,6 +116,7 @@ class BiAttentionFusion(nn.Module):
         layers: how many ``BiAttentionLayer``.
         heads, feed_forward_ratio, dropout: as in ``BiAttentionLayer``.
         adaptive_gate: see ``GatedFusion``.
+        product: add the element-wise product of both streams' vectors to the gated sum, as ``DualTowerFusion`` does.
     """
 
     def __init__(
@@ -126,12 +127,14 @@ class BiAttentionFusion(nn.Module):
         feed_forward_ratio: float,
         dropout: float,
         adaptive_gate: bool = True,
+        product: bool = False,
     ):
         super().__init__()
         self.layers = nn.ModuleList(BiAttentionLayer(width, heads, feed_forward_ratio, dropout) for _ in range(layers))
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
         self.gate = GatedFusion(width, adaptive_gate)
+        self.product_norm = nn.LayerNorm(width) if product else None
 
     def forward(
         self,
@@ -151,6 +154,8 @@ class BiAttentionFusion(nn.Module):
         text_vector, text_pooling = self.text_pooling(text, text_mask)
         image_vector, image_pooling = self.image_pooling(image)
         fused, gate = self.gate(text_vector, image_vector)
+        if self.product_norm is not None:
+            fused = fused + self.product_norm(text_vector * image_vector)
         return FusedFeatures(
             fused=fused,
             text=text_vector,
@@ -329,7 +334,7 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
 
 def build_bi_attention(config: ValmConfig) -> BiAttentionFusion:
     """Build the bi-attention family from a config."""
-    return BiAttentionFusion(**_size(config), adaptive_gate=config.gate == "adaptive")
+    return BiAttentionFusion(**_size(config), adaptive_gate=config.gate == "adaptive", product=config.product)
 
 
 def build_concatenation(config: ValmConfig) -> ConcatenationFusion:

@@ -1,6 +1,9 @@
 """Answer heads: from the fused vector to a score for every answer."""
 
+import torch
 from torch import Tensor, nn
+
+NEAREST_ANSWERS = 5  # whose mean a new answer starts from
 
 
 class AnswerHead(nn.Sequential):
@@ -18,6 +21,24 @@ class AnswerHead(nn.Sequential):
     def forward(self, fused: Tensor) -> Tensor:
         """fused [B, D] -> logits [B, A]."""
         return super().forward(fused)
+
+
+@torch.no_grad()
+def extended_layer(layer: nn.Linear, similarity: Tensor) -> nn.Linear:
+    """The last layer of a head with rows for n more answers; the old rows are kept to the bit.
+
+    A new row is the mean of the rows of the ``NEAREST_ANSWERS`` most similar old answers, its bias the lowest of all
+    old ones: it points where its meaning lies and yet stays behind until training raises it.
+
+    Args:
+        layer: of A answers.
+        similarity: [n, A], how near each new answer is to each old one.
+    """
+    extended = nn.Linear(layer.in_features, layer.out_features + len(similarity)).to(layer.weight)
+    nearest = similarity.topk(min(NEAREST_ANSWERS, layer.out_features), dim=1).indices  # [n, 5]
+    extended.weight.copy_(torch.cat([layer.weight, layer.weight[nearest].mean(dim=1)]))
+    extended.bias.copy_(torch.cat([layer.bias, layer.bias.min().expand(len(similarity))]))
+    return extended.requires_grad_(layer.weight.requires_grad)
 
 
 def candidate_scores(

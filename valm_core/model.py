@@ -1,5 +1,6 @@
 """ValmModel: text encoder + image encoder -> fusion -> answers, and the checkpoint folder it is saved in."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from valm_core.config import ValmConfig
 from valm_core.files import recover_folder, replace_folder
 from valm_core.fusion import FUSIONS
-from valm_core.heads import AnswerHead
+from valm_core.heads import AnswerHead, extended_layer
 from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, build_image_encoder
 from valm_core.outputs import EncodedImage, EncodedText, ValmOutput
 from valm_core.packages import PACKAGES
@@ -75,20 +76,20 @@ class ValmModel(nn.Module):
         return self.mean_image_token.device
 
     def train(self, mode: bool = True) -> "ValmModel":
-        """Switch to training, except the frozen encoders: their dropout and batch statistics stay as in evaluation."""
+        """Switch to training, except what is frozen in encoders: dropout and batch statistics stay as in evaluation."""
         super().train(mode)
-        self.text_encoder.train(mode and self.config.train_text_encoder)
-        self.image_encoder.train(mode and self.config.train_image_encoder)
+        for encoder in (self.text_encoder, self.image_encoder):
+            _train_what_learns(encoder, mode)
         return self
 
     def encode_question(self, token_ids: Tensor, mask: Tensor) -> EncodedText:
         """token_ids [B, T], mask [B, T] -> the encoded questions."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_text_encoder):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.text_encoder)):
             return self.text_encoder(token_ids, mask)
 
     def encode_image(self, pixels: Tensor) -> EncodedImage:
         """pixels [B, 3, S, S] in 0..1 -> the encoded photos; reusable for any number of questions."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_image_encoder):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.image_encoder)):
             return EncodedImage(self.image_encoder(pixels), self.image_encoder.grid)
 
     def blind_image(self) -> EncodedImage:
@@ -262,6 +263,62 @@ class ValmModel(nn.Module):
                 f"{source} doesn't fit its config: {'; '.join(sorted(faults)[:5])} ({len(faults)} faults)."
             )
         self.load_state_dict(stored, strict=False)
+
+
+@torch.no_grad()
+def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 256) -> ValmModel:
+    """A copy of a model with a longer answer list.
+
+    The old answers keep their places and their weights to the bit, so their logits stay, but for the rounding of a
+    matrix product of another size (the seventh digit). Each new answer starts from the old ones nearest in meaning (by
+    text embedding) and with a low bias, see ``valm_core.heads.extended_layer``: untrained, it hardly ever comes first.
+
+    Args:
+        model: without adapters.
+        new_answers: as shown to people, in the order of the new logits; none of them in the list yet.
+        batch_size: texts embedded at once.
+
+    Raises:
+        ValueError: an answer is given twice or is in the list already.
+    """
+    answers = model.answers + list(new_answers)
+    if twice := [answer for place, answer in enumerate(answers) if answer in answers[:place]]:
+        raise ValueError(f"{twice[0]!r} would be in the answer list twice; give only answers that it lacks, each once.")
+    extended = copy.deepcopy(model)
+    if not new_answers:
+        return extended
+    was_training = extended.training
+    extended.eval()
+    embedded = torch.cat(
+        [
+            extended.text_encoder.embed(
+                *(part.to(model.device) for part in model.tokenizer(answers[first : first + batch_size], truncate=True))
+            )
+            for first in range(0, len(answers), batch_size)
+        ]
+    )  # [A + n, D_text]
+    old, new = embedded[: len(model.answers)], embedded[len(model.answers) :]
+    extended.head[-1] = extended_layer(model.head[-1], new @ old.T)
+    extended.answers = answers
+    return extended.train(was_training)
+
+
+def learns(module: nn.Module) -> bool:
+    """Whether any parameter of a module is learning."""
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _train_what_learns(module: nn.Module, mode: bool) -> None:
+    """Set training mode where something learns; what has frozen parameters alone stays in evaluation mode."""
+    if not learns(module):
+        module.eval()
+        return
+    module.training = mode
+    for child in module.children():
+        if next(child.parameters(), None) is None:  # dropout, activations: as what they belong to
+            child.train(mode)
+        else:
+            _train_what_learns(child, mode)
 
 
 def _checked_sha256(source: str, recorded: str) -> str:

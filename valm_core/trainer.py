@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from valm_core.adapters import is_adapter, parse_fine_tuning
 from valm_core.config import from_plain_values
 from valm_core.files import clear_leftovers, recover_folder, replace_folder, saving, write_text
 from valm_core.model import ValmModel
@@ -36,8 +37,8 @@ class TrainingConfig:
         momentum: of SGD.
         learning_rate: peak value, for the fusion and all that isn't named below.
         head_learning_rate: the same for the answer head; 0 means ``learning_rate``.
-        encoder_learning_rate: the same for encoders that learn along.
         group_photos: put a photo's questions into one batch: much faster where the image encoder learns.
+        encoder_learning_rate: the same for encoders that learn along; not for adapters in them.
         schedule: after the warm-up ``cosine`` or ``linear`` decay to 0, or ``constant``.
         warmup_steps: steps of linear rise.
         weight_decay: for matrices, embeddings included; biases and norms have none.
@@ -81,6 +82,7 @@ class TrainingConfig:
     fine_tuning: str = "frozen"
 
     def __post_init__(self):
+        parse_fine_tuning(self.fine_tuning)
         for name in (
             "epochs",
             "batch_size",
@@ -510,15 +512,19 @@ def build_optimizer(objective: nn.Module, config: TrainingConfig) -> torch.optim
 
 
 def parameter_groups(objective: nn.Module, config: TrainingConfig) -> list[dict]:
-    """Split what learns into groups: encoders, answer head or the rest, decayed (matrices) or not (biases, norms)."""
+    """Split what learns into groups: encoders, answer head or the rest, decayed (matrices) or not (biases, norms).
+
+    Adapters belong to the rest wherever they sit: they start afresh and need more than an encoder's small steps.
+    """
     rates = {"encoder": config.encoder_learning_rate, "head": config.head_learning_rate, "fusion": config.learning_rate}
     groups: dict[tuple[str, bool], list] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             part = name.removeprefix("model.")
-            kind = "encoder" if part.startswith(("text_encoder.", "image_encoder.")) else "fusion"
-            kind = "head" if part.startswith("head.") else kind
-            groups.setdefault((kind, parameter.ndim > 1), []).append(parameter)
+            in_encoder = part.startswith(("text_encoder.", "image_encoder.")) and not is_adapter(name)
+            kind = "head" if part.startswith("head.") else "encoder" if in_encoder else "fusion"
+            decayed = parameter.ndim > 1 and ".ia3_l." not in name  # a factor that decays would switch its layer off
+            groups.setdefault((kind, decayed), []).append(parameter)
     return [
         {
             "params": parameters,
