@@ -184,7 +184,7 @@ def test_captions_pretrain_and_cannot_be_answered(config_file, tmp_path, capsys)
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     captions = [{"image": row["image"], "caption": f"the {row['answer']} square"} for row in rows]
     data = str(write_rows(tmp_path / "captions.jsonl", captions + rows[:1]))
-    train(config_file, "--data", data, "--validation", data, "objective=pretraining", "epochs=1")
+    train(config_file, "--data", data, "--validation", data, "objective=pretraining", "epochs=1", "cache=''")
     assert report_of(tmp_path / "run")["epoch"] == 1
     assert "captions.jsonl:1: a `caption` has no answer" in refused(capsys, config_file, "--data", data)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from training.check_data import check_data
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
@@ -50,8 +51,8 @@ class RunConfig:
     """What one run reads and writes. Checked on construction.
 
     Args:
-        data, validation: what ``training.datasets.load_rows`` takes: JSON lines, a CSV, VQA v2's files, easy-VQA;
-            the validation rows choose the best epoch and calibrate.
+        data, validation: what ``training.datasets.load_rows`` takes: a JSON lines file, a CSV, VQA v2's files or
+            easy-VQA; the validation rows choose the best epoch and calibrate.
         output: folder of the run; the finished checkpoint lies in ``<output>/checkpoint``.
         answer_data: file whose most common answers make the answer list; empty means ``data``.
         answers: length of the answer list.
@@ -385,6 +386,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", help="folder of the run, instead of the config's")
     parser.add_argument("--init", help="checkpoint to start from, instead of the config's")
     parser.add_argument("--report", help="also write the validation figures to this JSON file")
+    parser.add_argument(
+        "--check-data", action="store_true", help="read all rows, open all photos, list every fault; train nothing"
+    )
     parser.add_argument("--resume", action="store_true", help="go on where the run in the output folder stopped")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
@@ -394,6 +398,10 @@ def main(arguments: list[str] | None = None) -> None:
     }
     try:
         configs = read_config(options.config, parse_overrides(options.settings) | files)
+        if options.check_data:
+            run = configs[0]
+            sources = [run.data, run.validation] + [run.answer_data] * bool(run.answer_data)
+            parser.exit(check_data(sources, not run.blind, run.objective == "pretraining"))
         words = [*(f"--{name} {value}" for name, value in files.items()), *options.settings]
         command = " ".join(["python -m training.train --config", options.config, *words])
         report = train(*configs, command, options.resume, options.device)

@@ -77,7 +77,7 @@ class QuestionDataset(Dataset):
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices -> arguments of ``AnswerObjective.forward``.
 
-        ``targets`` [B, A] (rows summing to 1, or 0 without a known answer; or soft scores 0..1), ``photo_ids`` [B]
+        ``targets`` [B, A] (rows summing to 1, or 0 without a known answer; or soft scores in 0..1), ``photo_ids`` [B]
         where there are photos, ``regions`` [B, 4] where a row has one; the rest are those of ``ValmModel.forward``.
         """
         rows = [self.rows[index] for index in indices]
@@ -103,9 +103,10 @@ class QuestionDataset(Dataset):
 
 
 def soft_score(people: int) -> float:
-    """How right an answer of so many of ten people is: 0.3 each, at most 1 (Teney et al. 2018, arXiv 1708.02711).
+    """How right an answer is that so many of ten people gave: 0.3 for each, at most 1, in 0..1.
 
-    Meant for data with ten answers a question; where one person answered, no score exceeds 0.3.
+    The scores of Teney et al. 2018, https://arxiv.org/abs/1708.02711. Meant for data with ten answers a question;
+    where one person answered, no score exceeds 0.3.
     """
     return min(1.0, 0.3 * people)
 
