@@ -1,12 +1,15 @@
 """The feature cache: equal to running the encoders, used instead of them, renewed when anything changes."""
 
+import json
 import os
 
 import pytest
 import torch
 from PIL import Image
 
-from training.datasets.jsonl import DataError, read_rows
+from training import features as features_module
+from training.datasets.jsonl import DataError, Row, read_rows
+from training.datasets.questions import QuestionDataset
 from training.features import Features, mean_image_token, read_pixels
 
 
@@ -75,15 +78,51 @@ def folders(cache, kind: str) -> set[str]:
     return {path.name for path in cache.iterdir() if path.name.startswith(kind)}
 
 
-def test_a_photo_changed_on_disk_is_encoded_again(tiny_model, photos, tmp_path):
+def shard_sizes(cache, kind: str) -> list[int]:
+    """How many photos or questions lie in each shard."""
+    return sorted(len(json.loads(path.read_text())) for path in cache.glob(f"{kind}*/shard-*/keys.json"))
+
+
+def test_a_photo_changed_on_disk_is_encoded_again_and_no_other(tiny_model, photos, tmp_path):
     cache = tmp_path / "cache"
-    before = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos[:1])
+    before = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
     stat = photos[0].stat()
     Image.new("RGB", (40, 30), "white").save(photos[0])
     os.utime(photos[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    after = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos[:1])
-    assert not torch.allclose(before.float(), after.float(), atol=1e-2)
-    assert len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
+    after = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
+    assert not torch.allclose(before[0].float(), after[0].float(), atol=1e-2)
+    assert torch.equal(before[2:], after[2:])  # every photo stands there twice
+    assert len(folders(cache, "image-")) == 1 and shard_sizes(cache, "image-") == [1, len(set(photos))]
+
+
+def test_a_part_of_the_photos_is_taken_from_the_shards_of_the_whole(tiny_model, photos, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    whole = Features(tiny_model, photos, QUESTIONS, cache)
+    monkeypatch.setattr(tiny_model.image_encoder, "forward", forbid)
+    monkeypatch.setattr(tiny_model.text_encoder, "forward", forbid)
+    part = Features(tiny_model, photos[1:2], QUESTIONS[-1:], cache)
+    assert torch.equal(part.image_tokens(photos[1:2]), whole.image_tokens(photos[1:2]))
+    assert torch.equal(part.text_tokens(QUESTIONS[-1:])[0], whole.text_tokens(QUESTIONS[-1:])[0])
+
+
+def test_many_small_shards_hold_what_one_large_one_does(tiny_model, photos, tmp_path, monkeypatch):
+    one = Features(tiny_model, photos, QUESTIONS, tmp_path / "one")
+    monkeypatch.setattr(features_module, "PHOTO_SHARD", 1)
+    monkeypatch.setattr(features_module, "QUESTION_SHARD", 1)
+    many = Features(tiny_model, photos, QUESTIONS, tmp_path / "many")
+    assert shard_sizes(tmp_path / "many", "image-") == [1] * len(set(photos))
+    backwards = [*photos[::-1], photos[0]]
+    torch.testing.assert_close(many.image_tokens(backwards), one.image_tokens(backwards), atol=2e-3, rtol=2e-3)
+    for found, expected in zip(many.text_tokens(QUESTIONS), one.text_tokens(QUESTIONS), strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
+
+
+def test_one_side_alone(tiny_model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_model.text_encoder, "forward", forbid)
+    images = Features(tiny_model, photos, [], tmp_path / "cache")
+    assert images.has_images and not images.has_text
+    rows = [Row(photos[0], QUESTIONS[0], ("red",))]
+    assert {"image_tokens", "token_ids"} <= QuestionDataset(rows, tiny_model, images).collate([0]).keys()
 
 
 def test_other_weights_make_a_new_entry(tiny_model, photos, tmp_path):
@@ -95,16 +134,18 @@ def test_other_weights_make_a_new_entry(tiny_model, photos, tmp_path):
     assert len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
 
 
-def test_other_questions_make_a_new_entry(tiny_model, photos, tmp_path):
+def test_other_questions_are_added(tiny_model, photos, tmp_path):
     cache = tmp_path / "cache"
     Features(tiny_model, photos, QUESTIONS, cache)
     other = Features(tiny_model, photos, ["is there any red?", "is there any blue?"], cache)
     assert other.question_lengths(["is there any blue?"]) == [7]  # [CLS] is there any blue ? [SEP]
-    assert len(folders(cache, "image-")) == 1 and len(folders(cache, "text-")) == 2
+    assert len(folders(cache, "text-")) == 1
+    new = [question for question in ("is there any red?", "is there any blue?") if question not in QUESTIONS]
+    assert shard_sizes(cache, "text-") == sorted([len(new), len(set(QUESTIONS))])
 
 
-def test_an_interrupted_computation_leaves_no_entry(tiny_model, photos, tmp_path):
+def test_an_interrupted_computation_leaves_no_half_shard(tiny_model, photos, tmp_path):
     photos[2].write_text("not a photo")
     with pytest.raises(DataError, match=photos[2].name):
         Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []

@@ -1,6 +1,7 @@
 """The training loop: it learns, resumes exactly, keeps the best, stops early, and never overwrites it with NaN."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -418,3 +419,15 @@ def test_batches_hold_rows_of_similar_length():
     shuffled = torch.randperm(203, generator=torch.Generator().manual_seed(0)).split(10)
     bucketed = padding(LengthBucketSampler(LENGTHS, 10, seed=0))
     assert bucketed < padding(batch.tolist() for batch in shuffled) / 4
+
+
+def test_a_photos_rows_stay_together_where_asked():
+    photo_ids = [index % 40 for index in range(203)]
+    sampler = LengthBucketSampler(LENGTHS, 10, seed=0, photo_ids=photo_ids)
+    batches = list(sampler)
+    assert sorted(row for batch in batches for row in batch) == list(range(203)) and len(batches) == len(sampler)
+    photos_in_order = [photo_ids[row] for batch in batches for row in batch]
+    changes = sum(first != second for first, second in itertools.pairwise(photos_in_order))
+    assert changes == 39
+    sampler.epoch = 1
+    assert list(sampler) != batches

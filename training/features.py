@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,53 +19,103 @@ from valm_core.outputs import InputError
 from valm_core.processor import open_photo
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
+PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
+SHARD_KEYS = "keys.json"
 
 
 class Features:
-    """Image and text tokens of a data set by photo and question, in float16 on disk.
+    """Image and text tokens by photo and question, in float16 on disk, memory-mapped.
 
-    Each array lies in a folder of its own under ``cache``, named by a hash of everything that shapes it: the encoder's
-    weights, photo size and resize mode, normalisation, and the photos' paths, sizes and times (or the questions). A
-    change of any of them makes a new folder; an interrupted computation leaves none.
+    Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output: weights, photo size and
+    resize mode, normalisation. In it lie shards; each knows what it holds: photos by path, size and time, questions by
+    their text. What is asked for and in no shard is computed and added, so data sets share what they have in common,
+    and an interrupted computation leaves its finished shards. Processes that compute at once each write their own.
 
     Args:
         model: whose frozen encoders to run.
-        photos, questions: what to encode; duplicates are encoded once.
-        cache: folder for the arrays.
+        photos, questions: what to encode; duplicates are encoded once. Either may be empty: then that side has no
+            features (``has_images``, ``has_text``), and its encoder runs in every batch.
+        cache: folder for the shards.
     """
 
     def __init__(self, model: ValmModel, photos: list[Path], questions: list[str], cache: str | Path):
-        self.photo_row = {photo: row for row, photo in enumerate(dict.fromkeys(photos))}
-        self.question_row = {question: row for row, question in enumerate(dict.fromkeys(questions))}
-        image_folder = _image_folder(model, list(self.photo_row), Path(cache))
-        self._image = np.load(image_folder / "tokens.npy", mmap_mode="r")  # [P, N, D]
-        text_folder = _text_folder(model, list(self.question_row), Path(cache))
-        self._text = np.load(text_folder / "tokens.npy", mmap_mode="r")  # [all tokens of all questions, D]
-        self._text_starts = np.load(text_folder / "starts.npy")  # [Q + 1]
+        self.has_images, self.has_text = bool(photos), bool(questions)
+        if self.has_images:
+            self.photo_key = {photo: _photo_key(photo) for photo in dict.fromkeys(photos)}
+            folder = _image_folder(model, self.photo_key, Path(cache))
+            self._image_shards, self._image_places = _open_shards(folder)
+        if self.has_text:
+            folder = _text_folder(model, list(dict.fromkeys(questions)), Path(cache))
+            self._text_shards, self._text_places = _open_shards(folder)
+            self._text_starts = [np.load(shard / "starts.npy") for shard in _shards(folder)]  # each [questions + 1]
 
     def image_tokens(self, photos: list[Path]) -> Tensor:
         """[P, N, D_image] in float16, in the order asked."""
-        return torch.from_numpy(self._image[[self.photo_row[photo] for photo in photos]])
+        places = np.array([self._image_places[self.photo_key[photo]] for photo in photos])  # [P, 2]: shard, row
+        tokens = np.empty((len(photos), *self._image_shards[0].shape[1:]), dtype=np.float16)
+        for shard in np.unique(places[:, 0]):
+            inside = places[:, 0] == shard
+            tokens[inside] = self._image_shards[shard][places[inside, 1]]
+        return torch.from_numpy(tokens)
 
     def mean_image_token(self, photos: list[Path]) -> Tensor:
         """The average cell of some photos: [D_image] in float32. Duplicates count once."""
-        rows = [self.photo_row[photo] for photo in dict.fromkeys(photos)]
-        photo_means = [self._image[row].mean(axis=0, dtype=np.float32) for row in rows]
+        photo_means = []
+        for photo in dict.fromkeys(photos):
+            shard, row = self._image_places[self.photo_key[photo]]
+            photo_means.append(self._image_shards[shard][row].mean(axis=0, dtype=np.float32))
         return torch.from_numpy(np.mean(photo_means, axis=0, dtype=np.float32))
 
     def question_lengths(self, questions: list[str]) -> list[int]:
         """Number of tokens of each question."""
-        rows = [self.question_row[question] for question in questions]
-        return np.diff(self._text_starts)[rows].tolist()
+        return [end - start for _, start, end in map(self._text_span, questions)]
 
     def text_tokens(self, questions: list[str]) -> tuple[Tensor, Tensor]:
         """Tokens [B, T, D_text] in float16, padded with 0, and mask [B, T]."""
-        rows = [self.question_row[question] for question in questions]
-        lengths = self._text_starts[np.add(rows, 1)] - self._text_starts[rows]
-        tokens = np.zeros((len(rows), lengths.max(), self._text.shape[1]), dtype=np.float16)
-        for place, row in enumerate(rows):
-            tokens[place, : lengths[place]] = self._text[self._text_starts[row] : self._text_starts[row + 1]]
+        spans = [self._text_span(question) for question in questions]
+        lengths = np.array([end - start for _, start, end in spans])
+        tokens = np.zeros((len(questions), lengths.max(), self._text_shards[0].shape[1]), dtype=np.float16)
+        for place, (shard, start, end) in enumerate(spans):
+            tokens[place, : end - start] = self._text_shards[shard][start:end]
         return torch.from_numpy(tokens), torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
+
+    def _text_span(self, question: str) -> tuple[int, int, int]:
+        """Where a question's tokens lie: shard, first, one past the last."""
+        shard, row = self._text_places[question]
+        return shard, int(self._text_starts[shard][row]), int(self._text_starts[shard][row + 1])
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("shard-*") if (path / SHARD_KEYS).exists())
+
+
+def _open_shards(folder: Path) -> tuple[list[np.ndarray], dict[str, tuple[int, int]]]:
+    """The memory-mapped arrays of all shards, and for every key its shard and row."""
+    arrays, places = [], {}
+    for number, shard in enumerate(_shards(folder)):
+        arrays.append(np.load(shard / "tokens.npy", mmap_mode="r"))
+        keys = json.loads((shard / SHARD_KEYS).read_text(encoding="utf-8"))
+        places |= {key: (number, row) for row, key in enumerate(keys)}
+    return arrays, places
+
+
+def _missing(folder: Path, keys: Iterable[str]) -> list[str]:
+    known = {key for shard in _shards(folder) for key in json.loads((shard / SHARD_KEYS).read_text(encoding="utf-8"))}
+    return [key for key in keys if key not in known]
+
+
+@contextmanager
+def _new_shard(folder: Path, keys: list[str]) -> Iterator[Path]:
+    """A folder to fill with ``tokens.npy``; it becomes a shard once it is whole."""
+    with replace_folder(folder / f"shard-{uuid.uuid4().hex}") as fresh:
+        yield fresh
+        (fresh / SHARD_KEYS).write_text(json.dumps(keys, ensure_ascii=False), encoding="utf-8")
+
+
+def _photo_key(photo: Path) -> str:
+    """What tells a photo from another, or from its own later version."""
+    stat = photo.stat()
+    return f"{photo.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
 
 @torch.no_grad()
@@ -88,18 +140,20 @@ def read_pixels(model: ValmModel, photo) -> Tensor:
 
 
 @torch.no_grad()
-def _image_folder(model: ValmModel, photos: list[Path], cache: Path) -> Path:
+def _image_folder(model: ValmModel, photo_key: dict[Path, str], cache: Path) -> Path:
+    """The folder of the image encoder's shards, with every photo in one of them."""
     encoder = model.image_encoder.eval()
-    stats = [(str(photo.resolve()), photo.stat().st_size, photo.stat().st_mtime_ns) for photo in photos]
     normalization = [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()]
-    key = _key(encoder, model.config.image_size, model.config.resize, normalization, stats)
-    folder = cache / f"image-{key}"
-    if not folder.exists():
-        rows, columns = encoder.grid
-        with replace_folder(folder) as fresh:
-            shape = (len(photos), rows * columns, encoder.width)
+    folder = cache / f"image-{_key(encoder, model.config.image_size, model.config.resize, normalization)}"
+    missing = set(_missing(folder, photo_key.values()))
+    photos = [photo for photo, key in photo_key.items() if key in missing]
+    rows, columns = encoder.grid
+    for first in range(0, len(photos), PHOTO_SHARD):
+        part = photos[first : first + PHOTO_SHARD]
+        with _new_shard(folder, [photo_key[photo] for photo in part]) as fresh:
+            shape = (len(part), rows * columns, encoder.width)
             tokens = np.lib.format.open_memmap(fresh / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
-            for start, encoded in _encode_photos(model, photos):
+            for start, encoded in _encode_photos(model, part):
                 tokens[start : start + len(encoded)] = encoded.half().cpu().numpy()
             tokens.flush()
     return folder
@@ -114,18 +168,20 @@ def _encode_photos(model: ValmModel, photos: list[Path]) -> Iterator[tuple[int, 
 
 @torch.no_grad()
 def _text_folder(model: ValmModel, questions: list[str], cache: Path) -> Path:
-    key = _key(model.text_encoder.eval(), model.config.max_question_tokens, questions)
-    folder = cache / f"text-{key}"
-    if not folder.exists():
-        encoded: list[np.ndarray | None] = [None] * len(questions)
-        by_length = sorted(range(len(questions)), key=lambda index: len(questions[index]))
-        for start in tqdm(range(0, len(questions), QUESTION_BATCH), desc="encoding questions", unit="batch"):
+    """The folder of the text encoder's shards, with every question in one of them."""
+    folder = cache / f"text-{_key(model.text_encoder.eval(), model.config.max_question_tokens)}"
+    missing = _missing(folder, questions)
+    for first in range(0, len(missing), QUESTION_SHARD):
+        part = missing[first : first + QUESTION_SHARD]
+        encoded: list[np.ndarray | None] = [None] * len(part)
+        by_length = sorted(range(len(part)), key=lambda index: len(part[index]))
+        for start in tqdm(range(0, len(part), QUESTION_BATCH), desc="encoding questions", unit="batch"):
             chosen = by_length[start : start + QUESTION_BATCH]
-            ids, mask = model.tokenizer([questions[index] for index in chosen], truncate=True)
+            ids, mask = model.tokenizer([part[index] for index in chosen], truncate=True)
             tokens = model.text_encoder(ids.to(model.device), mask.to(model.device)).tokens.half().cpu().numpy()
             for place, index in enumerate(chosen):
                 encoded[index] = tokens[place, : int(mask[place].sum())]
-        with replace_folder(folder) as fresh:
+        with _new_shard(folder, part) as fresh:
             np.save(fresh / "tokens.npy", np.concatenate(encoded))
             np.save(fresh / "starts.npy", np.cumsum([0, *map(len, encoded)]))
     return folder

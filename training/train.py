@@ -357,7 +357,8 @@ def _some(rows: list[Row], limit: int) -> list[Row]:
 
 def _batches(dataset, training: TrainingConfig) -> BucketedBatches:
     micro_batch = training.batch_size // training.accumulation_steps
-    return BucketedBatches(dataset, dataset.collate, micro_batch, training.seed, training.workers)
+    photo_ids = dataset.photo_ids if training.group_photos else None
+    return BucketedBatches(dataset, dataset.collate, micro_batch, training.seed, training.workers, photo_ids)
 
 
 def calibrate(model: ValmModel, validation: QuestionDataset) -> float:

@@ -167,7 +167,8 @@ class ValmModel(nn.Module):
         embeddings = [
             self.text_encoder.embed(*self.tokenizer(names[start : start + 100])) for start in range(0, 1000, 100)
         ]
-        return torch.cat(embeddings) * self.text_encoder.width**0.5
+        # As exact as a checkpoint in half precision stores it, so that fresh and saved models encode photos alike.
+        return (torch.cat(embeddings) * self.text_encoder.width**0.5).half().float()
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
 

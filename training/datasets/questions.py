@@ -49,7 +49,7 @@ class QuestionDataset(Dataset):
             )
         self.photo_ids = number_photos([row.image for row in rows])
         self.targets = [[index[key] for key in map(normalize_answer, row.answers) if key in index] for row in rows]
-        if features:
+        if features and features.has_text:
             self.lengths = features.question_lengths([row.question for row in rows])
         else:
             self.lengths = [len(row.question.split()) for row in rows]
@@ -85,7 +85,7 @@ class QuestionDataset(Dataset):
         return batch | {"targets": targets}
 
     def _collate_questions(self, questions: list[str]) -> dict[str, Tensor]:
-        if self.features:
+        if self.features and self.features.has_text:
             tokens, mask = self.features.text_tokens(questions)
             return {"text_tokens": tokens, "text_mask": mask}
         ids, mask = self.model.tokenizer(questions, truncate=True)
@@ -96,7 +96,7 @@ def collate_photos(photos: list[Path], model: ValmModel, features: Features | No
     """Each photo of a batch once: ``photo_index`` [B], and ``image_tokens`` [P, N, D] or ``pixels`` [P, 3, S, S]."""
     position = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}  # in order
     index = {"photo_index": torch.tensor([position[photo] for photo in photos])}
-    if features:
+    if features and features.has_images:
         return index | {"image_tokens": features.image_tokens(list(position))}
     return index | {"pixels": torch.stack([read_pixels(model, photo) for photo in position])}
 
