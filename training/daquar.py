@@ -2,7 +2,7 @@
 
 Examples:
     python -m training.daquar --data ../shared/data/daquar/train.jsonl --report docs/reports/daquar
-    python -m training.daquar --data ../shared/data/daquar/train.jsonl --report /tmp/daquar --modes frozen,lora --rows 32
+    python -m training.daquar --data ../shared/data/daquar/train.jsonl --report /tmp/daquar --modes lora,ia3 --rows 32
 
 The photos of --data are split once with a fixed seed: a fifth to measure on, 40 of the rest to choose the best epoch,
 the others to learn from. Finished cells are kept, so an interrupted run goes on where it stopped.
@@ -71,29 +71,32 @@ def epochs_for(rows: int) -> int:
 
 
 def figures(answers: list[str], rows: list[Row]) -> dict[str, float | None]:
-    """Accuracy and WUPS at both thresholds (Malinowski & Fritz 2014, arXiv 1410.0210), each in 0..1."""
-    found = {
-        "accuracy": [vqa_accuracy(answer, row.answers) for answer, row in zip(answers, rows, strict=True)],
-    }
-    from training.metrics.wups import wups  # imported here: it loads WordNet
+    """Accuracy and WUPS at both thresholds (Malinowski & Fritz 2014, arXiv 1410.0210), each in 0..1.
 
+    WUPS is None where ``training.metrics.wups`` or what it needs isn't installed.
+    """
+    pairs = list(zip(answers, rows, strict=True))
+    found = {"accuracy": sum(vqa_accuracy(answer, row.answers) for answer, row in pairs) / len(pairs)}
+    try:
+        from training.metrics.wups import wups  # imported here: it loads WordNet
+    except ImportError:
+        return found | {"wups_0.9": None, "wups_0.0": None}
     for threshold in (0.9, 0.0):
-        scores = [wups(answer, row.answers[0], threshold) for answer, row in zip(answers, rows, strict=True)]
-        found[f"wups_{threshold}"] = scores
-    return {name: sum(scores) / len(scores) for name, scores in found.items()}
+        total = sum(wups(answer, row.answers[0], threshold) for answer, row in pairs)
+        found[f"wups_{threshold}"] = total / len(pairs)
+    return found
 
 
-def measure(checkpoint: Path, rows: list[Row], cache: str) -> dict[str, float | None]:
-    """The figures of a checkpoint; photos come from the cache where its image encoder is as it was."""
+def predict(checkpoint: Path, rows: list[Row], cache: str) -> list[str]:
+    """A checkpoint's answers; photos come from the cache where its image encoder is as it was."""
     model = ValmModel.from_pretrained(checkpoint)
     photos = [] if model.config.train_image_encoder else [row.image for row in rows]
     features = Features(model, photos, [], cache) if photos and cache else None
-    by_photo = sorted(rows, key=lambda row: str(row.image))
-    return figures(chosen_answers(model, predict_logits(model, QuestionDataset(by_photo, model, features))), by_photo)
+    return chosen_answers(model, predict_logits(model, QuestionDataset(rows, model, features)))
 
 
 def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[Row], cache: str) -> dict:
-    """Train one cell in a process of its own and measure its checkpoint, or read what an earlier run found.
+    """Train one cell in a process of its own and measure its checkpoint; of an earlier run's, the answers are read.
 
     Raises:
         ValueError: training failed; the message ends with what it said.
@@ -101,7 +104,8 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
     folder = Path(options.output) / f"{mode.replace(':', '')}-{rows or 'all'}"
     finished = folder / "cell.json"
     if finished.exists():
-        return json.loads(finished.read_text(encoding="utf-8"))
+        cell = json.loads(finished.read_text(encoding="utf-8"))
+        return cell | figures(cell.pop("answers"), measured)
     split = Path(options.output) / "split"
     command = [sys.executable, "-m", "training.train", "--config", options.config, "--init", options.init]
     command += ["--data", str(split / "train.jsonl"), "--validation", str(split / "choose.jsonl")]
@@ -114,6 +118,7 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
         process = subprocess.Popen(command, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - start
     if process.returncode:
         said = (folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise ValueError(f"{mode} with {rows or 'all'} rows ended with {process.returncode}: {' '.join(said)}")
@@ -125,26 +130,22 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
         "epochs": report["epochs"],
         "best_epoch": report["best_epoch"],
         "learning_parameters": report["learning_parameters"],
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(seconds, 1),
         "peak_memory_mb": round(usage.ru_maxrss * unit / 2**20),
-    } | measure(folder / "checkpoint", measured, cache)
-    write_text(finished, json.dumps(cell, indent=2) + "\n")
-    return cell
+    }
+    answers = predict(folder / "checkpoint", measured, cache)
+    write_text(finished, json.dumps(cell | {"answers": answers}, indent=2) + "\n")
+    return cell | figures(answers, measured)
 
 
 def floors(parts: dict[str, list[Row]], options: argparse.Namespace, cache: str) -> list[dict]:
     """The rows to compare with: the commonest training answer every time, and the checkpoint as it came."""
-    finished = Path(options.output) / "floors.json"
-    if finished.exists():
-        return json.loads(finished.read_text(encoding="utf-8"))
     commonest = Counter(row.answers[0] for row in parts["train"]).most_common(1)[0][0]
     measured = parts["validation"]
-    found = [
+    return [
         {"name": "most common answer", "answer": commonest} | figures([commonest] * len(measured), measured),
-        {"name": "before"} | measure(Path(options.init), measured, cache),
+        {"name": "before"} | figures(predict(Path(options.init), measured, cache), measured),
     ]
-    write_text(finished, json.dumps(found, indent=2) + "\n")
-    return found
 
 
 def format_report(report: dict, name: str) -> str:
@@ -163,7 +164,7 @@ def format_report(report: dict, name: str) -> str:
         "|---|" + "---|" * (len(COLUMNS) + 5),
     ]
     for row in report["floors"] + report["cells"]:
-        scores = [f"{100 * row[column]:.1f}" for column in COLUMNS]
+        scores = ["-" if row[column] is None else f"{100 * row[column]:.1f}" for column in COLUMNS]
         trained = ["", *scores, "", "", "", ""]
         if "rows" in row:
             costs = [f"{row['learning_parameters'] / 1e6:.2f} M", str(row["epochs"]), f"{row['seconds']:.0f}"]
