@@ -25,7 +25,7 @@ from training.datasets.questions import QuestionDataset
 from training.evaluate import predict_logits
 from training.features import Features
 from training.metrics.vqa_accuracy import vqa_accuracy
-from training.train import chosen_answers, read_config
+from training.train import chosen_answers, parse_overrides, read_config
 from valm_core.adapters import parse_fine_tuning
 from valm_core.files import write_text
 from valm_core.model import ValmModel
@@ -205,7 +205,7 @@ def daquar(options: argparse.Namespace, command: str) -> dict:
         raise ValueError(f"rows is {min(counts)}; numbers above 0 are needed, or 0 for all.")
     split = Path(options.output) / "split"
     parts = write_split(read_rows(options.data), split)
-    cache = read_config(options.config, {"init": options.init})[0].cache
+    cache = read_config(options.config, parse_overrides(options.settings) | {"init": options.init})[0].cache
     report = {
         "command": command,
         "questions": len(parts["validation"]),
