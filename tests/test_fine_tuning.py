@@ -59,7 +59,7 @@ def test_every_mode_runs_from_a_checkpoint_to_a_checkpoint(config_file, start, c
 
 
 def test_a_run_with_adapters_resumes_to_the_same_end(config_file, start, tmp_path, monkeypatch):
-    settings = ["--init", start, "fine_tuning=lora", "weights=float32", "batch_size=4"]
+    settings = ["fine_tuning=lora", "weights=float32", "batch_size=4", "save_every=1", "--init", start]
     train(config_file, "--output", tmp_path / "whole", *settings)
 
     def stop(*_):
@@ -68,8 +68,8 @@ def test_a_run_with_adapters_resumes_to_the_same_end(config_file, start, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr("training.train.save_adapter", stop)
         with pytest.raises(KeyboardInterrupt):
-            train(config_file, *settings, "save_every=1")
-    train(config_file, *settings, "--resume", "save_every=1")
+            train(config_file, *settings)
+    train(config_file, "--resume", *settings)
     models = [ValmModel.from_pretrained(tmp_path / run / "checkpoint") for run in ("whole", "run")]
     for name, tensor in models[0].state_dict().items():
         torch.testing.assert_close(models[1].state_dict()[name], tensor, msg=name)

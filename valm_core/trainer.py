@@ -37,8 +37,8 @@ class TrainingConfig:
         momentum: of SGD.
         learning_rate: peak value, for the fusion and all that isn't named below.
         head_learning_rate: the same for the answer head; 0 means ``learning_rate``.
-        group_photos: put a photo's questions into one batch: much faster where the image encoder learns.
         encoder_learning_rate: the same for encoders that learn along; not for adapters in them.
+        group_photos: put a photo's questions into one batch: much faster where the image encoder learns.
         schedule: after the warm-up ``cosine`` or ``linear`` decay to 0, or ``constant``.
         warmup_steps: steps of linear rise.
         weight_decay: for matrices, embeddings included; biases and norms have none.
