@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REPORTS = ROOT / "docs" / "reports"
@@ -28,6 +30,23 @@ def test_results_table_equals_the_reports():
         row = next(line for line in README.splitlines() if line.startswith("|") and label in line)
         stated = re.findall(r"(\d+\.\d) %", row)
         assert stated == [f"{100 * pick(report):.1f}" for report in reports.values()], row
+
+
+def test_faithfulness_table_equals_the_report():
+    report = json.loads((REPORTS / "faithfulness.json").read_text())
+    metrics = ("deletion", "insertion", "comprehensiveness", "sufficiency", "violation")
+    for name in EXPLANATION_METHODS:
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+        figures = report["methods"][name]
+        expected = [f"{figures['tokens'][metric]['mean']:.3f}" for metric in metrics]
+        assert re.findall(r"\d\.\d{3}", row) == expected, row
+        assert row.endswith(f"| {figures['cpu_milliseconds']:.0f} |"), row
+
+
+def test_the_default_method_is_the_stated_one_and_fast_enough():
+    report = json.loads((REPORTS / "faithfulness.json").read_text())
+    assert f"The default is `{DEFAULT_METHOD}`" in README
+    assert report["methods"][DEFAULT_METHOD]["milliseconds"] < 150
 
 
 def test_the_checkpoint_metrics_equal_the_report():
@@ -50,7 +69,10 @@ def test_every_listed_file_exists():
     assert [name for name in listed if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("module", ["training.train", "training.evaluate", "training.search", "demo.ask"])
+MODULES = ["train", "evaluate", "search", "compare", "daquar", "faithfulness"]
+
+
+@pytest.mark.parametrize("module", [*(f"training.{name}" for name in MODULES), "demo.ask"])
 def test_help_shows_an_example(module):
     result = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, cwd=ROOT, check=True)
     assert f"python -m {module}" in result.stdout
