@@ -42,6 +42,16 @@ def test_targets_share_out_what_people_said_among_listed_answers(tiny_model):
     torch.testing.assert_close(targets, expected)
 
 
+def test_soft_targets_as_worked_by_hand(tiny_model):
+    ten = ["red"] * 5 + ["Blue."] * 3 + ["green", "purple"]
+    rows = [row("purple"), row(*ten), row("yes", "the yes")]
+    dataset = QuestionDataset(rows, tiny_model, blind=True, soft_targets=True).answerable()
+    expected = torch.zeros(2, 6)
+    for place, answer, score in ((0, "red", 1.0), (0, "blue", 0.9), (0, "green", 0.3), (1, "yes", 0.6)):
+        expected[place, tiny_model.answers.index(answer)] = score
+    torch.testing.assert_close(dataset.collate([0, 1])["targets"], expected)
+
+
 def test_only_rows_with_a_listed_answer_can_be_learned_from(tiny_model):
     rows = [row("purple"), row("red"), row("purple", "blue")]
     assert QuestionDataset(rows, tiny_model).answerable().rows == rows[1:]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_data import write_rows
+from toy_data import write_rows, write_vqa_v2
 
 from training.datasets.jsonl import read_rows
 from training.datasets.statements import StatementDataset
@@ -167,6 +167,26 @@ def test_a_trained_image_encoder_ends_up_in_the_checkpoint(config_file, tmp_path
         if not tensor.equal(untrained[name].half().float())
     ]
     assert any("weight" in name for name in moved)
+
+
+def test_official_vqa_v2_files_train_with_soft_targets(config_file, tmp_path):
+    ten = ["red"] * 5 + ["blue"] * 5
+    source = write_vqa_v2(tmp_path / "v2", [9, 8], [ten, ten])
+    settings = ["targets=soft", "epochs=30", "early_stopping_patience=30", "learning_rate=0.03"]
+    train(config_file, "--data", source, "--validation", source, *settings)
+    report = report_of(tmp_path / "run")
+    assert report["accuracy"] == 1.0 and report["by_source"] == {"vqa_v2": 1.0}
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1:]]
+    assert losses[-1] < 0.3  # both answers can be fully right, which shares of one half can't show
+
+
+def test_captions_pretrain_and_cannot_be_answered(config_file, tmp_path, capsys):
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    captions = [{"image": row["image"], "caption": f"the {row['answer']} square"} for row in rows]
+    data = str(write_rows(tmp_path / "captions.jsonl", captions + rows[:1]))
+    train(config_file, "--data", data, "--validation", data, "objective=pretraining", "epochs=1")
+    assert report_of(tmp_path / "run")["epoch"] == 1
+    assert "captions.jsonl:1: a `caption` has no answer" in refused(capsys, config_file, "--data", data)
 
 
 def refused(capsys, config_file, *arguments: str) -> str:

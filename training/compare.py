@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import yaml
 
-from training.datasets.jsonl import read_rows
+from training.datasets import load_rows
 from training.run_report import read_metrics
 from training.train import read_config, train
 from valm_core.files import write_text
@@ -84,7 +84,7 @@ def compare(config: str, overrides: dict[str, object], device: str = "auto") -> 
 def milliseconds_per_question(checkpoint: Path, data: str) -> float:
     """Median time of an answer about a photo that is already encoded, blind answer included, on the CPU."""
     predictor = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
-    rows = read_rows(data)[:TIMED_QUESTIONS]
+    rows = load_rows(data)[:TIMED_QUESTIONS]
     image = predictor.encode(rows[0].image)
     times = []
     for row in rows:

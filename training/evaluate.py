@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training.datasets.jsonl import Row, read_rows
+from training.datasets import load_rows
+from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, answer_index
 from training.features import Features
 from training.metrics.calibration import expected_calibration_error
@@ -163,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
-    parser.add_argument("--data", required=True, help="JSON lines file (see the README's data format)")
+    parser.add_argument("--data", required=True, help="JSON lines file, CSV or another source (see the README)")
     parser.add_argument(
         "--blind", action="store_true", help="answer from the question alone, with the average photo; needs no photos"
     )
@@ -171,7 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     try:
-        rows = read_rows(options.data, photos=not options.blind)
+        rows = load_rows(options.data, photos=not options.blind)
         model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
         report = evaluate(model, rows, options.blind)
     except (FileNotFoundError, ValueError) as error:

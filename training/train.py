@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.datasets.jsonl import Row, read_rows
+from training.datasets import load_rows
+from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, build_answer_list
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
@@ -41,7 +42,8 @@ class RunConfig:
     """What one run reads and writes. Checked on construction.
 
     Args:
-        data, validation: JSON lines files; a validation file is used to choose the best epoch and to calibrate.
+        data, validation: what ``training.datasets.load_rows`` takes: a JSON lines file, a CSV, VQA v2's files, easy-VQA;
+            the validation rows choose the best epoch and calibrate.
         output: folder of the run; the finished checkpoint lies in ``<output>/checkpoint``.
         answer_data: file whose most common answers make the answer list; empty means ``data``.
         answers: length of the answer list.
@@ -129,7 +131,7 @@ def build_model(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmMode
         model = ValmModel(config, start.answers)
         model.load_stored_state(start.stored_state(), run.init)
         return model
-    answer_rows = read_rows(run.answer_data, photos=False) if run.answer_data else rows
+    answer_rows = load_rows(run.answer_data, photos=False) if run.answer_data else rows
     return ValmModel(config, build_answer_list(answer_rows, run.answers))
 
 
@@ -156,8 +158,8 @@ def train(
     if training.threads:
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
-    rows = read_rows(run.data, photos=not run.blind)
-    validation_rows = read_rows(run.validation, photos=not run.blind)
+    captions = run.objective == "pretraining"
+    rows, validation_rows = (load_rows(source, not run.blind, captions) for source in (run.data, run.validation))
     rows, validation_rows = _some(rows, run.rows), _some(validation_rows, run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
 
@@ -176,7 +178,7 @@ def train(
     if run.objective == "pretraining":
         return pretrain(run, training, model, (rows, validation_rows), features, command, resume)
 
-    dataset = QuestionDataset(rows, model, features, run.blind).answerable()
+    dataset = QuestionDataset(rows, model, features, run.blind, run.targets == "soft").answerable()
     processes.print(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
     validation = QuestionDataset(validation_rows, model, features, run.blind)
     objective = AnswerObjective(

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,12 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One question about one photo.
+    """One question about one photo, or one caption of it.
 
     Args:
         image: path of the photo; None in a file of questions alone.
-        question: as a person asked it.
-        answers: one reference answer, or several people's.
+        question: as a person asked it, or the caption.
+        answers: one reference answer, or several people's; empty for a caption.
         choices: candidate answers of a multiple-choice question, the right one first; empty otherwise.
         source: name of the data set that the row comes from.
         region: (x0, y0, x1, y1) in 0..1 where the evidence lies, or None.
@@ -31,42 +33,67 @@ class Row:
     region: tuple[float, float, float, float] | None = None
 
 
-def read_rows(path: str | Path, photos: bool = True) -> list[Row]:
+def read_rows(path: str | Path, photos: bool = True, captions: bool = False) -> list[Row]:
     """Read a JSON lines file with `image` (path relative to the file), `question`, `answer` or `answers` (strings), and
     optionally `choices`, `source`, `region` ([x0, y0, x1, y1] in 0..1). Empty lines are passed over.
 
     Args:
         path: the file; one that ends in .gz is decompressed.
         photos: whether every row must have a photo. Without, `image` is ignored.
+        captions: whether rows may have a `caption` instead of question and answer.
 
     Raises:
         DataError: the file is missing or empty, or a row is faulty; file, line and fault are named.
     """
+    return without_faults(scan_rows(path, photos, captions))
+
+
+def scan_rows(path: str | Path, photos: bool = True, captions: bool = False) -> Iterator[tuple[str, Row | DataError]]:
+    """Like ``read_rows``, but faults of rows are handed out and not raised: (file:line, row or its fault), in order.
+
+    Raises:
+        DataError: nothing more can be read: the file is missing, empty, damaged or no text.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no data file {path}. Check the path.")
-    rows = []
+    empty = True
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    try:
-                        rows.append(_parse_row(line, path.parent if photos else None))
-                    except ValueError as error:
-                        raise DataError(f"{path}:{number}: {error}") from error
+                    empty = False
+                    yield located(f"{path}:{number}", _parse_row, line, path.parent if photos else None, captions)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text ({error}). Save it as UTF-8.") from error
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path} is a damaged gzip file ({error}). Copy it again.") from error
-    if not rows:
+    if empty:
         raise DataError(f"{path} has no row. One JSON object a line is expected, e.g. {_EXAMPLE}")
+
+
+def located(place: str, parse: Callable[..., Row], *arguments) -> tuple[str, Row | DataError]:
+    """The place with what ``parse(*arguments)`` returns, or with its ValueError as a DataError that names the place."""
+    try:
+        return place, parse(*arguments)
+    except ValueError as error:
+        return place, DataError(f"{place}: {error}")
+
+
+def without_faults(entries: Iterable[tuple[str, Row | DataError]]) -> list[Row]:
+    """The rows of a scan; its first fault is raised."""
+    rows = []
+    for _, row in entries:
+        if isinstance(row, DataError):
+            raise row
+        rows.append(row)
     return rows
 
 
 _EXAMPLE = '{"image": "photos/1.jpg", "question": "What color is the bus?", "answer": "red"}'
 
 
-def _parse_row(line: str, folder: Path | None) -> Row:
+def _parse_row(line: str, folder: Path | None, captions: bool) -> Row:
     try:
         values = json.loads(line)
     except json.JSONDecodeError as error:
@@ -74,9 +101,9 @@ def _parse_row(line: str, folder: Path | None) -> Row:
     if not isinstance(values, dict):
         raise ValueError(f"a JSON object is expected, not {type(values).__name__}; e.g. {_EXAMPLE}")
 
-    image = folder / _text(values, "image") if folder else None
-    if image and not image.is_file():
-        raise ValueError(f"there is no photo {image}; `image` is relative to the data file")
+    image = existing_photo(folder / _text(values, "image")) if folder else None
+    if "caption" in values:
+        return _caption_row(values, image, captions)
     if ("answer" in values) == ("answers" in values):
         raise ValueError("give either `answer` (a string) or `answers` (a list of strings)")
     answers = (_text(values, "answer"),) if "answer" in values else _texts(values, "answers")
@@ -90,6 +117,29 @@ def _parse_row(line: str, folder: Path | None) -> Row:
         source=_text(values, "source") if "source" in values else "unknown",
         region=_region(values["region"]) if values.get("region") is not None else None,
     )
+
+
+def _caption_row(values: dict, image: Path | None, captions: bool) -> Row:
+    if not captions:
+        raise ValueError(
+            "a `caption` has no answer to learn or to measure; captions serve pretraining alone "
+            "(objective: pretraining). Give `question` and `answer` instead"
+        )
+    if both := values.keys() & {"question", "answer", "answers", "choices"}:
+        raise ValueError(f"`caption` stands beside `{min(both)}`; give either a caption or a question with its answer")
+    source = _text(values, "source") if "source" in values else "unknown"
+    return Row(image=image, question=_text(values, "caption"), answers=(), source=source)
+
+
+def existing_photo(path: Path, remedy: str = "`image` is relative to the data file") -> Path:
+    """The path itself.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no photo {path}; {remedy}")
+    return path
 
 
 def _text(values: dict, name: str) -> str:

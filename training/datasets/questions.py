@@ -37,10 +37,19 @@ class QuestionDataset(Dataset):
         model: gives tokenizer, photo size and answer list.
         features: encoder outputs computed beforehand; without them photos are opened and encoders run in every batch.
         blind: leave the photos out, so that the model sees the question alone.
+        soft_targets: score every answer by how many people gave it, see ``soft_score``, instead of sharing out 1.
     """
 
-    def __init__(self, rows: list[Row], model: ValmModel, features: Features | None = None, blind: bool = False):
+    def __init__(
+        self,
+        rows: list[Row],
+        model: ValmModel,
+        features: Features | None = None,
+        blind: bool = False,
+        soft_targets: bool = False,
+    ):
         self.rows, self.model, self.features, self.blind = rows, model, features, blind
+        self.soft_targets = soft_targets
         index = answer_index(model.answers)
         if any(row.region for row in rows) and model.config.resize != "squash":
             raise ValueError(
@@ -63,12 +72,12 @@ class QuestionDataset(Dataset):
     def answerable(self) -> "QuestionDataset":
         """Only the rows with an answer in the list: what a classifier can learn from."""
         rows = [row for row, targets in zip(self.rows, self.targets, strict=True) if targets]
-        return QuestionDataset(rows, self.model, self.features, self.blind)
+        return QuestionDataset(rows, self.model, self.features, self.blind, self.soft_targets)
 
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices -> arguments of ``AnswerObjective.forward``.
 
-        ``targets`` [B, A] (rows summing to 1, or 0 without a known answer), ``photo_ids`` [B] where there are photos,
+        ``targets`` [B, A] (rows summing to 1, or 0 without a known answer; or soft scores 0..1), ``photo_ids`` [B] where there are photos,
         ``regions`` [B, 4] where a row has one; the rest are those of ``ValmModel.forward``.
         """
         rows = [self.rows[index] for index in indices]
@@ -80,8 +89,9 @@ class QuestionDataset(Dataset):
             batch["regions"] = torch.tensor([row.region or (float("nan"),) * 4 for row in rows])
         targets = torch.zeros(len(rows), len(self.model.answers))
         for place, index in enumerate(indices):
-            for answer in self.targets[index]:
-                targets[place, answer] += 1 / len(self.targets[index])
+            for answer, people in Counter(self.targets[index]).items():
+                share = people / len(self.targets[index])
+                targets[place, answer] = soft_score(people) if self.soft_targets else share
         return batch | {"targets": targets}
 
     def _collate_questions(self, questions: list[str]) -> dict[str, Tensor]:
@@ -90,6 +100,14 @@ class QuestionDataset(Dataset):
             return {"text_tokens": tokens, "text_mask": mask}
         ids, mask = self.model.tokenizer(questions, truncate=True)
         return {"token_ids": ids, "text_mask": mask}
+
+
+def soft_score(people: int) -> float:
+    """How right an answer is that so many of ten people gave: 0.3 each, at most 1 (Teney et al. 2018, arXiv 1708.02711).
+
+    Meant for data with ten answers a question; where one person answered, no score exceeds 0.3.
+    """
+    return min(1.0, 0.3 * people)
 
 
 def collate_photos(photos: list[Path], model: ValmModel, features: Features | None) -> dict[str, Tensor]:
