@@ -149,3 +149,47 @@ def test_an_interrupted_computation_leaves_no_half_shard(tiny_model, photos, tmp
     with pytest.raises(DataError, match=photos[2].name):
         Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+def test_an_interruption_loses_the_unfinished_shard_alone(tiny_model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(features_module, "PHOTO_SHARD", 2)
+    good = photos[6].read_bytes()
+    photos[6].write_text("not a photo")  # in the second of two shards
+    with pytest.raises(DataError, match=photos[6].name):
+        Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    assert shard_sizes(tmp_path / "cache", "image-") == [2]
+    photos[6].write_bytes(good)
+    encode, encoded = features_module._encode_photos, []
+    monkeypatch.setattr(
+        features_module, "_encode_photos", lambda model, chosen: (encoded.extend(chosen), encode(model, chosen))[1]
+    )
+    Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    assert encoded == photos[4::2] and shard_sizes(tmp_path / "cache", "image-") == [2, 2]
+
+
+@pytest.mark.parametrize("step", ["_new_shard", "_open_shards"])
+def test_a_run_that_fills_the_same_cache_meanwhile_does_no_harm(tiny_model, photos, tmp_path, monkeypatch, step):
+    """The other one works either after this one has seen what is missing, or while this one opens the shards."""
+    monkeypatch.setattr(features_module, "QUESTION_SHARD", 1)
+    questions = [*QUESTIONS, "how many squares?"]
+    original, others = getattr(features_module, step), []
+
+    def meanwhile(*arguments):
+        result = original(*arguments)
+        if len(others) < 12:
+            others.append(f"{'is there any blue? ' * (1 + len(others) % 2)}{len(others)}")  # of two lengths
+            with monkeypatch.context() as patch:
+                patch.setattr(features_module, step, original)
+                Features(tiny_model, photos, [*questions, others[-1]], tmp_path / "cache")
+        return result
+
+    monkeypatch.setattr(features_module, step, meanwhile)
+    features = [Features(tiny_model, photos, questions, tmp_path / "cache") for _ in range(6)]
+    monkeypatch.undo()
+    alone = Features(tiny_model, photos, questions, tmp_path / "alone")
+    for found in features:
+        torch.testing.assert_close(found.image_tokens(photos), alone.image_tokens(photos), atol=2e-3, rtol=2e-3)
+        assert found.question_lengths(questions) == alone.question_lengths(questions)
+        torch.testing.assert_close(
+            found.text_tokens(questions)[0], alone.text_tokens(questions)[0], atol=2e-3, rtol=2e-3
+        )

@@ -43,11 +43,12 @@ class Features:
         if self.has_images:
             self.photo_key = {photo: _photo_key(photo) for photo in dict.fromkeys(photos)}
             folder = _image_folder(model, self.photo_key, Path(cache))
-            self._image_shards, self._image_places = _open_shards(folder)
+            self._image_shards, self._image_places = _open_shards(_shards(folder))
         if self.has_text:
             folder = _text_folder(model, list(dict.fromkeys(questions)), Path(cache))
-            self._text_shards, self._text_places = _open_shards(folder)
-            self._text_starts = [np.load(shard / "starts.npy") for shard in _shards(folder)]  # each [questions + 1]
+            shards = _shards(folder)  # looked up once: another process may be adding some
+            self._text_shards, self._text_places = _open_shards(shards)
+            self._text_starts = [np.load(shard / "starts.npy") for shard in shards]  # each [questions + 1]
 
     def image_tokens(self, photos: list[Path]) -> Tensor:
         """[P, N, D_image] in float16, in the order asked."""
@@ -89,10 +90,10 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("shard-*") if (path / SHARD_KEYS).exists())
 
 
-def _open_shards(folder: Path) -> tuple[list[np.ndarray], dict[str, tuple[int, int]]]:
-    """The memory-mapped arrays of all shards, and for every key its shard and row."""
+def _open_shards(shards: list[Path]) -> tuple[list[np.ndarray], dict[str, tuple[int, int]]]:
+    """The memory-mapped arrays of shards, and for every key its shard and row."""
     arrays, places = [], {}
-    for number, shard in enumerate(_shards(folder)):
+    for number, shard in enumerate(shards):
         arrays.append(np.load(shard / "tokens.npy", mmap_mode="r"))
         keys = json.loads((shard / SHARD_KEYS).read_text(encoding="utf-8"))
         places |= {key: (number, row) for row, key in enumerate(keys)}
