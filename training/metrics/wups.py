@@ -57,7 +57,7 @@ def _word_score(one: str, other: str, threshold: float) -> float:
 
 @functools.lru_cache(maxsize=100_000)
 def word_similarity(one: str, other: str) -> float:
-    """The Wu-Palmer similarity of the two words' nearest senses, in 0..1; words outside WordNet match only themselves."""
+    """Wu-Palmer similarity of the words' nearest senses, in 0..1; words outside WordNet match only themselves."""
     if one == other:
         return 1.0
     wordnet = read_wordnet()
