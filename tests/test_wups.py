@@ -26,6 +26,12 @@ def test_similarity_as_worked_by_hand(wordnet):
     assert word_similarity("xqzt", "dog") == 0.0
 
 
+def test_only_nouns_are_compared(wordnet):
+    """As adjectives "radio" and "16" meet at a made-up root right above them (0.5), as nouns at entity, far above."""
+    assert word_similarity("radio", "16") == pytest.approx(2 * 1 / 17)
+    assert word_similarity("quickly", "slowly") == 0.0  # adverbs
+
+
 @pytest.mark.parametrize(
     ("prediction", "answer", "threshold", "expected"),
     [

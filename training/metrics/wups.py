@@ -57,11 +57,15 @@ def _word_score(one: str, other: str, threshold: float) -> float:
 
 @functools.lru_cache(maxsize=100_000)
 def word_similarity(one: str, other: str) -> float:
-    """Wu-Palmer similarity of the words' nearest senses, in 0..1; words outside WordNet match only themselves."""
+    """Wu-Palmer similarity of the words' nearest senses, in 0..1; words outside WordNet match only themselves.
+
+    Nouns alone, as in the authors' script (calculate_wups.py of DAQUAR): all verbs, and all adjectives, would meet at
+    a root made up for them, near the top, and unrelated words would look alike.
+    """
     if one == other:
         return 1.0
     wordnet = read_wordnet()
-    senses = [wordnet.synsets(word.replace(" ", "_")) for word in (one, other)]
+    senses = [wordnet.synsets(word.replace(" ", "_"), pos="n") for word in (one, other)]
     return max((first.wup_similarity(second) or 0.0 for first in senses[0] for second in senses[1]), default=0.0)
 
 
