@@ -23,6 +23,7 @@ from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
 from training.datasets.statements import StatementDataset, evaluate_pretraining
+from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
 from training.metrics.calibration import fit_temperature
@@ -52,7 +53,8 @@ class RunConfig:
 
     Args:
         data, validation: what ``training.datasets.load_rows`` takes: a JSON lines file, a CSV, VQA v2's files or
-            easy-VQA; the validation rows choose the best epoch and calibrate.
+            easy-VQA; the validation rows choose the best epoch and calibrate. Data may also be ``stream:PATTERN``,
+            shards that are read while training, see ``training.datasets.streaming``; then ``rows`` make an epoch.
         output: folder of the run; the finished checkpoint lies in ``<output>/checkpoint``.
         answer_data: file whose most common answers make the answer list; empty means ``data``.
         answers: length of the answer list.
@@ -232,8 +234,16 @@ def train(
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
     captions = run.objective == "pretraining"
-    rows, validation_rows = (load_rows(source, not run.blind, captions) for source in (run.data, run.validation))
-    rows, validation_rows = _some(rows, run.rows), _some(validation_rows, run.validation_rows)
+    if run.data.startswith(STREAM):
+        if run.blind or captions:
+            raise ValueError(
+                f"data is {run.data!r}; a stream is for questions about photos. Use a file for other runs."
+            )
+        if not (run.init or run.answer_data):
+            raise ValueError(f"data is {run.data!r}; the answer list needs `answer_data`, a file, or `init`.")
+    streaming = run.data.startswith(STREAM)
+    rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
+    validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
     prepare_fine_tuning(model, fine_tuning)
     text_learns, image_learns = learns(model.text_encoder), learns(model.image_encoder)
@@ -257,11 +267,19 @@ def train(
     if run.objective == "pretraining":
         return pretrain(run, training, model, (rows, validation_rows), features, command, resume)
 
-    dataset = QuestionDataset(rows, model, features, run.blind, run.targets == "soft").answerable()
-    processes.print(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
+    soft = run.targets == "soft"
+    if streaming:
+        micro_batch = training.batch_size // training.accumulation_steps
+        batches = StreamingBatches(run.data, model, run.rows, micro_batch, training.seed, soft)
+        if not run.init:
+            model.mean_image_token.copy_(batches.mean_image_token())
+    else:
+        dataset = QuestionDataset(rows, model, features, run.blind, soft).answerable()
+        batches = _batches(dataset, training)
+        processes.print(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
     validation = QuestionDataset(validation_rows, model, features, run.blind)
     objective = AnswerObjective(
-        model, training.visual_weight, training.alignment_weight, training.label_smoothing, run.targets == "soft"
+        model, training.visual_weight, training.alignment_weight, training.label_smoothing, soft
     )
     output = Path(run.output)
     before = output / "before.json"  # figures and answers of the model as it came, for the run's report
@@ -276,7 +294,7 @@ def train(
                 write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
         return figures
 
-    trainer = Trainer(objective, _batches(dataset, training), validate, training, output, save_best)
+    trainer = Trainer(objective, batches, validate, training, output, save_best)
     progress = trainer.train(resume)
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(output / "best").to(model.device)
@@ -295,7 +313,7 @@ def train(
     report |= {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
     report |= {"fine_tuning": training.fine_tuning, "learning_parameters": learning}
     if processes.is_main_process:
-        card = model_card(best, run, training, len(dataset), report)
+        card = model_card(best, run, training, batches.rows, report)
         extra_files = {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}
         after = (report, chosen_answers(best, logits))
         with saving(output):

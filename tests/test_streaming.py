@@ -1,0 +1,111 @@
+"""Streaming: every row once, shared out over processes, in an order that the seed decides; a run learns from it."""
+
+import io
+import itertools
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.datasets.jsonl import DataError, read_rows
+from training.datasets.streaming import StreamingBatches
+from training.train import main
+
+datasets = pytest.importorskip("datasets", reason="pip install -e '.[stream]'")
+ROWS = 8
+
+
+@pytest.fixture(params=["tar", "parquet"])
+def shards(request, colored_squares, tmp_path) -> str:
+    """The toy set as two shards of four rows: a source for a stream."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    rows = read_rows(colored_squares)
+    for number, part in enumerate((rows[:4], rows[4:])):
+        write = write_tar if request.param == "tar" else write_parquet
+        write(folder / f"part-{number}.{request.param}", part)
+    return f"stream:{folder}/*.{request.param}"
+
+
+def write_tar(path: Path, rows) -> None:
+    with tarfile.open(path, "w") as tar:
+        for number, row in enumerate(rows):
+            text = json.dumps({"question": row.question, "answer": row.answers[0]}).encode()
+            for name, content in ((f"{number}.png", row.image.read_bytes()), (f"{number}.json", text)):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+
+
+def write_parquet(path: Path, rows) -> None:
+    columns = {
+        "image": [{"bytes": row.image.read_bytes(), "path": None} for row in rows],
+        "question": [row.question for row in rows],
+        "answers": [list(row.answers) for row in rows],
+    }
+    datasets.Dataset.from_dict(columns).to_parquet(path)
+
+
+def seen(stream, count: int) -> list[tuple]:
+    return [(row.image, row.question, row.answers) for row in itertools.islice(stream, count)]
+
+
+def test_an_epoch_has_every_row_once_and_the_seed_decides_the_order(shards, tiny_model, colored_squares):
+    batches = StreamingBatches(shards, tiny_model, ROWS, 4, seed=0)
+    first = seen(batches.read(epoch=0), ROWS)
+    expected = {(row.image.read_bytes(), row.question, row.answers) for row in read_rows(colored_squares)}
+    assert len(first) == len(set(first)) == ROWS and set(first) == expected
+    assert seen(batches.read(epoch=0), ROWS) == first
+    orders = [seen(batches.read(epoch=epoch), ROWS) for epoch in range(1, 5)]
+    assert any(order != first for order in orders) and all(set(order) == expected for order in orders)
+
+
+def test_two_processes_see_different_rows_that_together_are_all(shards, tiny_model):
+    batches = StreamingBatches(shards, tiny_model, ROWS, 4, seed=0)
+    one, other = (set(seen(batches.read(0, rank, 2), ROWS // 2)) for rank in (0, 1))
+    assert not one & other and len(one | other) == ROWS
+
+
+def test_batches_are_those_of_rows_from_a_file_and_resume_within_an_epoch(shards, tiny_model):
+    batches = StreamingBatches(shards, tiny_model, ROWS, 3, seed=0)
+    whole = list(batches.epoch(0, first=0, rank=0, processes=1))
+    assert len(whole) == len(batches) == 3
+    assert whole[0][2].keys() == {"token_ids", "text_mask", "pixels", "photo_index", "photo_ids", "targets"}
+    assert [(rows, own) for rows, own, _ in whole] == [(3, 3)] * 3
+    later = list(batches.epoch(0, first=2, rank=0, processes=1))
+    assert len(later) == 1
+    for name, tensor in later[0][2].items():
+        assert torch.equal(tensor, whole[2][2][name]), name
+
+
+def test_a_run_learns_from_a_stream(shards, config_file, colored_squares, tmp_path):
+    settings = [f"answer_data={colored_squares}", f"rows={ROWS}", "epochs=25", "early_stopping_patience=25"]
+    main(["--config", str(config_file), "--data", shards, "--device", "cpu", *settings])
+    report = json.loads((tmp_path / "run" / "checkpoint" / "metrics.json").read_text())
+    assert report["accuracy"] == 1.0
+
+
+def test_faults_are_named(tiny_model, tmp_path):
+    with pytest.raises(DataError, match=r"matches nothing; a pattern of \.tar or of \.parquet"):
+        StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 8, 4, seed=0)
+    with pytest.raises(ValueError, match="rows is 0; a stream has no length"):
+        StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 0, 4, seed=0)
+    datasets.Dataset.from_dict({"question": ["what?"], "answer": ["red"]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"row 0: there is no photo"):
+        next(StreamingBatches(f"stream:{tmp_path}/a.parquet", tiny_model, 8, 4, seed=0).read(0))
+
+
+def test_a_stream_without_a_known_answer_ends(tiny_model, colored_squares, tmp_path):
+    photo = read_rows(colored_squares)[0].image.read_bytes()
+    columns = {"image": [photo], "question": ["what?"], "answer": ["zebra"]}
+    datasets.Dataset.from_dict(columns).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="has an answer that the model knows"):
+        next(StreamingBatches(f"stream:{tmp_path}/a.parquet", tiny_model, 8, 4, seed=0).read(0))
+
+
+def test_a_stream_needs_an_answer_list(config_file, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--config", str(config_file), "--data", f"stream:{tmp_path}/*.tar", "rows=8"])
+    assert "needs `answer_data`, a file, or `init`" in capsys.readouterr().err

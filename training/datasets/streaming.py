@@ -1,0 +1,143 @@
+"""Questions out of shards that don't fit a disk: WebDataset tars and Parquet files, read while training."""
+
+import glob
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.datasets.jsonl import DataError, Row
+from training.datasets.questions import QuestionDataset, answer_index
+from training.features import read_pixels
+from training.metrics.vqa_accuracy import normalize_answer
+from valm_core.model import ValmModel
+
+STREAM = "stream:"
+SHUFFLE_BUFFER = 1000  # rows that are held to draw from
+MEAN_PHOTOS = 256  # the average image token is taken over so many
+PHOTO_COLUMNS = ("jpg", "jpeg", "png", "webp", "image")
+
+
+class StreamingBatches:
+    """Batches out of shards, in the place of ``BucketedBatches``; no more than a shuffle buffer is ever in memory.
+
+    A tar shard holds files ``KEY.jpg`` and ``KEY.json`` with `question` and `answer` or `answers`; a Parquet shard has
+    the columns image (bytes, or a struct with `bytes`), question, and answer or answers. Rows without an answer in the
+    model's list are passed over. Every process reads shards, or rows, that no other one does. When the shards end
+    before the epoch does, they begin again in a new order.
+
+    Args:
+        source: ``stream:`` and a pattern of files, all ``.tar`` or all ``.parquet``.
+        model: gives tokenizer, photo size and answer list.
+        rows: how many rows make an epoch, over all processes.
+        batch_size: rows in a batch, over all processes.
+        seed: of the order.
+        soft_targets: see ``QuestionDataset``.
+
+    Raises:
+        DataError: no file fits the pattern, or they are of another kind.
+        ValueError: ``rows`` is missing.
+    """
+
+    def __init__(
+        self, source: str, model: ValmModel, rows: int, batch_size: int, seed: int, soft_targets: bool = False
+    ):
+        if rows < 1:
+            raise ValueError(
+                f"rows is {rows}; a stream has no length, so say how many rows make an epoch, e.g. rows=100000."
+            )
+        self.files = sorted(glob.glob(source.removeprefix(STREAM)))
+        kinds = {Path(file).suffix for file in self.files}
+        if len(kinds) != 1 or not kinds <= {".tar", ".parquet"}:
+            found = ", ".join(sorted(kinds)) or "nothing"
+            raise DataError(f"{source} matches {found}; a pattern of .tar or of .parquet files is needed.")
+        self.format = "webdataset" if kinds == {".tar"} else "parquet"
+        self.model, self.rows, self.seed, self.soft_targets = model, rows, seed, soft_targets
+        self.batch_size = batch_size
+        self.known_answers = answer_index(model.answers).keys()
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return math.ceil(self.rows / self.batch_size)
+
+    def epoch(self, epoch: int, first: int, rank: int, processes: int) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
+        """From batch ``first`` on: rows in the whole batch, rows of this process, and its share of the batch."""
+        own = max(1, self.batch_size // processes)
+        stream = self.read(epoch, rank, processes)
+        for _ in range(first * own):
+            next(stream)
+        for _ in range(first, len(self)):
+            yield own * processes, own, self.collate([next(stream) for _ in range(own)])
+
+    def read(self, epoch: int, rank: int = 0, processes: int = 1) -> Iterator[Row]:
+        """Rows without end, in an order that seed and epoch decide.
+
+        Raises:
+            DataError: a row is faulty, or none has an answer in the list.
+        """
+        import datasets  # imported here: the extra [stream]
+        from datasets.distributed import split_dataset_by_node
+
+        data = datasets.load_dataset(self.format, data_files=self.files, split="train", streaming=True)
+        data = data.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER)
+        data = split_dataset_by_node(_undecoded(data), rank=rank, world_size=processes)
+        turn = 0
+        while True:
+            data.set_epoch(epoch * 1000 + turn)  # another order each time the shards begin again
+            known = 0
+            for number, values in enumerate(data):
+                row = _row(values, f"{self.files[0]} and others, row {number}")
+                if any(normalize_answer(answer) in self.known_answers for answer in row.answers):
+                    known += 1
+                    yield row
+            if not known:
+                raise DataError(f"No row of {', '.join(self.files[:3])} has an answer that the model knows.")
+            turn += 1
+
+    def collate(self, rows: list[Row]) -> dict[str, Tensor]:
+        """Rows -> arguments of ``AnswerObjective.forward``, as ``QuestionDataset.collate`` gives them."""
+        batch = QuestionDataset(rows, self.model, soft_targets=self.soft_targets).collate(list(range(len(rows))))
+        batch["photo_ids"] = torch.tensor([_photo_id(row.image) for row in rows])  # the same in every process
+        return batch
+
+    @torch.no_grad()
+    def mean_image_token(self) -> Tensor:
+        """The average cell of the first photos, [D_image] in float32."""
+        self.model.image_encoder.eval()
+        total, stream = 0, self.read(epoch=0)
+        count = min(MEAN_PHOTOS, self.rows)
+        for _ in range(count):
+            pixels = read_pixels(self.model, next(stream).image)[None].to(self.model.device)
+            total = total + self.model.image_encoder(pixels).float().mean(dim=(0, 1))
+        return total / count
+
+
+def _undecoded(data):
+    """Photos as bytes, so that our own checks and conversions see them as they are."""
+    import datasets
+
+    for name, feature in (data.features or {}).items():
+        if isinstance(feature, datasets.Image):
+            data = data.cast_column(name, datasets.Image(decode=False))
+    return data
+
+
+def _row(values: dict, place: str) -> Row:
+    photo = next((values[name] for name in PHOTO_COLUMNS if values.get(name) is not None), None)
+    photo = photo.get("bytes") if isinstance(photo, dict) else photo
+    if not isinstance(photo, bytes):
+        raise DataError(f"{place}: there is no photo; one of {', '.join(PHOTO_COLUMNS)} must hold its bytes.")
+    text = values.get("json", values)
+    text = json.loads(text) if isinstance(text, str | bytes) else text
+    answers = text.get("answers") or ([text["answer"]] if text.get("answer") else [])
+    if not text.get("question") or not answers:
+        raise DataError(f"{place}: `question` and `answer` or `answers` are needed, found {', '.join(sorted(text))}.")
+    return Row(image=photo, question=text["question"], answers=tuple(answers), source=text.get("source") or "unknown")
+
+
+def _photo_id(photo: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(photo).digest()[:7], "big")
