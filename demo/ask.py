@@ -7,19 +7,21 @@ Example:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from typing import TYPE_CHECKING
 
 from demo import checkpoint_folder
+from demo.figures import evidence_text
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
-    from valm_core.outputs import Explanation, Prediction
+    from valm_core.outputs import Evidence, Explanation, Prediction
 
 BAR_WIDTH = 30
 
 
-def format_prediction(prediction: Prediction) -> str:
-    """The reply as lines of text with bars."""
+def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
+    """The reply as lines of text with bars, and how far its map can be believed."""
     width = max(len(answer.text) for answer in prediction.answers)
     lines = [prediction.question]
     for answer in prediction.answers:
@@ -28,11 +30,12 @@ def format_prediction(prediction: Prediction) -> str:
     blind = prediction.blind_answers[0]
     lines.append(f"Without the photo: {blind.text} ({100 * blind.probability:.1f} %)")
     lines.append(f"Mixed from question {prediction.gate:.0%} and photo {1 - prediction.gate:.0%}")
+    lines.append(f"Map of {evidence.method}: {evidence.verdict}. {evidence_text(evidence)}")
     return "\n".join(lines)
 
 
-def to_json(prediction: Prediction, explanation: Explanation) -> dict:
-    """The reply and its maps as plain values."""
+def to_json(prediction: Prediction, explanation: Explanation, evidence: Evidence) -> dict:
+    """The reply, its maps and their evidence as plain values."""
     return {
         "question": prediction.question,
         "answers": [{"answer": answer.text, "probability": answer.probability} for answer in prediction.answers],
@@ -49,6 +52,7 @@ def to_json(prediction: Prediction, explanation: Explanation) -> dict:
             "image_map": explanation.image_map.tolist(),
             "word_maps": [explanation.token_map(word).tolist() for word in range(len(explanation.tokens))],
         },
+        "evidence": dataclasses.asdict(evidence),
     }
 
 
@@ -74,12 +78,13 @@ def main(arguments: list[str] | None = None) -> None:
         encoded = predictor.encode(photo)
         prediction = predictor.answer(encoded, options.question, options.top)
         explanation = predictor.explain(encoded, options.question)
+        evidence = predictor.evidence(encoded, options.question)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     if options.json:
-        print(json.dumps(to_json(prediction, explanation)))
+        print(json.dumps(to_json(prediction, explanation, evidence)))
     else:
-        print(format_prediction(prediction))
+        print(format_prediction(prediction, evidence))
     if options.figure:
         from demo.question_figure import question_figure
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from demo.figures import LONGEST_SIDE, WHOLE_QUESTION
-from valm_core.outputs import EncodedImage, Explanation, InputError, Prediction
+from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
@@ -40,6 +40,7 @@ class Reply:
     photo: OpenedPhoto
     prediction: Prediction
     explanation: Explanation
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,8 @@ def ask(predictor, path: str | None, opened: OpenedPhoto | None, question: str |
     photo = open_photo(predictor, path, opened)
     prediction = predictor.answer(photo.encoded, question)
     explanation = predictor.explain(photo.encoded, question, answer=prediction.answers[0].text)
-    return Reply(photo, prediction, explanation)
+    evidence = predictor.evidence(photo.encoded, question, answer=prediction.answers[0].text)
+    return Reply(photo, prediction, explanation, evidence)
 
 
 def answer(predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Outcome:

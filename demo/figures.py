@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 from PIL import Image, ImageDraw
 
-from valm_core.outputs import Explanation, Prediction
+from valm_core.outputs import Evidence, Explanation, Prediction
 
 # Matplotlib's inferno at 33 even steps (perceptually uniform, readable in print and with colour blindness), so that
 # the page doesn't need matplotlib; between the steps we interpolate (at most 5 of 255 off, see the test).
@@ -40,7 +40,7 @@ def word_map(explanation: Explanation, word: int) -> np.ndarray:
 
 
 def scale_top(explanation: Explanation, word: int, same_scale: bool) -> float:
-    """The share of attention at the hot end of the colour bar; the cold end is 0."""
+    """The share of the map at the hot end of the colour bar; the cold end is 0."""
     if same_scale:
         return float(max(explanation.token_to_patch.max(), explanation.image_map.max()))
     return float(word_map(explanation, word).max())
@@ -140,7 +140,7 @@ def result_html(prediction: Prediction, right_answer: str | None = None) -> str:
 
 
 def colour_bar_html(explanation: Explanation, word: int, look: Look) -> str:
-    """The numbers of the map's colours: share of attention per cell, whose map it is, grid size and scale."""
+    """The numbers of the map's colours: share of the map per cell, whose map it is, grid size and scale."""
     highest = scale_top(explanation, word, look.same_scale)
     rows, columns = explanation.grid
     gradient = ", ".join("rgb({} {} {})".format(*step) for step in INFERNO)
@@ -157,7 +157,33 @@ def colour_bar_html(explanation: Explanation, word: int, look: Look) -> str:
         f'<div class="colour-bar-strip" aria-hidden="true" style="background:linear-gradient(90deg, {gradient})"></div>'
         f'<div class="colour-bar-numbers"><span>0 %</span><span>{percent(highest / 2)}</span>'
         f"<span>{percent(highest)}</span></div>"
-        f'<p class="fine-print">Share of attention per cell, {scale}. {cells}.</p></div>'
+        f'<p class="fine-print">Share of the map per cell, {scale}. {cells}.</p></div>'
+    )
+
+
+def evidence_text(evidence: Evidence) -> str:
+    """The evidence for a map in one sentence. Plain text, not HTML."""
+    share, hottest, random = evidence.hidden_share, evidence.hottest_hidden, evidence.random_hidden
+    return (
+        f"Hiding the {share:.0%} of the photo marked hottest moves “{evidence.answer}” from {evidence.probability:.0%} "
+        f"to {hottest:.0%}; hiding a random {share:.0%} (mean of {evidence.random_draws} draws) moves it to "
+        f"{random:.0%}."
+    )
+
+
+def evidence_html(evidence: Evidence | None) -> str:
+    """The verdict on the map of the whole question, the sentence behind it, and how much other methods agree."""
+    if evidence is None:
+        return ""
+    kind = evidence.verdict.replace(" ", "-")
+    blind = "also the" if evidence.same_as_blind else "not the"
+    details = (
+        f"Agreement with other methods {evidence.agreement:.2f} (1 is the same order of cells, 0 none). "
+        f"Evenness {evidence.evenness:.2f} (1 is everywhere the same). It is {blind} answer without the photo."
+    )
+    return (
+        f'<div class="evidence"><p><span class="verdict verdict-{escape(kind)}">{escape(evidence.verdict)}</span> '
+        f'{escape(evidence_text(evidence))}</p><p class="fine-print">{escape(details)}</p></div>'
     )
 
 

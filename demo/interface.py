@@ -29,7 +29,7 @@ EMPTY_RESULT = """
 photo.</p></section>
 """
 FOOTER = """
-<footer class="page-footer">A heat map shows where attention went, which is a clue to the answer and not a proof of it.
+<footer class="page-footer">A heat map shows what the model read for its answer, which is a clue and not a proof of it.
 Photos stay on this server for a few hours at most.</footer>
 """
 
@@ -108,6 +108,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                         elem_id="overlay",
                     )
                     colour_bar = gr.HTML(elem_id="colour-bar")
+                    evidence = gr.HTML(elem_id="evidence")
                     opacity = gr.Slider(0, 100, 55, step=5, label="Heat map opacity (%)", buttons=[], elem_id="opacity")
                     with gr.Row(elem_id="look"):
                         raw_cells = gr.Checkbox(label="Raw cells", min_width=120, elem_id="raw-cells")
@@ -116,7 +117,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
 
         look = [opacity, raw_cells, same_scale]
         drawing = [picture, colour_bar]
-        shown = [opened, reply, notice, empty, result, answers, word, *drawing]
+        shown = [opened, reply, notice, empty, result, answers, word, evidence, *drawing]
 
         def no_result() -> dict:
             return {
@@ -127,6 +128,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 answers: "",
                 picture: None,
                 colour_bar: "",
+                evidence: "",
             }
 
         def draw(current, index, opacity_percent, raw, same) -> dict:
@@ -159,6 +161,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 result: gr.update(visible=True),
                 answers: figures.result_html(current.prediction, callbacks.right_answer(examples, current)),
                 word: gr.update(choices=callbacks.word_choices(current.explanation), value=figures.WHOLE_QUESTION),
+                evidence: figures.evidence_html(current.evidence),
                 **draw(current, figures.WHOLE_QUESTION, *wanted),
             }
 

@@ -33,10 +33,17 @@ def explain(encoded, question, method=None, answer=None):
     return _predictor.explain(encoded, question, method, answer)
 
 
+@borrowing_gpu
+def evidence(encoded, question, method=None, answer=None):
+    """``VqaPredictor.evidence`` of the lent predictor."""
+    return _predictor.evidence(encoded, question, method, answer)
+
+
 def lend(predictor):
     """The predictor to give to the page: itself, or on ZeroGPU the functions above in its place."""
     global _predictor
     if not os.environ.get("SPACES_ZERO_GPU"):
         return predictor
     _predictor = predictor
-    return SimpleNamespace(open_photo=predictor.open_photo, encode=encode, answer=answer, explain=explain)
+    calls = {"encode": encode, "answer": answer, "explain": explain, "evidence": evidence}
+    return SimpleNamespace(open_photo=predictor.open_photo, **calls)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from valm_core.outputs import Answer, EncodedImage, Explanation, InputError, Prediction
+from valm_core.outputs import Answer, EncodedImage, Evidence, Explanation, InputError, Prediction
 
 GRID = (8, 10)
 VOCABULARY = ("yes", "no", "red", "blue", "2", "bus", "cat", "on the table", "standing", "outside")
@@ -44,7 +44,7 @@ class FakePredictor:
     def __init__(self, delay: float = 0.0, box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)):
         self.delay = delay
         self.box = box
-        self.calls = {"open_photo": 0, "encode": 0, "answer": 0, "explain": 0}
+        self.calls = {"open_photo": 0, "encode": 0, "answer": 0, "explain": 0, "evidence": 0}
 
     @classmethod
     def from_checkpoint(cls, path, device: str = "auto") -> "FakePredictor":
@@ -111,4 +111,25 @@ class FakePredictor:
             image_to_text=patch_to_token[None, None],
             grid=GRID,
             box=self.box,
+        )
+
+    def evidence(
+        self, encoded: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+    ) -> Evidence:
+        """The same good evidence for every map."""
+        self.calls["evidence"] += 1
+        return Evidence(
+            method=method or "fake",
+            answer=answer or "yes",
+            probability=0.81,
+            hidden_share=0.1,
+            hottest_hidden=0.32,
+            random_hidden=0.79,
+            random_draws=8,
+            blind_answer=Answer("yes", 0.41),
+            same_as_blind=answer == "yes",
+            agreement=0.5,
+            evenness=0.9,
+            support=9.0,
+            verdict="faithful",
         )

@@ -7,6 +7,7 @@ import pytest
 
 from demo import checkpoint_folder
 from demo.ask import main as ask
+from valm_core.explanations.evidence import VERDICTS
 from valm_core.predictor import VqaPredictor
 
 EXAMPLES = "assets/examples"
@@ -50,6 +51,7 @@ def test_the_terminal_command_prints_answers_and_writes_the_figure(tmp_path, cap
     reply = json.loads(capsys.readouterr().out)
     assert reply["answers"][0]["answer"] == "cat"
     assert len(reply["explanation"]["word_maps"]) == 4
+    assert reply["evidence"]["verdict"] in VERDICTS and reply["evidence"]["answer"] == "cat"
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 

@@ -30,6 +30,7 @@ def test_a_second_question_reuses_the_encoding(photo):
     second = callbacks.ask(predictor, photo, first.photo, "Is it day or night?")
     assert second.photo is first.photo
     assert predictor.calls["encode"] == 1 and predictor.calls["answer"] == 2
+    assert second.evidence.answer == second.prediction.answers[0].text
 
 
 def test_the_same_photo_under_another_path_is_the_same_photo(photo, tmp_path):

@@ -138,3 +138,12 @@ def test_the_description_says_where_the_heat_is():
     explanation = explanation_with(bump((7, 0))[None], ("bus?",))
     assert "“bus?”" in figures.map_description(explanation, 0)
     assert "bottom left" in figures.map_description(explanation, 0)
+
+
+def test_evidence_says_its_numbers_and_escapes_the_answer():
+    predictor = FakePredictor()
+    html = figures.evidence_html(predictor.evidence(None, "what?", answer=HOSTILE))
+    assert "faithful" in html and "verdict-faithful" in html
+    assert "from 81% to 32%" in html and "(mean of 8 draws) moves it to 79%" in html
+    assert "<img" not in html and "&lt;img" in html
+    assert figures.evidence_html(None) == ""

@@ -43,6 +43,14 @@ def test_faithfulness_table_equals_the_report():
         assert row.endswith(f"| {figures['cpu_milliseconds']:.0f} |"), row
 
 
+def test_verdict_shares_equal_the_report():
+    report = json.loads((REPORTS / "evidence.json").read_text())
+    stated = re.search(r"on 200 others (\S+) % of the shuffled", README)
+    assert stated and float(stated[1]) == pytest.approx(100 * report["shuffled_maps"]["not supported"], abs=0.051)
+    for verdict, share in report["true_maps"].items():
+        assert f'{100 * share:.1f} % get "{verdict}"' in README or f'{100 * share:.1f} % "{verdict}"' in README
+
+
 def test_the_default_method_is_the_stated_one_and_fast_enough():
     report = json.loads((REPORTS / "faithfulness.json").read_text())
     assert f"The default is `{DEFAULT_METHOD}`" in README
@@ -69,10 +77,12 @@ def test_every_listed_file_exists():
     assert [name for name in listed if not (ROOT / name).exists()] == []
 
 
-MODULES = ["train", "evaluate", "search", "compare", "daquar", "faithfulness"]
+TRAINING = ["train", "evaluate", "search", "compare", "daquar", "faithfulness", "evidence", "pointing"]
 
 
-@pytest.mark.parametrize("module", [*(f"training.{name}" for name in MODULES), "demo.ask"])
+@pytest.mark.parametrize(
+    "module", [*(f"training.{name}" for name in TRAINING), "training.datasets.planted_scenes", "demo.ask"]
+)
 def test_help_shows_an_example(module):
     result = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, cwd=ROOT, check=True)
     assert f"python -m {module}" in result.stdout

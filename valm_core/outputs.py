@@ -126,3 +126,44 @@ class Explanation:
     def token_map(self, token: int) -> np.ndarray:
         """Where one token looked, as [rows, columns]."""
         return self.token_to_patch[token].reshape(self.grid)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How far one map of a whole question can be believed, by hiding what it marks. Probabilities are calibrated.
+
+    ``probability`` is the answer's with the whole photo, ``hottest_hidden`` without the ``hidden_share`` of cells that
+    the map marks hottest, ``random_hidden`` without as many at random (mean of ``random_draws`` draws). ``agreement``
+    is the mean rank correlation with the maps of other methods, -1..1; ``evenness`` the map's entropy as a share of a
+    uniform map's, 0..1. ``support`` and ``verdict`` ("faithful", "weak", "not supported"): see
+    ``explanations.evidence``.
+    """
+
+    method: str
+    answer: str
+    probability: float
+    hidden_share: float
+    hottest_hidden: float
+    random_hidden: float
+    random_draws: int
+    blind_answer: Answer
+    same_as_blind: bool
+    agreement: float
+    evenness: float
+    support: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """What would change an answer: a small region and a few words, each with what the model would answer without it.
+
+    ``region`` [rows, columns] is True in the cells to hide, ``words`` are places in the question. Both are None, with
+    their new answers, where hiding doesn't change the answer.
+    """
+
+    answer: str
+    region: np.ndarray | None
+    region_answer: str | None
+    words: tuple[int, ...] | None
+    words_answer: str | None

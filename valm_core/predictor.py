@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
+from valm_core.explanations.counterfactual import fewest_words, smallest_region
 from valm_core.model import ValmModel
-from valm_core.outputs import Answer, EncodedImage, EncodedText, Explanation, Prediction
+from valm_core.outputs import Answer, Counterfactual, EncodedImage, EncodedText, Evidence, Explanation, Prediction
 from valm_core.processor import Photo, clean_question, open_photo
 
 
@@ -77,20 +78,88 @@ class VqaPredictor:
             InputError: the question is empty or too long.
             ValueError: an unknown method or answer.
         """
-        method = method or DEFAULT_METHOD
-        if method not in EXPLANATION_METHODS:
-            raise ValueError(f"method is {method!r}; allowed: {', '.join(EXPLANATION_METHODS)}.")
-        answer = answer or self.answer(image, question, top=1).answers[0].text
-        if answer not in self.model.answers:
-            raise ValueError(
-                f"answer is {answer!r}, which is not among the {len(self.model.answers)} answers of the model."
-            )
+        explain = _chosen_method(method)
         question, text = self._encode_question(question)
-        explanation = EXPLANATION_METHODS[method](
-            self.model, text, image.to(self.device), self.model.answers.index(answer)
-        )
+        image = image.to(self.device)
+        explanation = explain(self.model, text, image, self._answer_index(text, image, answer))
         words, token_words = self.model.tokenizer.words(question)
         return merge_word_pieces(explanation, words, token_words)
+
+    def evidence(
+        self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+    ) -> Evidence:
+        """How far the map that ``explain`` gives for the whole question can be believed.
+
+        Hides the cells it marks hottest, and as many at random, and asks again; and compares it with the maps of the
+        other quick methods. Takes, and raises, what ``explain`` does.
+        """
+        explain = _chosen_method(method)
+        question, text = self._encode_question(question)
+        image = image.to(self.device)
+        answer_index = self._answer_index(text, image, answer)
+        image_map = explain(self.model, text, image, answer_index).image_map
+        others = [
+            EXPLANATION_METHODS[name](self.model, text, image, answer_index).image_map
+            for name in evidence.COMPARED_METHODS
+            if EXPLANATION_METHODS[name] is not explain
+        ]
+        probability, hottest, random = evidence.hiding_probabilities(self.model, text, image, answer_index, [image_map])
+        with torch.no_grad():
+            blind = self._likeliest(self.model(text_tokens=text.tokens, text_mask=text.mask).logits[0], 1)[0]
+        support = evidence.support(float(hottest[0]), random)
+        return Evidence(
+            method=method or DEFAULT_METHOD,
+            answer=self.model.answers[answer_index],
+            probability=probability,
+            hidden_share=evidence.HIDDEN_SHARE,
+            hottest_hidden=float(hottest[0]),
+            random_hidden=float(random.mean()),
+            random_draws=evidence.RANDOM_DRAWS,
+            blind_answer=blind,
+            same_as_blind=blind.text == self.model.answers[answer_index],
+            agreement=evidence.agreement(image_map, others),
+            evenness=evidence.evenness(image_map),
+            support=support,
+            verdict=evidence.verdict(support),
+        )
+
+    def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
+        """The smallest region found, and the fewest words, whose hiding makes another answer the likeliest.
+
+        Args:
+            image: an encoded photo.
+            question: the question.
+            answer: the answer of the list to flip; None takes the likeliest.
+
+        Raises:
+            InputError: the question is empty or too long.
+            ValueError: an unknown answer.
+        """
+        question, text = self._encode_question(question)
+        image = image.to(self.device)
+        answer_index = self._answer_index(text, image, answer)
+        region = smallest_region(self.model, text, image, answer_index)
+        words = fewest_words(self.model, question, image, answer_index)
+        return Counterfactual(
+            answer=self.model.answers[answer_index],
+            region=region[0] if region else None,
+            region_answer=self.model.answers[region[1]] if region else None,
+            words=words[0] if words else None,
+            words_answer=self.model.answers[words[1]] if words else None,
+        )
+
+    @torch.no_grad()
+    def _answer_index(self, text: EncodedText, image: EncodedImage, answer: str | None) -> int:
+        """The place of an answer in the list, of the likeliest for None. Raises ValueError for one that isn't there."""
+        if answer is None:
+            output = self.model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens)
+            return int(output.logits[0].argmax())
+        if answer not in self.model.answers:
+            raise ValueError(
+                f"answer is {answer!r}, which is not among the {len(self.model.answers)} answers of the model. Choose "
+                "one of the answers it gave, or pass None."
+            )
+        return self.model.answers.index(answer)
 
     @torch.no_grad()
     def _encode_question(self, question: str) -> tuple[str, EncodedText]:
@@ -105,6 +174,13 @@ class VqaPredictor:
             Answer(self.model.answers[index], value)
             for value, index in zip(values.tolist(), indices.tolist(), strict=True)
         )
+
+
+def _chosen_method(method: str | None):
+    """The explanation method of that name, the default for None. Raises ValueError for an unknown one."""
+    if method is not None and method not in EXPLANATION_METHODS:
+        raise ValueError(f"method is {method!r}; allowed: {', '.join(EXPLANATION_METHODS)}.")
+    return EXPLANATION_METHODS[method or DEFAULT_METHOD]
 
 
 def merge_word_pieces(

@@ -1,0 +1,128 @@
+"""Calibrate the verdicts beside a map on one half of the questions and test them on the other, with shuffled maps.
+
+Example:
+    python -m training.evidence --checkpoint assets/checkpoints/everyday --data validation.jsonl --limit 400 \\
+        --report docs/reports/evidence.json
+"""
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from training.datasets.jsonl import Row, read_rows
+from training.features import read_pixels
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import evidence as rules
+from valm_core.model import ValmModel
+from valm_core.predictor import choose_device
+
+SHUFFLES = 4  # shuffled maps a question
+SHUFFLED_SHARES = {"weak": 0.97, "faithful": 0.995}  # of shuffled maps that must stay below a threshold
+
+
+@torch.no_grad()
+def supports(model: ValmModel, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """``evidence.support`` of the default method's map for the model's own answer [R], and of that map with its cells
+    shuffled [R, SHUFFLES]."""
+    true, shuffled = [], []
+    for number, row in enumerate(tqdm(rows, desc="hiding", unit="question")):
+        text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
+        image = model.encode_image(read_pixels(model, row.image)[None].to(model.device))
+        logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
+        answer = int(logits.argmax())
+        image_map = EXPLANATION_METHODS[DEFAULT_METHOD](model, text, image, answer).image_map
+        generator = np.random.default_rng(number)
+        maps = [image_map, *(generator.permutation(image_map.ravel()) for _ in range(SHUFFLES))]
+        _, hottest, others = rules.hiding_probabilities(model, text, image, answer, maps)
+        first, *rest = (rules.support(value, others) for value in hottest.tolist())
+        true.append(first)
+        shuffled.append(rest)
+    return np.array(true), np.array(shuffled)
+
+
+def measure(model: ValmModel, rows: list[Row]) -> dict:
+    """Thresholds from the first half of the rows, and on the second half the share of each verdict.
+
+    The verdicts tested are those of the thresholds in ``valm_core.explanations.evidence``, which the calibrated ones
+    were rounded to.
+    """
+    half = len(rows) // 2
+    true, shuffled = supports(model, rows)
+    calibrated = {name: round(float(np.quantile(shuffled[:half], share)), 2) for name, share in SHUFFLED_SHARES.items()}
+    return {
+        "method": DEFAULT_METHOD,
+        "questions": len(rows),
+        "calibrated": calibrated,
+        "used": {"weak": rules.WEAK_SUPPORT, "faithful": rules.FAITHFUL_SUPPORT},
+        "tested_questions": len(rows) - half,
+        "true_maps": verdict_shares(true[half:]),
+        "shuffled_maps": verdict_shares(shuffled[half:].ravel()),
+    }
+
+
+def verdict_shares(values: np.ndarray) -> dict[str, float]:
+    """The share of each verdict among values of ``evidence.support``."""
+    verdicts = [rules.verdict(value) for value in values.tolist()]
+    return {name: round(verdicts.count(name) / len(verdicts), 4) for name in rules.VERDICTS}
+
+
+def format_report(report: dict) -> str:
+    """The report as Markdown."""
+    lines = [
+        "# Verdicts beside a map",
+        "",
+        f"    {report.get('command', '')}",
+        "",
+        f"Thresholds of support, from shuffled maps of {report['questions'] - report['tested_questions']} questions: "
+        f"weak {report['calibrated']['weak']}, faithful {report['calibrated']['faithful']}; used: "
+        f"{report['used']['weak']} and {report['used']['faithful']}. Verdicts on {report['tested_questions']} others:",
+        "",
+        f"| {report['method']} | {' | '.join(rules.VERDICTS)} |",
+        "|---|---|---|---|",
+    ]
+    for name in ("true_maps", "shuffled_maps"):
+        shares = " | ".join(f"{100 * report[name][verdict]:.1f} %" for verdict in rules.VERDICTS)
+        lines.append(f"| {name.replace('_', ' ')} | {shares} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
+    parser.add_argument("--data", required=True, help="JSON lines file (see the README's data format)")
+    parser.add_argument("--limit", type=int, default=400, help="how many questions, drawn with seed 1 (default 400)")
+    parser.add_argument("--report", help="write this JSON file, and beside it the same as .md")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's own choice")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    if options.limit < 2:
+        parser.error(f"--limit is {options.limit}; at least 2 are needed, one to calibrate on and one to test on.")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        rows = read_rows(options.data)
+        model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
+        report = measure(model, random.Random(1).sample(rows, min(options.limit, len(rows))))
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    data = "/".join(Path(options.data).parts[-2:])
+    report["command"] = (
+        f"python -m training.evidence --checkpoint {options.checkpoint} --data {data} --limit {options.limit}"
+    )
+    text = format_report(report)
+    print(text)
+    if options.report:
+        path = Path(options.report)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

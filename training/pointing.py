@@ -1,0 +1,167 @@
+"""Do the maps point at the object that the answer depends on? Pointing game and relevance mass on planted scenes.
+
+Example:
+    python -m training.pointing --checkpoint runs/planted/model/checkpoint --report docs/reports/planted_scenes.json \\
+        plain=runs/planted/plain/rows.jsonl photos=runs/planted/photos/rows.jsonl
+"""
+
+import argparse
+import json
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from training.datasets.jsonl import DataError, Row, read_rows
+from training.faithfulness import interval
+from training.features import read_pixels
+from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.losses import region_cells
+from valm_core.model import ValmModel
+from valm_core.predictor import choose_device
+
+TOLERANCE = 15 / 224  # of the side, around the object: that of the pointing game
+
+
+def points_at(image_map: np.ndarray, region: tuple[float, float, float, float]) -> float:
+    """1 where the hottest cell's centre lies in the region or within ``TOLERANCE`` of it, else 0; ties share.
+
+    The pointing game (Zhang et al. 2016, https://arxiv.org/abs/1608.00507).
+
+    Args:
+        image_map: [rows, columns].
+        region: (x0, y0, x1, y1) in 0..1.
+    """
+    hottest = np.argwhere(image_map == image_map.max())
+    centers = (hottest + 0.5) / image_map.shape  # [ties, (y, x)]
+    x0, y0, x1, y1 = region
+    inside = (
+        (centers[:, 0] >= y0 - TOLERANCE)
+        & (centers[:, 0] <= y1 + TOLERANCE)
+        & (centers[:, 1] >= x0 - TOLERANCE)
+        & (centers[:, 1] <= x1 + TOLERANCE)
+    )
+    return float(inside.mean())
+
+
+def mass_inside(image_map: np.ndarray, region: tuple[float, float, float, float]) -> float:
+    """The share of the map that lies in the region, 0..1, each cell's share spread evenly over its area.
+
+    Relevance mass accuracy (Arras et al. 2022, https://arxiv.org/abs/2003.07258).
+    """
+    overlap = region_cells(torch.tensor([region]), image_map.shape)[0].numpy()  # [N], share of the region in each cell
+    x0, y0, x1, y1 = region
+    area = overlap * (x1 - x0) * (y1 - y0) * image_map.size  # [N], share of each cell in the region
+    return float((image_map.ravel() * area).sum() / image_map.sum())
+
+
+@torch.no_grad()
+def measure(model: ValmModel, rows: list[Row]) -> dict:
+    """Accuracy of the model, and for every method pointing game and mass over the rows that it answers rightly.
+
+    A map of a wrong answer has no reason to point at the object, so those rows are left out.
+
+    Raises:
+        DataError: a row has no region, or no answer is right.
+    """
+    if missing := sum(row.region is None for row in rows):
+        raise DataError(
+            f"{missing} of {len(rows)} rows have no `region`. Draw them with training.datasets.planted_scenes."
+        )
+    right, values = [], defaultdict(lambda: defaultdict(list))
+    for row in tqdm(rows, desc="pointing", unit="question"):
+        text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
+        image = model.encode_image(read_pixels(model, row.image)[None].to(model.device))
+        logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
+        answer = int(logits.argmax())
+        right.append(vqa_accuracy(model.answers[answer], row.answers))
+        if not right[-1]:
+            continue
+        for name, method in EXPLANATION_METHODS.items():
+            image_map = method(model, text, image, answer).image_map
+            values[name]["pointing"].append(points_at(image_map, row.region))
+            values[name]["mass"].append(mass_inside(image_map, row.region))
+    if not values:
+        raise DataError(f"The model answers none of the {len(rows)} questions rightly: there is nothing to point at.")
+    raw = values["raw_attention"]
+
+    def summary(metric: str, found: list[float]) -> dict:
+        return interval(found) | {"difference_to_raw_attention": interval(np.subtract(found, raw[metric]))}
+
+    areas = [(row.region[2] - row.region[0]) * (row.region[3] - row.region[1]) for row in rows]
+    return {
+        "questions": len(rows),
+        "accuracy": float(np.mean(right)),
+        "object_area": float(np.mean(areas)),
+        "methods": {
+            name: {metric: summary(metric, found) for metric, found in figures.items()}
+            for name, figures in values.items()
+        },
+    }
+
+
+def format_report(report: dict) -> str:
+    """The report as Markdown: a table a file."""
+    parts = ["# Do the maps point at the object?", f"    {report.get('command', '')}"]
+    for name, figures in report["files"].items():
+        parts.append(
+            f"## {name}\n\n{figures['questions']} questions, of which the {100 * figures['accuracy']:.1f} % answered "
+            f"rightly are measured. An object covers {100 * figures['object_area']:.1f} % of a scene. 95 % bootstrap "
+            "intervals; an asterisk marks what is better than raw attention (interval of the paired difference above 0)."
+        )
+        lines = ["| method | pointing game | relevance mass inside |", "|---|---|---|"]
+        for method, values in figures["methods"].items():
+            cells = []
+            for metric in ("pointing", "mass"):
+                value = values[metric]
+                star = "*" if value["difference_to_raw_attention"]["low"] > 0 else ""
+                cells.append(f"{value['mean']:.3f}{star} ({value['low']:.3f}–{value['high']:.3f})")
+            default = " (default)" if method == DEFAULT_METHOD else ""
+            lines.append(f"| {method}{default} | {' | '.join(cells)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", metavar="name=FILE", help="JSON lines files whose rows have a region")
+    parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
+    parser.add_argument("--limit", type=int, default=500, help="questions a file, drawn with seed 0 (default 500)")
+    parser.add_argument("--report", help="write this JSON file, and beside it the same as .md")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's own choice")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    report = {
+        "command": f"python -m training.pointing --checkpoint {options.checkpoint} --limit {options.limit} "
+        + " ".join(options.files),
+        "files": {},
+    }
+    try:
+        model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
+        for named in options.files:
+            name, equals, file = named.partition("=")
+            if not equals:
+                raise DataError(f"{named!r} has no name; write name=FILE, e.g. plain=runs/planted/plain/rows.jsonl.")
+            rows = read_rows(file)
+            rows = random.Random(0).sample(rows, min(max(options.limit, 1), len(rows)))
+            report["files"][name] = measure(model, rows)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    text = format_report(report)
+    print(text)
+    if options.report:
+        path = Path(options.report)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
