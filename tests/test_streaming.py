@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import sys
 import tarfile
 from pathlib import Path
 
@@ -30,13 +31,19 @@ def shards(request, colored_squares, tmp_path) -> str:
 
 
 def write_tar(path: Path, rows) -> None:
+    files = {}
+    for number, row in enumerate(rows):
+        files[f"{number}.png"] = row.image.read_bytes()
+        files[f"{number}.json"] = json.dumps({"question": row.question, "answer": row.answers[0]}).encode()
+    write_files(path, files)
+
+
+def write_files(path: Path, files: dict[str, bytes]) -> None:
     with tarfile.open(path, "w") as tar:
-        for number, row in enumerate(rows):
-            text = json.dumps({"question": row.question, "answer": row.answers[0]}).encode()
-            for name, content in ((f"{number}.png", row.image.read_bytes()), (f"{number}.json", text)):
-                entry = tarfile.TarInfo(name)
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
 
 
 def write_parquet(path: Path, rows) -> None:
@@ -93,8 +100,53 @@ def test_faults_are_named(tiny_model, tmp_path):
     with pytest.raises(ValueError, match="rows is 0; a stream has no length"):
         StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 0, 4, seed=0)
     datasets.Dataset.from_dict({"question": ["what?"], "answer": ["red"]}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"row 0: there is no photo"):
+    with pytest.raises(DataError, match=r"a\.parquet, the row that asks 'what\?': there is no photo"):
         next(StreamingBatches(f"stream:{tmp_path}/a.parquet", tiny_model, 8, 4, seed=0).read(0))
+
+
+GOOD = {"question": "what color is the square?", "answer": "red"}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"question": ', "can't be read: Expecting value"),
+        ("[1, 2]", r"bad.*: its \.json holds \[1, 2\]; an object"),
+        ('{"question": "what?"}', "bad.*: `question` and `answer` or `answers` are needed, found question"),
+        ('{"question": "what?", "answer": 3}', "bad.*: `question` and `answer` must be texts"),
+        ('{"question": "what?", "answers": "red"}', "bad.*: .* `answers` a list of them; found 'red'"),
+        ('{"question": 7, "answer": "red"}', "bad.*: `question` and `answer` must be texts"),
+    ],
+)
+def test_a_faulty_text_is_named_with_its_shard_and_key(tiny_model, colored_squares, tmp_path, text, fault):
+    photo = read_rows(colored_squares)[0].image.read_bytes()
+    write_files(tmp_path / "shard.tar", {"bad.png": photo, "bad.json": text.encode()})
+    with pytest.raises(DataError, match=fault) as raised:
+        next(StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 8, 4, seed=0).read(0))
+    assert "shard.tar" in str(raised.value) or "*.tar" in str(raised.value)
+
+
+def test_an_unreadable_photo_is_named_and_its_bytes_are_not_printed(tiny_model, tmp_path):
+    content = b"no photo " * 1000
+    write_files(tmp_path / "shard.tar", {"bad.png": content, "bad.json": json.dumps(GOOD).encode()})
+    batches = StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 1, 1, seed=0)
+    with pytest.raises(DataError, match=r"shard\.tar, .*bad: The photo can't be read as a photo") as raised:
+        next(batches.epoch(0, 0, 0, 1))
+    assert len(str(raised.value)) < 500
+
+
+def test_a_cut_off_shard_is_told(tiny_model, colored_squares, tmp_path):
+    write_tar(tmp_path / "shard.tar", read_rows(colored_squares))
+    (tmp_path / "shard.tar").write_bytes((tmp_path / "shard.tar").read_bytes()[:700])
+    with pytest.raises(DataError, match=r"\*\.tar can't be read"):
+        next(StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 8, 4, seed=0).read(0))
+
+
+def test_a_missing_library_says_what_to_install(tiny_model, colored_squares, tmp_path, monkeypatch):
+    write_tar(tmp_path / "shard.tar", read_rows(colored_squares))
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"pip install -e '\.\[stream\]'"):
+        next(StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 8, 4, seed=0).read(0))
 
 
 def test_a_stream_without_a_known_answer_ends(tiny_model, colored_squares, tmp_path):

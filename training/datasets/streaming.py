@@ -1,9 +1,10 @@
 """Questions out of shards that don't fit a disk: WebDataset tars and Parquet files, read while training."""
 
+import contextlib
 import glob
 import hashlib
-import json
 import math
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,7 @@ class StreamingBatches:
             raise ValueError(
                 f"rows is {rows}; a stream has no length, so say how many rows make an epoch, e.g. rows=100000."
             )
+        self.source = source
         self.files = sorted(glob.glob(source.removeprefix(STREAM)))
         kinds = {Path(file).suffix for file in self.files}
         if len(kinds) != 1 or not kinds <= {".tar", ".parquet"}:
@@ -79,24 +81,31 @@ class StreamingBatches:
         Raises:
             DataError: a row is faulty, or none has an answer in the list.
         """
-        import datasets  # imported here: the extra [stream]
-        from datasets.distributed import split_dataset_by_node
-
-        data = datasets.load_dataset(self.format, data_files=self.files, split="train", streaming=True)
-        data = data.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER)
-        data = split_dataset_by_node(_undecoded(data), rank=rank, world_size=processes)
+        with _told(self.source):
+            data = self._open(rank, processes)
         turn = 0
         while True:
             data.set_epoch(epoch * 1000 + turn)  # another order each time the shards begin again
             known = 0
-            for number, values in enumerate(data):
-                row = _row(values, f"{self.files[0]} and others, row {number}")
+            for values in _examples(data, self.source):
+                row = _row(values, _place(values, self.source))
                 if any(normalize_answer(answer) in self.known_answers for answer in row.answers):
                     known += 1
                     yield row
             if not known:
                 raise DataError(f"No row of {', '.join(self.files[:3])} has an answer that the model knows.")
             turn += 1
+
+    def _open(self, rank: int, processes: int):
+        try:
+            import datasets  # imported here: the extra [stream]
+            from datasets.distributed import split_dataset_by_node
+        except ImportError as error:
+            raise DataError(f"{self.source} needs the package datasets. Run: pip install -e '.[stream]'") from error
+
+        data = datasets.load_dataset(self.format, data_files=self.files, split="train", streaming=True)
+        data = data.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER)
+        return split_dataset_by_node(_undecoded(data), rank=rank, world_size=processes)
 
     def collate(self, rows: list[Row]) -> dict[str, Tensor]:
         """Rows -> arguments of ``AnswerObjective.forward``, as ``QuestionDataset.collate`` gives them."""
@@ -126,17 +135,56 @@ def _undecoded(data):
     return data
 
 
+@contextlib.contextmanager
+def _told(source: str) -> Iterator[None]:
+    """What a library says about unreadable shards, as one line."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, TypeError, ValueError, tarfile.TarError) as error:
+        raise DataError(f"{source} can't be read: {error}. Is a shard damaged, or unlike the others?") from error
+
+
+def _examples(data, source: str) -> Iterator[dict]:
+    with _told(source):
+        yield from data
+
+
+def _place(values: dict, source: str) -> str:
+    """Where a row lies, as far as it says so; rows come shuffled, so that a number would mislead."""
+    if "__key__" in values:
+        return f"{values['__url__']}, {values['__key__']}"
+    return f"{source}, the row that asks {values.get('question')!r}"
+
+
+class _Photo(bytes):
+    """A photo's file, which names the row that it came in, not its bytes, in messages."""
+
+    def __new__(cls, content: bytes, place: str):
+        photo = super().__new__(cls, content)
+        photo.place = place
+        return photo
+
+    def __str__(self) -> str:
+        return self.place
+
+
 def _row(values: dict, place: str) -> Row:
     photo = next((values[name] for name in PHOTO_COLUMNS if values.get(name) is not None), None)
     photo = photo.get("bytes") if isinstance(photo, dict) else photo
     if not isinstance(photo, bytes):
         raise DataError(f"{place}: there is no photo; one of {', '.join(PHOTO_COLUMNS)} must hold its bytes.")
     text = values.get("json", values)
-    text = json.loads(text) if isinstance(text, str | bytes) else text
+    if not isinstance(text, dict):
+        raise DataError(f"{place}: its .json holds {text!r}; an object with `question` and `answer` is needed.")
     answers = text.get("answers") or ([text["answer"]] if text.get("answer") else [])
     if not text.get("question") or not answers:
         raise DataError(f"{place}: `question` and `answer` or `answers` are needed, found {', '.join(sorted(text))}.")
-    return Row(image=photo, question=text["question"], answers=tuple(answers), source=text.get("source") or "unknown")
+    if not isinstance(answers, list) or not all(isinstance(part, str) for part in [text["question"], *answers]):
+        raise DataError(f"{place}: `question` and `answer` must be texts, `answers` a list of them; found {answers!r}.")
+    source = text.get("source") or "unknown"
+    return Row(image=_Photo(photo, place), question=text["question"], answers=tuple(answers), source=source)
 
 
 def _photo_id(photo: bytes) -> int:

@@ -4,6 +4,7 @@ The rules are those of the VQA challenge (Antol et al. 2015, https://arxiv.org/a
 https://visualqa.org/evaluation.html).
 """
 
+import functools
 import itertools
 import re
 from collections import Counter
@@ -131,6 +132,7 @@ _APOSTROPHES = {
 }
 
 
+@functools.lru_cache(maxsize=100_000)  # few answers make up most of a data set
 def normalize_answer(answer: str) -> str:
     """The official normal form: lower case, no articles, digits for numbers, punctuation and apostrophes settled."""
     text = re.sub(r"[\n\t]", " ", answer).strip()
