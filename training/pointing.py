@@ -111,7 +111,7 @@ def format_report(report: dict) -> str:
         parts.append(
             f"## {name}\n\n{figures['questions']} questions, of which the {100 * figures['accuracy']:.1f} % answered "
             f"rightly are measured. An object covers {100 * figures['object_area']:.1f} % of a scene. 95 % bootstrap "
-            "intervals; an asterisk: better than raw attention (the interval of the paired difference lies above 0)."
+            "intervals; an asterisk marks what is better than raw attention (paired difference, interval above 0)."
         )
         lines = ["| method | pointing game | relevance mass inside |", "|---|---|---|"]
         for method, values in figures["methods"].items():
