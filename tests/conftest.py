@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from toy_data import write_rows
+from toy_data import ANSWERS, write_rows
 from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel
 
 from valm_core.config import ValmConfig
@@ -31,7 +31,6 @@ WORDS = [
     "'",
 ]
 COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
-ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,8 +5,8 @@ import json
 
 import pytest
 import torch
-from conftest import ANSWERS
 from torch import nn
+from toy_data import ANSWERS
 
 from valm_core.adapters import (
     adapter_of,

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import ANSWERS
 from test_adapters import inputs_of
+from toy_data import ANSWERS
 
 from valm_core.model import ValmModel, extend_answers
 

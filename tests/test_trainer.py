@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from toy_data import ANSWERS
 
 from training.datasets.jsonl import read_rows
 from training.datasets.questions import QuestionDataset
@@ -22,7 +23,6 @@ from valm_core.trainer import (
     parameter_groups,
 )
 
-ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]
 SMALL = TrainingConfig(
     epochs=4, batch_size=2, learning_rate=3e-3, warmup_steps=2, early_stopping_patience=100, precision="no"
 )

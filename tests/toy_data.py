@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]  # of the tiny model
+
 from PIL import Image
 
 
