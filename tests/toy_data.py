@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]  # of the tiny model
-
 from PIL import Image
+
+ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]  # of the tiny model
 
 
 def write_rows(path: Path, rows: list[dict]) -> Path:
