@@ -179,7 +179,8 @@ def evidence_html(evidence: Evidence | None) -> str:
     blind = "also the" if evidence.same_as_blind else "not the"
     details = (
         f"Agreement with other methods {evidence.agreement:.2f} (1 is the same order of cells, 0 none). "
-        f"Evenness {evidence.evenness:.2f} (1 is everywhere the same). It is {blind} answer without the photo."
+        f"Evenness {evidence.evenness:.2f} (1 is everywhere the same). It is {blind} answer without the photo. "
+        "Measured on the map of the whole question."
     )
     return (
         f'<div class="evidence"><p><span class="verdict verdict-{escape(kind)}">{escape(evidence.verdict)}</span> '
