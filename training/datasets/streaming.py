@@ -103,7 +103,10 @@ class StreamingBatches:
         except ImportError as error:
             raise DataError(f"{self.source} needs the package datasets. Run: pip install -e '.[stream]'") from error
 
-        data = datasets.load_dataset(self.format, data_files=self.files, split="train", streaming=True)
+        if self.format == "parquet":
+            data = datasets.IterableDataset.from_generator(_parquet_rows, gen_kwargs={"files": self.files})
+        else:
+            data = datasets.load_dataset(self.format, data_files=self.files, split="train", streaming=True)
         data = data.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER)
         return split_dataset_by_node(_undecoded(data), rank=rank, world_size=processes)
 
@@ -123,6 +126,17 @@ class StreamingBatches:
             pixels = read_pixels(self.model, next(stream).image)[None].to(self.model.device)
             total = total + self.model.image_encoder(pixels).float().mean(dim=(0, 1))
         return total / count
+
+
+def _parquet_rows(files: list[str]) -> Iterator[dict]:
+    """Rows of Parquet files, read in this thread: the library's own reader has threads that wait forever for a reader
+    who stopped within an epoch.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    for file in files:
+        for batch in ParquetFile(file).iter_batches(batch_size=64, use_threads=False):
+            yield from batch.to_pylist()
 
 
 def _undecoded(data):
