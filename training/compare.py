@@ -20,7 +20,6 @@ from training.datasets import load_rows
 from training.run_report import read_metrics
 from training.train import read_config, train
 from valm_core.files import write_text
-from valm_core.model import ValmModel
 from valm_core.predictor import VqaPredictor
 
 BUDGET_TOLERANCE = 1.05  # largest allowed ratio between the variants' numbers of learning parameters
@@ -69,9 +68,7 @@ def compare(config: str, overrides: dict[str, object], device: str = "auto") -> 
     data = read_config(config, overrides)[0].validation
     for name, entry in report["variants"].items():
         folder = Path(read_config(config, overrides)[0].output) / f"{name}-{seeds[0]}" / "checkpoint"
-        model = ValmModel.from_pretrained(folder)
-        trained = [part for part in model.parameters() if part.requires_grad]
-        entry["learning_parameters"] = sum(part.numel() for part in trained)
+        entry["learning_parameters"] = entry["runs"][0]["learning_parameters"]
         entry["milliseconds_per_question"] = milliseconds_per_question(folder, data)
         entry["seconds_per_epoch"] = float(np.mean([run["seconds_per_epoch"] for run in entry["runs"]]))
     sizes = [entry["learning_parameters"] for entry in report["variants"].values()]

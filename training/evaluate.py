@@ -7,7 +7,6 @@ Example:
 import argparse
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from training.datasets.questions import QuestionDataset, answer_index
 from training.features import Features
 from training.metrics.calibration import expected_calibration_error
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
+from valm_core.files import write_text
 from valm_core.heads import candidate_scores
 from valm_core.losses import OBJECTIVE_INPUTS
 from valm_core.model import ValmModel
@@ -179,8 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"{error}\n")
     print(format_table(report))
     if options.report:
-        Path(options.report).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.report).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_text(options.report, json.dumps(report, indent=2) + "\n")
     print(json.dumps(report))
 
 

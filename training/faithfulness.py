@@ -24,6 +24,7 @@ from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations import faithfulness as measures
 from valm_core.explanations.hiding import logits_without_cells, logits_without_pixels
 from valm_core.explanations.occlusion import pixel_occlusion
+from valm_core.files import write_text
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
 
@@ -251,9 +252,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(text)
     if options.report:
         path = Path(options.report)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        path.with_suffix(".md").write_text(text + f"\n![figure]({path.stem}.png)\n", encoding="utf-8")
+        write_text(path, json.dumps(report, indent=1) + "\n")
+        write_text(path.with_suffix(".md"), text + f"\n![figure]({path.stem}.png)\n")
         draw_report(report, path.with_suffix(".png"))
 
 

@@ -20,6 +20,7 @@ from training.faithfulness import interval
 from training.features import read_pixels
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.files import write_text
 from valm_core.losses import region_cells
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
@@ -158,9 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(text)
     if options.report:
         path = Path(options.report)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        path.with_suffix(".md").write_text(text, encoding="utf-8")
+        write_text(path, json.dumps(report, indent=1) + "\n")
+        write_text(path.with_suffix(".md"), text)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ SHARED_WITH_INIT = (
     "semantic_tokens",
     "fusion",
     "gate",
+    "product",
     "width",
     "layers",
     "heads",
@@ -234,14 +235,14 @@ def train(
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
     captions = run.objective == "pretraining"
-    if run.data.startswith(STREAM):
+    streaming = run.data.startswith(STREAM)
+    if streaming:
         if run.blind or captions:
             raise ValueError(
                 f"data is {run.data!r}; a stream is for questions about photos. Use a file for other runs."
             )
         if not (run.init or run.answer_data):
             raise ValueError(f"data is {run.data!r}; the answer list needs `answer_data`, a file, or `init`.")
-    streaming = run.data.startswith(STREAM)
     rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
     validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
