@@ -150,23 +150,7 @@ class BiAttentionFusion(nn.Module):
         for index, layer in enumerate(self.layers):
             text, image, layer_maps = layer(text, text_mask, image, index, return_attention)
             maps += layer_maps
-        text, image = self.text_norm(text), self.image_norm(image)
-        text_vector, text_pooling = self.text_pooling(text, text_mask)
-        image_vector, image_pooling = self.image_pooling(image)
-        fused, gate = self.gate(text_vector, image_vector)
-        if self.product_norm is not None:
-            fused = fused + self.product_norm(text_vector * image_vector)
-        return FusedFeatures(
-            fused=fused,
-            text=text_vector,
-            image=image_vector,
-            gate=gate,
-            text_tokens=text,
-            image_tokens=image,
-            text_pooling=text_pooling,
-            image_pooling=image_pooling,
-            attention=tuple(maps),
-        )
+        return fuse_streams(self, self.text_norm(text), text_mask, self.image_norm(image), maps)
 
 
 class ConcatenationFusion(nn.Module):
@@ -284,20 +268,7 @@ class DualTowerFusion(nn.Module):
         text, image = self.text_norm(text), self.image_norm(image)
         if return_attention:
             maps += self._similarity_maps(text, text_mask, image)
-        text_vector, text_pooling = self.text_pooling(text, text_mask)
-        image_vector, image_pooling = self.image_pooling(image)
-        fused, gate = self.gate(text_vector, image_vector)
-        return FusedFeatures(
-            fused=fused + self.product_norm(text_vector * image_vector),
-            text=text_vector,
-            image=image_vector,
-            gate=gate,
-            text_tokens=text,
-            image_tokens=image,
-            text_pooling=text_pooling,
-            image_pooling=image_pooling,
-            attention=tuple(maps),
-        )
+        return fuse_streams(self, text, text_mask, image, maps)
 
     def _similarity_maps(self, text: Tensor, text_mask: Tensor, image: Tensor) -> list[AttentionMap]:
         cosine = functional.normalize(text, dim=-1) @ functional.normalize(image, dim=-1).transpose(1, 2)  # [B, T, N]
@@ -308,6 +279,32 @@ class DualTowerFusion(nn.Module):
             AttentionMap(scores.softmax(dim=-1), "text", "image", last, kind="similarity"),
             AttentionMap(image_scores.softmax(dim=-1), "image", "text", last, kind="similarity"),
         ]
+
+
+def fuse_streams(
+    fusion: BiAttentionFusion | DualTowerFusion,
+    text: Tensor,
+    text_mask: Tensor,
+    image: Tensor,
+    maps: list[AttentionMap],
+) -> FusedFeatures:
+    """The end of both two-stream families: pool text [B, T, D] and image [B, N, D], gate them, add the product."""
+    text_vector, text_pooling = fusion.text_pooling(text, text_mask)
+    image_vector, image_pooling = fusion.image_pooling(image)
+    fused, gate = fusion.gate(text_vector, image_vector)
+    if fusion.product_norm is not None:
+        fused = fused + fusion.product_norm(text_vector * image_vector)
+    return FusedFeatures(
+        fused=fused,
+        text=text_vector,
+        image=image_vector,
+        gate=gate,
+        text_tokens=text,
+        image_tokens=image,
+        text_pooling=text_pooling,
+        image_pooling=image_pooling,
+        attention=tuple(maps),
+    )
 
 
 def sine_positions(rows: int, columns: int, width: int) -> Tensor:
