@@ -16,11 +16,13 @@ from training.datasets.jsonl import DataError
 from valm_core.files import replace_folder
 from valm_core.model import ValmModel
 from valm_core.outputs import InputError
+from valm_core.packages import PACKAGES
 from valm_core.processor import open_photo
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
 PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
 SHARD_KEYS = "keys.json"
+CLASS_EMBEDDINGS = "class_embeddings"  # the encoder's buffer; its values are not hashed, see `_semantics`
 
 
 class Features:
@@ -145,7 +147,8 @@ def _image_folder(model: ValmModel, photo_key: dict[Path, str], cache: Path) -> 
     """The folder of the image encoder's shards, with every photo in one of them."""
     encoder = model.image_encoder.eval()
     normalization = [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()]
-    folder = cache / f"image-{_key(encoder, model.config.image_size, model.config.resize, normalization)}"
+    settings = [model.config.image_size, model.config.resize, normalization]
+    folder = cache / f"image-{_key(encoder, *settings, *_semantics(model))}"
     missing = set(_missing(folder, photo_key.values()))
     photos = [photo for photo, key in photo_key.items() if key in missing]
     rows, columns = encoder.grid
@@ -188,10 +191,26 @@ def _text_folder(model: ValmModel, questions: list[str], cache: Path) -> Path:
     return folder
 
 
+def _semantics(model: ValmModel) -> list[str]:
+    """What tells one set of class embeddings from another: for a packaged text encoder its name and hash.
+
+    Their own values differ in the last digits from machine to machine, so a checkpoint made elsewhere would not find
+    the features of the same photos.
+    """
+    embeddings = model.image_encoder.class_embeddings
+    if embeddings is None:
+        return []
+    source = model.config.text_encoder
+    package = PACKAGES.get(source.removeprefix("package:")) if source.startswith("package:") else None
+    return [source, package.sha256 if package else hashlib.sha256(embeddings.cpu().numpy().tobytes()).hexdigest()]
+
+
 def _key(encoder: torch.nn.Module, *settings) -> str:
     """A hash of an encoder's weights and of settings that JSON can write."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
+        if name == CLASS_EMBEDDINGS:
+            continue
         digest.update(name.encode() + str(tensor.dtype).encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
