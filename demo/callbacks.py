@@ -122,8 +122,9 @@ def ask(predictor, path: str | None, opened: OpenedPhoto | None, question: str |
         raise InputError(NO_QUESTION)
     photo = open_photo(predictor, path, opened)
     prediction = predictor.answer(photo.encoded, question)
-    explanation = predictor.explain(photo.encoded, question, answer=prediction.answers[0].text)
-    evidence = predictor.evidence(photo.encoded, question, answer=prediction.answers[0].text)
+    best = prediction.answers[0].text
+    explanation = predictor.explain(photo.encoded, question, answer=best)
+    evidence = predictor.evidence(photo.encoded, question, answer=best, explanation=explanation)
     return Reply(photo, prediction, explanation, evidence)
 
 

@@ -34,9 +34,9 @@ def explain(encoded, question, method=None, answer=None):
 
 
 @borrowing_gpu
-def evidence(encoded, question, method=None, answer=None):
+def evidence(encoded, question, method=None, answer=None, explanation=None):
     """``VqaPredictor.evidence`` of the lent predictor."""
-    return _predictor.evidence(encoded, question, method, answer)
+    return _predictor.evidence(encoded, question, method, answer, explanation)
 
 
 def lend(predictor):

@@ -114,7 +114,12 @@ class FakePredictor:
         )
 
     def evidence(
-        self, encoded: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+        self,
+        encoded: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
     ) -> Evidence:
         """The same good evidence for every map."""
         self.calls["evidence"] += 1

@@ -47,6 +47,19 @@ def test_the_figures_are_those_of_asking_again(tiny_predictor, encoded):
     assert tiny_predictor.evidence(encoded, QUESTION, method="occlusion") == found
 
 
+def test_an_explanation_made_before_is_not_made_again(tiny_predictor, encoded, monkeypatch):
+    explanation = tiny_predictor.explain(encoded, QUESTION, answer="red")
+    expected = tiny_predictor.evidence(encoded, QUESTION, answer="red")
+
+    def once_more(*_):
+        raise AssertionError("the map was made again")
+
+    monkeypatch.setitem(EXPLANATION_METHODS, explanation.method, once_more)
+    assert tiny_predictor.evidence(encoded, QUESTION, answer="red", explanation=explanation) == expected
+    with pytest.raises(ValueError, match="'occlusion'; use the same"):
+        tiny_predictor.evidence(encoded, QUESTION, method="occlusion", explanation=explanation)
+
+
 def test_any_answer_has_its_evidence(tiny_predictor, encoded):
     found = {answer: tiny_predictor.evidence(encoded, QUESTION, answer=answer) for answer in ("red", "no")}
     assert found["red"].answer == "red" and found["red"].probability != found["no"].probability

@@ -1,5 +1,6 @@
 """The feature cache: equal to running the encoders, used instead of them, renewed when anything changes."""
 
+import dataclasses
 import json
 import os
 
@@ -193,3 +194,20 @@ def test_a_run_that_fills_the_same_cache_meanwhile_does_no_harm(tiny_model, phot
         torch.testing.assert_close(
             found.text_tokens(questions)[0], alone.text_tokens(questions)[0], atol=2e-3, rtol=2e-3
         )
+
+
+def test_class_embeddings_of_a_packaged_text_encoder_count_by_its_name_and_hash(tiny_model, photos, tmp_path):
+    cells = tiny_model.image_encoder.feature_width
+    tiny_model.image_encoder.classifier = torch.nn.Linear(cells, 1000)
+    embeddings = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+
+    def folders(source: str, offset: float) -> set[str]:
+        tiny_model.image_encoder.class_embeddings = embeddings + offset
+        tiny_model.config = dataclasses.replace(tiny_model.config, text_encoder=source)
+        Features(tiny_model, photos[:1], [], tmp_path / "cache")
+        return {path.name for path in (tmp_path / "cache").glob("image-*")}
+
+    here = folders("package:all-minilm-l6-v2", 0.0)
+    assert folders("package:all-minilm-l6-v2", 1e-6) == here and len(here) == 1
+    assert len(folders("transformers:other", 0.0)) == 2
+    assert len(folders("transformers:other", 1e-6)) == 3  # not packaged: the values themselves count

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import torch
 
-from training.datasets.jsonl import Row, read_rows
+from training.datasets import load_rows
+from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset
 from training.evaluate import predict_logits
 from training.features import Features
@@ -206,7 +207,7 @@ def daquar(options: argparse.Namespace, command: str) -> dict:
     if min(counts) < 0:
         raise ValueError(f"rows is {min(counts)}; numbers above 0 are needed, or 0 for all.")
     split = Path(options.output) / "split"
-    parts = write_split(read_rows(options.data), split)
+    parts = write_split(load_rows(options.data), split)
     cache = read_config(options.config, parse_overrides(options.settings) | {"init": options.init})[0].cache
     report = {
         "command": command,

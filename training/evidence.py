@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.datasets.jsonl import Row, read_rows
+from training.datasets import load_rows
+from training.datasets.jsonl import Row
 from training.features import read_pixels
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations import evidence as rules
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        rows = read_rows(options.data)
+        rows = load_rows(options.data)
         model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
         report = measure(model, random.Random(1).sample(rows, min(options.limit, len(rows))))
     except (FileNotFoundError, ValueError) as error:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.datasets.jsonl import Row, read_rows
+from training.datasets import load_rows
+from training.datasets.jsonl import Row
 from training.features import read_pixels
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.explanations import EXPLANATION_METHODS
@@ -237,7 +238,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        rows = read_rows(options.data)
+        rows = load_rows(options.data)
         model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
         rows = random.Random(0).sample(rows, min(options.limit, len(rows)))
         report = measure(model, rows, options.pixel_limit)

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.datasets.jsonl import DataError, Row, read_rows
+from training.datasets import load_rows
+from training.datasets.jsonl import DataError, Row
 from training.faithfulness import interval
 from training.features import read_pixels
 from training.metrics.vqa_accuracy import vqa_accuracy
@@ -150,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
             name, equals, file = named.partition("=")
             if not equals:
                 raise DataError(f"{named!r} has no name; write name=FILE, e.g. plain=runs/planted/plain/rows.jsonl.")
-            rows = read_rows(file)
+            rows = load_rows(file)
             rows = random.Random(0).sample(rows, min(max(options.limit, 1), len(rows)))
             report["files"][name] = measure(model, rows)
     except (FileNotFoundError, ValueError) as error:

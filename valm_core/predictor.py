@@ -86,29 +86,43 @@ class VqaPredictor:
         return merge_word_pieces(explanation, words, token_words)
 
     def evidence(
-        self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+        self,
+        image: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
     ) -> Evidence:
         """How far the map that ``explain`` gives for the whole question can be believed.
 
         Hides the cells it marks hottest, and as many at random, and asks again; and compares it with the maps of the
-        other quick methods. Takes, and raises, what ``explain`` does.
+        other quick methods. Raises what ``explain`` does.
+
+        Args:
+            image, question, method, answer: as for ``explain``.
+            explanation: what ``explain`` gave for just these four, so that it need not be made again.
         """
+        method = method or DEFAULT_METHOD
         explain = _chosen_method(method)
         question, text = self._encode_question(question)
         image = image.to(self.device)
         answer_index = self._answer_index(text, image, answer)
-        image_map = explain(self.model, text, image, answer_index).image_map
+        if explanation is None:
+            explanation = explain(self.model, text, image, answer_index)
+        elif explanation.method != method:
+            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
+        image_map = explanation.image_map
         others = [
             EXPLANATION_METHODS[name](self.model, text, image, answer_index).image_map
             for name in evidence.COMPARED_METHODS
-            if EXPLANATION_METHODS[name] is not explain
+            if name != method
         ]
         probability, hottest, random = evidence.hiding_probabilities(self.model, text, image, answer_index, [image_map])
         with torch.no_grad():
             blind = self._likeliest(self.model(text_tokens=text.tokens, text_mask=text.mask).logits[0], 1)[0]
         support = evidence.support(float(hottest[0]), random)
         return Evidence(
-            method=method or DEFAULT_METHOD,
+            method=method,
             answer=self.model.answers[answer_index],
             probability=probability,
             hidden_share=evidence.HIDDEN_SHARE,
