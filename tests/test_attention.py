@@ -48,3 +48,16 @@ def test_pooling_is_a_weighted_mean_of_the_real_tokens():
     assert (weights[1, 2:] == 0).all()
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
     torch.testing.assert_close(pooled[1], weights[1, 0] * tokens[1, 0] + weights[1, 1] * tokens[1, 1])
+
+
+def test_a_silent_head_adds_nothing(attention):
+    width = attention.output.in_features
+    generator = torch.Generator().manual_seed(3)
+    query, context = torch.randn(2, 3, width, generator=generator), torch.randn(2, 5, width, generator=generator)
+    usual = attention(query, context)[0]
+    silenced = attention(query, context, silent_heads=[0])[0]
+    torch.testing.assert_close(attention(query, context, None, True, [0])[0], silenced)
+    assert not torch.allclose(usual, silenced)
+    with torch.no_grad():
+        attention.output.weight[:, : width // attention.heads] = 0  # the part of the output that reads the first head
+    torch.testing.assert_close(attention(query, context)[0], silenced)

@@ -241,3 +241,16 @@ def test_it_learns_the_toy_set_and_comes_back_exactly_from_its_checkpoint(
         expected, found = model(**batch).logits, loaded(**batch).logits
     assert loaded.config.fusion == family and torch.equal(found, expected)
     assert torch.equal(found.argmax(dim=1), targets.argmax(dim=1))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_head_that_is_named_can_be_silenced_and_no_other_changes_the_features(build, streams, family):
+    fusion = build(family)
+    steps = {f"{step.query}_to_{step.key}" for step in fuse(fusion, streams).attention if step.kind == "attention"}
+    assert steps == set(fusion.STEPS)
+    with torch.no_grad():
+        usual = fusion(*streams, (ROWS, COLUMNS)).fused
+        for step in fusion.STEPS:
+            silenced = fusion(*streams, (ROWS, COLUMNS), silent_heads=[(step, 0, 1)]).fused
+            assert not torch.allclose(silenced, usual)
+        assert torch.equal(fusion(*streams, (ROWS, COLUMNS), silent_heads=[("elsewhere", 0, 1)]).fused, usual)

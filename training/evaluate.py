@@ -101,8 +101,8 @@ def multiple_choice_accuracy(model: ValmModel, rows: list[Row], logits: Tensor) 
     if not with_choices:
         return None
     texts = sorted({choice for place in with_choices for choice in rows[place].choices})
-    embedded = dict(zip(texts, embed_texts(model, texts), strict=True))
-    answer_embeddings = embed_texts(model, model.answers)
+    embedded = dict(zip(texts, model.embed_texts(texts).cpu(), strict=True))
+    answer_embeddings = model.embed_texts(model.answers).cpu()
     probabilities = (logits / model.config.temperature).softmax(dim=-1)
     credit = 0.0
     for place in with_choices:
@@ -111,15 +111,6 @@ def multiple_choice_accuracy(model: ValmModel, rows: list[Row], logits: Tensor) 
         winners = scores == scores.max()
         credit += float(winners[0]) / int(winners.sum())
     return credit / len(with_choices)
-
-
-def embed_texts(model: ValmModel, texts: list[str]) -> Tensor:
-    """Unit text embeddings [len(texts), D_text] on the CPU."""
-    batches = []
-    for start in range(0, len(texts), EVALUATION_BATCH):
-        ids, mask = model.tokenizer(texts[start : start + EVALUATION_BATCH], truncate=True)
-        batches.append(model.text_encoder.embed(ids.to(model.device), mask.to(model.device)).cpu())
-    return torch.cat(batches)
 
 
 def evaluate(model: ValmModel, rows: list[Row], blind: bool = False) -> dict:

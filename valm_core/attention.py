@@ -1,6 +1,7 @@
 """Multi-head attention that can hand out its weights, the feed-forward block, and attention pooling."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,12 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(
-        self, query: Tensor, context: Tensor, context_mask: Tensor | None = None, return_weights: bool = False
+        self,
+        query: Tensor,
+        context: Tensor,
+        context_mask: Tensor | None = None,
+        return_weights: bool = False,
+        silent_heads: Sequence[int] = (),
     ) -> tuple[Tensor, Tensor | None]:
         """Let every query token read from the context tokens.
 
@@ -37,6 +43,7 @@ class Attention(nn.Module):
             context_mask: [B, N], True where a token is real; None when all are. Padding gets weight 0.
             return_weights: compute the softmax explicitly and return it. The result is the same up to rounding;
                 the fused kernel that runs otherwise is faster and never materialises the weights.
+            silent_heads: heads that add nothing, as if pruned (Michel et al. 2019, https://arxiv.org/abs/1905.10650).
 
         Returns:
             The attended tokens [B, T, D], and the weights [B, H, T, N] (rows sum to 1) or None.
@@ -55,6 +62,8 @@ class Attention(nn.Module):
         else:
             weights = None
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        if silent_heads:
+            attended = attended.index_fill(1, torch.tensor(silent_heads, device=attended.device), 0.0)
         return self.output(attended.transpose(1, 2).flatten(2)), weights  # [B, T, D]
 
     def _split_heads(self, tokens: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """How text and image tokens become one answer vector. Each family is a module plus a build function in ``FUSIONS``."""
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from torch.nn import functional
 from valm_core.attention import Attention, AttentionPooling, FeedForward
 from valm_core.config import ValmConfig
 from valm_core.outputs import AttentionMap, FusedFeatures
+
+AttentionHead = tuple[str, int, int]  # step ("text_to_image", "joint_to_joint", ...), layer, head
 
 
 class BiAttentionLayer(nn.Module):
@@ -32,18 +35,28 @@ class BiAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, text: Tensor, text_mask: Tensor, image: Tensor, layer: int, return_attention: bool
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        image: Tensor,
+        layer: int,
+        return_attention: bool,
+        silent_heads: Collection[AttentionHead] = (),
     ) -> tuple[Tensor, Tensor, tuple[AttentionMap, ...]]:
         """text [B, T, D], text_mask [B, T], image [B, N, D] -> both updated, and this layer's four maps."""
+
+        def read(attention: Attention, query: Tensor, key: Tensor, mask: Tensor | None, step: str):
+            return attention(query, key, mask, return_attention, heads_of(silent_heads, step, layer))
+
         normed_text, normed_image = self.text_cross_norm(text), self.image_cross_norm(image)
-        text_update, text_to_image = self.text_to_image(normed_text, normed_image, None, return_attention)
-        image_update, image_to_text = self.image_to_text(normed_image, normed_text, text_mask, return_attention)
+        text_update, text_to_image = read(self.text_to_image, normed_text, normed_image, None, "text_to_image")
+        image_update, image_to_text = read(self.image_to_text, normed_image, normed_text, text_mask, "image_to_text")
         text = text + self.dropout(text_update)
         image = image + self.dropout(image_update)
 
         normed_text, normed_image = self.text_self_norm(text), self.image_self_norm(image)
-        text_update, text_to_text = self.text_self(normed_text, normed_text, text_mask, return_attention)
-        image_update, image_to_image = self.image_self(normed_image, normed_image, None, return_attention)
+        text_update, text_to_text = read(self.text_self, normed_text, normed_text, text_mask, "text_to_text")
+        image_update, image_to_image = read(self.image_self, normed_image, normed_image, None, "image_to_image")
         text = text + self.dropout(text_update)
         image = image + self.dropout(image_update)
 
@@ -72,11 +85,18 @@ class SelfAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, tokens: Tensor, mask: Tensor | None, modality: str, layer: int, return_attention: bool
+        self,
+        tokens: Tensor,
+        mask: Tensor | None,
+        modality: str,
+        layer: int,
+        return_attention: bool,
+        silent_heads: Collection[AttentionHead] = (),
     ) -> tuple[Tensor, tuple[AttentionMap, ...]]:
         """tokens [B, T, D], mask [B, T] -> updated tokens, and this layer's map of ``modality`` onto itself."""
         normed = self.norm(tokens)
-        update, weights = self.attention(normed, normed, mask, return_attention)
+        silent = heads_of(silent_heads, f"{modality}_to_{modality}", layer)
+        update, weights = self.attention(normed, normed, mask, return_attention, silent)
         tokens = tokens + self.dropout(update)
         tokens = tokens + self.dropout(self.feed_forward(tokens))
         return tokens, (AttentionMap(weights, modality, modality, layer),) if return_attention else ()
@@ -119,6 +139,8 @@ class BiAttentionFusion(nn.Module):
         product: add the element-wise product of both streams' vectors to the gated sum, as ``DualTowerFusion`` does.
     """
 
+    STEPS = ("text_to_image", "image_to_text", "text_to_text", "image_to_image")  # whose heads can be silenced
+
     def __init__(
         self,
         width: int,
@@ -143,12 +165,13 @@ class BiAttentionFusion(nn.Module):
         image: Tensor,
         grid: tuple[int, int],
         return_attention: bool = False,
+        silent_heads: Collection[AttentionHead] = (),
     ) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``)."""
         image = image + sine_positions(*grid, image.shape[-1]).to(image)
         maps: list[AttentionMap] = []
         for index, layer in enumerate(self.layers):
-            text, image, layer_maps = layer(text, text_mask, image, index, return_attention)
+            text, image, layer_maps = layer(text, text_mask, image, index, return_attention, silent_heads)
             maps += layer_maps
         return fuse_streams(self, self.text_norm(text), text_mask, self.image_norm(image), maps)
 
@@ -166,6 +189,8 @@ class ConcatenationFusion(nn.Module):
         heads, feed_forward_ratio, dropout: as in ``SelfAttentionLayer``.
     """
 
+    STEPS = ("joint_to_joint",)
+
     def __init__(self, width: int, layers: int, heads: int, feed_forward_ratio: float, dropout: float):
         super().__init__()
         self.modality = nn.Parameter(torch.randn(2, width) * 0.02)  # added to text and to image tokens
@@ -182,6 +207,7 @@ class ConcatenationFusion(nn.Module):
         image: Tensor,
         grid: tuple[int, int],
         return_attention: bool = False,
+        silent_heads: Collection[AttentionHead] = (),
     ) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D]; the maps are "joint"."""
         length = text.shape[1]
@@ -190,7 +216,7 @@ class ConcatenationFusion(nn.Module):
         mask = torch.cat([text_mask, text_mask.new_ones(image.shape[:2])], dim=1)  # [B, T + N]
         maps: list[AttentionMap] = []
         for index, layer in enumerate(self.layers):
-            tokens, layer_maps = layer(tokens, mask, "joint", index, return_attention)
+            tokens, layer_maps = layer(tokens, mask, "joint", index, return_attention, silent_heads)
             maps += layer_maps
         tokens = self.norm(tokens)
         _, pooling = self.pooling(tokens, mask)
@@ -230,6 +256,7 @@ class DualTowerFusion(nn.Module):
         adaptive_gate: see ``GatedFusion``.
     """
 
+    STEPS = ("text_to_text", "image_to_image")
     SHARPNESS = 10.0  # of the softmax over cosines
 
     def __init__(
@@ -257,13 +284,14 @@ class DualTowerFusion(nn.Module):
         image: Tensor,
         grid: tuple[int, int],
         return_attention: bool = False,
+        silent_heads: Collection[AttentionHead] = (),
     ) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``)."""
         image = image + sine_positions(*grid, image.shape[-1]).to(image)
         maps: list[AttentionMap] = []
         for index, (text_layer, image_layer) in enumerate(zip(self.text_tower, self.image_tower, strict=True)):
-            text, text_maps = text_layer(text, text_mask, "text", index, return_attention)
-            image, image_maps = image_layer(image, None, "image", index, return_attention)
+            text, text_maps = text_layer(text, text_mask, "text", index, return_attention, silent_heads)
+            image, image_maps = image_layer(image, None, "image", index, return_attention, silent_heads)
             maps += [*text_maps, *image_maps]
         text, image = self.text_norm(text), self.image_norm(image)
         if return_attention:
@@ -279,6 +307,11 @@ class DualTowerFusion(nn.Module):
             AttentionMap(scores.softmax(dim=-1), "text", "image", last, kind="similarity"),
             AttentionMap(image_scores.softmax(dim=-1), "image", "text", last, kind="similarity"),
         ]
+
+
+def heads_of(heads: Collection[AttentionHead], step: str, layer: int) -> list[int]:
+    """The numbers of those heads that belong to one attention step of one layer."""
+    return [head for head_step, head_layer, head in heads if (head_step, head_layer) == (step, layer)]
 
 
 def fuse_streams(

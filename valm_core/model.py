@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from valm_core.config import ValmConfig
 from valm_core.files import recover_folder, replace_folder
-from valm_core.fusion import FUSIONS
+from valm_core.fusion import FUSIONS, AttentionHead
 from valm_core.heads import AnswerHead, extended_layer
 from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, build_image_encoder
 from valm_core.outputs import EncodedImage, EncodedText, ValmOutput
@@ -105,6 +106,7 @@ class ValmModel(nn.Module):
         image_tokens: Tensor | None = None,
         photo_index: Tensor | None = None,
         return_attention: bool = False,
+        silent_heads: Collection[AttentionHead] = (),
     ) -> ValmOutput:
         """Score every answer.
 
@@ -116,6 +118,8 @@ class ValmModel(nn.Module):
             text_mask: [B, T], True where a text token is real.
             photo_index: [B], which of the P photos each question is about; None where P = B, one photo a question.
             return_attention: compute all attention explicitly and return it in ``features.attention``.
+            silent_heads: attention heads of the fusion that add nothing, each (step, layer, head); steps are the
+                fusion's ``STEPS``.
         """
         if text_tokens is None:
             text_tokens = self.encode_question(token_ids, text_mask).tokens
@@ -128,7 +132,7 @@ class ValmModel(nn.Module):
         if photo_index is not None:
             image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
         text, image = self.project(text_tokens, image_tokens)
-        features = self.fusion(text, text_mask, image, grid, return_attention)
+        features = self.fusion(text, text_mask, image, grid, return_attention, silent_heads)
         return ValmOutput(logits=self.head(features.fused), features=features)
 
     def project(self, text_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,6 +148,14 @@ class ValmModel(nn.Module):
         if self.image_encoder.semantic_width:
             image = image + self.text_projection(image_tokens[..., self.image_encoder.feature_width :])
         return self.dropout(self.text_norm(self.text_projection(text_tokens))), self.dropout(self.image_norm(image))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: list[str], batch_size: int = 256) -> Tensor:
+        """One unit vector [len(texts), D_text] a text, cut where it is too long; the model in evaluation mode."""
+        batches = (
+            self.tokenizer(texts[first : first + batch_size], True) for first in range(0, len(texts), batch_size)
+        )
+        return torch.cat([self.text_encoder.embed(ids.to(self.device), mask.to(self.device)) for ids, mask in batches])
 
     def pixels(self, photo) -> tuple[Tensor, tuple[float, float, float, float]]:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
@@ -289,14 +301,7 @@ def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 2
         return extended
     was_training = extended.training
     extended.eval()
-    embedded = torch.cat(
-        [
-            extended.text_encoder.embed(
-                *(part.to(model.device) for part in model.tokenizer(answers[first : first + batch_size], truncate=True))
-            )
-            for first in range(0, len(answers), batch_size)
-        ]
-    )  # [A + n, D_text]
+    embedded = extended.embed_texts(answers, batch_size)  # [A + n, D_text]
     old, new = embedded[: len(model.answers)], embedded[len(model.answers) :]
     extended.head[-1] = extended_layer(model.head[-1], new @ old.T)
     extended.answers = answers

@@ -1,6 +1,8 @@
 """VqaPredictor: photos and questions in, answers and explanations out. Holds nothing about its users."""
 
 import dataclasses
+import functools
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,22 @@ from PIL import Image
 
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region
+from valm_core.fusion import AttentionHead
+from valm_core.heads import candidate_scores
 from valm_core.model import ValmModel
-from valm_core.outputs import Answer, Counterfactual, EncodedImage, EncodedText, Evidence, Explanation, Prediction
-from valm_core.processor import Photo, clean_question, open_photo
+from valm_core.outputs import (
+    Answer,
+    Counterfactual,
+    EncodedImage,
+    EncodedText,
+    Evidence,
+    Explanation,
+    InputError,
+    Prediction,
+)
+from valm_core.processor import MAX_QUESTION_CHARACTERS, Photo, clean_question, open_photo
+
+MOST_CANDIDATES = 100  # answers that a person may choose among
 
 
 class VqaPredictor:
@@ -137,6 +152,75 @@ class VqaPredictor:
             verdict=evidence.verdict(support),
         )
 
+    @torch.no_grad()
+    def what_if(
+        self,
+        image: EncodedImage,
+        question: str,
+        hidden_cells: np.ndarray | None = None,
+        hidden_words: Collection[int] = (),
+        silent_heads: Collection[AttentionHead] = (),
+        candidates: Sequence[str] = (),
+        top: int = 5,
+    ) -> Prediction:
+        """Answer once more with something switched off, or among given answers only.
+
+        Args:
+            image, question, top: as for ``answer``.
+            hidden_cells: [rows, columns] of the photo's grid, True where a cell gives way to the average image token of
+                the training data.
+            hidden_words: places of words, split at white space; the rest of the question is read anew.
+            silent_heads: attention heads that add nothing, each (step, layer, head), of ``attention_heads``.
+            candidates: the only answers allowed. Where all are in the model's list, the others are masked; else every
+                candidate is scored by its nearness in meaning to the likely answers (``heads.candidate_scores``), see
+                ``masks``. The probabilities sum to 1 over the candidates and are not calibrated.
+
+        Raises:
+            InputError: no word is left, the question can't be asked, or there are too few or too many candidates.
+            ValueError: cells of another shape, or a word or head that isn't there.
+        """
+        words = clean_question(question).split()
+        if outside := [place for place in hidden_words if not 0 <= place < len(words)]:
+            raise ValueError(f"hidden_words has {outside[0]}, but the question has the words 0 to {len(words) - 1}.")
+        left = " ".join(word for place, word in enumerate(words) if place not in hidden_words)
+        if not left:
+            raise InputError("Every word is switched off. Leave at least one.")
+        if unknown := set(silent_heads) - set(self.attention_heads):
+            raise ValueError(f"silent_heads has {min(unknown)}, which is none of the model's `attention_heads`.")
+        tokens = image.tokens.to(self.device)
+        if hidden_cells is not None:
+            hidden = torch.as_tensor(hidden_cells, dtype=torch.bool, device=self.device)
+            if tuple(hidden.shape) != tuple(image.grid):
+                raise ValueError(f"hidden_cells has shape {tuple(hidden.shape)}, but the photo's grid is {image.grid}.")
+            average = self.model.mean_image_token.to(tokens)
+            tokens = torch.where(hidden.flatten()[:, None], average, tokens)  # [1, N, D_image]
+        choices = _cleaned_candidates(candidates)
+        _, text = self._encode_question(left)
+        asked = {"text_tokens": text.tokens, "text_mask": text.mask, "silent_heads": tuple(silent_heads)}
+        output = self.model(**asked, image_tokens=tokens)
+        blind = self.model(**asked)
+        return Prediction(
+            question=left,
+            answers=self._likeliest(output.logits[0], top, choices),
+            blind_answers=self._likeliest(blind.logits[0], top, choices),
+            gate=float(output.features.gate[0]),
+        )
+
+    @property
+    def attention_heads(self) -> tuple[AttentionHead, ...]:
+        """Every head of the fusion that ``what_if`` can silence: (step, layer, head), both counted from 0."""
+        config = self.model.config
+        return tuple(
+            (step, layer, head)
+            for step in self.model.fusion.STEPS
+            for layer in range(config.layers)
+            for head in range(config.heads)
+        )
+
+    def masks(self, candidates: Sequence[str]) -> bool:
+        """Whether all candidates are in the answer list, so that ``what_if`` masks the others. Raises InputError."""
+        return set(_cleaned_candidates(candidates)) <= set(self.model.answers)
+
     def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
         """The smallest region found, and the fewest words, whose hiding makes another answer the likeliest.
 
@@ -181,13 +265,35 @@ class VqaPredictor:
         ids, mask = self.model.tokenizer([question])
         return question, self.model.encode_question(ids.to(self.device), mask.to(self.device))
 
-    def _likeliest(self, logits: torch.Tensor, top: int) -> tuple[Answer, ...]:
+    @functools.cached_property
+    def _answer_embeddings(self) -> torch.Tensor:  # [A, D_text]; a second thread may compute the same again
+        return self.model.embed_texts(self.model.answers)
+
+    def _likeliest(self, logits: torch.Tensor, top: int, candidates: tuple[str, ...] = ()) -> tuple[Answer, ...]:
         probabilities = (logits.float() / self.model.config.temperature).softmax(dim=-1)
+        answers = candidates or self.model.answers
+        if candidates and self.masks(candidates):
+            probabilities = probabilities[[self.model.answers.index(candidate) for candidate in candidates]]
+        elif candidates:
+            embedded = self.model.embed_texts(list(candidates))
+            probabilities = candidate_scores(probabilities, self._answer_embeddings, embedded)
+        probabilities = probabilities / probabilities.sum()
         values, indices = probabilities.topk(min(top, len(probabilities)))
         return tuple(
-            Answer(self.model.answers[index], value)
-            for value, index in zip(values.tolist(), indices.tolist(), strict=True)
+            Answer(answers[index], value) for value, index in zip(values.tolist(), indices.tolist(), strict=True)
         )
+
+
+def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:
+    """Candidates in lower case, as the answer list is, each once, in their order; none for none. Raises InputError."""
+    cleaned = tuple(dict.fromkeys(" ".join(text.lower().split()) for text in candidates if text.strip()))
+    if len(cleaned) == 1:
+        raise InputError(f"Only one answer to choose from: {cleaned[0]}. Give at least two.")
+    if len(cleaned) > MOST_CANDIDATES:
+        raise InputError(f"{len(cleaned)} answers to choose from; at most {MOST_CANDIDATES} are allowed.")
+    if longest := next((text for text in cleaned if len(text) > MAX_QUESTION_CHARACTERS), ""):
+        raise InputError(f"An answer to choose from has {len(longest)} letters; at most {MAX_QUESTION_CHARACTERS}.")
+    return cleaned
 
 
 def _chosen_method(method: str | None):
