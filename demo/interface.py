@@ -8,6 +8,7 @@ import gradio as gr
 from demo import callbacks, figures
 from demo.photo_input import PhotoInput
 from demo.theme import build_theme
+from demo.what_if import build_what_if
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "assets" / "examples"
@@ -113,6 +114,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                     with gr.Row(elem_id="look"):
                         raw_cells = gr.Checkbox(label="Raw cells", min_width=120, elem_id="raw-cells")
                         same_scale = gr.Checkbox(label="Same scale for all words", min_width=220, elem_id="same-scale")
+                    prepare_what_if, what_if_parts = build_what_if(predictor, reply)
         gr.HTML(FOOTER)
 
         look = [opacity, raw_cells, same_scale]
@@ -187,7 +189,9 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         at_once = {"queue": False, "show_progress": "hidden"}
 
         def and_show(asking) -> None:
-            asking.then(show, [asked, photo, *look], shown, **at_once).then(None, js=SHOW_RESULT)
+            showing = asking.then(show, [asked, photo, *look], shown, **at_once)
+            showing.then(None, js=SHOW_RESULT)
+            showing.then(prepare_what_if, reply, what_if_parts, **at_once)
 
         asking = {
             "fn": answer,

@@ -39,11 +39,25 @@ def evidence(encoded, question, method=None, answer=None, explanation=None):
     return _predictor.evidence(encoded, question, method, answer, explanation)
 
 
+@borrowing_gpu
+def what_if(*arguments, **changes):
+    """``VqaPredictor.what_if`` of the lent predictor."""
+    return _predictor.what_if(*arguments, **changes)
+
+
+@borrowing_gpu
+def counterfactual(encoded, question, answer=None):
+    """``VqaPredictor.counterfactual`` of the lent predictor."""
+    return _predictor.counterfactual(encoded, question, answer)
+
+
 def lend(predictor):
     """The predictor to give to the page: itself, or on ZeroGPU the functions above in its place."""
     global _predictor
     if not os.environ.get("SPACES_ZERO_GPU"):
         return predictor
     _predictor = predictor
-    calls = {"encode": encode, "answer": answer, "explain": explain, "evidence": evidence}
-    return SimpleNamespace(open_photo=predictor.open_photo, **calls)
+    borrowing = (encode, answer, explain, evidence, what_if, counterfactual)
+    calls = {function.__name__: function for function in borrowing}
+    needs_no_gpu = {name: getattr(predictor, name) for name in ("open_photo", "masks", "attention_heads")}
+    return SimpleNamespace(**calls, **needs_no_gpu)

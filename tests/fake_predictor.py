@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from valm_core.outputs import Answer, EncodedImage, Evidence, Explanation, InputError, Prediction
+from valm_core.outputs import Answer, Counterfactual, EncodedImage, Evidence, Explanation, InputError, Prediction
 
 GRID = (8, 10)
 VOCABULARY = ("yes", "no", "red", "blue", "2", "bus", "cat", "on the table", "standing", "outside")
@@ -44,7 +44,7 @@ class FakePredictor:
     def __init__(self, delay: float = 0.0, box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)):
         self.delay = delay
         self.box = box
-        self.calls = {"open_photo": 0, "encode": 0, "answer": 0, "explain": 0, "evidence": 0}
+        self.calls = {"open_photo": 0, "encode": 0, "answer": 0, "explain": 0, "evidence": 0, "what_if": 0}
 
     @classmethod
     def from_checkpoint(cls, path, device: str = "auto") -> "FakePredictor":
@@ -138,3 +138,35 @@ class FakePredictor:
             support=9.0,
             verdict="faithful",
         )
+
+    attention_heads = (("text_to_image", 0, 0), ("text_to_image", 0, 1), ("image_to_text", 0, 0))
+
+    def what_if(
+        self,
+        encoded: EncodedImage,
+        question: str,
+        hidden_cells: np.ndarray | None = None,
+        hidden_words=(),
+        silent_heads=(),
+        candidates=(),
+        top: int = 5,
+    ) -> Prediction:
+        """The answers to the question without the words; the candidates in their order; "silent" with a head off."""
+        self.calls["what_if"] += 1
+        left = " ".join(word for place, word in enumerate(words_of(question)) if place not in hidden_words)
+        prediction = self.answer(encoded, left, top)
+        texts = list(candidates) or (["silent"] if silent_heads else [])
+        if not texts:
+            return prediction
+        answers = tuple(Answer(text, 1 / len(texts)) for text in texts)
+        return Prediction(left, answers, prediction.blind_answers, prediction.gate)
+
+    def masks(self, candidates) -> bool:
+        """Whether all candidates are in the vocabulary."""
+        return set(candidates) <= set(VOCABULARY)
+
+    def counterfactual(self, encoded: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
+        """The upper left cell and the first word, always."""
+        region = np.zeros(GRID, dtype=bool)
+        region[0, 0] = True
+        return Counterfactual(answer or "yes", region, "no", (0,), "red")

@@ -249,3 +249,53 @@ def test_narrow_screens_need_no_sideways_scroll_and_show_the_answer(visit, page_
         "(() => { const box = document.querySelector('.answers').getBoundingClientRect();"
         " return box.top >= 0 && box.bottom <= innerHeight; })()"
     )
+
+
+@needs_fake
+def test_what_if_shows_new_answers_beside_the_former_ones(visit, page_url, photos):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "what color is it?")
+    page.locator("#overlay img").wait_for()
+    page.get_by_role("button", name="What if").click()
+    page.locator("#words-off").get_by_label("color", exact=True).check()
+    page.locator("#ask-again").click()
+    outcome = page.locator("#what-if-outcome")
+    outcome.get_by_text("Asked: “what is it?”").wait_for()
+    page.locator("#candidates textarea, #candidates input").fill("left, right")
+    page.locator("#ask-again").click()
+    outcome.get_by_text("to left.").wait_for()
+    assert "nearness in meaning" in outcome.inner_text()
+    page.locator("#flip").click()
+    outcome.get_by_text("With 1 of 80 cells hidden").wait_for()
+    page.locator("#flip-picture img").wait_for()
+    ask(page, "is it red?")  # a new answer: nothing is switched off any more
+    page.locator("#words-off").get_by_label("red?", exact=True).wait_for()
+    assert page.locator("#words-off input:checked").count() == 0 and outcome.inner_text().strip() == ""
+
+
+@needs_fake
+def test_paint_over_the_photo_reaches_the_model(visit, page_url, photos, predictor):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "what color is it?")
+    page.locator("#overlay img").wait_for()
+    page.get_by_role("button", name="What if").click()
+    canvas = page.locator("#painted canvas").first
+    canvas.wait_for()
+    page.locator("#ask-again").click()
+    page.locator("#what-if-outcome").get_by_text("The answer stays").wait_for()
+    encoded = predictor.calls["encode"]
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    page.locator("#ask-again").click()
+    for _ in range(50):
+        if predictor.calls["encode"] > encoded:
+            break
+        page.wait_for_timeout(100)
+    assert predictor.calls["encode"] == encoded + 1

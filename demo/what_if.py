@@ -1,0 +1,210 @@
+"""The panel "What if": change the photo, the question or the model, and see the answers beside the former ones."""
+
+import json
+from collections.abc import Callable
+from html import escape
+
+import gradio as gr
+import numpy as np
+from PIL import Image, ImageDraw
+
+from demo import callbacks
+from demo.figures import percent, pixel_box
+from valm_core.outputs import Counterfactual, EncodedImage, Prediction
+
+LONGEST_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
+HELP = """
+<p class="fine-print">Paint over a part of the photo, switch off words or attention heads, or name the only answers
+allowed. The model is asked again; its former answers stay beside the new ones.</p>
+"""
+STEPS = {
+    "text_to_image": "words read the photo",
+    "image_to_text": "the photo reads words",
+    "text_to_text": "words read words",
+    "image_to_image": "the photo reads itself",
+    "joint_to_joint": "all tokens read each other",
+}
+MASKED = "Only these answers of the model’s list were allowed; their shares sum to 100 % and are not calibrated."
+BY_MEANING = (
+    "Not all of these answers are in the model’s list, so each was scored by its nearness in meaning to what the model "
+    "finds likely; the shares sum to 100 % and are not calibrated."
+)
+
+
+def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
+    """Lay the panel out and wire it.
+
+    Args:
+        predictor: with ``what_if``, ``counterfactual``, ``encode``, ``masks`` and ``attention_heads``.
+        reply: the ``Reply`` on the page, None without one.
+
+    Returns:
+        What to run with ``reply`` once a new answer is shown, and the components it fills.
+    """
+    with gr.Accordion("What if …", open=False, elem_id="what-if"):
+        gr.HTML(HELP)
+        painted = gr.ImageEditor(
+            label="Paint over what the model should not see",
+            type="pil",
+            image_mode="RGBA",
+            sources=[],
+            brush=gr.Brush(default_size=40, colors=["#808080", "#000000", "#ffffff"], color_mode="fixed"),
+            eraser=gr.Eraser(default_size=40),
+            layers=False,
+            transforms=[],
+            elem_id="painted",
+        )
+        words = gr.CheckboxGroup(label="Switch off words", choices=[], elem_id="words-off")
+        heads = gr.Dropdown(
+            [(head_name(head), json.dumps(head)) for head in predictor.attention_heads],
+            multiselect=True,
+            label="Switch off attention heads",
+            elem_id="heads-off",
+        )
+        candidates = gr.Textbox(
+            label="Allow these answers only, with commas between",
+            placeholder="cat, dog, rabbit",
+            max_length=2000,
+            elem_id="candidates",
+        )
+        with gr.Row():
+            again = gr.Button("Ask again", variant="primary", elem_id="ask-again")
+            flip = gr.Button("Smallest change that flips the answer", elem_id="flip")
+        outcome = gr.HTML(elem_id="what-if-outcome")
+        flip_picture = gr.Image(
+            show_label=False, interactive=False, visible=False, format="jpeg", elem_id="flip-picture"
+        )
+
+    def prepare(current) -> dict:
+        """A new answer: its photo and words, and nothing switched off."""
+        cleared = {outcome: "", flip_picture: gr.update(value=None, visible=False), heads: []}
+        if current is None:
+            return cleared | {painted: None, words: gr.update(choices=[], value=[])}
+        small = current.photo.picture.copy()
+        small.thumbnail((LONGEST_PAINTED, LONGEST_PAINTED))
+        choices = [(word, place) for place, word in enumerate(current.prediction.question.split())]
+        return cleared | {painted: small, words: gr.update(choices=choices, value=[])}
+
+    def ask_again(current, edited, words_off, heads_off, allowed) -> dict:
+        hidden = {flip_picture: gr.update(value=None, visible=False)}
+        if current is None:
+            return hidden | {outcome: message_html(callbacks.NO_QUESTION)}
+        try:
+            choices = split_candidates(allowed)
+            changed = painted_photo(edited)
+            encoded = predictor.encode(changed) if changed else current.photo.encoded
+            asked = predictor.what_if(
+                encoded,
+                current.prediction.question,
+                hidden_words=words_off,
+                silent_heads=[tuple(json.loads(head)) for head in heads_off],
+                candidates=choices,
+            )
+            rule = "" if not choices else MASKED if predictor.masks(choices) else BY_MEANING
+            return hidden | {outcome: comparison_html(current.prediction, asked, rule)}
+        except Exception as error:
+            return hidden | {outcome: message_html(callbacks.message_for(error))}
+
+    def find_flip(current) -> dict:
+        if current is None:
+            return {outcome: message_html(callbacks.NO_QUESTION)}
+        try:
+            best = current.prediction.answers[0].text
+            found = predictor.counterfactual(current.photo.encoded, current.prediction.question, answer=best)
+        except Exception as error:
+            return {outcome: message_html(callbacks.message_for(error))}
+        drawn = found.region is not None and found.region.any()
+        picture = region_picture(current.photo.picture, found.region, current.photo.encoded) if drawn else None
+        return {
+            outcome: flip_html(found, current.prediction.question),
+            flip_picture: gr.update(value=picture, visible=bool(drawn)),
+        }
+
+    changed = [outcome, flip_picture]
+    on_model = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": outcome}
+    again.click(ask_again, [reply, painted, words, heads, candidates], changed, **on_model)
+    candidates.submit(ask_again, [reply, painted, words, heads, candidates], changed, **on_model)
+    flip.click(find_flip, reply, changed, **on_model)
+    return prepare, [painted, words, heads, *changed]
+
+
+def head_name(head: tuple[str, int, int]) -> str:
+    """A head for people, counted from 1."""
+    step, layer, number = head
+    return f"{STEPS[step]}: layer {layer + 1}, head {number + 1}"
+
+
+def split_candidates(text: str | None) -> list[str]:
+    """What stands between the commas, without what is empty."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def painted_photo(edited: dict | None) -> Image.Image | None:
+    """The photo under its paint, None where nothing was painted.
+
+    Args:
+        edited: an ``ImageEditor``'s value: ``composite``, and ``layers`` of paint over the photo, RGBA.
+    """
+    edited = edited or {}
+    painted = any(np.asarray(layer.convert("RGBA"))[..., 3].any() for layer in edited.get("layers") or [])
+    return edited["composite"].convert("RGB") if painted and edited.get("composite") is not None else None
+
+
+def comparison_html(before: Prediction, after: Prediction, rule: str = "") -> str:
+    """Former and new answers side by side, and in one sentence whether the likeliest is another."""
+    first, now = before.answers[0].text, after.answers[0].text
+    same = first == now
+    told = (
+        f"The answer stays <strong>{escape(now)}</strong>."
+        if same
+        else (f"The answer changes from <strong>{escape(first)}</strong> to <strong>{escape(now)}</strong>.")
+    )
+    lists = "".join(
+        f'<div><p class="fine-print">{escape(title)}</p><ol>'
+        + "".join(f"<li><span>{escape(a.text)}</span> <span>{percent(a.probability)}</span></li>" for a in answers)
+        + "</ol></div>"
+        for title, answers in (("before", before.answers), ("now", after.answers))
+    )
+    asked = "" if after.question == before.question else f"<p>Asked: “{escape(after.question)}”</p>"
+    note = f'<p class="fine-print">{escape(rule)}</p>' if rule else ""
+    return f'<div class="comparison" role="status"><p>{told}</p>{asked}<div class="two-lists">{lists}</div>{note}</div>'
+
+
+def flip_html(found: Counterfactual, question: str) -> str:
+    """What would change the answer, in two sentences."""
+    answer = f"<strong>{escape(found.answer)}</strong>"
+    if found.region is None:
+        region = f"It answers {answer} even when the whole photo is hidden."
+    else:
+        count, total = int(found.region.sum()), found.region.size
+        region = (
+            f"With {count} of {total} cells hidden (shown darkened) it answers "
+            f"<strong>{escape(found.region_answer)}</strong> and not {answer}."
+        )
+    if found.words is None:
+        words = f"No words could be left out to change it from {answer}."
+    else:
+        dropped = " ".join(f"“{escape(question.split()[place])}”" for place in found.words)
+        words = f"Without {dropped} it answers <strong>{escape(found.words_answer)}</strong>."
+    note = "Found by a greedy search: a smaller set of other cells may exist."
+    return f'<div class="comparison" role="status"><p>{region}</p><p>{words}</p><p class="fine-print">{note}</p></div>'
+
+
+def region_picture(picture: Image.Image, region: np.ndarray, encoded: EncodedImage) -> Image.Image:
+    """The photo with the cells of ``region`` [rows, columns] darkened and framed."""
+    canvas = picture.convert("RGB")
+    left, top, right, bottom = pixel_box(encoded.box, canvas.size)
+    rows, columns = region.shape
+    shade = Image.new("L", canvas.size, 0)
+    draw = ImageDraw.Draw(shade)
+    for row, column in np.argwhere(region):
+        x0, x1 = (left + (right - left) * place / columns for place in (column, column + 1))
+        y0, y1 = (top + (bottom - top) * place / rows for place in (row, row + 1))
+        draw.rectangle((x0, y0, x1, y1), fill=215)
+    canvas.paste(Image.new("RGB", canvas.size, (20, 20, 28)), mask=shade)
+    return canvas
+
+
+def message_html(message: str) -> str:
+    """A message for the person, read out by screen readers."""
+    return f'<p class="notice" role="alert">{escape(message)}</p>'
