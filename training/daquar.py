@@ -35,8 +35,8 @@ from valm_core.model import ValmModel
 MODES = "full,top_layers:1,frozen,lora,ia3"
 CONFIG = "training/configs/daquar.yaml"
 SEED, MEASURED_SHARE, CHOOSING_PHOTOS = 0, 0.2, 40
-EPOCHS = ((256, 10), (1000, 6))  # rows below -> epochs; 3 for more: fewer rows make shorter epochs
-MOST_EPOCHS = 3
+EPOCHS = ((256, 10), (1000, 6))  # rows below -> epochs; 2 for more: fewer rows make shorter epochs
+MOST_EPOCHS = 2
 COLUMNS = {"accuracy": "accuracy", "wups_0.9": "WUPS@0.9", "wups_0.0": "WUPS@0.0"}
 
 
