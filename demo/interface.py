@@ -6,6 +6,7 @@ from pathlib import Path
 import gradio as gr
 
 from demo import callbacks, figures
+from demo.compare import build_compare
 from demo.photo_input import PhotoInput
 from demo.theme import build_theme
 from demo.what_if import build_what_if
@@ -115,6 +116,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                         raw_cells = gr.Checkbox(label="Raw cells", min_width=120, elem_id="raw-cells")
                         same_scale = gr.Checkbox(label="Same scale for all words", min_width=220, elem_id="same-scale")
                     prepare_what_if, what_if_parts = build_what_if(predictor, reply)
+                    empty_compare, compare_parts = build_compare(predictor, reply)
         gr.HTML(FOOTER)
 
         look = [opacity, raw_cells, same_scale]
@@ -192,6 +194,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             showing = asking.then(show, [asked, photo, *look], shown, **at_once)
             showing.then(None, js=SHOW_RESULT)
             showing.then(prepare_what_if, reply, what_if_parts, **at_once)
+            showing.then(empty_compare, None, compare_parts, **at_once)
 
         asking = {
             "fn": answer,

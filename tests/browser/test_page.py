@@ -299,3 +299,15 @@ def test_paint_over_the_photo_reaches_the_model(visit, page_url, photos, predict
             break
         page.wait_for_timeout(100)
     assert predictor.calls["encode"] == encoded + 1
+
+
+@needs_fake
+def test_compare_puts_another_map_beside_ours(visit, page_url, photos):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "what color is it?")
+    page.locator("#overlay img").wait_for()
+    page.get_by_role("button", name="Compare").first.click()
+    page.locator("#compare-button").click()
+    page.locator("#compare-told").get_by_text("ours, raw attention").wait_for()
+    assert page.locator("#compare-pictures img").count() == 2

@@ -1,0 +1,97 @@
+"""The panel "Compare": what another method, checkpoint or model says about the same photo and question."""
+
+import functools
+import os
+from collections.abc import Callable
+from html import escape
+
+import gradio as gr
+
+from demo import callbacks
+from demo.figures import WHOLE_QUESTION, Look, overlay, percent
+from demo.peers import Told, ValmPeer, load_peer, parse_peers
+from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
+
+HELP = """
+<p class="fine-print">Both columns answer the same question about the same photo. Another method explains our own
+answer; another model answers for itself, and its map is its own attention. Maps of different models are not on one
+scale.</p>
+"""
+
+
+def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
+    """Lay the panel out and wire it.
+
+    Args:
+        predictor: ours, for the other methods.
+        reply: the ``Reply`` on the page, None without one.
+
+    Returns:
+        What to run once a new answer is shown, and the components it empties.
+    """
+    others = parse_peers(os.environ.get("VALM_COMPARE", ""))  # set by who runs the page, never by a visitor
+    methods = [name for name in EXPLANATION_METHODS if name != DEFAULT_METHOD]
+    choices = [*((f"model: {name}", f"model:{name}") for name in others), *((f"map: {label(m)}", m) for m in methods)]
+
+    @functools.cache
+    def peer(choice: str):
+        if choice.startswith("model:"):
+            name = choice.removeprefix("model:")
+            return load_peer(name, others[name])
+        return ValmPeer(f"ours, {label(choice)}", predictor, choice)
+
+    with gr.Accordion("Compare", open=False, elem_id="compare"):
+        gr.HTML(HELP)
+        other = gr.Dropdown(choices, value=choices[0][1], label="Beside our answer and map", elem_id="compare-with")
+        button = gr.Button("Compare", elem_id="compare-button")
+        told = gr.HTML(elem_id="compare-told")
+        with gr.Row(elem_id="compare-pictures"):
+            size = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140}
+            pictures = [gr.Image(label="ours", **size), gr.Image(label="the other", **size)]
+
+    def empty() -> dict:
+        return {told: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
+
+    def compare(current, choice) -> dict:
+        if current is None:
+            return {told: message_html(callbacks.NO_QUESTION)}
+        try:
+            theirs = peer(choice).ask(current.photo.picture, current.prediction.question)
+        except Exception as error:
+            return {**empty(), told: message_html(callbacks.message_for(error))}
+        ours = Told(
+            "ours", current.prediction.answers, current.explanation, f"map: {label(current.explanation.method)}"
+        )
+        return {told: told_html([ours, theirs])} | {
+            picture: gr.update(
+                value=overlay(current.photo.picture, side.explanation, WHOLE_QUESTION, Look()),
+                label=side.name,
+                visible=True,
+            )
+            for picture, side in zip(pictures, (ours, theirs), strict=True)
+        }
+
+    parts = [told, *pictures]
+    button.click(compare, [reply, other], parts, concurrency_id="model", concurrency_limit=1, show_progress_on=told)
+    return empty, parts
+
+
+def label(method: str) -> str:
+    """A method's name for people; controls say that they know nothing of the model."""
+    return method.replace("_", " ") + (" (control)" if method in CONTROLS else "")
+
+
+def told_html(sides: list[Told]) -> str:
+    """Every side's answers and how its map was made, as columns."""
+    columns = "".join(
+        f'<div><p class="fine-print">{escape(side.name)}</p><ol>'
+        + "".join(f"<li><span>{escape(a.text)}</span> <span>{percent(a.probability)}</span></li>" for a in side.answers)
+        + f'</ol><p class="fine-print">{escape(side.note)}</p></div>'
+        for side in sides
+    )
+    return f'<div class="comparison" role="status"><div class="two-lists">{columns}</div></div>'
+
+
+def message_html(message: str) -> str:
+    """A message for the person, read out by screen readers."""
+    return f'<p class="notice" role="alert">{escape(message)}</p>'
