@@ -24,7 +24,6 @@ NO_PHOTO = "Add a photo first: drop one, take one, or pick an example."
 NO_QUESTION = "Type a question first, for example “What is in the photo?”"
 LOST_PHOTO = "This photo is no longer on the server. Please add it again."
 NO_ANSWER = "Type the answer that you want explained, or pick one from the list."
-METHOD_NOTES = {"grad_cam": "attention that counted", "raw_attention": "what was read", "occlusion": "hiding, slower"}
 OUR_FAULT = "Something went wrong on our side. Please try again, perhaps with another photo."
 
 
@@ -173,6 +172,8 @@ def explain_again(predictor, reply: Reply, method: str, answer: str | None) -> A
     """
     try:
         answer = known_answer(reply, answer)
+        if (answer, method) == (reply.answer, reply.explanation.method):  # gradio tells of a typed answer twice
+            return Again(reply, reply)
         call = (reply.photo.encoded, reply.prediction.question, method, answer)
         try:
             explanation = predictor.explain(*call)
@@ -208,12 +209,7 @@ def unknown_answer(reply: Reply, answer: str) -> str:
 def method_choices() -> list[tuple[str, str]]:
     """The explanation methods to choose from, the default first and the controls last."""
     names = sorted(EXPLANATION_METHODS, key=lambda name: (name in CONTROLS, name != DEFAULT_METHOD))
-    choices = []
-    for name in names:
-        note = "knows nothing of the model, to compare" if name in CONTROLS else METHOD_NOTES.get(name, "")
-        label = name.replace("_", " ")
-        choices.append((f"{label} ({note})" if note else label, name))
-    return choices
+    return [(name.replace("_", " ") + (" (control)" if name in CONTROLS else ""), name) for name in names]
 
 
 def part_of(explanation: Explanation, direction: str, layer: int | None = None, head: int | None = None) -> Explanation:

@@ -183,7 +183,7 @@ def subject_html(answer: str, explanation: Explanation, direction: str, layer: i
     """What the map is of: the explained answer, the method, the direction, the layer and head (None: all of them)."""
     toward = "where the words looked" if direction == "text_to_image" else "what the photo’s cells read"
     name = explanation.method.replace("_", " ")
-    place = f"layer {'all' if layer is None else layer + 1}, head {'all' if head is None else head + 1}"
+    place = f"attention in layer {'all' if layer is None else layer + 1}, head {'all' if head is None else head + 1}"
     place = "all layers and heads" if layer is None and head is None else place
     return (
         f"<h2>Where did it look for “{escape(answer)}”?</h2>"
@@ -417,7 +417,7 @@ def heads_html(
 
 def _evenness(heat: np.ndarray) -> float:
     shares = heat[heat > 0] / max(float(heat.sum()), 1e-9)
-    return float(-(shares * np.log(shares)).sum() / np.log(max(heat.size, 2)))
+    return abs(float((shares * np.log(shares)).sum() / np.log(max(heat.size, 2))))
 
 
 def evidence_text(evidence: Evidence) -> str:

@@ -140,7 +140,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                                     explained = gr.Dropdown(
                                         [],
                                         label="Answer",
-                                        info="One of the likeliest, or type another",
+                                        info="Pick, or type another",
                                         allow_custom_value=True,
                                         min_width=160,
                                         elem_id="explained",
@@ -239,8 +239,12 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             place = divmod(new[0], width) if new and divmod(new[0], width) != (in_layer, in_head) else (ALL, ALL)
             return {layer: place[0], head: place[1], **draw(current, marked, toward, *place, *wanted)}
 
-        def explain_again(current, name, text):
-            return callbacks.explain_again(predictor, current, name, text) if current else None
+        def explain_again(current, last, name, text):
+            if current is None:
+                return None
+            if last is not None and last.reply is not None and last.asked.prediction is current.prediction:
+                current = last.reply  # newer than what the page shows: a menu may tell of one choice twice
+            return callbacks.explain_again(predictor, current, name, text)
 
         def show_again(outcome, current, marked, *wanted) -> dict:
             if outcome is None or current is None or outcome.asked.prediction is not current.prediction:
@@ -348,13 +352,16 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         )
         redrawing = {"trigger_mode": "always_last", "concurrency_limit": 4, "show_progress": "hidden"}
         gr.on([control.input for control in look], draw, [reply, picked, *look], drawing, **redrawing)
-        words.pick(pick_words, [reply, picked, several, *look], [picked, *drawing], **redrawing)
-        overlay.pick(pick_cells, [reply, picked, several, *look], [picked, *drawing], **redrawing)
-        heads.pick(pick_head, [reply, picked, *look], [picked, layer, head, *drawing], **redrawing)
+        # Every pick counts, in its order: "always_last" would drop those that come while one is being drawn.
+        picking = {"trigger_mode": "multiple", "concurrency_id": "pick", "concurrency_limit": 1}
+        picking["show_progress"] = "hidden"
+        words.pick(pick_words, [reply, picked, several, *look], [picked, *drawing], **picking)
+        overlay.pick(pick_cells, [reply, picked, several, *look], [picked, *drawing], **picking)
+        heads.pick(pick_head, [reply, picked, *look], [picked, layer, head, *drawing], **picking)
         gr.on(
             [explained.input, method.input],
             explain_again,
-            [reply, method, explained],
+            [reply, again, method, explained],
             again,
             show_progress_on=[overlay, evidence],
             trigger_mode="always_last",
