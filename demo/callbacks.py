@@ -1,14 +1,17 @@
 """What the page does with a photo and a question: plain functions that know nothing of gradio."""
 
+import dataclasses
 import hashlib
 import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from demo.figures import LONGEST_SIDE, WHOLE_QUESTION
+from demo.figures import LONGEST_SIDE
+from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction
 
 GENERAL_QUESTIONS = (
@@ -20,6 +23,7 @@ GENERAL_QUESTIONS = (
 NO_PHOTO = "Add a photo first: drop one, take one, or pick an example."
 NO_QUESTION = "Type a question first, for example “What is in the photo?”"
 LOST_PHOTO = "This photo is no longer on the server. Please add it again."
+NO_ANSWER = "Type the answer that you want explained, or pick one from the list."
 OUR_FAULT = "Something went wrong on our side. Please try again, perhaps with another photo."
 
 
@@ -41,6 +45,28 @@ class Reply:
     prediction: Prediction
     explanation: Explanation
     evidence: Evidence | None = None
+
+    @property
+    def answer(self) -> str:
+        """The answer that the map explains."""
+        return self.evidence.answer if self.evidence else self.prediction.answers[0].text
+
+
+@dataclass(frozen=True, eq=False)
+class Again:
+    """What became of the wish for another explanation of ``asked``: a new reply, or a message why there is none."""
+
+    asked: Reply
+    reply: Reply | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What the person picked: words of the question (none: the whole of it) and cells of the photo, by number."""
+
+    words: tuple[int, ...] = ()
+    cells: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +162,111 @@ def answer(predictor, path: str | None, opened: OpenedPhoto | None, question: st
         return Outcome(path, message=message_for(error))
 
 
-def word_choices(explanation: Explanation) -> list[tuple[str, int]]:
-    """What can be clicked: the whole question, then its words, each with its index."""
-    return [("whole question", WHOLE_QUESTION), *((word, index) for index, word in enumerate(explanation.tokens))]
+def explain_again(predictor, reply: Reply, method: str, answer: str | None) -> Again:
+    """Explain another answer, or by another method: one explanation and its evidence, nothing else is asked again.
+
+    Args:
+        predictor: as the page has it.
+        reply: what is on the page.
+        method: a key of ``EXPLANATION_METHODS``.
+        answer: what the person picked or typed.
+    """
+    try:
+        answer = known_answer(reply, answer)
+        if (answer, method) == (reply.answer, reply.explanation.method):  # gradio tells of a typed answer twice
+            return Again(reply, reply)
+        call = (reply.photo.encoded, reply.prediction.question, method, answer)
+        try:
+            explanation = predictor.explain(*call)
+        except InputError:
+            raise
+        except ValueError as error:
+            if method in EXPLANATION_METHODS and "not among" in str(error):
+                raise InputError(unknown_answer(reply, answer)) from error
+            raise
+        return Again(reply, dataclasses.replace(reply, explanation=explanation, evidence=predictor.evidence(*call)))
+    except Exception as error:
+        return Again(reply, message=message_for(error))
 
 
-def known_word(explanation: Explanation, word: int | None) -> int:
-    """``word`` if the question has it, else the whole question."""
-    return word if word is not None and 0 <= word < len(explanation.tokens) else WHOLE_QUESTION
+def known_answer(reply: Reply, answer: str | None) -> str:
+    """A typed answer as the model writes them: without odd spaces, in lower case. Raises InputError for none."""
+    answer = " ".join((answer or "").split())
+    if not answer:
+        raise InputError(NO_ANSWER)
+    given = [candidate.text for candidate in reply.prediction.answers]
+    return answer if answer in given else answer.lower()
+
+
+def unknown_answer(reply: Reply, answer: str) -> str:
+    """The message for an answer that isn't in the model's list."""
+    given = ", ".join(f"“{candidate.text}”" for candidate in reply.prediction.answers)
+    return (
+        f"“{answer[:80]}” is not in the model’s list of answers, so it has no probability that could be explained. "
+        f"Pick one of its answers ({given}), or type another short one."
+    )
+
+
+def method_choices() -> list[tuple[str, str]]:
+    """The explanation methods to choose from, the default first and the controls last."""
+    names = sorted(EXPLANATION_METHODS, key=lambda name: (name in CONTROLS, name != DEFAULT_METHOD))
+    return [(name.replace("_", " ") + (" (control)" if name in CONTROLS else ""), name) for name in names]
+
+
+def part_of(explanation: Explanation, direction: str, layer: int | None = None, head: int | None = None) -> Explanation:
+    """The same explanation with the maps of one direction, layer and head in place of the method's own.
+
+    Args:
+        explanation: W words, N cells, L layers, H heads.
+        direction: "text_to_image", where the words looked, or "image_to_text", which words the cells listened to.
+        layer: 0 to L - 1; None for the mean over all.
+        head: 0 to H - 1; None for the mean over all.
+
+    Returns:
+        Maps that sum to 1. Both None with "text_to_image" is the explanation itself; the map of the whole question is
+        the words' maps weighted by ``token_scores`` otherwise.
+    """
+    everything = layer is None and head is None
+    if everything and direction == "text_to_image":
+        return explanation
+    layers = slice(None) if layer is None else slice(layer, layer + 1)
+    heads = slice(None) if head is None else slice(head, head + 1)
+    listened = explanation.patch_to_token  # [N, W]
+    if not everything:
+        listened = explanation.image_to_text[layers, heads].mean(axis=(0, 1))
+    maps = listened.T  # [W, N]
+    if direction == "text_to_image":
+        maps = explanation.text_to_image[layers, heads].mean(axis=(0, 1))
+    total = maps.sum(axis=1, keepdims=True)
+    maps = np.where(total > 0, maps / np.maximum(total, 1e-12), 1 / maps.shape[1])
+    return dataclasses.replace(
+        explanation,
+        token_to_patch=maps,
+        patch_to_token=listened,
+        image_map=(explanation.token_scores @ maps).reshape(explanation.grid),
+    )
+
+
+def all_heads(explanation: Explanation, direction: str) -> list[list[Explanation]]:
+    """The explanation by layer and head: L lists of H."""
+    layers, heads = explanation.text_to_image.shape[:2]
+    return [[part_of(explanation, direction, layer, head) for head in range(heads)] for layer in range(layers)]
+
+
+def pick(old: tuple[int, ...], items, add: bool, count: int) -> tuple[int, ...]:
+    """What is picked after a click on some items, in the order of picking.
+
+    Args:
+        old: what was picked before.
+        items: numbers as the browser sent them; those outside 0 to count - 1 are left out.
+        add: keep the old ones; a single item that was already picked is taken back.
+        count: how many items there are.
+    """
+    items = items if isinstance(items, list) else []
+    items = tuple(dict.fromkeys(item for item in items if type(item) is int and 0 <= item < count))
+    if len(items) == 1 and items[0] in old and (add or len(old) == 1):
+        return tuple(item for item in old if item != items[0])
+    return tuple(dict.fromkeys((*old, *items))) if add else items
 
 
 def message_for(error: Exception) -> str:

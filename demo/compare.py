@@ -8,7 +8,7 @@ from html import escape
 import gradio as gr
 
 from demo import callbacks
-from demo.figures import WHOLE_QUESTION, Look, overlay, percent
+from demo.figures import Look, overlay, percent
 from demo.peers import Told, ValmPeer, load_peer, parse_peers
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
 
@@ -64,7 +64,7 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
         )
         return {told: told_html([ours, theirs])} | {
             picture: gr.update(
-                value=overlay(current.photo.picture, side.explanation, WHOLE_QUESTION, Look()),
+                value=overlay(current.photo.picture, side.explanation, (), Look()),
                 label=side.name,
                 visible=True,
             )

@@ -1,13 +1,15 @@
-"""What the page draws: the heat map over the photo, its colour bar, the answer bars and the gate, as images and HTML.
+"""What the page draws: maps over the photo, their colours in numbers and words, answers and evidence.
 
 Every text that came from a person or from the model goes through ``html.escape`` here.
 """
 
+import base64
+import io
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from valm_core.outputs import Evidence, Explanation, Prediction
 
@@ -21,6 +23,16 @@ INFERNO = np.frombuffer(
     ),
     dtype=np.uint8,
 ).reshape(-1, 3)  # [33, 3]
+# Okabe and Ito's colours, told apart with any kind of colour vision: one a word where several are shown at once.
+WORD_COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (204, 121, 167),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+)
 LONGEST_SIDE = 1024  # pixels of the drawn overlay
 WHOLE_QUESTION = -1  # in place of a word's index
 
@@ -39,6 +51,11 @@ def word_map(explanation: Explanation, word: int) -> np.ndarray:
     return explanation.image_map if word == WHOLE_QUESTION else explanation.token_map(word)
 
 
+def words_map(explanation: Explanation, words: tuple[int, ...]) -> np.ndarray:
+    """The mean map [rows, columns] of some words, that of the whole question for none."""
+    return np.mean([word_map(explanation, word) for word in words or (WHOLE_QUESTION,)], axis=0)
+
+
 def scale_top(explanation: Explanation, word: int, same_scale: bool) -> float:
     """The share of the map at the hot end of the colour bar; the cold end is 0."""
     if same_scale:
@@ -53,25 +70,49 @@ def colour(values: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def overlay(picture: Image.Image, explanation: Explanation, word: int, look: Look) -> Image.Image:
-    """The photo with one map stretched over the part that the model saw (``Explanation.box``).
+def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ...], look: Look) -> Image.Image:
+    """The photo with maps stretched over the part that the model saw (``Explanation.box``).
 
-    Inside the box every pixel is ``opacity`` heat and the rest photo; outside it the photo stays as it is, behind a
-    thin frame. Smooth maps are interpolated between the cells' centres, raw ones show the cells themselves.
+    One map (of one word, or of the whole question for none) has the inferno colours: inside the box every pixel is
+    ``opacity`` heat and the rest photo. Several words have a colour each over the photo in grey, the denser the
+    hotter. Outside the box the photo stays as it is, behind a thin frame. Smooth maps are interpolated between the
+    cells' centres, raw ones show the cells themselves.
     """
     canvas = picture.convert("RGB")
     canvas.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     left, top, right, bottom = pixel_box(explanation.box, canvas.size)
-    resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BICUBIC
-    heat = Image.fromarray(np.asarray(word_map(explanation, word), dtype=np.float32))
-    heat = np.asarray(heat.resize((right - left, bottom - top), resampling))  # [height, width] of the box
-    highest = scale_top(explanation, word, look.same_scale)
-    heat = np.clip(heat / highest, 0, 1) if highest > 0 else np.zeros_like(heat)
+    size = (right - left, bottom - top)
     seen = canvas.crop((left, top, right, bottom))
-    canvas.paste(Image.blend(seen, Image.fromarray(colour(heat)), look.opacity), (left, top))
+    if len(words) < 2:
+        heat = _stretched(explanation, words[0] if words else WHOLE_QUESTION, size, look)
+        drawn = Image.blend(seen, Image.fromarray(colour(heat)), look.opacity)
+    else:
+        heats = np.stack([_stretched(explanation, word, size, look) for word in words])  # [K, height, width]
+        colours = np.array([word_colour(place) for place in range(len(words))], dtype=np.float32)  # [K, 3]
+        strength = heats**2
+        mixed = np.einsum("khw,kc->hwc", strength, colours) / np.maximum(strength.sum(axis=0), 1e-6)[..., None]
+        density = min(1.5 * look.opacity, 1) * heats.max(axis=0)[..., None]  # [height, width, 1]
+        grey = Image.blend(seen, ImageOps.grayscale(seen).convert("RGB"), look.opacity)
+        grey = np.asarray(grey, dtype=np.float32) * (1 - 0.4 * look.opacity)  # darker, so that the colours stand out
+        drawn = Image.fromarray((grey * (1 - density) + mixed * density).round().astype(np.uint8))
+    canvas.paste(drawn, (left, top))
     if (left, top, right, bottom) != (0, 0, *canvas.size):
         ImageDraw.Draw(canvas).rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255))
     return canvas
+
+
+def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look: Look) -> np.ndarray:
+    """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels."""
+    resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BICUBIC
+    heat = Image.fromarray(np.asarray(word_map(explanation, word), dtype=np.float32))
+    heat = np.asarray(heat.resize(size, resampling))
+    highest = scale_top(explanation, word, look.same_scale)
+    return np.clip(heat / highest, 0, 1) if highest > 0 else np.zeros_like(heat)
+
+
+def word_colour(place: int) -> tuple[int, int, int]:
+    """The colour of the word that was picked as number ``place``, counted from 0; after seven they come again."""
+    return WORD_COLOURS[place % len(WORD_COLOURS)]
 
 
 def pixel_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -134,15 +175,121 @@ def known_mistake_html(right_answer: str | None) -> str:
 
 
 def result_html(prediction: Prediction, right_answer: str | None = None) -> str:
-    """Answers, the label of a known mistake, the blind answer and the gate together."""
-    parts = answers_html(prediction), known_mistake_html(right_answer), blind_html(prediction)
-    return "".join(parts) + gate_html(prediction.gate)
+    """Answers, the label of a known mistake, and the blind answer together."""
+    return answers_html(prediction) + known_mistake_html(right_answer) + blind_html(prediction)
 
 
-def colour_bar_html(explanation: Explanation, word: int, look: Look) -> str:
-    """The numbers of the map's colours: share of the map per cell, whose map it is, grid size and scale."""
-    highest = scale_top(explanation, word, look.same_scale)
+def subject_html(answer: str, explanation: Explanation, direction: str, layer: int | None, head: int | None) -> str:
+    """What the map is of: the explained answer, the method, the direction, the layer and head (None: all of them)."""
+    toward = "where the words looked" if direction == "text_to_image" else "what the photo’s cells read"
+    name = explanation.method.replace("_", " ")
+    place = f"attention in layer {'all' if layer is None else layer + 1}, head {'all' if head is None else head + 1}"
+    place = "all layers and heads" if layer is None and head is None else place
+    return (
+        f"<h2>Where did it look for “{escape(answer)}”?</h2>"
+        f'<p class="fine-print">{escape(name)} · {toward} · {place}</p>'
+    )
+
+
+def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
+    """The question's words, and the whole question, as a row of buttons for pick.js; the picked ones are pressed.
+
+    Several picked words carry the colours that ``overlay`` gives them.
+    """
+    buttons = []
+    for word in (WHOLE_QUESTION, *range(len(explanation.tokens))):
+        pressed = word in words or (word == WHOLE_QUESTION and not words)
+        enters = word == (words[0] if words else WHOLE_QUESTION)
+        name = "whole question" if word == WHOLE_QUESTION else explanation.tokens[word]
+        swatch = _swatch(words.index(word)) if len(words) > 1 and word in words else ""
+        buttons.append(
+            f'<button type="button" class="word" data-item="{word}" aria-pressed="{str(pressed).lower()}" '
+            f'tabindex="{0 if enters else -1}">{swatch}{escape(name)}</button>'
+        )
+    return (
+        f'<div class="words" role="toolbar" aria-label="Words of your question" data-columns="{len(buttons)}">'
+        + "".join(buttons)
+        + "</div>"
+    )
+
+
+def map_html(
+    picture: Image.Image,
+    explanation: Explanation,
+    words: tuple[int, ...],
+    cells: tuple[int, ...],
+    look: Look,
+    original: bool = False,
+) -> str:
+    """The map over the photo, under a grid of buttons for pick.js: one a cell, the picked ones selected.
+
+    Args:
+        picture: the photo.
+        explanation: N = rows x columns cells.
+        words: whose map is drawn; none for the whole question.
+        cells: picked cells, in row-major order.
+        look: how it is drawn.
+        original: show the photo itself beside it.
+    """
+    drawn = overlay(picture, explanation, words, look)
+    heat = words_map(explanation, words)
     rows, columns = explanation.grid
+    enters = cells[0] if cells else int(heat.argmax())
+    lines = []
+    for row in range(rows):
+        line = []
+        for column in range(columns):
+            cell = row * columns + column
+            name = f"row {row + 1}, column {column + 1}: {percent(float(heat[row, column]))}"
+            line.append(
+                f'<button type="button" role="gridcell" class="cell" data-item="{cell}" title="{name}" '
+                f'aria-label="{name}" aria-selected="{str(cell in cells).lower()}" '
+                f'tabindex="{0 if cell == enters else -1}"></button>'
+            )
+        lines.append(f'<div role="row">{"".join(line)}</div>')
+    left, top, right, bottom = (100 * side for side in explanation.box)
+    place = f"left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%"
+    alt = escape(map_description(explanation, words))
+    grid = (
+        f'<div class="cells" role="grid" aria-multiselectable="true" aria-label="Cells of the photo" data-draggable '
+        f'data-columns="{columns}" style="{place}">{"".join(lines)}</div>'
+    )
+    shape = f"--aspect:{drawn.width / drawn.height:.4f}"
+    figures = f'<div class="map" style="{shape}"><img src="{_data_address(drawn)}" alt="{alt}">{grid}</div>'
+    if original:
+        small = picture.convert("RGB")
+        small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        figures += f'<div class="map" style="{shape}"><img src="{_data_address(small)}" alt="The photo itself"></div>'
+    return f'<div class="maps">{figures}</div>'
+
+
+def _data_address(picture: Image.Image, kind: str = "JPEG") -> str:
+    content = io.BytesIO()
+    picture.save(content, kind, quality=85)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _swatch(place: int) -> str:
+    return '<span class="swatch" aria-hidden="true" style="background:rgb({} {} {})"></span>'.format(
+        *word_colour(place)
+    )
+
+
+def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look) -> str:
+    """The numbers of the map's colours: share of the map per cell, whose map it is, grid size and scale."""
+    rows, columns = explanation.grid
+    scale = "one scale for all words" if look.same_scale else "each map has its own scale"
+    cells = f"{rows} × {columns} cells; evenly spread, each would have {percent(1 / (rows * columns))}"
+    fine_print = f'<p class="fine-print">Share of the map per cell, {scale}. {cells}.</p>'
+    if len(words) > 1:
+        names = "".join(
+            f"<li>{_swatch(place)}<strong>{escape(explanation.tokens[word])}</strong> 0 to "
+            f"{percent(scale_top(explanation, word, look.same_scale))}</li>"
+            for place, word in enumerate(words)
+        )
+        return f'<div class="colour-bar"><ul class="legend">{names}</ul>{fine_print}</div>'
+    word = words[0] if words else WHOLE_QUESTION
+    highest = scale_top(explanation, word, look.same_scale)
     gradient = ", ".join("rgb({} {} {})".format(*step) for step in INFERNO)
     if word == WHOLE_QUESTION:
         whose = "Where the model looked for <strong>the whole question</strong>."
@@ -150,51 +297,185 @@ def colour_bar_html(explanation: Explanation, word: int, look: Look) -> str:
         score = percent(float(explanation.token_scores[word]))
         name = f"<strong>{escape(explanation.tokens[word])}</strong>"
         whose = f"Where it looked for {name}, {score} of the question’s weight."
-    scale = "one scale for all words" if look.same_scale else "scale of this map alone"
-    cells = f"{rows} × {columns} cells; evenly spread, each would have {percent(1 / (rows * columns))}"
     return (
         f'<div class="colour-bar"><p>{whose}</p>'
         f'<div class="colour-bar-strip" aria-hidden="true" style="background:linear-gradient(90deg, {gradient})"></div>'
         f'<div class="colour-bar-numbers"><span>0 %</span><span>{percent(highest / 2)}</span>'
-        f"<span>{percent(highest)}</span></div>"
-        f'<p class="fine-print">Share of the map per cell, {scale}. {cells}.</p></div>'
+        f"<span>{percent(highest)}</span></div>{fine_print}</div>"
     )
+
+
+def map_description(explanation: Explanation, words: tuple[int, ...]) -> str:
+    """The map in words, for people who can't see it: where it is strongest and how gathered. Plain text, not HTML."""
+    parts = []
+    for word in words or (WHOLE_QUESTION,):
+        heat = word_map(explanation, word)
+        name = "the whole question" if word == WHOLE_QUESTION else f"“{explanation.tokens[word]}”"
+        ranked = np.sort(heat.ravel())[::-1].cumsum()
+        count = min(int(np.searchsorted(ranked, 0.5 * ranked[-1])) + 1, heat.size)
+        gathered = f"{100 * ranked[count - 1]:.0f} % of the map in {count} of {heat.size} cells"
+        parts.append(f"{name}: strongest {place_name(heat)}; {gathered}")
+    return f"Map over the photo for {'. For '.join(parts)}."
+
+
+def place_name(heat: np.ndarray) -> str:
+    """Where a map [rows, columns] is hottest, by thirds: “in the upper left”, “in the middle”."""
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    vertical = ("upper", "", "lower")[min(3 * int(row) // heat.shape[0], 2)]
+    horizontal = ("left", "", "right")[min(3 * int(column) // heat.shape[1], 2)]
+    if not vertical and not horizontal:
+        return "in the middle"
+    if not vertical:
+        return f"at the {horizontal}, halfway up"
+    return f"in the {vertical} {horizontal or 'middle'}"
+
+
+def served_html(explanation: Explanation, cells: tuple[int, ...], direction: str) -> str:
+    """The words that some cells served and how strongly, strongest first; how to pick cells where there are none.
+
+    Args:
+        explanation: W words, N cells.
+        cells: picked cells.
+        direction: "text_to_image": which share of where each word looked lies in the cells; "image_to_text": which
+            share of what the cells read in the question each word has.
+    """
+    if not cells:
+        return (
+            '<p class="fine-print">Click a place in the photo, or drag a box over it, to see which words it served. By '
+            "keyboard: Tab into the photo, move with the arrow keys, pick with Space, a box with Shift and arrows.</p>"
+        )
+    number = "this cell" if len(cells) == 1 else f"these {len(cells)} cells"
+    if direction == "text_to_image":
+        shares = explanation.token_to_patch[:, list(cells)].sum(axis=1)  # [W]
+        even = len(cells) / explanation.token_to_patch.shape[1]
+        title = f"How much of where each word looked lies in {number} (evenly spread: {percent(even)})"
+    else:
+        shares = explanation.patch_to_token[list(cells)].mean(axis=0)  # [W]
+        even = 1 / len(shares)
+        title = f"How much of what {number} read in the question was each word (evenly spread: {percent(even)})"
+    top = max(float(shares.max()), 1e-9)
+    rows = "".join(
+        f'<li><span class="answer-text">{escape(explanation.tokens[word])}</span>'
+        f'<span class="answer-share">{percent(float(shares[word]))}</span>'
+        f'<span class="answer-track" aria-hidden="true"><span style="width:{100 * shares[word] / top:.1f}%"></span>'
+        "</span></li>"
+        for word in np.argsort(-shares, kind="stable")
+    )
+    return f'<div class="served"><p>{title}</p><ol class="served-words" aria-label="{title}">{rows}</ol></div>'
+
+
+def heads_html(
+    parts: list[list[Explanation]],
+    words: tuple[int, ...],
+    cells: tuple[int, ...],
+    look: Look,
+    picked: tuple,
+    number: str,
+) -> str:
+    """Every head's map as a small picture with a number, a row a layer, as buttons for pick.js.
+
+    Args:
+        parts: the explanation by layer and head, see ``callbacks.part_of``.
+        words: whose maps; none for the whole question.
+        cells: picked cells.
+        look: ``same_scale`` gives all heads one scale.
+        picked: (layer, head) that the large map shows, None for all.
+        number: "evenness", the map's entropy as a share of an even map's in 0..1, or "attention", the share of the map
+            in the picked cells, for none in the tenth of the cells that is hottest over all heads.
+    """
+    maps = np.array([[words_map(part, words) for part in layer] for layer in parts])  # [L, H, rows, columns]
+    layers, heads = maps.shape[:2]
+    flat = maps.reshape(layers, heads, -1)
+    counted = list(cells) or np.argsort(-flat.mean(axis=(0, 1)))[: max(1, round(0.1 * flat.shape[-1]))].tolist()
+    lines = []
+    for layer in range(layers):
+        line = []
+        for head in range(heads):
+            heat = maps[layer, head]
+            top = max(float(maps.max() if look.same_scale else heat.max()), 1e-9)
+            value = _evenness(heat) if number == "evenness" else float(flat[layer, head, counted].sum())
+            shown = f"{value:.2f}" if number == "evenness" else percent(value)
+            here = picked == (layer, head)
+            enters = here or (None in picked and layer == head == 0)
+            line.append(
+                f'<button type="button" class="head-map" data-item="{layer * heads + head}" '
+                f'aria-pressed="{str(here).lower()}" tabindex="{0 if enters else -1}" '
+                f'aria-label="layer {layer + 1}, head {head + 1}: {shown}">'
+                f'<img src="{_data_address(Image.fromarray(colour(heat / top)), "PNG")}" alt="">'
+                f"<span>{shown}</span></button>"
+            )
+        lines.append(f'<div class="heads-row"><span>layer {layer + 1}</span>{"".join(line)}</div>')
+    where = "the picked cells" if cells else "the cells that are hottest over all heads"
+    meaning = f"Share of each head’s map in {where}."
+    if number == "evenness":
+        meaning = "Evenness of each head’s map: 1 is everywhere the same, 0 all in one cell."
+    return (
+        f'<div class="heads" role="toolbar" aria-label="Layers and heads" data-columns="{heads}" '
+        f'style="--heads:{heads}">{"".join(lines)}</div><p class="fine-print">{meaning} Pick one to see it large.</p>'
+    )
+
+
+def _evenness(heat: np.ndarray) -> float:
+    shares = heat[heat > 0] / max(float(heat.sum()), 1e-9)
+    return abs(float((shares * np.log(shares)).sum() / np.log(max(heat.size, 2))))
 
 
 def evidence_text(evidence: Evidence) -> str:
     """The evidence for a map in one sentence. Plain text, not HTML."""
-    share, hottest, random = evidence.hidden_share, evidence.hottest_hidden, evidence.random_hidden
-    return (
-        f"Hiding the {share:.0%} of the photo marked hottest moves “{evidence.answer}” from {evidence.probability:.0%} "
-        f"to {hottest:.0%}; hiding a random {share:.0%} (mean of {evidence.random_draws} draws) moves it to "
-        f"{random:.0%}."
-    )
-
-
-def evidence_html(evidence: Evidence | None) -> str:
-    """The verdict on the map of the whole question, the sentence behind it, and how much other methods agree."""
-    if evidence is None:
-        return ""
-    kind = evidence.verdict.replace(" ", "-")
-    blind = "also the" if evidence.same_as_blind else "not the"
-    details = (
-        f"Agreement with other methods {evidence.agreement:.2f} (1 is the same order of cells, 0 none). "
-        f"Evenness {evidence.evenness:.2f} (1 is everywhere the same). It is {blind} answer without the photo. "
-        "Measured on the map of the whole question."
+    share = f"{evidence.hidden_share:.0%}"
+    whole, hottest, random = (
+        f"{probability:.1%}" if probability < 0.0995 else f"{probability:.0%}"
+        for probability in (evidence.probability, evidence.hottest_hidden, evidence.random_hidden)
     )
     return (
-        f'<div class="evidence"><p><span class="verdict verdict-{escape(kind)}">{escape(evidence.verdict)}</span> '
-        f'{escape(evidence_text(evidence))}</p><p class="fine-print">{escape(details)}</p></div>'
+        f"Hiding the {share} of the photo marked hottest moves “{evidence.answer}” from {whole} to {hottest}; hiding a "
+        f"random {share} (mean of {evidence.random_draws} draws) moves it to {random}."
     )
 
 
-def map_description(explanation: Explanation, word: int) -> str:
-    """The overlay in words, for people who can't see it: where the hottest cell lies. Plain text, not HTML."""
-    heat = word_map(explanation, word)
-    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    rows, columns = explanation.grid
-    vertical = ("top", "middle", "bottom")[min(3 * int(row) // rows, 2)]
-    horizontal = ("left", "centre", "right")[min(3 * int(column) // columns, 2)]
-    name = "the whole question" if word == WHOLE_QUESTION else f"“{explanation.tokens[word]}”"
-    place = f"strongest at the {vertical} {horizontal}, {100 * heat.max():.1f} % in one cell"
-    return f"Heat map for {name} over the photo: {place}."
+def evidence_html(evidence: Evidence | None, gate: float) -> str:
+    """What speaks for and against the map of the whole question, and what no such map can show.
+
+    Args:
+        evidence: of the explained answer and method; None where there is none.
+        gate: the question's share in 0..1.
+    """
+    rows, blind_line = [], ""
+    if evidence is not None:
+        kind = evidence.verdict.replace(" ", "-")
+        agreement = evidence.agreement
+        agrees = "mostly agree" if agreement >= 0.6 else "agree in part" if agreement >= 0.3 else "disagree"
+        blind = evidence.blind_answer
+        same = "the explained answer too" if evidence.same_as_blind else "not the explained answer"
+        rows = [
+            (
+                "Is the map faithful?",
+                f'<span class="verdict verdict-{escape(kind)}">{escape(evidence.verdict)}</span> '
+                f"{escape(evidence_text(evidence))}",
+            ),
+            (
+                "Do other methods agree?",
+                f"They {agrees}: {agreement:.2f}, where 1 is the same order of cells and 0 no relation. "
+                f"Evenness of the map {evidence.evenness:.2f}, where 1 is everywhere the same.",
+            ),
+        ]
+        blind_line = (
+            f"<p>Without the photo it would say <strong>{escape(blind.text)}</strong> ({percent(blind.probability)}), "
+            f"{same}.</p>"
+        )
+    rows += [
+        ("Did it need the photo?", blind_line + gate_html(gate)),
+        (
+            "Are the percentages honest?",
+            "They were calibrated on the validation questions of this checkpoint: right on average over many questions "
+            "like those, not for each one, and less on other kinds of photos.",
+        ),
+        (
+            "What attention can’t show",
+            "It shows what was read, not what was understood or why. A cell’s vector also holds what lies around it, "
+            "and the answer may come from the question alone. The verdict is about the map of the whole question, all "
+            "layers and heads together.",
+        ),
+    ]
+    lines = "".join(f"<dt>{title}</dt><dd>{text}</dd>" for title, text in rows)
+    return f'<dl class="evidence">{lines}</dl>'

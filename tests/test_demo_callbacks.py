@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
 
 from demo import callbacks
-from demo.figures import WHOLE_QUESTION
 from valm_core.outputs import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -84,12 +84,60 @@ def test_white_space_around_a_question_does_not_matter(photo):
     assert reply.prediction.question == "What color?"
 
 
-def test_the_words_to_pick_are_the_questions_own(photo):
-    reply = callbacks.ask(FakePredictor(), photo, None, "the cat the")
-    choices = callbacks.word_choices(reply.explanation)
-    assert choices == [("whole question", WHOLE_QUESTION), ("the", 0), ("cat", 1), ("the", 2)]
-    assert callbacks.known_word(reply.explanation, 2) == 2
-    assert [callbacks.known_word(reply.explanation, word) for word in (3, -1, -2, None)] == [WHOLE_QUESTION] * 4
+def test_picking_replaces_adds_takes_back_and_ignores_what_is_not_there():
+    assert callbacks.pick((), [2], False, 5) == (2,)
+    assert callbacks.pick((2,), [4], False, 5) == (4,)
+    assert callbacks.pick((2,), [2], False, 5) == ()
+    assert callbacks.pick((2, 4), [4], False, 5) == (4,)
+    assert callbacks.pick((2,), [4, 0], True, 5) == (2, 4, 0)
+    assert callbacks.pick((2, 4), [2], True, 5) == (4,)
+    assert callbacks.pick((), [-1, 5, 3, 3, "1", 1.0, True, None], False, 5) == (3,)
+    assert callbacks.pick((2,), "rubbish", False, 5) == ()
+
+
+def test_another_answer_or_method_costs_one_explanation_and_its_evidence(photo):
+    predictor = FakePredictor()
+    reply = callbacks.ask(predictor, photo, None, "What color is the bus?")
+    before = dict(predictor.calls)
+    again = callbacks.explain_again(predictor, reply, "occlusion", "  Green ")
+    assert again.asked is reply and again.message == ""
+    assert again.reply.answer == "green" and again.reply.explanation.method == "occlusion"
+    assert again.reply.prediction is reply.prediction and again.reply.photo is reply.photo
+    added = {name: count - before[name] for name, count in predictor.calls.items() if count != before[name]}
+    assert added == {"explain": 1, "evidence": 1}
+    assert callbacks.explain_again(predictor, again.reply, "occlusion", "green").reply is again.reply
+    assert predictor.calls["explain"] == before["explain"] + 1
+
+
+def test_an_answer_that_the_model_does_not_know_is_told_with_those_it_knows(tiny_predictor, photo):
+    reply = callbacks.ask(tiny_predictor, photo, None, "what color is the square?")
+    again = callbacks.explain_again(tiny_predictor, reply, "grad_cam", "zebra <b>")
+    assert again.reply is None and "“zebra <b>” is not in the model’s list" in again.message
+    assert all(f"“{answer.text}”" in again.message for answer in reply.prediction.answers)
+    assert callbacks.explain_again(tiny_predictor, reply, "grad_cam", "  ").message == callbacks.NO_ANSWER
+    known = callbacks.explain_again(tiny_predictor, reply, "grad_cam", "Yellow")
+    assert known.reply.evidence.answer == "yellow" and known.message == ""
+
+
+def test_a_part_of_an_explanation_is_the_attention_of_that_layer_and_head(tiny_predictor, photo):
+    explanation = callbacks.ask(tiny_predictor, photo, None, "what color is the square?").explanation
+    assert callbacks.part_of(explanation, "text_to_image") is explanation
+    part = callbacks.part_of(explanation, "text_to_image", 1, 0)
+    assert np.allclose(part.token_to_patch, explanation.text_to_image[1, 0], atol=1e-6)
+    assert np.allclose(part.image_map.ravel(), explanation.token_scores @ explanation.text_to_image[1, 0], atol=1e-6)
+    read = callbacks.part_of(explanation, "image_to_text", None, 1)
+    expected = explanation.image_to_text[:, 1].mean(axis=0)  # [N, W]
+    assert np.allclose(read.patch_to_token, expected)
+    assert np.allclose(read.token_to_patch, (expected / expected.sum(axis=0)).T, atol=1e-6)
+    heads = callbacks.all_heads(explanation, "text_to_image")
+    assert [len(layer) for layer in heads] == [2, 2]
+    assert np.allclose(heads[0][1].token_to_patch, explanation.text_to_image[0, 1], atol=1e-6)
+
+
+def test_every_method_can_be_chosen_the_default_first():
+    names = [name for _, name in callbacks.method_choices()]
+    assert sorted(names) == sorted(callbacks.EXPLANATION_METHODS) and names[0] == callbacks.DEFAULT_METHOD
+    assert names[-2:] == ["random", "center"] and callbacks.method_choices()[-1][0] == "center (control)"
 
 
 def test_a_reply_can_be_kept_in_a_gradio_state(photo):

@@ -6,7 +6,7 @@ from fake_predictor import GRID, FakePredictor, bump
 from PIL import Image
 
 from demo import figures
-from demo.figures import WHOLE_QUESTION, Look
+from demo.figures import Look
 from valm_core.outputs import Answer, Explanation, Prediction
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -36,7 +36,7 @@ def test_the_hottest_pixel_lies_in_the_planted_cell_of_the_box(raw_cells, size, 
     cell = (5, 7)
     explanation = explanation_with(bump(cell)[None], ("bus?",), box)
     picture = Image.new("RGB", size, (40, 40, 40))
-    drawn = np.asarray(figures.overlay(picture, explanation, 0, Look(opacity=0.8, raw_cells=raw_cells)), dtype=int)
+    drawn = np.asarray(figures.overlay(picture, explanation, (0,), Look(opacity=0.8, raw_cells=raw_cells)), dtype=int)
     left, top, right, bottom = figures.pixel_box(box, size)
     inside = drawn[top + 1 : bottom - 1, left + 1 : right - 1].sum(axis=2)  # without the frame
     row, column = np.unravel_index(inside.argmax(), inside.shape)
@@ -47,7 +47,7 @@ def test_the_hottest_pixel_lies_in_the_planted_cell_of_the_box(raw_cells, size, 
 def test_outside_the_box_the_photo_is_untouched():
     picture = Image.effect_noise((200, 100), 60).convert("RGB")
     explanation = explanation_with(bump((2, 2))[None], ("bus?",), (0.25, 0.0, 0.75, 1.0))
-    drawn = np.asarray(figures.overlay(picture, explanation, WHOLE_QUESTION, Look()))
+    drawn = np.asarray(figures.overlay(picture, explanation, (), Look()))
     original = np.asarray(picture)
     assert (drawn[:, :50] == original[:, :50]).all() and (drawn[:, 150:] == original[:, 150:]).all()
     assert (drawn[:, 50:150] != original[:, 50:150]).any()
@@ -56,8 +56,8 @@ def test_outside_the_box_the_photo_is_untouched():
 def test_opacity_goes_from_the_photo_to_the_pure_map():
     picture = Image.effect_noise((160, 120), 60).convert("RGB")
     explanation = explanation_with(bump((2, 2))[None], ("bus?",))
-    photo_only = figures.overlay(picture, explanation, 0, Look(opacity=0.0))
-    heat_only = np.asarray(figures.overlay(picture, explanation, 0, Look(opacity=1.0, raw_cells=True)))
+    photo_only = figures.overlay(picture, explanation, (0,), Look(opacity=0.0))
+    heat_only = np.asarray(figures.overlay(picture, explanation, (0,), Look(opacity=1.0, raw_cells=True)))
     assert np.array_equal(np.asarray(photo_only), np.asarray(picture))
     colours = np.unique(heat_only.reshape(-1, 3), axis=0)
     assert len(colours) <= GRID[0] * GRID[1]  # raw cells: one flat colour each
@@ -67,17 +67,17 @@ def test_opacity_goes_from_the_photo_to_the_pure_map():
 def test_the_overlay_keeps_the_aspect_ratio_and_a_bounded_size():
     explanation = explanation_with(bump((2, 2))[None], ("bus?",))
     picture = Image.new("RGB", (3000, 1000))
-    assert figures.overlay(picture, explanation, 0, Look()).size == (1024, 341)
+    assert figures.overlay(picture, explanation, (0,), Look()).size == (1024, 341)
     assert picture.size == (3000, 1000)
-    assert figures.overlay(Image.new("L", (1, 1)), explanation, 0, Look()).size == (1, 1)
+    assert figures.overlay(Image.new("L", (1, 1)), explanation, (0,), Look()).size == (1, 1)
 
 
 def test_one_scale_makes_a_weak_word_look_weak():
     strong, flat = bump((2, 2), width=0.4), np.full(GRID, 1 / 80, dtype=np.float32)
     explanation = explanation_with(np.stack([strong, flat]), ("bus", "the"))
     picture = Image.new("RGB", (80, 64))
-    own = np.asarray(figures.overlay(picture, explanation, 1, Look(opacity=1.0)))
-    shared = np.asarray(figures.overlay(picture, explanation, 1, Look(opacity=1.0, same_scale=True)))
+    own = np.asarray(figures.overlay(picture, explanation, (1,), Look(opacity=1.0)))
+    shared = np.asarray(figures.overlay(picture, explanation, (1,), Look(opacity=1.0, same_scale=True)))
     assert own.mean() > 4 * shared.mean()
     assert figures.scale_top(explanation, 0, True) == figures.scale_top(explanation, 1, True)
 
@@ -85,7 +85,7 @@ def test_one_scale_makes_a_weak_word_look_weak():
 def test_a_map_of_zeros_draws_without_a_division_by_zero():
     explanation = explanation_with(np.zeros((1, *GRID), dtype=np.float32), ("bus?",))
     with np.errstate(all="raise"):
-        drawn = np.asarray(figures.overlay(Image.new("RGB", (80, 64)), explanation, 0, Look(opacity=1.0)))
+        drawn = np.asarray(figures.overlay(Image.new("RGB", (80, 64)), explanation, (0,), Look(opacity=1.0)))
     assert (drawn == figures.INFERNO[0]).all()
 
 
@@ -111,7 +111,14 @@ def test_percentages_are_readable():
 def test_nothing_that_was_typed_or_answered_becomes_html():
     prediction = Prediction(HOSTILE, (Answer(HOSTILE, 0.6),), (Answer(HOSTILE, 0.5),), 0.5)
     explanation = explanation_with(bump((2, 2))[None], (HOSTILE,))
-    for html in (figures.result_html(prediction, HOSTILE), figures.colour_bar_html(explanation, 0, Look())):
+    for html in (
+        figures.result_html(prediction, HOSTILE),
+        figures.colour_bar_html(explanation, (0,), Look()),
+        figures.words_html(explanation, (0,)),
+        figures.served_html(explanation, (0,), "text_to_image"),
+        figures.subject_html(HOSTILE, explanation, "text_to_image", None, None),
+        figures.map_html(Image.new("RGB", (8, 8)), explanation, (0,), (), Look()).replace('<img src="data:', ""),
+    ):
         assert "<img" not in html
         assert "&lt;img src=x onerror=alert(1)&gt;" in html
 
@@ -121,29 +128,94 @@ def test_the_result_says_what_the_question_alone_suggests():
     other = Prediction("?", (Answer("bus", 0.6),), (Answer("yes", 0.4),), 0.62)
     assert "the same answer" in figures.result_html(same)
     assert "changed the answer" in figures.result_html(other)
-    assert "question 62 %" in figures.result_html(same) and "photo 38 %" in figures.result_html(same)
+    assert "question 62 %" in figures.gate_html(0.62) and "photo 38 %" in figures.gate_html(0.62)
     assert "gets this one wrong" not in figures.result_html(same)
     assert "gets this one wrong" in figures.result_html(same, "no")
 
 
 def test_the_colour_bar_names_grid_scale_and_numbers():
     explanation = FakePredictor().explain(FakePredictor().encode(Image.new("RGB", (20, 20))), "What color is the bus?")
-    own = figures.colour_bar_html(explanation, 4, Look())
-    assert "8 × 10 cells" in own and "scale of this map alone" in own and "<strong>bus?</strong>" in own
+    own = figures.colour_bar_html(explanation, (4,), Look())
+    assert "8 × 10 cells" in own and "each map has its own scale" in own and "<strong>bus?</strong>" in own
     assert figures.percent(explanation.token_map(4).max()) in own
-    assert "one scale for all words" in figures.colour_bar_html(explanation, 4, Look(same_scale=True))
+    assert "one scale for all words" in figures.colour_bar_html(explanation, (4,), Look(same_scale=True))
 
 
-def test_the_description_says_where_the_heat_is():
-    explanation = explanation_with(bump((7, 0))[None], ("bus?",))
-    assert "“bus?”" in figures.map_description(explanation, 0)
-    assert "bottom left" in figures.map_description(explanation, 0)
+def test_the_description_says_where_the_heat_is_and_how_gathered():
+    heat = np.full(GRID, 0.38 / 76)
+    heat[6:8, 0:2] = 0.62 / 4
+    text = figures.map_description(explanation_with(heat[None], ("bus?",)), (0,))
+    assert text == "Map over the photo for “bus?”: strongest in the lower left; 62 % of the map in 4 of 80 cells."
+    whole = figures.map_description(explanation_with(heat[None], ("bus?",)), ())
+    assert "the whole question: strongest" in whole
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ((0, 0), "in the upper left"),
+        ((4, 5), "in the middle"),
+        ((7, 5), "in the lower middle"),
+        ((4, 9), "at the right"),
+    ],
+)
+def test_places_have_names(cell, name):
+    assert figures.place_name(bump(cell)).startswith(name)
+
+
+def test_several_words_have_a_colour_each_where_they_are_hot():
+    maps = np.zeros((2, *GRID), dtype=np.float32)
+    maps[0, 1, 1] = maps[1, 6, 8] = 1
+    explanation = explanation_with(maps, ("bus", "road"))
+    picture = Image.new("RGB", (GRID[1] * 10, GRID[0] * 10), (90, 90, 90))
+    drawn = figures.overlay(picture, explanation, (1, 0), Look(opacity=1.0, raw_cells=True))
+    assert drawn.getpixel((85, 65)) == figures.word_colour(0)  # the first one picked
+    assert drawn.getpixel((15, 15)) == figures.word_colour(1)
+    assert len(set(drawn.getpixel((45, 45)))) == 1  # grey where no word looked
+    legend = figures.colour_bar_html(explanation, (1, 0), Look())
+    assert legend.index("road") < legend.index("bus")
+
+
+def test_picked_cells_tell_the_words_they_served_and_how_strongly():
+    maps = np.full((2, *GRID), 0.5 / 79, dtype=np.float32)
+    maps[0, 2, 3] = 0.5
+    maps[1] = 1 / 80
+    explanation = explanation_with(maps, ("the", "bus"))
+    served = figures.served_html(explanation, (23,), "text_to_image")
+    assert served.index("the</span>") < served.index("bus</span>") and "50 %" in served and "1.2 %" in served
+    assert "Click a place" in figures.served_html(explanation, (), "text_to_image")
+    part = explanation_with(maps, ("the", "bus"))
+    read = figures.served_html(part, (23, 24), "image_to_text")
+    assert "these 2 cells" in read and "(evenly spread: 50 %)" in read
+
+
+def test_one_cell_and_one_word_of_each_row_take_the_keyboard():
+    explanation = explanation_with(np.stack([bump((2, 3)), bump((5, 5))]), ("a", "b"))
+    html = figures.map_html(Image.new("RGB", (80, 64)), explanation, (0,), (), Look())
+    assert html.count('tabindex="0"') == 1 and html.count('role="gridcell"') == 80
+    hottest = html.index('tabindex="0"')
+    assert 'data-item="23"' in html[hottest - 300 : hottest]
+    chosen = figures.map_html(Image.new("RGB", (80, 64)), explanation, (0,), (7, 9), Look())
+    assert chosen.count('aria-selected="true"') == 2
+    words = figures.words_html(explanation, (1,))
+    assert words.count('tabindex="0"') == 1 and words.count('aria-pressed="true"') == 1
+
+
+def test_heads_show_their_evenness_and_what_lies_in_the_picked_cells():
+    even, sharp = np.full((1, *GRID), 1 / 80), np.zeros((1, *GRID))
+    sharp[0, 0, 0] = 1
+    parts = [[explanation_with(even, ("a",)), explanation_with(sharp, ("a",))]]
+    html = figures.heads_html(parts, (), (), Look(), (None, None), "evenness")
+    assert "layer 1, head 1: 1.00" in html and "layer 1, head 2: 0.00" in html
+    html = figures.heads_html(parts, (), (0,), Look(), (0, 1), "attention")
+    assert "head 1: 1.2 %" in html and "head 2: 100 %" in html and html.count('aria-pressed="true"') == 1
 
 
 def test_evidence_says_its_numbers_and_escapes_the_answer():
     predictor = FakePredictor()
-    html = figures.evidence_html(predictor.evidence(None, "what?", answer=HOSTILE))
+    html = figures.evidence_html(predictor.evidence(None, "what?", answer=HOSTILE), 0.62)
     assert "faithful" in html and "verdict-faithful" in html
     assert "from 81% to 32%" in html and "(mean of 8 draws) moves it to 79%" in html
     assert "<img" not in html and "&lt;img" in html
-    assert figures.evidence_html(None) == ""
+    assert "question 62 %" in html and "not the explained answer" in html and "What attention can’t show" in html
+    assert "verdict" not in figures.evidence_html(None, 0.62).replace("The verdict is", "")

@@ -15,8 +15,8 @@ def test_the_shipped_model_answers_and_shows_where_each_word_looked(visit, app_u
     assert page.locator("#answers .answers li").first.inner_text().startswith("cat")
     assert page.locator("#answers .answers li").count() == 5
 
-    overlay = page.locator("#overlay img")
+    overlay = page.locator("#overlay .map img")
     whole_question = overlay.get_attribute("src")
-    page.locator("#words label", has_text="animal").click()
-    page.wait_for_function("old => document.querySelector('#overlay img').src !== old", arg=whole_question)
+    page.locator("#words button", has_text="animal").click()
+    page.wait_for_function("old => document.querySelector('#overlay .map img').src !== old", arg=whole_question)
     assert "animal" in overlay.get_attribute("alt")

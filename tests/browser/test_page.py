@@ -43,18 +43,13 @@ def remove_photo(page):
 
 
 def overlay_source(page):
-    """The address of the overlay; gradio names it by its content."""
-    return page.locator("#overlay img").get_attribute("src")
-
-
-def overlay_pixels(page):
-    """The overlay's bytes as the browser got them."""
-    return page.request.get(overlay_source(page)).body()
+    """The overlay as a data address: its content."""
+    return page.locator("#overlay .map img").get_attribute("src")
 
 
 def wait_for_new_overlay(page, old_source):
     """Wait until the overlay shows another picture."""
-    page.wait_for_function("old => document.querySelector('#overlay img')?.src !== old", arg=old_source)
+    page.wait_for_function("old => document.querySelector('#overlay .map img')?.src !== old", arg=old_source)
 
 
 def notice(page):
@@ -72,28 +67,42 @@ def test_upload_ask_and_click_a_word(visit, page_url, photos):
     page.locator(".answers li").first.wait_for()
     assert page.locator(".answers li").count() == 5
     assert page.locator("#empty").is_hidden()
-    assert page.locator("#words label").all_inner_texts() == ["whole question", "What", "color", "is", "the", "bus?"]
+    assert page.locator("#words button").all_inner_texts() == ["whole question", "What", "color", "is", "the", "bus?"]
     assert "Without the photo" in page.locator("#answers").inner_text()
-    before, before_pixels = overlay_source(page), overlay_pixels(page)
-    page.locator("#words label").nth(5).click()
+    before = overlay_source(page)
+    page.locator("#words button").nth(5).click()
     wait_for_new_overlay(page, before)
-    assert overlay_pixels(page) != before_pixels
     assert "bus?" in page.locator("#colour-bar").inner_text()
-    assert "“bus?”" in page.locator("#overlay img").get_attribute("alt")
+    assert "“bus?”" in page.locator("#overlay .map img").get_attribute("alt")
 
 
-def test_words_work_by_keyboard_and_redraws_call_no_model(visit, page_url, photos, predictor):
+def test_words_and_cells_work_by_keyboard_and_redraws_call_no_model(visit, page_url, photos, predictor):
     page = visit(page_url)
     upload(page, photos / "red.png")
     ask(page, "Is it day or night?")
-    page.locator("#overlay img").wait_for()
+    page.locator("#overlay .map img").wait_for()
     calls = dict(getattr(predictor, "calls", {}))
     source = overlay_source(page)
-    page.locator("#words input").first.focus()
-    page.keyboard.press("Tab")  # gradio 6.31 gives every radio its own name: Tab and Space, no arrows
+    page.locator("#words button").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
     wait_for_new_overlay(page, source)
-    assert page.locator("#words input").nth(1).is_checked()
+    assert page.locator("#words button[aria-pressed=true]").all_inner_texts() == ["it"]
+    assert page.evaluate("document.activeElement.innerText") == "it"
+    page.locator("#description [aria-live=polite]", has_text="“it”: strongest").wait_for()
+    page.locator("#overlay [tabindex='0']").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    page.locator("#served", has_text="these 4 cells").wait_for()
+    columns = int(page.locator(".cells").get_attribute("data-columns"))
+    selected = [int(cell.get_attribute("data-item")) for cell in page.locator(".cell[aria-selected=true]").all()]
+    assert selected == [columns + 1, columns + 2, 2 * columns + 1, 2 * columns + 2]
+    page.keyboard.press("Escape")
+    page.locator("#served", has_text="Click a place").wait_for()
     source = overlay_source(page)
     page.locator("#raw-cells input").check()
     wait_for_new_overlay(page, source)
@@ -106,15 +115,85 @@ def test_words_work_by_keyboard_and_redraws_call_no_model(visit, page_url, photo
     assert dict(getattr(predictor, "calls", {})) == calls
 
 
+def test_a_place_or_a_box_in_the_photo_tells_its_words_and_words_get_their_colours(visit, page_url, photos):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is the bus?")
+    page.locator(".cell").nth(3).click()
+    page.locator("#served", has_text="this cell").wait_for()
+    assert sorted(page.locator("#served .answer-text").all_inner_texts()) == sorted(
+        ["What", "color", "is", "the", "bus?"]
+    )
+    columns = int(page.locator(".cells").get_attribute("data-columns"))
+    corners = [page.locator(".cell").nth(place).bounding_box() for place in (columns, 3 * columns + 1)]
+    points = [(corner["x"] + corner["width"] / 2, corner["y"] + corner["height"] / 2) for corner in corners]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    page.mouse.move(*points[1], steps=4)
+    page.mouse.up()
+    page.locator("#served", has_text="these 6 cells").wait_for()
+    page.locator("#several input").check()
+    page.locator("#words button", has_text="color").click()
+    page.locator("#words button[aria-pressed=true]", has_text="color").wait_for()
+    page.locator("#words button", has_text="bus?").click()
+    page.locator("#colour-bar .legend li").nth(1).wait_for()
+    assert page.locator("#words .swatch").count() == 2
+
+
+def test_what_is_explained_can_be_chosen(visit, page_url, photos, predictor):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is the bus?")
+    page.locator(".answers").wait_for()
+    calls = dict(getattr(predictor, "calls", {}))
+    page.locator("#choose > button").click()
+    second = page.locator(".answers .answer-text").nth(1).inner_text()
+    page.locator("#explained input").fill(second)
+    page.locator("#explained input").press("Enter")
+    page.locator("#subject", has_text=f"“{second}”").wait_for()
+    page.locator("#method input").click()
+    page.get_by_role("option", name="occlusion").click()
+    page.locator("#subject", has_text="occlusion").wait_for()
+    added = {name: count - calls[name] for name, count in getattr(predictor, "calls", {}).items()}
+    assert not added or (added["explain"], added["evidence"], added["answer"], added["encode"]) == (2, 2, 0, 0)
+    page.locator("#direction label").nth(1).click()
+    page.locator("#subject", has_text="what the photo’s cells read").wait_for()
+    page.locator("#heads > button").click()
+    page.locator(".head-map").first.click()
+    page.locator("#subject", has_text="layer 1, head 1").wait_for()
+    assert page.locator("#layer input").input_value() == "1"
+    page.locator("#view label", has_text="Slider").click()
+    page.locator("#slider img").first.wait_for()
+    assert page.locator("#overlay").is_hidden()
+    page.locator("#view label", has_text="Side by side").click()
+    page.locator("#overlay img[alt='The photo itself']").wait_for()
+
+
+@needs_fake
+def test_an_explanation_that_comes_after_another_question_is_dropped(visit, slow_page_url, photos):
+    page = visit(slow_page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is the bus?")
+    page.locator("#words button", has_text="bus?").wait_for()
+    page.locator("#choose > button").click()
+    ask(page, "Is it night?")
+    page.locator("#method input").click()
+    page.get_by_role("option", name="occlusion").click()  # waits for the model, which answers the question first
+    page.locator("#words button", has_text="night?").wait_for()
+    page.wait_for_timeout(1000)
+    assert page.locator("#words button").last.inner_text() == "night?"
+    assert "occlusion" not in page.locator("#subject").inner_text()
+
+
 @needs_fake
 def test_a_second_question_reuses_the_encoding(visit, page_url, photos, predictor):
     page = visit(page_url)
     before = predictor.calls["encode"]
     upload(page, photos / "blue.png")
     ask(page, "What color is it?")
-    page.locator("#words label", has_text="color").wait_for()
+    page.locator("#words button", has_text="color").wait_for()
     ask(page, "How many people?")
-    page.locator("#words label", has_text="people?").wait_for()
+    page.locator("#words button", has_text="people?").wait_for()
     assert predictor.calls["encode"] == before + 1
 
 
@@ -166,9 +245,9 @@ def test_the_last_of_two_examples_wins(visit, slow_page_url):
     page.wait_for_timeout(600)
     page.locator(".example-card").nth(0).click()
     page.locator(".answers").wait_for()
-    assert page.locator("#words label").last.inner_text() == "this?"
+    assert page.locator("#words button").last.inner_text() == "this?"
     page.wait_for_timeout(2000)
-    assert page.locator("#words label").last.inner_text() == "this?"
+    assert page.locator("#words button").last.inner_text() == "this?"
 
 
 def test_missing_photo_and_empty_question_are_told(visit, page_url, photos):
@@ -217,7 +296,7 @@ def test_what_is_typed_never_becomes_html(visit, page_url, photos):
     page.on("dialog", lambda dialog: pytest.fail("a script ran"))
     upload(page, photos / "red.png")
     ask(page, HOSTILE)
-    page.locator("#words label").nth(2).click()
+    page.locator("#words button").nth(2).click()
     page.wait_for_function("document.querySelector('#colour-bar strong').innerText.includes('src=x')")
     assert page.locator("img[src=x]").count() == 0
     assert "{{7*7}}" in page.locator("#words").inner_text()
@@ -229,13 +308,13 @@ def test_an_example_answers_at_once_and_its_suggestions_ask(visit, page_url):
     page.locator(".answers").wait_for()
     assert page.locator("#photo img").is_visible()
     assert page.locator("#question textarea, #question input").input_value() == "What is in the cup?"
-    assert page.locator("#words label").last.inner_text() == "cup?"
+    assert page.locator("#words button").last.inner_text() == "cup?"
     page.locator("#suggestions button").nth(1).click()
-    page.locator("#words label", has_text="saucer?").wait_for()
+    page.locator("#words button", has_text="saucer?").wait_for()
     assert page.locator("#question textarea, #question input").input_value() == "What color is the saucer?"
     page.locator(".example-card").nth(6).focus()
     page.keyboard.press("Enter")
-    page.locator("#words label", has_text="night?").wait_for()
+    page.locator("#words button", has_text="night?").wait_for()
 
 
 @pytest.mark.parametrize("width", [390, 768])
@@ -243,7 +322,7 @@ def test_narrow_screens_need_no_sideways_scroll_and_show_the_answer(visit, page_
     page = visit(page_url, width, 844)
     page.locator(".example-card").first.click()
     page.locator(".answers").wait_for()
-    page.locator("#overlay img").wait_for()
+    page.locator("#overlay .map img").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.wait_for_function(
         "(() => { const box = document.querySelector('.answers').getBoundingClientRect();"
@@ -256,7 +335,7 @@ def test_what_if_shows_new_answers_beside_the_former_ones(visit, page_url, photo
     page = visit(page_url)
     upload(page, photos / "red.png")
     ask(page, "what color is it?")
-    page.locator("#overlay img").wait_for()
+    page.locator("#overlay img").first.wait_for()
     page.get_by_role("button", name="What if").click()
     page.locator("#words-off").get_by_label("color", exact=True).check()
     page.locator("#ask-again").click()
@@ -279,7 +358,7 @@ def test_paint_over_the_photo_reaches_the_model(visit, page_url, photos, predict
     page = visit(page_url)
     upload(page, photos / "red.png")
     ask(page, "what color is it?")
-    page.locator("#overlay img").wait_for()
+    page.locator("#overlay img").first.wait_for()
     page.get_by_role("button", name="What if").click()
     canvas = page.locator("#painted canvas").first
     canvas.wait_for()
@@ -306,7 +385,7 @@ def test_compare_puts_another_map_beside_ours(visit, page_url, photos):
     page = visit(page_url)
     upload(page, photos / "red.png")
     ask(page, "what color is it?")
-    page.locator("#overlay img").wait_for()
+    page.locator("#overlay img").first.wait_for()
     page.get_by_role("button", name="Compare").first.click()
     page.locator("#compare-button").click()
     page.locator("#compare-told").get_by_text("ours, raw attention").wait_for()

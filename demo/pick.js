@@ -1,0 +1,66 @@
+// Picking by mouse, touch and keyboard in a row or grid of buttons: the words, the photo's cells, the heads.
+//
+// Own JavaScript, because no gradio component serves: gr.Image tells of clicks, but not of drags, and can't be reached by
+// keyboard; gr.Radio and gr.CheckboxGroup make every word a Tab stop and don't move by arrow keys.
+// It runs in a gr.HTML, which gives `element` and `trigger`. What is picked is drawn by the server; the buttons stay the
+// same elements when it answers, so that the focus stays.
+
+const buttons = () => [...element.querySelectorAll("[data-item]")];
+const buttonAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-item]");
+const columns = () => Number(element.querySelector("[data-columns]").dataset.columns);
+const adding = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
+const send = (picked, add) => trigger("pick", {items: picked.map((button) => Number(button.dataset.item)), add});
+
+// The buttons of the box between two of them, both included.
+function box(one, other) {
+  const all = buttons(), width = columns();
+  const [a, b] = [all.indexOf(one), all.indexOf(other)];
+  const [top, bottom] = [a, b].map((place) => Math.floor(place / width)).sort((x, y) => x - y);
+  const [left, right] = [a % width, b % width].sort((x, y) => x - y);
+  return all.filter((_, place) => {
+    const row = Math.floor(place / width), column = place % width;
+    return top <= row && row <= bottom && left <= column && column <= right;
+  });
+}
+
+let corner = null; // where a drag, or a box by Shift and arrow keys, began
+let dragging = false;
+const draggable = () => element.querySelector("[data-draggable]") !== null;
+const mark = (boxed) => buttons().forEach((button) => button.classList.toggle("in-box", boxed.includes(button)));
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-item]");
+  if (button) send([button], adding(event)); // a drag ends on two buttons, which gives no click on either
+});
+
+element.addEventListener("pointerdown", (event) => {
+  corner = event.target.closest("[data-item]");
+  dragging = draggable() && corner !== null && event.button === 0;
+});
+element.addEventListener("pointermove", (event) => {
+  const end = dragging ? buttonAt(event) : null;
+  if (end && element.contains(end)) mark(end === corner ? [] : box(corner, end));
+});
+element.addEventListener("pointerup", (event) => {
+  const end = dragging ? buttonAt(event) : null;
+  if (end && element.contains(end) && end !== corner) send(box(corner, end), adding(event));
+  dragging = false;
+  mark([]);
+});
+element.addEventListener("pointercancel", () => { dragging = false; mark([]); });
+element.addEventListener("pointerleave", () => { dragging = false; mark([]); });
+
+element.addEventListener("keydown", (event) => {
+  const from = event.target.closest("[data-item]");
+  if (!from) return;
+  const all = buttons(), place = all.indexOf(from), width = columns();
+  if (event.key === "Escape") send([], false);
+  const steps = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -width, ArrowDown: width, Home: -place, End: all.length - 1 - place};
+  if (!(event.key in steps)) return;
+  event.preventDefault();
+  const to = all[place + steps[event.key]];
+  if (!to) return;
+  to.focus();
+  if (!event.shiftKey) corner = to;
+  else if (draggable()) send(box(corner && element.contains(corner) ? corner : (corner = from), to), false);
+});
