@@ -25,8 +25,9 @@ function box(one, other) {
 
 let corner = null; // where a drag, or a box by Shift and arrow keys, began
 let dragging = false;
+let boxed = []; // by Shift and arrow keys, not yet sent
 const draggable = () => element.querySelector("[data-draggable]") !== null;
-const mark = (boxed) => buttons().forEach((button) => button.classList.toggle("in-box", boxed.includes(button)));
+const mark = (marked) => buttons().forEach((button) => button.classList.toggle("in-box", marked.includes(button)));
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-item]");
@@ -62,5 +63,16 @@ element.addEventListener("keydown", (event) => {
   if (!to) return;
   to.focus();
   if (!event.shiftKey) corner = to;
-  else if (draggable()) send(box(corner && element.contains(corner) ? corner : (corner = from), to), false);
+  else if (draggable()) {
+    if (!corner || !element.contains(corner)) corner = from;
+    boxed = box(corner, to);
+    mark(boxed);
+  }
+});
+// One message a box, when Shift is let go: messages in quick succession may reach the server in another order.
+element.addEventListener("keyup", (event) => {
+  if (event.key !== "Shift" || !boxed.length) return;
+  send(boxed, false);
+  boxed = [];
+  mark(boxed);
 });

@@ -95,8 +95,11 @@ def test_words_and_cells_work_by_keyboard_and_redraws_call_no_model(visit, page_
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("Shift+ArrowRight")
-    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.down("Shift")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".cell.in-box").count() == 4
+    page.keyboard.up("Shift")
     page.locator("#served", has_text="these 4 cells").wait_for()
     columns = int(page.locator(".cells").get_attribute("data-columns"))
     selected = [int(cell.get_attribute("data-item")) for cell in page.locator(".cell[aria-selected=true]").all()]
