@@ -77,7 +77,7 @@ def test_every_listed_file_exists():
     assert [name for name in listed if not (ROOT / name).exists()] == []
 
 
-TRAINING = ["train", "evaluate", "search", "compare", "daquar", "faithfulness", "evidence", "pointing"]
+TRAINING = ["train", "evaluate", "feedback", "search", "compare", "daquar", "faithfulness", "evidence", "pointing"]
 
 
 @pytest.mark.parametrize(
