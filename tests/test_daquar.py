@@ -35,7 +35,7 @@ def test_no_photo_is_in_two_parts(rooms):
 
 
 def test_fewer_rows_get_more_epochs():
-    assert [epochs_for(rows) for rows in (32, 255, 256, 1000, 0)] == [10, 10, 6, 3, 3]
+    assert [epochs_for(rows) for rows in (32, 255, 256, 1000, 0)] == [10, 10, 6, 2, 2]
 
 
 def test_from_rows_to_a_report_that_goes_on_where_it_stopped(rooms, config_file, tmp_path, capsys):
