@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         encoded = predictor.encode(photo)
         prediction = predictor.answer(encoded, options.question, options.top)
         explanation = predictor.explain(encoded, options.question)
-        evidence = predictor.evidence(encoded, options.question)
+        evidence = predictor.evidence(encoded, options.question, explanation=explanation)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     if options.json:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from demo.figures import LONGEST_SIDE
+from demo.figures import LONGEST_SIDE, method_name
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
-from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction
+from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, UnknownAnswer
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
@@ -178,13 +178,10 @@ def explain_again(predictor, reply: Reply, method: str, answer: str | None) -> A
         call = (reply.photo.encoded, reply.prediction.question, method, answer)
         try:
             explanation = predictor.explain(*call)
-        except InputError:
-            raise
-        except ValueError as error:
-            if method in EXPLANATION_METHODS and "not among" in str(error):
-                raise InputError(unknown_answer(reply, answer)) from error
-            raise
-        return Again(reply, dataclasses.replace(reply, explanation=explanation, evidence=predictor.evidence(*call)))
+        except UnknownAnswer as error:
+            raise InputError(unknown_answer(reply, answer)) from error
+        evidence = predictor.evidence(*call, explanation)
+        return Again(reply, dataclasses.replace(reply, explanation=explanation, evidence=evidence))
     except Exception as error:
         return Again(reply, message=message_for(error))
 
@@ -210,7 +207,12 @@ def unknown_answer(reply: Reply, answer: str) -> str:
 def method_choices() -> list[tuple[str, str]]:
     """The explanation methods to choose from, the default first and the controls last."""
     names = sorted(EXPLANATION_METHODS, key=lambda name: (name in CONTROLS, name != DEFAULT_METHOD))
-    return [(name.replace("_", " ") + (" (control)" if name in CONTROLS else ""), name) for name in names]
+    return [(method_label(name), name) for name in names]
+
+
+def method_label(name: str) -> str:
+    """A method's name for people; controls say that they are one."""
+    return method_name(name) + (" (control)" if name in CONTROLS else "")
 
 
 def part_of(explanation: Explanation, direction: str, layer: int | None = None, head: int | None = None) -> Explanation:

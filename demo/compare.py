@@ -3,14 +3,13 @@
 import functools
 import os
 from collections.abc import Callable
-from html import escape
 
 import gradio as gr
 
 from demo import callbacks
-from demo.figures import Look, overlay, percent
+from demo.figures import Look, notice_html, overlay, side_by_side_html
 from demo.peers import Told, ValmPeer, load_peer, parse_peers
-from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import DEFAULT_METHOD
 
 HELP = """
 <p class="fine-print">Both columns answer the same question about the same photo. Another method explains our own
@@ -30,15 +29,15 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
         What to run once a new answer is shown, and the components it empties.
     """
     others = parse_peers(os.environ.get("VALM_COMPARE", ""))  # set by who runs the page, never by a visitor
-    methods = [name for name in EXPLANATION_METHODS if name != DEFAULT_METHOD]
-    choices = [*((f"model: {name}", f"model:{name}") for name in others), *((f"map: {label(m)}", m) for m in methods)]
+    choices = [(f"model: {name}", f"model:{name}") for name in others]
+    choices += [(f"map: {label}", name) for label, name in callbacks.method_choices() if name != DEFAULT_METHOD]
 
     @functools.cache
     def peer(choice: str):
         if choice.startswith("model:"):
             name = choice.removeprefix("model:")
             return load_peer(name, others[name])
-        return ValmPeer(f"ours, {label(choice)}", predictor, choice)
+        return ValmPeer(f"ours, {callbacks.method_label(choice)}", predictor, choice)
 
     with gr.Accordion("Compare", open=False, elem_id="compare"):
         gr.HTML(HELP)
@@ -54,13 +53,16 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
 
     def compare(current, choice) -> dict:
         if current is None:
-            return {told: message_html(callbacks.NO_QUESTION)}
+            return {told: notice_html(callbacks.NO_QUESTION)}
         try:
             theirs = peer(choice).ask(current.photo.picture, current.prediction.question)
         except Exception as error:
-            return {**empty(), told: message_html(callbacks.message_for(error))}
+            return {**empty(), told: notice_html(callbacks.message_for(error))}
         ours = Told(
-            "ours", current.prediction.answers, current.explanation, f"map: {label(current.explanation.method)}"
+            "ours",
+            current.prediction.answers,
+            current.explanation,
+            f"map: {callbacks.method_label(current.explanation.method)}",
         )
         return {told: told_html([ours, theirs])} | {
             picture: gr.update(
@@ -76,22 +78,7 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
     return empty, parts
 
 
-def label(method: str) -> str:
-    """A method's name for people; controls say that they know nothing of the model."""
-    return method.replace("_", " ") + (" (control)" if method in CONTROLS else "")
-
-
 def told_html(sides: list[Told]) -> str:
     """Every side's answers and how its map was made, as columns."""
-    columns = "".join(
-        f'<div><p class="fine-print">{escape(side.name)}</p><ol>'
-        + "".join(f"<li><span>{escape(a.text)}</span> <span>{percent(a.probability)}</span></li>" for a in side.answers)
-        + f'</ol><p class="fine-print">{escape(side.note)}</p></div>'
-        for side in sides
-    )
-    return f'<div class="comparison" role="status"><div class="two-lists">{columns}</div></div>'
-
-
-def message_html(message: str) -> str:
-    """A message for the person, read out by screen readers."""
-    return f'<p class="notice" role="alert">{escape(message)}</p>'
+    columns = side_by_side_html([(side.name, side.answers, side.note) for side in sides])
+    return f'<div class="comparison" role="status">{columns}</div>'

@@ -3,15 +3,19 @@
 Every text that came from a person or from the model goes through ``html.escape`` here.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from valm_core.outputs import Evidence, Explanation, Prediction
+if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
+    from valm_core.outputs import Answer, Evidence, Explanation, Prediction
 
 # Matplotlib's inferno at 33 even steps (perceptually uniform, readable in print and with colour blindness), so that
 # the page doesn't need matplotlib; between the steps we interpolate (at most 5 of 255 off, see the test).
@@ -129,6 +133,29 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
+def method_name(method: str) -> str:
+    """An explanation method's name for people."""
+    return method.replace("_", " ")
+
+
+def notice_html(message: str) -> str:
+    """A message for the person, read out by screen readers; nothing for no message."""
+    return f'<p class="notice" role="alert">{escape(message)}</p>' if message else ""
+
+
+def side_by_side_html(columns: list[tuple[str, tuple[Answer, ...], str]]) -> str:
+    """Lists of answers as columns, each with its title and a note beneath it, "" for none."""
+    lists = "".join(
+        f'<div><p class="fine-print">{escape(title)}</p><ol>'
+        + "".join(f"<li><span>{escape(a.text)}</span> <span>{percent(a.probability)}</span></li>" for a in answers)
+        + "</ol>"
+        + (f'<p class="fine-print">{escape(note)}</p>' if note else "")
+        + "</div>"
+        for title, answers, note in columns
+    )
+    return f'<div class="two-lists">{lists}</div>'
+
+
 def answers_html(prediction: Prediction) -> str:
     """The likeliest answers as bars on one common scale, 0 to 100 %."""
     rows = "".join(
@@ -182,7 +209,7 @@ def result_html(prediction: Prediction, right_answer: str | None = None) -> str:
 def subject_html(answer: str, explanation: Explanation, direction: str, layer: int | None, head: int | None) -> str:
     """What the map is of: the explained answer, the method, the direction, the layer and head (None: all of them)."""
     toward = "where the words looked" if direction == "text_to_image" else "what the photo’s cells read"
-    name = explanation.method.replace("_", " ")
+    name = method_name(explanation.method)
     place = f"attention in layer {'all' if layer is None else layer + 1}, head {'all' if head is None else head + 1}"
     place = "all layers and heads" if layer is None and head is None else place
     return (
@@ -383,6 +410,8 @@ def heads_html(
         number: "evenness", the map's entropy as a share of an even map's in 0..1, or "attention", the share of the map
             in the picked cells, for none in the tenth of the cells that is hottest over all heads.
     """
+    from valm_core.explanations.evidence import evenness  # imported here: torch, which the terminal's -h can do without
+
     maps = np.array([[words_map(part, words) for part in layer] for layer in parts])  # [L, H, rows, columns]
     layers, heads = maps.shape[:2]
     flat = maps.reshape(layers, heads, -1)
@@ -393,7 +422,7 @@ def heads_html(
         for head in range(heads):
             heat = maps[layer, head]
             top = max(float(maps.max() if look.same_scale else heat.max()), 1e-9)
-            value = _evenness(heat) if number == "evenness" else float(flat[layer, head, counted].sum())
+            value = evenness(heat) if number == "evenness" else float(flat[layer, head, counted].sum())
             shown = f"{value:.2f}" if number == "evenness" else percent(value)
             here = picked == (layer, head)
             enters = here or (None in picked and layer == head == 0)
@@ -413,11 +442,6 @@ def heads_html(
         f'<div class="heads" role="toolbar" aria-label="Layers and heads" data-columns="{heads}" '
         f'style="--heads:{heads}">{"".join(lines)}</div><p class="fine-print">{meaning} Pick one to see it large.</p>'
     )
-
-
-def _evenness(heat: np.ndarray) -> float:
-    shares = heat[heat > 0] / max(float(heat.sum()), 1e-9)
-    return abs(float((shares * np.log(shares)).sum() / np.log(max(heat.size, 2))))
 
 
 def evidence_text(evidence: Evidence) -> str:

@@ -182,7 +182,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             return {
                 reply: None,
                 picked: callbacks.Picked(),
-                notice: notice_html(""),
+                notice: figures.notice_html(""),
                 empty: gr.update(visible=True),
                 result: gr.update(visible=False),
                 answers: "",
@@ -255,7 +255,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 return {reply: gr.skip()}  # another question was answered meanwhile
             if outcome.reply is None:  # the menus go back to what the map still shows
                 back = gr.update(value=current.answer), gr.update(value=known_method(current))
-                return {refusal: notice_html(outcome.message), explained: back[0], method: back[1]}
+                return {refusal: figures.notice_html(outcome.message), explained: back[0], method: back[1]}
             current = outcome.reply
             return {
                 reply: current,
@@ -277,14 +277,14 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             if outcome is None or outcome.path != path:  # another photo came meanwhile: its page stays as it is
                 return {reply: gr.skip()}
             if outcome.reply is None:
-                return {notice: notice_html(outcome.message)}  # an earlier answer on this photo stays
+                return {notice: figures.notice_html(outcome.message)}  # an earlier answer on this photo stays
             current = outcome.reply
             layers, width = current.explanation.text_to_image.shape[:2]
             marked = callbacks.Picked()
             return {
                 reply: current,
                 picked: marked,
-                notice: notice_html(""),
+                notice: figures.notice_html(""),
                 empty: gr.update(visible=False),
                 result: gr.update(visible=True),
                 answers: figures.result_html(current.prediction, callbacks.right_answer(examples, current)),
@@ -308,7 +308,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             try:
                 return {opened: callbacks.open_photo(predictor, path, known) if path else None}
             except Exception as error:
-                return {photo: None, notice: notice_html(callbacks.message_for(error))}
+                return {photo: None, notice: figures.notice_html(callbacks.message_for(error))}
 
         def offer(questions) -> dict:
             texts = [*questions][:SUGGESTIONS] + [None] * (SUGGESTIONS - len(questions))
@@ -392,11 +392,6 @@ def example_card(example: callbacks.Example) -> gr.Button:
         min_width=0,
         elem_classes=["example-card"] + (["known-wrong"] if example.known_wrong else []),
     )
-
-
-def notice_html(message: str) -> str:
-    """A message for the person, read out by screen readers; nothing for no message."""
-    return f'<p class="notice" role="alert">{escape(message)}</p>' if message else ""
 
 
 def described(text: str) -> str:

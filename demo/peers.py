@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from demo.figures import method_name
 from valm_core.outputs import Answer, Explanation
 from valm_core.predictor import VqaPredictor
 from valm_core.processor import clean_question
@@ -43,7 +44,7 @@ class ValmPeer:
         encoded = self.predictor.encode(photo)
         prediction = self.predictor.answer(encoded, question, TOP)
         explanation = self.predictor.explain(encoded, question, self.method, prediction.answers[0].text)
-        return Told(self.name, prediction.answers, explanation, f"map: {explanation.method.replace('_', ' ')}")
+        return Told(self.name, prediction.answers, explanation, f"map: {method_name(explanation.method)}")
 
 
 class ViltPeer:

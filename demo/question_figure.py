@@ -5,6 +5,7 @@ import math
 import numpy as np
 from PIL import Image
 
+from demo.figures import method_name
 from valm_core.outputs import Explanation, Prediction
 
 COLUMNS = 4
@@ -50,9 +51,7 @@ def question_figure(photo: Image.Image, prediction: Prediction, explanation: Exp
         axis.set_ylim(height, 0)
         axis.set_title(_plain(name))
     grid = f"{explanation.grid[0]} × {explanation.grid[1]} cells"
-    figure.colorbar(
-        heat, ax=axes.tolist(), shrink=0.6, label=f"share of {explanation.method.replace('_', ' ')}, {grid}"
-    )
+    figure.colorbar(heat, ax=axes.tolist(), shrink=0.6, label=f"share of {method_name(explanation.method)}, {grid}")
     return figure
 
 

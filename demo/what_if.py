@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from demo import callbacks
-from demo.figures import percent, pixel_box
+from demo.figures import notice_html, pixel_box, side_by_side_html
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction
 
 LONGEST_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
@@ -88,7 +88,7 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
     def ask_again(current, edited, words_off, heads_off, allowed) -> dict:
         hidden = {flip_picture: gr.update(value=None, visible=False)}
         if current is None:
-            return hidden | {outcome: message_html(callbacks.NO_QUESTION)}
+            return hidden | {outcome: notice_html(callbacks.NO_QUESTION)}
         try:
             choices = split_candidates(allowed)
             changed = painted_photo(edited)
@@ -103,16 +103,16 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
             rule = "" if not choices else MASKED if predictor.masks(choices) else BY_MEANING
             return hidden | {outcome: comparison_html(current.prediction, asked, rule)}
         except Exception as error:
-            return hidden | {outcome: message_html(callbacks.message_for(error))}
+            return hidden | {outcome: notice_html(callbacks.message_for(error))}
 
     def find_flip(current) -> dict:
         if current is None:
-            return {outcome: message_html(callbacks.NO_QUESTION)}
+            return {outcome: notice_html(callbacks.NO_QUESTION)}
         try:
             best = current.prediction.answers[0].text
             found = predictor.counterfactual(current.photo.encoded, current.prediction.question, answer=best)
         except Exception as error:
-            return {outcome: message_html(callbacks.message_for(error))}
+            return {outcome: notice_html(callbacks.message_for(error))}
         drawn = found.region is not None and found.region.any()
         picture = region_picture(current.photo.picture, found.region, current.photo.encoded) if drawn else None
         return {
@@ -159,15 +159,10 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "") -> st
         if same
         else (f"The answer changes from <strong>{escape(first)}</strong> to <strong>{escape(now)}</strong>.")
     )
-    lists = "".join(
-        f'<div><p class="fine-print">{escape(title)}</p><ol>'
-        + "".join(f"<li><span>{escape(a.text)}</span> <span>{percent(a.probability)}</span></li>" for a in answers)
-        + "</ol></div>"
-        for title, answers in (("before", before.answers), ("now", after.answers))
-    )
+    lists = side_by_side_html([("before", before.answers, ""), ("now", after.answers, "")])
     asked = "" if after.question == before.question else f"<p>Asked: “{escape(after.question)}”</p>"
     note = f'<p class="fine-print">{escape(rule)}</p>' if rule else ""
-    return f'<div class="comparison" role="status"><p>{told}</p>{asked}<div class="two-lists">{lists}</div>{note}</div>'
+    return f'<div class="comparison" role="status"><p>{told}</p>{asked}{lists}{note}</div>'
 
 
 def flip_html(found: Counterfactual, question: str) -> str:
@@ -203,8 +198,3 @@ def region_picture(picture: Image.Image, region: np.ndarray, encoded: EncodedIma
         draw.rectangle((x0, y0, x1, y1), fill=215)
     canvas.paste(Image.new("RGB", canvas.size, (20, 20, 28)), mask=shade)
     return canvas
-
-
-def message_html(message: str) -> str:
-    """A message for the person, read out by screen readers."""
-    return f'<p class="notice" role="alert">{escape(message)}</p>'

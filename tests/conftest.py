@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -144,3 +145,11 @@ def config_file(tiny_config, colored_squares, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(sections), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def encoded(tiny_predictor):
+    """A photo of noise, encoded, beside an average token that differs from every cell of it."""
+    tiny_predictor.model.mean_image_token.copy_(torch.randn(16, generator=torch.Generator().manual_seed(5)))
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    return tiny_predictor.encode(Image.fromarray(picture))

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from valm_core.explanations import EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region
@@ -16,13 +15,6 @@ from valm_core.explanations.hiding import logits_without_cells
 from valm_core.outputs import InputError
 
 QUESTION = "what color is the square?"
-
-
-@pytest.fixture
-def encoded(tiny_predictor):
-    tiny_predictor.model.mean_image_token.copy_(torch.randn(16, generator=torch.Generator().manual_seed(5)))
-    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    return tiny_predictor.encode(Image.fromarray(picture))
 
 
 def test_the_figures_are_those_of_asking_again(tiny_predictor, encoded):

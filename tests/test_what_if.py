@@ -2,19 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from valm_core.outputs import InputError
 
 QUESTION = "what color is the square?"
-
-
-@pytest.fixture
-def encoded(tiny_predictor):
-    tiny_predictor.model.mean_image_token.copy_(torch.randn(16, generator=torch.Generator().manual_seed(5)))
-    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    return tiny_predictor.encode(Image.fromarray(picture))
 
 
 def test_nothing_switched_off_changes_nothing(tiny_predictor, encoded):

@@ -6,8 +6,6 @@ Example:
 """
 
 import argparse
-import json
-import random
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +15,10 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.features import read_pixels
+from training.measuring import add_measuring_options, load_model, sample, write_report
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations import evidence as rules
-from valm_core.files import write_text
 from valm_core.model import ValmModel
-from valm_core.predictor import choose_device
 
 SHUFFLES = 4  # shuffled maps a question
 SHUFFLED_SHARES = {"weak": 0.97, "faithful": 0.995}  # of shuffled maps that must stay below a threshold
@@ -96,21 +93,16 @@ def format_report(report: dict) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
+    add_measuring_options(parser, report="write this JSON file, and beside it the same as .md")
     parser.add_argument("--data", required=True, help="JSON lines file (see the README's data format)")
     parser.add_argument("--limit", type=int, default=400, help="how many questions, drawn with seed 1 (default 400)")
-    parser.add_argument("--report", help="write this JSON file, and beside it the same as .md")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's own choice")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     if options.limit < 2:
         parser.error(f"--limit is {options.limit}; at least 2 are needed, one to calibrate on and one to test on.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
     try:
         rows = load_rows(options.data)
-        model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
-        report = measure(model, random.Random(1).sample(rows, min(options.limit, len(rows))))
+        model = load_model(options)
+        report = measure(model, sample(rows, options.limit, seed=1))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     data = "/".join(Path(options.data).parts[-2:])
@@ -120,9 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     text = format_report(report)
     print(text)
     if options.report:
-        path = Path(options.report)
-        write_text(path, json.dumps(report, indent=1) + "\n")
-        write_text(path.with_suffix(".md"), text)
+        write_report(options.report, report, text)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ Example:
 """
 
 import argparse
-import json
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,14 +18,13 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.features import read_pixels
+from training.measuring import add_measuring_options, load_model, sample, write_report
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations import faithfulness as measures
 from valm_core.explanations.hiding import logits_without_cells, logits_without_pixels
 from valm_core.explanations.occlusion import pixel_occlusion
-from valm_core.files import write_text
 from valm_core.model import ValmModel
-from valm_core.predictor import choose_device
 
 # Name of a metric -> (column title, whether higher is better, value of one question's two curves).
 METRICS: dict[str, tuple[str, bool, Callable]] = {
@@ -225,23 +222,17 @@ def draw_report(report: dict, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
+    add_measuring_options(parser, report="write this JSON file, and beside it the table as .md and the figure as .png")
     parser.add_argument("--data", required=True, help="JSON lines file (see the README's data format)")
     parser.add_argument("--limit", type=int, default=500, help="how many questions, drawn with seed 0 (default 500)")
     parser.add_argument("--pixel-limit", type=int, default=0, help="how many of them by hiding pixels too (default 0)")
-    parser.add_argument("--report", help="write this JSON file, and beside it the table as .md and the figure as .png")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's own choice")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     if options.limit < 1 or options.pixel_limit < 0:
         parser.error(f"--limit is {options.limit}, --pixel-limit {options.pixel_limit}; at least 1 and 0 are needed.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
     try:
         rows = load_rows(options.data)
-        model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
-        rows = random.Random(0).sample(rows, min(options.limit, len(rows)))
-        report = measure(model, rows, options.pixel_limit)
+        model = load_model(options)
+        report = measure(model, sample(rows, options.limit, seed=0), options.pixel_limit)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     data = "/".join(Path(options.data).parts[-2:])
@@ -253,8 +244,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(text)
     if options.report:
         path = Path(options.report)
-        write_text(path, json.dumps(report, indent=1) + "\n")
-        write_text(path.with_suffix(".md"), text + f"\n![figure]({path.stem}.png)\n")
+        write_report(path, report, text + f"\n![figure]({path.stem}.png)\n")
         draw_report(report, path.with_suffix(".png"))
 
 

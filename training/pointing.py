@@ -6,10 +6,7 @@ Example:
 """
 
 import argparse
-import json
-import random
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,12 +16,11 @@ from training.datasets import load_rows
 from training.datasets.jsonl import DataError, Row
 from training.faithfulness import interval
 from training.features import read_pixels
+from training.measuring import add_measuring_options, load_model, sample, write_report
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
-from valm_core.files import write_text
 from valm_core.losses import region_cells
 from valm_core.model import ValmModel
-from valm_core.predictor import choose_device
 
 TOLERANCE = 15 / 224  # of the side, around the object: that of the pointing game
 
@@ -132,36 +128,27 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", metavar="name=FILE", help="JSON lines files whose rows have a region")
-    parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
+    add_measuring_options(parser, report="write this JSON file, and beside it the same as .md")
     parser.add_argument("--limit", type=int, default=500, help="questions a file, drawn with seed 0 (default 500)")
-    parser.add_argument("--report", help="write this JSON file, and beside it the same as .md")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's own choice")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     report = {
         "command": f"python -m training.pointing --checkpoint {options.checkpoint} --limit {options.limit} "
         + " ".join(options.files),
         "files": {},
     }
     try:
-        model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
+        model = load_model(options)
         for named in options.files:
             name, equals, file = named.partition("=")
             if not equals:
                 raise DataError(f"{named!r} has no name; write name=FILE, e.g. plain=runs/planted/plain/rows.jsonl.")
-            rows = load_rows(file)
-            rows = random.Random(0).sample(rows, min(max(options.limit, 1), len(rows)))
-            report["files"][name] = measure(model, rows)
+            report["files"][name] = measure(model, sample(load_rows(file), max(options.limit, 1), seed=0))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     text = format_report(report)
     print(text)
     if options.report:
-        path = Path(options.report)
-        write_text(path, json.dumps(report, indent=1) + "\n")
-        write_text(path.with_suffix(".md"), text)
+        write_report(options.report, report, text)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ class InputError(ValueError):
     """A photo or question that can't be used. The message is written for the person who sent it."""
 
 
+class UnknownAnswer(ValueError):
+    """An answer that isn't in the model's list."""
+
+
 @dataclass(frozen=True)
 class EncodedText:
     """Questions after the text encoder: ``tokens`` [B, T, D_text] and ``mask`` [B, T], True where a token is real."""

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
-from valm_core.explanations.counterfactual import fewest_words, smallest_region
+from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
+from valm_core.explanations.hiding import without_cells
 from valm_core.fusion import AttentionHead
 from valm_core.heads import candidate_scores
 from valm_core.model import ValmModel
@@ -23,6 +24,7 @@ from valm_core.outputs import (
     Explanation,
     InputError,
     Prediction,
+    UnknownAnswer,
 )
 from valm_core.processor import MAX_QUESTION_CHARACTERS, Photo, clean_question, open_photo
 
@@ -69,14 +71,7 @@ class VqaPredictor:
             InputError: the question is empty or too long.
         """
         question, text = self._encode_question(question)
-        output = self.model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens.to(self.device))
-        blind = self.model(text_tokens=text.tokens, text_mask=text.mask)
-        return Prediction(
-            question=question,
-            answers=self._likeliest(output.logits[0], top),
-            blind_answers=self._likeliest(blind.logits[0], top),
-            gate=float(output.features.gate[0]),
-        )
+        return self._predict(question, text, image.tokens.to(self.device), top)
 
     def explain(
         self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
@@ -182,7 +177,7 @@ class VqaPredictor:
         words = clean_question(question).split()
         if outside := [place for place in hidden_words if not 0 <= place < len(words)]:
             raise ValueError(f"hidden_words has {outside[0]}, but the question has the words 0 to {len(words) - 1}.")
-        left = " ".join(word for place, word in enumerate(words) if place not in hidden_words)
+        left = without_words(words, hidden_words)
         if not left:
             raise InputError("Every word is switched off. Leave at least one.")
         if unknown := set(silent_heads) - set(self.attention_heads):
@@ -192,19 +187,10 @@ class VqaPredictor:
             hidden = torch.as_tensor(hidden_cells, dtype=torch.bool, device=self.device)
             if tuple(hidden.shape) != tuple(image.grid):
                 raise ValueError(f"hidden_cells has shape {tuple(hidden.shape)}, but the photo's grid is {image.grid}.")
-            average = self.model.mean_image_token.to(tokens)
-            tokens = torch.where(hidden.flatten()[:, None], average, tokens)  # [1, N, D_image]
+            tokens = without_cells(self.model, tokens, hidden.flatten()[None])  # [1, N, D_image]
         choices = _cleaned_candidates(candidates)
         _, text = self._encode_question(left)
-        asked = {"text_tokens": text.tokens, "text_mask": text.mask, "silent_heads": tuple(silent_heads)}
-        output = self.model(**asked, image_tokens=tokens)
-        blind = self.model(**asked)
-        return Prediction(
-            question=left,
-            answers=self._likeliest(output.logits[0], top, choices),
-            blind_answers=self._likeliest(blind.logits[0], top, choices),
-            gate=float(output.features.gate[0]),
-        )
+        return self._predict(left, text, tokens, top, choices, tuple(silent_heads))
 
     @property
     def attention_heads(self) -> tuple[AttentionHead, ...]:
@@ -248,12 +234,12 @@ class VqaPredictor:
 
     @torch.no_grad()
     def _answer_index(self, text: EncodedText, image: EncodedImage, answer: str | None) -> int:
-        """The place of an answer in the list, of the likeliest for None. Raises ValueError for one that isn't there."""
+        """The place of an answer in the list, of the likeliest for None. Raises UnknownAnswer."""
         if answer is None:
             output = self.model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens)
             return int(output.logits[0].argmax())
         if answer not in self.model.answers:
-            raise ValueError(
+            raise UnknownAnswer(
                 f"answer is {answer!r}, which is not among the {len(self.model.answers)} answers of the model. Choose "
                 "one of the answers it gave, or pass None."
             )
@@ -269,15 +255,35 @@ class VqaPredictor:
     def _answer_embeddings(self) -> torch.Tensor:  # [A, D_text]; a second thread may compute the same again
         return self.model.embed_texts(self.model.answers)
 
+    def _predict(
+        self,
+        question: str,
+        text: EncodedText,
+        image_tokens: torch.Tensor,
+        top: int,
+        candidates: tuple[str, ...] = (),
+        silent_heads: tuple[AttentionHead, ...] = (),
+    ) -> Prediction:
+        asked = {"text_tokens": text.tokens, "text_mask": text.mask, "silent_heads": silent_heads}
+        output = self.model(**asked, image_tokens=image_tokens)
+        blind = self.model(**asked)
+        return Prediction(
+            question=question,
+            answers=self._likeliest(output.logits[0], top, candidates),
+            blind_answers=self._likeliest(blind.logits[0], top, candidates),
+            gate=float(output.features.gate[0]),
+        )
+
     def _likeliest(self, logits: torch.Tensor, top: int, candidates: tuple[str, ...] = ()) -> tuple[Answer, ...]:
         probabilities = (logits.float() / self.model.config.temperature).softmax(dim=-1)
         answers = candidates or self.model.answers
-        if candidates and self.masks(candidates):
-            probabilities = probabilities[[self.model.answers.index(candidate) for candidate in candidates]]
-        elif candidates:
-            embedded = self.model.embed_texts(list(candidates))
-            probabilities = candidate_scores(probabilities, self._answer_embeddings, embedded)
-        probabilities = probabilities / probabilities.sum()
+        if candidates:
+            if self.masks(candidates):
+                scores = probabilities[[self.model.answers.index(candidate) for candidate in candidates]]
+            else:
+                embedded = self.model.embed_texts(list(candidates))
+                scores = candidate_scores(probabilities, self._answer_embeddings, embedded)
+            probabilities = scores / scores.sum()
         values, indices = probabilities.topk(min(top, len(probabilities)))
         return tuple(
             Answer(answers[index], value) for value, index in zip(values.tolist(), indices.tolist(), strict=True)

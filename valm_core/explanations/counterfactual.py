@@ -1,6 +1,7 @@
 """What would change the answer: the fewest cells of the photo, and the fewest words, whose hiding flips it."""
 
 import itertools
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -99,13 +100,18 @@ def fewest_words(
     return None
 
 
+def without_words(words: list[str], dropped: Collection[int]) -> str:
+    """What is left of a question without the words at some places; empty without all of them."""
+    return " ".join(word for place, word in enumerate(words) if place not in dropped)
+
+
 def _answers(model: ValmModel, text: EncodedText, image: EncodedImage, hidden: np.ndarray) -> np.ndarray:
     return logits_without_cells(model, text, image, torch.from_numpy(hidden)).argmax(dim=-1).cpu().numpy()
 
 
 def _without_words(model: ValmModel, words: list[str], drops: list[tuple[int, ...]], image: EncodedImage) -> np.ndarray:
     """Probabilities [len(drops), A] of the question without each set of words."""
-    questions = [" ".join(word for place, word in enumerate(words) if place not in drop) for drop in drops]
+    questions = [without_words(words, drop) for drop in drops]
     ids, mask = (part.to(image.tokens.device) for part in model.tokenizer(questions))
     output = model(token_ids=ids, text_mask=mask, image_tokens=image.tokens.expand(len(questions), -1, -1))
     return output.logits.float().softmax(dim=-1).cpu().numpy()

@@ -81,7 +81,7 @@ def agreement(image_map: np.ndarray, others: list[np.ndarray]) -> float:
 def evenness(image_map: np.ndarray) -> float:
     """The map's entropy as a share of a uniform map's, 0..1: 1 says everywhere the same, 0 all in one cell."""
     shares = image_map.ravel()[image_map.ravel() > 0]
-    return float(-(shares * np.log(shares)).sum() / np.log(image_map.size)) if image_map.size > 1 else 1.0
+    return abs(float((shares * np.log(shares)).sum() / np.log(image_map.size))) if image_map.size > 1 else 1.0
 
 
 def _log_odds(probability):

@@ -10,6 +10,11 @@ from valm_core.outputs import EncodedImage, EncodedText
 TOKEN_BATCH, PIXEL_BATCH = 64, 16  # variants of a question answered at once, photos encoded at once
 
 
+def without_cells(model: ValmModel, tokens: Tensor, hidden: Tensor) -> Tensor:
+    """Image tokens [1, N, D] with the cells of each variant, hidden [F, N], as the training data's average token."""
+    return torch.where(hidden[..., None], model.mean_image_token.to(tokens), tokens)  # [F, N, D]
+
+
 @torch.no_grad()
 def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImage, hidden: Tensor) -> Tensor:
     """Ask again with cells replaced by the average image token of the training data.
@@ -23,13 +28,12 @@ def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImag
     Returns:
         Logits [F, A].
     """
-    average = model.mean_image_token.to(image.tokens)
     hidden = hidden.to(image.tokens.device)
     logits = [
         model(
             text_tokens=text.tokens.expand(len(part), -1, -1),
             text_mask=text.mask.expand(len(part), -1),
-            image_tokens=torch.where(part[..., None], average, image.tokens),  # [F, N, D]
+            image_tokens=without_cells(model, image.tokens, part),
         ).logits
         for part in hidden.split(TOKEN_BATCH)
     ]

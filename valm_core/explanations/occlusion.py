@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from valm_core.explanations.hiding import logits_without_pixels
+from valm_core.explanations.hiding import logits_without_pixels, without_cells
 from valm_core.explanations.relevance import build_explanation, check_answer, rows_to_one
 from valm_core.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation
@@ -39,7 +39,7 @@ def occlusion(model: ValmModel, text: EncodedText, image: EncodedImage, answer_i
     without_cell = model(
         text_tokens=text.tokens.expand(cells, -1, -1),
         text_mask=text.mask.expand(cells, -1),
-        image_tokens=torch.where(each_cell[..., None], model.mean_image_token.to(image.tokens), image.tokens),
+        image_tokens=without_cells(model, image.tokens, each_cell),
     )
     without_token = model(
         text_tokens=text.tokens.expand(length, -1, -1),
