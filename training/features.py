@@ -22,7 +22,7 @@ from valm_core.processor import open_photo
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
 PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
 SHARD_KEYS = "keys.json"
-CLASS_EMBEDDINGS = "class_embeddings"  # the encoder's buffer; its values are not hashed, see `_semantics`
+NAME_EMBEDDINGS = ("class_embeddings", "object_embeddings")  # the encoder's buffers, not hashed, see `_semantics`
 
 
 class Features:
@@ -209,7 +209,7 @@ def _key(encoder: torch.nn.Module, *settings) -> str:
     """A hash of an encoder's weights and of settings that JSON can write."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
-        if name == CLASS_EMBEDDINGS:
+        if name in NAME_EMBEDDINGS:
             continue
         digest.update(name.encode() + str(tensor.dtype).encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

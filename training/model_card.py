@@ -4,6 +4,11 @@ from training.evaluate import format_table
 from valm_core.model import ValmModel
 from valm_core.trainer import TrainingConfig
 
+OBJECT_NOTE = (
+    "on: each cell carries the names of the objects that it seems to belong to, by a head that was taught with the boxes "
+    "of a detector; that detector (SSD MobileNet v2) was trained on photos of COCO, perhaps also on some of those below"
+)
+
 
 def model_card(model: ValmModel, run, training: TrainingConfig, trained_rows: int, report: dict) -> str:
     """Markdown with Hugging Face metadata: what the model is, what it learned from, its figures, its limits.
@@ -36,6 +41,7 @@ Answers questions about a photo out of {len(model.answers)} fixed answers. It se
 | text encoder | `{config.text_encoder}`{_frozen(config.train_text_encoder, config.text_encoder_sha256)} |
 | image encoder | `{config.image_encoder}` at {config.image_size} px, {config.resize}{_frozen(config.train_image_encoder, config.image_encoder_sha256)} |
 | semantic tokens | {"on: each cell carries the expected meaning of its ImageNet classes" if config.semantic_tokens else "off"} |
+| object tokens | {OBJECT_NOTE if config.object_tokens else "off"} |
 | fusion | `{config.fusion}`, {config.layers} layers of width {config.width}, {config.heads} heads |
 | stored numbers | {stored / 1e6:.2f} million |
 

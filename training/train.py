@@ -29,6 +29,7 @@ from training.features import Features, mean_image_token
 from training.metrics.calibration import fit_temperature
 from training.metrics.vqa_accuracy import normalize_answer, vqa_accuracy
 from training.model_card import model_card
+from training.objects import load_object_head
 from training.run_report import read_metrics, write_curves, write_run_report
 from valm_core.adapters import (
     ADAPTER_MODES,
@@ -62,6 +63,8 @@ class RunConfig:
         init: checkpoint to start from, with its answer list; empty starts afresh. What the config's model section
             leaves out is then taken from the checkpoint.
         new_answers: with ``init``, how many answers at most join its list: the most common of ``data`` that it lacks.
+        object_head: file of ``training.objects``, for a model with ``object_tokens``; one that starts from a checkpoint
+            without them then gains them.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
         objective: ``answers`` learns to answer, ``pretraining`` learns from statements, see ``valm_core.pretraining``.
@@ -78,6 +81,7 @@ class RunConfig:
     validation_rows: int = 0
     init: str = ""
     new_answers: int = 1000
+    object_head: str = ""
     cache: str = ""
     blind: bool = False
     objective: str = "answers"
@@ -115,6 +119,7 @@ SHARED_WITH_INIT = (
     "text_encoder",
     "image_encoder",
     "semantic_tokens",
+    "object_tokens",
     "fusion",
     "gate",
     "product",
@@ -174,15 +179,22 @@ def build_model(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmMode
         ValueError: the config asks for a model of another kind or size than the one in ``run.init``.
     """
     if run.init:
-        return _continued(run, config, rows)
-    answer_rows = load_rows(run.answer_data, photos=False) if run.answer_data else rows
-    return ValmModel(config, build_answer_list(answer_rows, run.answers))
+        model = _continued(run, config, rows)
+    else:
+        answer_rows = load_rows(run.answer_data, photos=False) if run.answer_data else rows
+        model = ValmModel(config, build_answer_list(answer_rows, run.answers))
+    if run.object_head:
+        load_object_head(model, run.object_head)
+    return model
 
 
 def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel:
     """The model in ``run.init`` under ``config``, its answer list extended from the rows."""
     start = ValmModel.from_pretrained(run.init)
+    gains_objects = run.object_head and not start.config.object_tokens
     for name in SHARED_WITH_INIT:
+        if name == "object_tokens" and gains_objects:
+            continue
         own, wanted = getattr(start.config, name), getattr(config, name)
         if own != wanted:
             raise ValueError(
@@ -200,8 +212,8 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     # A checkpoint goes on holding an encoder that has learned before, whether it learns now or not.
     both = {name: stored[name] or learning[name] for name in stored}
     model = ValmModel(dataclasses.replace(config, **both), start.answers)
-    state = start.state_dict()
-    model.load_stored_state({name: state[name] for name in model.stored_state() if name in state}, run.init)
+    state = model.state_dict() | start.state_dict()  # the model's own are what the checkpoint lacks: an object head
+    model.load_stored_state({name: state[name] for name in model.stored_state()}, run.init)
     for side in sides:
         getattr(model, side).requires_grad_(learning[f"train_{side}"])
     return model

@@ -23,6 +23,8 @@ class ValmConfig:
             central square.
         semantic_tokens: add to every image token the meaning of what the image encoder's own ImageNet classifier sees
             in that cell, as an embedding of the text encoder (only for encoders that have such a classifier).
+        object_tokens: add to the semantic part of every image token what objects it belongs to, by an ``ObjectHead``
+            whose weights lie in the checkpoint (needs ``semantic_tokens``).
         train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion, or has learned; the
             checkpoint then holds its weights. Which of its parts learn is up to ``valm_core.adapters``.
         fusion: a key of ``valm_core.fusion.FUSIONS``.
@@ -44,6 +46,7 @@ class ValmConfig:
     image_size: int = 224
     resize: str = "squash"
     semantic_tokens: bool = True
+    object_tokens: bool = False
     train_text_encoder: bool = False
     train_image_encoder: bool = False
     fusion: str = "bi_attention"
@@ -70,6 +73,12 @@ class ValmConfig:
         _require(self.width % 4 == 0, "width", self.width, "a multiple of 4 (for 2-D positions)")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
         _require(self.resize in RESIZE_MODES, "resize", self.resize, f"one of {', '.join(RESIZE_MODES)}")
+        _require(
+            self.semantic_tokens or not self.object_tokens,
+            "object_tokens",
+            self.object_tokens,
+            "false where `semantic_tokens` is false",
+        )
         _require(self.gate in GATES, "gate", self.gate, f"one of {', '.join(GATES)}")
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from valm_core.objects import ObjectHead
 from valm_core.packages import PACKAGES, packaged_file
 
 IMAGE_ENCODER_FOLDER = "image_encoder"
 
+IMAGENET_CLASSES = 1000
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -22,6 +24,9 @@ class ImageEncoder(nn.Module):
         prefix_tokens: how many leading tokens (class token, registers) are not cells.
         classifier: the backbone's own ImageNet-1k classifier, applicable to one cell [.., D] -> [.., 1000]; None where
             it has none. With one, ``class_embeddings`` can be set and every token gains its semantic part.
+
+    Attributes:
+        object_head, object_embeddings: set both and the semantic part also carries what objects a cell belongs to.
     """
 
     def __init__(
@@ -40,6 +45,8 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.register_buffer("class_embeddings", None)
+        self.object_head: ObjectHead | None = None
+        self.register_buffer("object_embeddings", None)
         # One blank photo tells the grid and the width, whatever the backbone; in evaluation mode, so that no batch
         # statistics move.
         backbone.eval()
@@ -65,7 +72,10 @@ class ImageEncoder(nn.Module):
             return features
         # What the classifier believes each cell to show, as an expectation over the class names' text embeddings.
         probabilities = self.classifier(features).softmax(dim=-1)  # [B, N, 1000]
-        return torch.cat([features, probabilities @ self.class_embeddings], dim=-1)
+        semantics = probabilities @ self.class_embeddings
+        if self.object_head is not None:  # several kinds may be in one cell, or none: a sum, not an expectation
+            semantics = semantics + self.object_head(features, self.grid).sigmoid() @ self.object_embeddings
+        return torch.cat([features, semantics], dim=-1)
 
     def _features(self, normalized: Tensor) -> tuple[Tensor, tuple[int, int]]:
         output = self.backbone(normalized)
@@ -166,6 +176,14 @@ def _from_transformers(name: str, image_size: int, checkpoint: Path | None) -> I
         if not checkpoint and image_size != config.image_size and config.model_type != "dinov2":
             raise ValueError(f"{name} takes photos of {config.image_size} pixels; set `image_size` to that.")
     return ImageEncoder(model, mean, std, image_size, prefix_tokens)
+
+
+def imagenet_names() -> list[str]:
+    """The first name of each of ImageNet-1k's classes, in the order of a classifier's outputs."""
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo()
+    return [info.index_to_description(index).split(",")[0] for index in range(IMAGENET_CLASSES)]
 
 
 class _ForwardFeatures(nn.Module):

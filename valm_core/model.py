@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,8 @@ from valm_core.config import ValmConfig
 from valm_core.files import recover_folder, replace_folder
 from valm_core.fusion import FUSIONS, AttentionHead
 from valm_core.heads import AnswerHead, extended_layer
-from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, build_image_encoder
+from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, IMAGENET_CLASSES, build_image_encoder, imagenet_names
+from valm_core.objects import OBJECT_NAMES, ObjectHead
 from valm_core.outputs import EncodedImage, EncodedText, ValmOutput
 from valm_core.packages import PACKAGES
 from valm_core.processor import QuestionTokenizer, photo_to_pixels
@@ -56,7 +57,17 @@ class ValmModel(nn.Module):
         self.text_encoder = build_text_encoder(config.text_encoder, stored_text)
         self.image_encoder = build_image_encoder(config.image_encoder, config.image_size, stored_image)
         if config.semantic_tokens:
-            self.image_encoder.class_embeddings = self._class_embeddings(random=checkpoint is not None)
+            if self.image_encoder.classifier is None:
+                raise ValueError(
+                    f"image_encoder {config.image_encoder!r} has no ImageNet classifier for `semantic_tokens: true`. "
+                    "Set it to false, or choose `package:efficientnet-lite0`."
+                )
+            self.image_encoder.class_embeddings = self._name_embeddings(IMAGENET_CLASSES, imagenet_names, checkpoint)
+        if config.object_tokens:
+            self.image_encoder.object_head = ObjectHead(self.image_encoder.feature_width)
+            self.image_encoder.object_embeddings = self._name_embeddings(
+                len(OBJECT_NAMES), lambda: OBJECT_NAMES, checkpoint
+            )
         self.text_encoder.requires_grad_(config.train_text_encoder)
         self.image_encoder.requires_grad_(config.train_image_encoder)
 
@@ -162,25 +173,15 @@ class ValmModel(nn.Module):
         return photo_to_pixels(photo, self.config.image_size, self.config.resize)
 
     @torch.no_grad()
-    def _class_embeddings(self, random: bool) -> Tensor:
-        """Text embeddings [1000, D_text] of the ImageNet class names, as long as the encoder's own token vectors."""
-        if self.image_encoder.classifier is None:
-            raise ValueError(
-                f"image_encoder {self.config.image_encoder!r} has no ImageNet classifier for `semantic_tokens: true`. "
-                "Set it to false, or choose `package:efficientnet-lite0`."
-            )
-        if random:  # about to be loaded
-            return torch.zeros(1000, self.text_encoder.width)
-        from timm.data import ImageNetInfo
-
-        info = ImageNetInfo()
-        names = [info.index_to_description(index).split(",")[0] for index in range(1000)]
+    def _name_embeddings(self, count: int, names: Callable[[], Sequence[str]], checkpoint: Path | None) -> Tensor:
+        """Text embeddings [count, D_text] of names of things, as long as the encoder's own token vectors."""
+        if checkpoint is not None:  # about to be loaded
+            return torch.zeros(count, self.text_encoder.width)
         self.text_encoder.eval()
-        embeddings = [
-            self.text_encoder.embed(*self.tokenizer(names[start : start + 100])) for start in range(0, 1000, 100)
-        ]
+        parts = [self.tokenizer(names()[first : first + 100]) for first in range(0, count, 100)]
+        embeddings = torch.cat([self.text_encoder.embed(*part) for part in parts])
         # As exact as a checkpoint in half precision stores it, so that fresh and saved models encode photos alike.
-        return (torch.cat(embeddings) * self.text_encoder.width**0.5).half().float()
+        return (embeddings * self.text_encoder.width**0.5).half().float()
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
 
