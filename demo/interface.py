@@ -297,6 +297,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 layer: gr.update(choices=numbered(layers), value=ALL),
                 head: gr.update(choices=numbered(width), value=ALL),
                 **draw(current, marked, toward, ALL, ALL, *wanted),
+                **prepare_what_if(current),  # here, not as events of their own: those could overtake a quick click
+                **empty_compare(),
             }
 
         def forget_photo(path, outcome) -> dict:
@@ -321,10 +323,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         at_once = {"queue": False, "show_progress": "hidden"}
 
         def and_show(asking) -> None:
-            showing = asking.then(show, [asked, photo, *look], shown, **at_once)
+            showing = asking.then(show, [asked, photo, *look], [*shown, *what_if_parts, *compare_parts], **at_once)
             showing.then(None, js=SHOW_RESULT)
-            showing.then(prepare_what_if, reply, what_if_parts, **at_once)
-            showing.then(empty_compare, None, compare_parts, **at_once)
 
         asking = {
             "fn": answer,
