@@ -1,4 +1,4 @@
-"""Many questions from the terminal: a folder of photos or a JSON lines file in, JSON lines or Parquet out, resumable."""
+"""Many questions from the terminal: a folder or a JSON lines file in, JSON lines or Parquet out, resumable."""
 
 import hashlib
 import json
@@ -102,9 +102,7 @@ def answer_batch(
             answered += columns["error"] is None
 
     known = {key_of(row) for row in rows}
-    finished = [
-        row | {name: done[key_of(row)][name] for name in NOTHING} if key_of(row) in done else row for row in rows
-    ]
+    finished = [row | {name: done.get(key_of(row), row)[name] for name in NOTHING} for row in rows]
     write_rows(output, finished + [row for row in earlier if key_of(row) not in known])
     if working != output:
         working.unlink()

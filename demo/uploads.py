@@ -28,6 +28,10 @@ class SealedBlocks(gr.Blocks):
 
     async def preprocess_data(self, block_fn, inputs, *others, **named):
         """As in gradio, once every file among the inputs was found to be an upload. Raises gr.Error."""
+        wanted = len(block_fn.inputs)
+        if len(inputs) < wanted:
+            told = f"This call takes {wanted} values, and {len(inputs)} came. /gradio_api/info lists them."
+            raise gr.Error(told, print_exception=False)
         try:
             inputs = traverse(inputs, _local, is_file_obj_with_meta)
         except InputError as error:
