@@ -21,6 +21,7 @@ from valm_core.outputs import InputError
 ROOT = Path(__file__).parent.parent
 CAT = ROOT / "assets" / "examples" / "cat.jpg"
 QUESTION = "What animal is this?"
+PATIENT = {"timeout": 60}
 MARK = {"meta": {"_type": "gradio.FileData"}}
 
 
@@ -39,7 +40,8 @@ def page_url(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(page_url, tmp_path_factory):
-    return Client(page_url, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+    folder = str(tmp_path_factory.mktemp("downloads"))
+    return Client(page_url, verbose=False, download_files=folder, httpx_kwargs=PATIENT)
 
 
 def curl(*arguments: str) -> str:
@@ -120,7 +122,9 @@ def test_curl_as_in_the_readme(page_url):
 def test_python_as_in_the_readme(page_url):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     code = readme.split("from gradio_client import")[1].split("\n\nWith curl")[0]
-    code = "from gradio_client import" + code.replace("\n    ", "\n").replace("http://127.0.0.1:7860", page_url)
+    code = "from gradio_client import" + code.replace("\n    ", "\n")
+    patient = f'"{page_url}", httpx_kwargs={PATIENT}'  # gradio_client gives a busy machine five seconds
+    code = code.replace('"http://127.0.0.1:7860"', patient)
     values: dict = {}
     before = os.getcwd()
     os.chdir(ROOT)

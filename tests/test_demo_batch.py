@@ -178,7 +178,7 @@ def test_what_cannot_be_used_is_told_before_anything_is_asked(tiny_predictor, so
     (tmp_path / "empty").mkdir()
     refused("has no photos", tmp_path / "empty", tmp_path / "out.jsonl", questions=["what?"])
     answer_batch(tiny_predictor, source, tmp_path / "out.jsonl", model="abc")
-    refused("answers of model abc, this is model def", source, tmp_path / "out.jsonl", model="def")
+    refused("answers of model abc, and this is model def", source, tmp_path / "out.jsonl", model="def")
     assert source.read_bytes() == before and (tmp_path / "mine.jsonl").read_text().count("\n") == 1
 
 
