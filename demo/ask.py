@@ -1,7 +1,13 @@
-"""Ask about a photo from the terminal.
+"""Ask about a photo from the terminal, or about many.
 
-Example:
+Examples:
     python -m demo.ask assets/examples/cat.jpg "What animal is this?" --figure cat.png
+    python -m demo.ask --batch assets/examples --question "What is in the photo?" --output answers.jsonl
+    python -m demo.ask --batch questions.jsonl --output answers.parquet
+
+A file for --batch has one JSON object a line, {"image": PATH, "question": TEXT}, with any other columns, which the
+output keeps. Run the same command again to go on after an interruption, and to try rows with an error once more.
+Exit code: 0, 1 where rows have an error, 2 where nothing could be done, 130 when interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from demo import checkpoint_folder
@@ -34,8 +41,8 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     return "\n".join(lines)
 
 
-def to_json(prediction: Prediction, explanation: Explanation, evidence: Evidence) -> dict:
-    """The reply, its maps and their evidence as plain values."""
+def answers_json(prediction: Prediction) -> dict:
+    """The answers alone as plain values."""
     return {
         "question": prediction.question,
         "answers": [{"answer": answer.text, "probability": answer.probability} for answer in prediction.answers],
@@ -43,6 +50,12 @@ def to_json(prediction: Prediction, explanation: Explanation, evidence: Evidence
             {"answer": blind.text, "probability": blind.probability} for blind in prediction.blind_answers
         ],
         "gate": prediction.gate,
+    }
+
+
+def to_json(prediction: Prediction, explanation: Explanation, evidence: Evidence) -> dict:
+    """The reply, its maps and their evidence as plain values."""
+    return answers_json(prediction) | {
         "explanation": {
             "method": explanation.method,
             "grid": explanation.grid,
@@ -56,11 +69,28 @@ def to_json(prediction: Prediction, explanation: Explanation, evidence: Evidence
     }
 
 
+def run_batch(predictor, options: argparse.Namespace) -> int:
+    """Answer what ``--batch`` names and tell how it went. Returns the exit code."""
+    from demo.batch import answer_batch, model_name
+
+    model = model_name(options.checkpoint)
+    try:
+        summary = answer_batch(predictor, options.batch, options.output, options.asked, options.top, model)
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+    print(summary, file=sys.stderr)
+    return 1 if summary.errors else 0
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo", help="file of the photo")
-    parser.add_argument("question", help="the question, in English")
+    parser.add_argument("photo", nargs="?", help="file of the photo")
+    parser.add_argument("question", nargs="?", help="the question, in English")
+    parser.add_argument("--batch", metavar="SOURCE", help="answer all rows of a JSON lines file, or a folder's photos")
+    parser.add_argument("--question", action="append", default=[], dest="asked", help="what to ask each of them")
+    parser.add_argument("--output", help="where --batch writes, a file named .jsonl or .parquet")
     parser.add_argument("--checkpoint", default=checkpoint_folder(), help="model folder")
     parser.add_argument("--top", type=int, default=5, help="how many answers (default 5)")
     parser.add_argument("--figure", help="write a picture: the photo under the map of the question and of each word")
@@ -70,16 +100,21 @@ def main(arguments: list[str] | None = None) -> None:
     if options.top < 1:
         parser.error(f"--top is {options.top}; at least 1 is needed.")
 
+    if options.batch and not (options.output and not options.photo):
+        parser.error("--batch needs --output, and takes no photo beside it; a folder's question goes to --question.")
+    if not options.batch and (options.question is None or options.asked or options.output):
+        parser.error("give a photo and a question, or --batch, which --question and --output belong to.")
+
     from valm_core.predictor import VqaPredictor
 
     try:
         predictor = VqaPredictor.from_checkpoint(options.checkpoint, options.device)
+        if options.batch:
+            sys.exit(run_batch(predictor, options))
         photo = predictor.open_photo(options.photo)
         encoded = predictor.encode(photo)
-        prediction = predictor.answer(encoded, options.question, options.top)
-        explanation = predictor.explain(encoded, options.question)
-        evidence = predictor.evidence(encoded, options.question, explanation=explanation)
-    except (FileNotFoundError, ValueError) as error:
+        prediction, explanation, evidence = predictor.ask(encoded, options.question, top=options.top)
+    except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     if options.json:
         print(json.dumps(to_json(prediction, explanation, evidence)))

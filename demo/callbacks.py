@@ -147,11 +147,7 @@ def ask(predictor, path: str | None, opened: OpenedPhoto | None, question: str |
     if not question:
         raise InputError(NO_QUESTION)
     photo = open_photo(predictor, path, opened)
-    prediction = predictor.answer(photo.encoded, question)
-    best = prediction.answers[0].text
-    explanation = predictor.explain(photo.encoded, question, answer=best)
-    evidence = predictor.evidence(photo.encoded, question, answer=best, explanation=explanation)
-    return Reply(photo, prediction, explanation, evidence)
+    return Reply(photo, *predictor.ask(photo.encoded, question))
 
 
 def answer(predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Outcome:
@@ -163,7 +159,7 @@ def answer(predictor, path: str | None, opened: OpenedPhoto | None, question: st
 
 
 def explain_again(predictor, reply: Reply, method: str, answer: str | None) -> Again:
-    """Explain another answer, or by another method: one explanation and its evidence, nothing else is asked again.
+    """Explain another answer, or by another method, with its evidence; nothing else is asked again.
 
     Args:
         predictor: as the page has it.
@@ -175,12 +171,12 @@ def explain_again(predictor, reply: Reply, method: str, answer: str | None) -> A
         answer = known_answer(reply, answer)
         if (answer, method) == (reply.answer, reply.explanation.method):  # gradio tells of a typed answer twice
             return Again(reply, reply)
-        call = (reply.photo.encoded, reply.prediction.question, method, answer)
         try:
-            explanation = predictor.explain(*call)
+            _, explanation, evidence = predictor.ask(
+                reply.photo.encoded, reply.prediction.question, method, answer, prediction=reply.prediction
+            )
         except UnknownAnswer as error:
             raise InputError(unknown_answer(reply, answer)) from error
-        evidence = predictor.evidence(*call, explanation)
         return Again(reply, dataclasses.replace(reply, explanation=explanation, evidence=evidence))
     except Exception as error:
         return Again(reply, message=message_for(error))

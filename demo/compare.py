@@ -8,7 +8,7 @@ import gradio as gr
 
 from demo import callbacks
 from demo.figures import Look, notice_html, overlay, side_by_side_html
-from demo.peers import Told, ValmPeer, load_peer, parse_peers
+from demo.peers import Told, load_peer, parse_peers
 from valm_core.explanations import DEFAULT_METHOD
 
 HELP = """
@@ -26,18 +26,20 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
         reply: the ``Reply`` on the page, None without one.
 
     Returns:
-        What to run once a new answer is shown, and the components it empties.
+        What empties the panel for a new answer (it returns the updates), and the components that takes.
     """
     others = parse_peers(os.environ.get("VALM_COMPARE", ""))  # set by who runs the page, never by a visitor
     choices = [(f"model: {name}", f"model:{name}") for name in others]
     choices += [(f"map: {label}", name) for label, name in callbacks.method_choices() if name != DEFAULT_METHOD]
 
     @functools.cache
-    def peer(choice: str):
+    def peer(name: str):
+        return load_peer(name, others[name])
+
+    def ask_other(current: callbacks.Reply, choice: str) -> Told:
         if choice.startswith("model:"):
-            name = choice.removeprefix("model:")
-            return load_peer(name, others[name])
-        return ValmPeer(f"ours, {callbacks.method_label(choice)}", predictor, choice)
+            return peer(choice.removeprefix("model:")).ask(current.photo.picture, current.prediction.question)
+        return told_by_method(predictor, current, choice)
 
     with gr.Accordion("Compare", open=False, elem_id="compare"):
         gr.HTML(HELP)
@@ -55,14 +57,14 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
         if current is None:
             return {told: notice_html(callbacks.NO_QUESTION)}
         try:
-            theirs = peer(choice).ask(current.photo.picture, current.prediction.question)
+            theirs = ask_other(current, choice)
         except Exception as error:
             return {**empty(), told: notice_html(callbacks.message_for(error))}
         ours = Told(
             "ours",
             current.prediction.answers,
             current.explanation,
-            f"map: {callbacks.method_label(current.explanation.method)}",
+            map_note(current, current.explanation.method),
         )
         return {told: told_html([ours, theirs])} | {
             picture: gr.update(
@@ -76,6 +78,19 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
     parts = [told, *pictures]
     button.click(compare, [reply, other], parts, concurrency_id="model", concurrency_limit=1, show_progress_on=told)
     return empty, parts
+
+
+def told_by_method(predictor, current: callbacks.Reply, method: str) -> Told:
+    """Our own reply with the map of another method, for the answer that is explained on the page."""
+    explanation = predictor.explain(current.photo.encoded, current.prediction.question, method, current.answer)
+    name = f"ours, {callbacks.method_label(method)}"
+    return Told(name, current.prediction.answers, explanation, map_note(current, method))
+
+
+def map_note(current: callbacks.Reply, method: str) -> str:
+    """Which method made a map of ours, and for which answer where it isn't the likeliest."""
+    likeliest = current.answer == current.prediction.answers[0].text
+    return f"map: {callbacks.method_label(method)}" + ("" if likeliest else f", explaining “{current.answer}”")
 
 
 def told_html(sides: list[Told]) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 import gradio as gr
 
 from demo import callbacks, figures
+from demo.api import build_api, mcp_wanted
 from demo.compare import build_compare
 from demo.photo_input import PhotoInput
 from demo.theme import build_theme
+from demo.uploads import LARGEST_UPLOAD, SealedBlocks
 from demo.what_if import build_what_if
 
 HERE = Path(__file__).parent
@@ -60,7 +62,8 @@ def launch_options() -> dict:
         "css_paths": [HERE / "style.css"],
         "footer_links": [],
         "allowed_paths": [str(EXAMPLES)],
-        "max_file_size": "20mb",
+        "max_file_size": LARGEST_UPLOAD,
+        "mcp_server": mcp_wanted(),
         "ssr_mode": False,
     }
 
@@ -68,7 +71,7 @@ def launch_options() -> dict:
 def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
     """The page around one predictor, which all visitors share and which keeps nothing about them."""
     examples = callbacks.read_examples(examples_folder)
-    with gr.Blocks(title="VALM – ask a photo, see why", delete_cache=(STATE_SECONDS, FILE_SECONDS)) as page:
+    with SealedBlocks(title="VALM – ask a photo, see why", delete_cache=(STATE_SECONDS, FILE_SECONDS)) as page:
         opened = gr.State(time_to_live=STATE_SECONDS)  # OpenedPhoto: encoded once, asked often
         asked = gr.State(time_to_live=STATE_SECONDS)  # Outcome of the last question, perhaps of a photo that is gone
         reply = gr.State(time_to_live=STATE_SECONDS)  # Reply on the page: what every redraw is made from
@@ -297,6 +300,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 layer: gr.update(choices=numbered(layers), value=ALL),
                 head: gr.update(choices=numbered(width), value=ALL),
                 **draw(current, marked, toward, ALL, ALL, *wanted),
+                **prepare_what_if(current),  # here, not as events of their own: those could overtake a quick click
+                **empty_compare(),
             }
 
         def forget_photo(path, outcome) -> dict:
@@ -321,10 +326,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         at_once = {"queue": False, "show_progress": "hidden"}
 
         def and_show(asking) -> None:
-            showing = asking.then(show, [asked, photo, *look], shown, **at_once)
+            showing = asking.then(show, [asked, photo, *look], [*shown, *what_if_parts, *compare_parts], **at_once)
             showing.then(None, js=SHOW_RESULT)
-            showing.then(prepare_what_if, reply, what_if_parts, **at_once)
-            showing.then(empty_compare, None, compare_parts, **at_once)
 
         asking = {
             "fn": answer,
@@ -379,6 +382,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             [reply, refusal, explained, method, evidence, *drawing],
             **at_once,
         )
+        build_api(page, predictor, examples)
     return page.queue(default_concurrency_limit=4, max_size=32)
 
 

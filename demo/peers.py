@@ -28,22 +28,16 @@ class Told:
 
 
 class ValmPeer:
-    """A VALM checkpoint, or ours with another explanation method.
+    """A VALM checkpoint: its ``name`` for people, and the ``predictor`` that answers."""
 
-    Args:
-        name: shown to people.
-        predictor: what answers.
-        method: key of ``EXPLANATION_METHODS``; None takes the default.
-    """
-
-    def __init__(self, name: str, predictor, method: str | None = None):
-        self.name, self.predictor, self.method = name, predictor, method
+    def __init__(self, name: str, predictor):
+        self.name, self.predictor = name, predictor
 
     def ask(self, photo: Image.Image, question: str) -> Told:
         """Answer and explain. Raises InputError."""
         encoded = self.predictor.encode(photo)
         prediction = self.predictor.answer(encoded, question, TOP)
-        explanation = self.predictor.explain(encoded, question, self.method, prediction.answers[0].text)
+        explanation = self.predictor.explain(encoded, question, answer=prediction.answers[0].text)
         return Told(self.name, prediction.answers, explanation, f"map: {method_name(explanation.method)}")
 
 

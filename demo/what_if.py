@@ -39,7 +39,7 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
         reply: the ``Reply`` on the page, None without one.
 
     Returns:
-        What to run with ``reply`` once a new answer is shown, and the components it fills.
+        What makes the panel ready for a new ``Reply`` (it returns the updates), and the components that takes.
     """
     with gr.Accordion("What if …", open=False, elem_id="what-if"):
         gr.HTML(HELP)

@@ -28,15 +28,15 @@ def answer(encoded, question, top=5):
 
 
 @borrowing_gpu
-def explain(encoded, question, method=None, answer=None):
-    """``VqaPredictor.explain`` of the lent predictor."""
-    return _predictor.explain(encoded, question, method, answer)
+def ask(encoded, question, method=None, answer=None, top=5, prediction=None):
+    """``VqaPredictor.ask`` of the lent predictor: one borrowing for answers, map and evidence."""
+    return _predictor.ask(encoded, question, method, answer, top, prediction)
 
 
 @borrowing_gpu
-def evidence(encoded, question, method=None, answer=None, explanation=None):
-    """``VqaPredictor.evidence`` of the lent predictor."""
-    return _predictor.evidence(encoded, question, method, answer, explanation)
+def explain(encoded, question, method=None, answer=None):
+    """``VqaPredictor.explain`` of the lent predictor."""
+    return _predictor.explain(encoded, question, method, answer)
 
 
 @borrowing_gpu
@@ -57,7 +57,7 @@ def lend(predictor):
     if not os.environ.get("SPACES_ZERO_GPU"):
         return predictor
     _predictor = predictor
-    borrowing = (encode, answer, explain, evidence, what_if, counterfactual)
+    borrowing = (encode, answer, ask, explain, what_if, counterfactual)
     calls = {function.__name__: function for function in borrowing}
     needs_no_gpu = {name: getattr(predictor, name) for name in ("open_photo", "masks", "attention_heads")}
     return SimpleNamespace(**calls, **needs_no_gpu)

@@ -89,6 +89,21 @@ class FakePredictor:
         blind = (Answer("yes", 0.41), Answer("no", 0.22), Answer("red", 0.08))
         return Prediction(question, answers[:top], blind, float(generator.uniform(0.3, 0.8)))
 
+    def ask(
+        self,
+        encoded: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        top: int = 5,
+        prediction: Prediction | None = None,
+    ) -> tuple[Prediction, Explanation, Evidence]:
+        """Answer, explanation and evidence together."""
+        prediction = prediction or self.answer(encoded, question, top)
+        answer = answer or prediction.answers[0].text
+        explanation = self.explain(encoded, question, method, answer)
+        return prediction, explanation, self.evidence(encoded, question, method, answer, explanation)
+
     def explain(
         self, encoded: EncodedImage, question: str, method: str | None = None, answer: str | None = None
     ) -> Explanation:

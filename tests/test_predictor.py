@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from valm_core.outputs import Explanation, InputError
+from valm_core.outputs import Explanation, InputError, UnknownAnswer
 from valm_core.predictor import VqaPredictor, choose_device, merge_word_pieces
 
 QUESTION = "what color is the square?"
@@ -114,6 +114,44 @@ def test_a_question_that_cannot_be_answered_says_why(tiny_predictor, question, m
         tiny_predictor.answer(image, question)
     with pytest.raises(InputError, match=message):
         tiny_predictor.explain(image, question)
+
+
+def test_asking_at_once_gives_what_three_calls_give_and_encodes_the_question_once(tiny_predictor, monkeypatch):
+    image = tiny_predictor.encode(photo("red"))
+    encode = tiny_predictor.model.encode_question
+    for method, answer in ((None, None), ("raw_attention", "blue")):
+        wanted = tiny_predictor.answer(image, QUESTION, 3)
+        map_ = tiny_predictor.explain(image, QUESTION, method, answer)
+        evidence = tiny_predictor.evidence(image, QUESTION, method, answer, map_)
+        calls = []
+        monkeypatch.setattr(
+            tiny_predictor.model, "encode_question", lambda *a, calls=calls: calls.append(a) or encode(*a)
+        )
+        for known in (None, wanted):
+            prediction, explanation, judged = tiny_predictor.ask(image, QUESTION, method, answer, 3, known)
+            assert (prediction, judged) == (wanted, evidence)
+            for field in ("tokens", "image_map", "token_to_patch", "patch_to_token", "text_to_image"):
+                np.testing.assert_array_equal(getattr(explanation, field), getattr(map_, field))
+        assert len(calls) == 2  # once for each `ask`
+        monkeypatch.undo()
+    with pytest.raises(UnknownAnswer, match="'purple'"):
+        tiny_predictor.ask(image, QUESTION, answer="purple")
+
+
+def test_many_at_once_give_what_one_by_one_gives(tiny_predictor):
+    colors = ["red", "green", "blue"]
+    images = tiny_predictor.encode_many([photo(color) for color in colors])
+    for image, color in zip(images, colors, strict=True):
+        torch.testing.assert_close(image.tokens, tiny_predictor.encode(photo(color)).tokens)
+    questions = [QUESTION, "red?", "is there any red or blue square there?"]  # of three lengths
+    for image, question, found in zip(images, questions, tiny_predictor.answer_many(images, questions, 2), strict=True):
+        wanted = tiny_predictor.answer(image, question, 2)
+        assert found.question == wanted.question and found.gate == pytest.approx(wanted.gate, rel=1e-4)
+        for some, others in ((found.answers, wanted.answers), (found.blind_answers, wanted.blind_answers)):
+            assert [answer.text for answer in some] == [answer.text for answer in others]
+            assert [a.probability for a in some] == pytest.approx([a.probability for a in others], rel=1e-4)
+    with pytest.raises(InputError, match="empty"):
+        tiny_predictor.answer_many(images, [QUESTION, "", QUESTION])
 
 
 def test_unknown_methods_and_answers_are_named(tiny_predictor):

@@ -56,12 +56,18 @@ class VqaPredictor:
         """A photo as upright RGB, at most 1600 pixels long: what maps are drawn on. Raises InputError."""
         return open_photo(photo)
 
-    @torch.no_grad()
     def encode(self, photo: Photo) -> EncodedImage:
         """Encode a photo once, for any number of questions. Raises InputError."""
-        pixels, box = self.model.pixels(open_photo(photo))
-        encoded = self.model.encode_image(pixels[None].to(self.device))
-        return dataclasses.replace(encoded, box=box).to("cpu")
+        return self.encode_many([photo])[0]
+
+    @torch.no_grad()
+    def encode_many(self, photos: Sequence[Photo]) -> list[EncodedImage]:
+        """Encode photos in one pass, which is faster than one by one. Raises InputError for the first unusable one."""
+        pixels, boxes = zip(*(self.model.pixels(open_photo(photo)) for photo in photos), strict=True)
+        encoded = self.model.encode_image(torch.stack(pixels).to(self.device)).to("cpu")  # B photos
+        return [
+            EncodedImage(tokens, encoded.grid, box) for tokens, box in zip(encoded.tokens.split(1), boxes, strict=True)
+        ]
 
     @torch.no_grad()
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
@@ -70,8 +76,52 @@ class VqaPredictor:
         Raises:
             InputError: the question is empty or too long.
         """
-        question, text = self._encode_question(question)
-        return self._predict(question, text, image.tokens.to(self.device), top)
+        return self.answer_many([image], [question], top)[0]
+
+    @torch.no_grad()
+    def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
+        """What ``answer`` gives for each photo and its question, B of them in one pass.
+
+        Args:
+            images: B encoded photos; the same one may stand there often.
+            questions: B questions.
+            top: as for ``answer``.
+
+        Raises:
+            InputError: one of the questions can't be asked.
+        """
+        questions, text = self._encode_questions(questions)
+        tokens = torch.cat([image.tokens for image in images]).to(self.device)  # [B, N, D_image]
+        return self._predict(questions, text, tokens, top)
+
+    def ask(
+        self,
+        image: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        top: int = 5,
+        prediction: Prediction | None = None,
+    ) -> tuple[Prediction, Explanation, Evidence]:
+        """What ``answer``, ``explain`` and ``evidence`` give together, with the question encoded once.
+
+        Args:
+            image, question, method, answer, top: as for those three.
+            prediction: what ``answer`` gave for this photo and question, so that it need not be made again.
+
+        Raises:
+            InputError: the question is empty or too long.
+            ValueError: an unknown method or answer.
+        """
+        method = method or DEFAULT_METHOD
+        explain = _chosen_method(method)
+        questions, text = self._encode_questions([question])
+        image = image.to(self.device)
+        prediction = prediction or self._predict(questions, text, image.tokens, top)[0]
+        answer_index = self._answer_index(text, image, prediction.answers[0].text if answer is None else answer)
+        explanation = explain(self.model, text, image, answer_index)
+        judged = self._evidence(text, image, method, answer_index, explanation.image_map, prediction.blind_answers[0])
+        return prediction, self._by_word(explanation, prediction.question), judged
 
     def explain(
         self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
@@ -91,9 +141,7 @@ class VqaPredictor:
         explain = _chosen_method(method)
         question, text = self._encode_question(question)
         image = image.to(self.device)
-        explanation = explain(self.model, text, image, self._answer_index(text, image, answer))
-        words, token_words = self.model.tokenizer.words(question)
-        return merge_word_pieces(explanation, words, token_words)
+        return self._by_word(explain(self.model, text, image, self._answer_index(text, image, answer)), question)
 
     def evidence(
         self,
@@ -121,31 +169,9 @@ class VqaPredictor:
             explanation = explain(self.model, text, image, answer_index)
         elif explanation.method != method:
             raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
-        image_map = explanation.image_map
-        others = [
-            EXPLANATION_METHODS[name](self.model, text, image, answer_index).image_map
-            for name in evidence.COMPARED_METHODS
-            if name != method
-        ]
-        probability, hottest, random = evidence.hiding_probabilities(self.model, text, image, answer_index, [image_map])
         with torch.no_grad():
             blind = self._likeliest(self.model(text_tokens=text.tokens, text_mask=text.mask).logits[0], 1)[0]
-        support = evidence.support(float(hottest[0]), random)
-        return Evidence(
-            method=method,
-            answer=self.model.answers[answer_index],
-            probability=probability,
-            hidden_share=evidence.HIDDEN_SHARE,
-            hottest_hidden=float(hottest[0]),
-            random_hidden=float(random.mean()),
-            random_draws=evidence.RANDOM_DRAWS,
-            blind_answer=blind,
-            same_as_blind=blind.text == self.model.answers[answer_index],
-            agreement=evidence.agreement(image_map, others),
-            evenness=evidence.evenness(image_map),
-            support=support,
-            verdict=evidence.verdict(support),
-        )
+        return self._evidence(text, image, method, answer_index, explanation.image_map, blind)
 
     @torch.no_grad()
     def what_if(
@@ -189,8 +215,8 @@ class VqaPredictor:
                 raise ValueError(f"hidden_cells has shape {tuple(hidden.shape)}, but the photo's grid is {image.grid}.")
             tokens = without_cells(self.model, tokens, hidden.flatten()[None])  # [1, N, D_image]
         choices = _cleaned_candidates(candidates)
-        _, text = self._encode_question(left)
-        return self._predict(left, text, tokens, top, choices, tuple(silent_heads))
+        questions, text = self._encode_questions([left])
+        return self._predict(questions, text, tokens, top, choices, tuple(silent_heads))[0]
 
     @property
     def attention_heads(self) -> tuple[AttentionHead, ...]:
@@ -232,6 +258,42 @@ class VqaPredictor:
             words_answer=self.model.answers[words[1]] if words else None,
         )
 
+    def _evidence(
+        self,
+        text: EncodedText,
+        image: EncodedImage,
+        method: str,
+        answer_index: int,
+        image_map: np.ndarray,
+        blind: Answer,
+    ) -> Evidence:
+        others = [
+            EXPLANATION_METHODS[name](self.model, text, image, answer_index).image_map
+            for name in evidence.COMPARED_METHODS
+            if name != method
+        ]
+        probability, hottest, random = evidence.hiding_probabilities(self.model, text, image, answer_index, [image_map])
+        support = evidence.support(float(hottest[0]), random)
+        return Evidence(
+            method=method,
+            answer=self.model.answers[answer_index],
+            probability=probability,
+            hidden_share=evidence.HIDDEN_SHARE,
+            hottest_hidden=float(hottest[0]),
+            random_hidden=float(random.mean()),
+            random_draws=evidence.RANDOM_DRAWS,
+            blind_answer=blind,
+            same_as_blind=blind.text == self.model.answers[answer_index],
+            agreement=evidence.agreement(image_map, others),
+            evenness=evidence.evenness(image_map),
+            support=support,
+            verdict=evidence.verdict(support),
+        )
+
+    def _by_word(self, explanation: Explanation, question: str) -> Explanation:
+        words, token_words = self.model.tokenizer.words(question)
+        return merge_word_pieces(explanation, words, token_words)
+
     @torch.no_grad()
     def _answer_index(self, text: EncodedText, image: EncodedImage, answer: str | None) -> int:
         """The place of an answer in the list, of the likeliest for None. Raises UnknownAnswer."""
@@ -245,34 +307,42 @@ class VqaPredictor:
             )
         return self.model.answers.index(answer)
 
-    @torch.no_grad()
     def _encode_question(self, question: str) -> tuple[str, EncodedText]:
-        question = clean_question(question)
-        ids, mask = self.model.tokenizer([question])
-        return question, self.model.encode_question(ids.to(self.device), mask.to(self.device))
+        (question,), text = self._encode_questions([question])
+        return question, text
+
+    @torch.no_grad()
+    def _encode_questions(self, questions: Sequence[str]) -> tuple[list[str], EncodedText]:
+        questions = [clean_question(question) for question in questions]
+        ids, mask = self.model.tokenizer(questions)
+        return questions, self.model.encode_question(ids.to(self.device), mask.to(self.device))
 
     @functools.cached_property
     def _answer_embeddings(self) -> torch.Tensor:  # [A, D_text]; a second thread may compute the same again
         return self.model.embed_texts(self.model.answers)
 
+    @torch.no_grad()
     def _predict(
         self,
-        question: str,
+        questions: Sequence[str],
         text: EncodedText,
         image_tokens: torch.Tensor,
         top: int,
         candidates: tuple[str, ...] = (),
         silent_heads: tuple[AttentionHead, ...] = (),
-    ) -> Prediction:
+    ) -> list[Prediction]:
         asked = {"text_tokens": text.tokens, "text_mask": text.mask, "silent_heads": silent_heads}
         output = self.model(**asked, image_tokens=image_tokens)
         blind = self.model(**asked)
-        return Prediction(
-            question=question,
-            answers=self._likeliest(output.logits[0], top, candidates),
-            blind_answers=self._likeliest(blind.logits[0], top, candidates),
-            gate=float(output.features.gate[0]),
-        )
+        return [
+            Prediction(
+                question=question,
+                answers=self._likeliest(output.logits[row], top, candidates),
+                blind_answers=self._likeliest(blind.logits[row], top, candidates),
+                gate=float(output.features.gate[row]),
+            )
+            for row, question in enumerate(questions)
+        ]
 
     def _likeliest(self, logits: torch.Tensor, top: int, candidates: tuple[str, ...] = ()) -> tuple[Answer, ...]:
         probabilities = (logits.float() / self.model.config.temperature).softmax(dim=-1)

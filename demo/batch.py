@@ -1,0 +1,290 @@
+"""Many questions from the terminal: a folder or a JSON lines file in, JSON lines or Parquet out, resumable."""
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from valm_core.files import write_text
+from valm_core.model import WEIGHTS_FILE
+from valm_core.outputs import EncodedImage, InputError, Prediction
+
+PHOTOS_AT_ONCE, QUESTIONS_AT_ONCE = 16, 64
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+FORMATS = (".jsonl", ".parquet")
+NOTHING = {
+    "predicted": None,  # the likeliest answer
+    "probability": None,  # its, calibrated, 0..1
+    "predictions": [],  # the likeliest answers, each with its probability
+    "blind_predicted": None,  # the likeliest without the photo
+    "gate": None,  # the question's share in the answer, 0..1
+    "model": None,  # the first 12 digits of the weights' sha256
+    "error": None,  # why there is no answer
+}  # the columns that an answer adds to a row; a row's own of these names are left out
+
+Key = tuple[str, str]  # image and question as the row has them
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did: the input's rows, those with an error, questions answered now, and the seconds that took."""
+
+    rows: int
+    errors: int
+    answered: int
+    seconds: float
+
+    def __str__(self) -> str:
+        speed = f" ({self.answered / self.seconds:.0f} a second)" if self.answered else ""
+        return (
+            f"{self.rows} rows, {self.errors} of them with an error; {self.answered} questions answered now in "
+            f"{self.seconds:.1f} s{speed}."
+        )
+
+
+def answer_batch(
+    predictor, source: str | Path, output: str | Path, questions: Sequence[str] = (), top: int = 5, model: str = ""
+) -> Summary:
+    """Answer every row of ``source``; what ``output`` already has is not asked again, but for rows with an error.
+
+    The output has the input's rows in their order, with all their columns and those of ``NOTHING``; after them stand
+    rows that it had from an earlier input. While it works, whole lines are appended: to the output itself, for Parquet
+    to a file beside it, so that an interrupted run goes on where it stopped.
+
+    Args:
+        predictor: with ``open_photo``, ``encode_many`` and ``answer_many``.
+        source: a JSON lines file of rows with ``image``, a path relative to the file, and ``question``; or a folder.
+        output: a file with an ending of ``FORMATS``.
+        questions: what to ask each photo of a folder; none for a file.
+        top: how many answers a row gets.
+        model: written into each row; an output of another model is not gone on with.
+
+    Raises:
+        ValueError: the source or output can't be used; the message says why.
+    """
+    source, output = Path(source), Path(output)
+    if output.suffix not in FORMATS:
+        raise ValueError(f"--output is {str(output)!r}; its name must end in {' or '.join(FORMATS)}.")
+    if output.resolve() == source.resolve():
+        raise ValueError(f"--output is the file of the questions, {source}. Name another.")
+    if output.suffix == ".parquet":
+        _parquet()
+    rows = read_rows(source, questions)
+    folder = source if source.is_dir() else source.parent
+    output.parent.mkdir(parents=True, exist_ok=True)
+    working = output if output.suffix == ".jsonl" else output.with_name(output.name + ".partial.jsonl")
+    earlier = read_answers(output, working)
+    done = {key_of(row): row for row in earlier if row.get("error") is None}
+    others = {row["model"] for row in done.values() if row.get("model")} - {model}
+    if others:
+        raise ValueError(
+            f"{output} holds answers of model {min(others)}, and this is model {model}. Name another file."
+        )
+
+    waiting: dict[Path, dict[str, list[dict]]] = {}  # photo -> question -> its rows
+    for row in rows:
+        if row.get("error") is None and key_of(row) not in done:
+            waiting.setdefault(folder / row["image"], {}).setdefault(row["question"], []).append(row)
+    started, answered = time.monotonic(), 0
+    with working.open("a", encoding="utf-8") as file:
+        for path, question, columns in _with_progress(answers(predictor, waiting, top), waiting):
+            columns["model"] = model or None
+            for row in waiting[path][question]:
+                done[key_of(row)] = row | columns
+                file.write(json.dumps(done[key_of(row)], ensure_ascii=False) + "\n")
+            file.flush()
+            answered += columns["error"] is None
+
+    known = {key_of(row) for row in rows}
+    finished = [row | {name: done.get(key_of(row), row)[name] for name in NOTHING} for row in rows]
+    write_rows(output, finished + [row for row in earlier if key_of(row) not in known])
+    if working != output:
+        working.unlink()
+    errors = sum(row["error"] is not None for row in finished)
+    return Summary(len(finished), errors, answered, time.monotonic() - started)
+
+
+def answers(predictor, waiting: dict[Path, dict[str, list[dict]]], top: int) -> Iterator[tuple[Path, str, dict]]:
+    """Ask each photo its questions: photo, question and the columns of ``NOTHING``, an error in place of an answer.
+
+    Every photo is opened and encoded once, ``PHOTOS_AT_ONCE`` together; ``QUESTIONS_AT_ONCE`` are answered together.
+    """
+    with ThreadPoolExecutor() as pool:
+        for paths in _parts(waiting, PHOTOS_AT_ONCE):
+            opened = dict(zip(paths, pool.map(lambda path: _opened(predictor, path), paths), strict=True))
+            for path in paths:
+                if isinstance(opened[path], str):
+                    yield from ((path, question, NOTHING | {"error": opened[path]}) for question in waiting[path])
+            fine = [path for path in paths if not isinstance(opened[path], str)]
+            if not fine:
+                continue
+            encoded = dict(zip(fine, predictor.encode_many([opened[path] for path in fine]), strict=True))
+            pairs = [(path, question) for path in fine for question in waiting[path]]
+            for part in _parts(pairs, QUESTIONS_AT_ONCE):
+                replies = _replies(predictor, [encoded[path] for path, _ in part], [text for _, text in part], top)
+                for (path, question), reply in zip(part, replies, strict=True):
+                    yield path, question, columns_of(reply)
+
+
+def columns_of(reply: Prediction | InputError) -> dict:
+    """A reply as the columns of ``NOTHING``."""
+    if isinstance(reply, InputError):
+        return NOTHING | {"error": str(reply)}
+    return NOTHING | {
+        "predicted": reply.answers[0].text,
+        "probability": reply.answers[0].probability,
+        "predictions": [{"answer": answer.text, "probability": answer.probability} for answer in reply.answers],
+        "blind_predicted": reply.blind_answers[0].text,
+        "gate": reply.gate,
+    }
+
+
+def _opened(predictor, path: Path) -> Image.Image | str:
+    try:
+        return predictor.open_photo(path)
+    except (InputError, OSError) as error:
+        return str(error)
+
+
+def _replies(
+    predictor, images: list[EncodedImage], questions: list[str], top: int
+) -> list[Prediction] | list[Prediction | InputError]:
+    """One reply a question; where one can't be asked, all are asked singly to find which."""
+    try:
+        return predictor.answer_many(images, questions, top)
+    except InputError as error:
+        if len(questions) == 1:
+            return [error]
+        singly = zip(images, questions, strict=True)
+        return [reply for image, text in singly for reply in _replies(predictor, [image], [text], top)]
+
+
+def read_rows(source: Path, questions: Sequence[str] = ()) -> list[dict]:
+    """The rows to answer. A line of a file that is none becomes a row with an ``error``.
+
+    Raises:
+        ValueError: there is nothing to answer.
+    """
+    if source.is_dir():
+        if not questions:
+            raise ValueError(f"{source} is a folder: say what to ask its photos with --question.")
+        photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS)
+        if not photos:
+            raise ValueError(f"{source} has no photos ({', '.join(PHOTO_ENDINGS)}).")
+        names = [path.relative_to(source).as_posix() for path in photos]
+        return [{"image": name, "question": question} for name in names for question in questions]
+    if not source.is_file():
+        raise ValueError(f"There is no file or folder {str(source)!r}. Check the path.")
+    if questions:
+        raise ValueError(f"{source} brings its own questions: leave --question out, or give a folder.")
+    with source.open(encoding="utf-8", errors="replace") as file:
+        rows = [_row(line, number) for number, line in enumerate(file, 1) if line.strip()]
+    if not rows:
+        raise ValueError(f"{source} is empty. It needs one JSON object a line, with image and question.")
+    return rows
+
+
+def _row(line: str, number: int) -> dict:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        return {"image": None, "question": None, **NOTHING, "error": f"line {number} is no JSON object"}
+    row = {name: value for name, value in row.items() if name not in NOTHING}
+    missing = [name for name in ("image", "question") if not isinstance(row.get(name), str)]
+    if missing:
+        told = f"line {number} has no text as {' and '.join(missing)}"
+        return row | dict.fromkeys(missing) | NOTHING | {"error": told}
+    return row
+
+
+def key_of(row: dict) -> Key:
+    """What tells rows apart; those of one key have one answer."""
+    return row["image"], row["question"]
+
+
+def read_answers(output: Path, working: Path) -> list[dict]:
+    """The rows of an earlier run, the later ones last; a half-written last line is cut off its file.
+
+    Raises:
+        ValueError: the output is none of ours.
+    """
+    rows = []
+    if output.suffix == ".parquet" and output.exists():
+        rows += _parquet().read_table(output).to_pylist()
+    if working.exists():
+        content = working.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        try:
+            rows += [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise ValueError(f"{working} is no output of --batch: {error}. Name another file.") from error
+    if not all(isinstance(row, dict) and {"image", "question", *NOTHING} <= row.keys() for row in rows):
+        raise ValueError(f"{output} is no output of --batch. Name another file.")
+    if working.exists() and len(whole) < len(content):  # only now: it is a file of ours
+        with working.open("r+b") as file:
+            file.truncate(len(whole))
+    return [row for row in rows if row["image"] is not None and row["question"] is not None]
+
+
+def write_rows(output: Path, rows: list[dict]) -> None:
+    """Write the whole output, which takes the place of the former at once."""
+    if output.suffix == ".jsonl":
+        write_text(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        return
+    fresh = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.new")
+    try:
+        _parquet().write_table(_table(rows), fresh, row_group_size=10_000)
+        fresh.replace(output)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _table(rows: list[dict]):
+    import pyarrow
+
+    share = pyarrow.struct({"answer": pyarrow.string(), "probability": pyarrow.float64()})
+    kinds = dict.fromkeys(NOTHING, pyarrow.string())
+    kinds |= {"probability": pyarrow.float64(), "gate": pyarrow.float64(), "predictions": pyarrow.list_(share)}
+
+    def column(name: str):
+        values = [row.get(name) for row in rows]
+        try:
+            return pyarrow.array(values, kinds.get(name))
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):  # values of several kinds: as JSON text
+            return pyarrow.array([None if value is None else json.dumps(value) for value in values])
+
+    return pyarrow.table({name: column(name) for name in dict.fromkeys(name for row in rows for name in row)})
+
+
+def _parquet():
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError(
+            "Parquet needs pyarrow: pip install pyarrow, or name an --output that ends in .jsonl."
+        ) from error
+    return pyarrow.parquet
+
+
+def _with_progress(replies: Iterable, waiting: dict[Path, dict[str, list[dict]]]) -> Iterable:
+    from tqdm import tqdm
+
+    return tqdm(replies, total=sum(map(len, waiting.values())), unit="question", disable=None)
+
+
+def _parts(items: Iterable, size: int) -> Iterator[list]:
+    items = list(items)
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def model_name(checkpoint: str | Path) -> str:
+    """What tells a checkpoint's answers from another's: the first 12 digits of its weights' sha256."""
+    return hashlib.sha256((Path(checkpoint) / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
