@@ -7,15 +7,15 @@ Example:
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from typing import TYPE_CHECKING
 
 from demo import checkpoint_folder
+from demo.export import reply_json
 from demo.figures import evidence_text
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
-    from valm_core.outputs import Evidence, Explanation, Prediction
+    from valm_core.outputs import Evidence, Prediction
 
 BAR_WIDTH = 30
 
@@ -32,28 +32,6 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     lines.append(f"Mixed from question {prediction.gate:.0%} and photo {1 - prediction.gate:.0%}")
     lines.append(f"Map of {evidence.method}: {evidence.verdict}. {evidence_text(evidence)}")
     return "\n".join(lines)
-
-
-def to_json(prediction: Prediction, explanation: Explanation, evidence: Evidence) -> dict:
-    """The reply, its maps and their evidence as plain values."""
-    return {
-        "question": prediction.question,
-        "answers": [{"answer": answer.text, "probability": answer.probability} for answer in prediction.answers],
-        "blind_answers": [
-            {"answer": blind.text, "probability": blind.probability} for blind in prediction.blind_answers
-        ],
-        "gate": prediction.gate,
-        "explanation": {
-            "method": explanation.method,
-            "grid": explanation.grid,
-            "box": explanation.box,
-            "words": explanation.tokens,
-            "word_scores": explanation.token_scores.tolist(),
-            "image_map": explanation.image_map.tolist(),
-            "word_maps": [explanation.token_map(word).tolist() for word in range(len(explanation.tokens))],
-        },
-        "evidence": dataclasses.asdict(evidence),
-    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     if options.json:
-        print(json.dumps(to_json(prediction, explanation, evidence)))
+        print(json.dumps(reply_json(prediction, explanation, evidence, predictor.facts)))
     else:
         print(format_prediction(prediction, evidence))
     if options.figure:

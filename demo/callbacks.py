@@ -20,6 +20,7 @@ GENERAL_QUESTIONS = (
     "How many people are there?",
     "What color is the background?",
 )
+ALL = -1  # in the menus of layers and heads
 NO_PHOTO = "Add a photo first: drop one, take one, or pick an example."
 NO_QUESTION = "Type a question first, for example “What is in the photo?”"
 LOST_PHOTO = "This photo is no longer on the server. Please add it again."
@@ -71,7 +72,10 @@ class Picked:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a question about the photo at ``path``: a reply, or a message that says why there is none."""
+    """What became of a question about the photo at ``path``: a reply, or a message that says why there is none.
+
+    A reply may come with a message too: what the person should know beside it.
+    """
 
     path: str | None
     reply: Reply | None = None
@@ -253,6 +257,11 @@ def all_heads(explanation: Explanation, direction: str) -> list[list[Explanation
     """The explanation by layer and head: L lists of H."""
     layers, heads = explanation.text_to_image.shape[:2]
     return [[part_of(explanation, direction, layer, head) for head in range(heads)] for layer in range(layers)]
+
+
+def place_or_all(number: int | None) -> int | None:
+    """The layer or head that a menu gives: from 0, None for ``ALL`` of them."""
+    return None if number in (None, ALL) else number
 
 
 def pick(old: tuple[int, ...], items, add: bool, count: int) -> tuple[int, ...]:

@@ -206,15 +206,18 @@ def result_html(prediction: Prediction, right_answer: str | None = None) -> str:
     return answers_html(prediction) + known_mistake_html(right_answer) + blind_html(prediction)
 
 
+def place_text(direction: str, layer: int | None, head: int | None) -> str:
+    """Which maps of an explanation these are: their direction, layer and head, counted from 1 (None: all of them)."""
+    toward = "where the words looked" if direction == "text_to_image" else "what the photo’s cells read"
+    place = f"attention in layer {'all' if layer is None else layer + 1}, head {'all' if head is None else head + 1}"
+    return f"{toward} · {'all layers and heads' if layer is None and head is None else place}"
+
+
 def subject_html(answer: str, explanation: Explanation, direction: str, layer: int | None, head: int | None) -> str:
     """What the map is of: the explained answer, the method, the direction, the layer and head (None: all of them)."""
-    toward = "where the words looked" if direction == "text_to_image" else "what the photo’s cells read"
-    name = method_name(explanation.method)
-    place = f"attention in layer {'all' if layer is None else layer + 1}, head {'all' if head is None else head + 1}"
-    place = "all layers and heads" if layer is None and head is None else place
     return (
         f"<h2>Where did it look for “{escape(answer)}”?</h2>"
-        f'<p class="fine-print">{escape(name)} · {toward} · {place}</p>'
+        f'<p class="fine-print">{escape(method_name(explanation.method))} · {place_text(direction, layer, head)}</p>'
     )
 
 
@@ -282,15 +285,16 @@ def map_html(
         f'data-columns="{columns}" style="{place}">{"".join(lines)}</div>'
     )
     shape = f"--aspect:{drawn.width / drawn.height:.4f}"
-    figures = f'<div class="map" style="{shape}"><img src="{_data_address(drawn)}" alt="{alt}">{grid}</div>'
+    figures = f'<div class="map" style="{shape}"><img src="{data_address(drawn)}" alt="{alt}">{grid}</div>'
     if original:
         small = picture.convert("RGB")
         small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        figures += f'<div class="map" style="{shape}"><img src="{_data_address(small)}" alt="The photo itself"></div>'
+        figures += f'<div class="map" style="{shape}"><img src="{data_address(small)}" alt="The photo itself"></div>'
     return f'<div class="maps">{figures}</div>'
 
 
-def _data_address(picture: Image.Image, kind: str = "JPEG") -> str:
+def data_address(picture: Image.Image, kind: str = "JPEG") -> str:
+    """A picture as an address that holds its content."""
     content = io.BytesIO()
     picture.save(content, kind, quality=85)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
@@ -430,7 +434,7 @@ def heads_html(
                 f'<button type="button" class="head-map" data-item="{layer * heads + head}" '
                 f'aria-pressed="{str(here).lower()}" tabindex="{0 if enters else -1}" '
                 f'aria-label="layer {layer + 1}, head {head + 1}: {shown}">'
-                f'<img src="{_data_address(Image.fromarray(colour(heat / top)), "PNG")}" alt="">'
+                f'<img src="{data_address(Image.fromarray(colour(heat / top)), "PNG")}" alt="">'
                 f"<span>{shown}</span></button>"
             )
         lines.append(f'<div class="heads-row"><span>layer {layer + 1}</span>{"".join(line)}</div>')

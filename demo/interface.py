@@ -6,11 +6,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo import callbacks, figures
+from demo import callbacks, figures, session
+from demo.callbacks import ALL
 from demo.compare import build_compare
+from demo.keep import NO_FULLSCREEN, build_keep, build_map_tools
 from demo.photo_input import PhotoInput
 from demo.theme import build_theme
 from demo.what_if import build_what_if
+from valm_core.outputs import InputError
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "assets" / "examples"
@@ -40,7 +43,6 @@ Photos stay on this server for a few hours at most.</footer>
 
 # On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
 PICK = (HERE / "pick.js").read_text(encoding="utf-8")
-ALL = -1  # in the menus of layers and heads
 VIEWS = [("Map", "map"), ("Side by side", "side_by_side"), ("Slider", "slider")]
 DIRECTIONS = [("Words → photo: where each looked", "text_to_image"), ("Photo → words: what it read", "image_to_text")]
 NUMBERS = [("Evenness (entropy)", "evenness"), ("Attention in the picked cells", "attention")]
@@ -74,6 +76,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         reply = gr.State(time_to_live=STATE_SECONDS)  # Reply on the page: what every redraw is made from
         again = gr.State(time_to_live=STATE_SECONDS)  # Again: the last explanation of another answer or method
         picked = gr.State(callbacks.Picked(), time_to_live=STATE_SECONDS)  # the words and cells that are picked
+        kept = gr.State((), time_to_live=STATE_SECONDS)  # PhotoHistory of each photo of this visit, to go back to
+        linked = gr.State(time_to_live=STATE_SECONDS)  # Link that the page was opened with
         gr.HTML(HEADER)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=4, min_width=320):
@@ -85,6 +89,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                     buttons=["fullscreen"],
                     elem_id="photo",
                 )
+                strip = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="strip")
                 with gr.Column(elem_id="example-strip", visible=bool(examples)):
                     gr.HTML('<p class="strip-title" id="example-title">or pick an example</p>')
                     with gr.Row(elem_id="examples"):
@@ -107,6 +112,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 empty = gr.HTML(EMPTY_RESULT, elem_id="empty")
                 with gr.Column(visible=False, elem_id="result") as result:
                     answers = gr.HTML(elem_id="answers")
+                    history = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="history")
                     with gr.Row(elem_id="inspect"):
                         with gr.Column(min_width=360):
                             subject = gr.HTML(elem_id="subject")
@@ -122,6 +128,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                                 buttons=["download", "fullscreen"],
                                 elem_id="slider",
                             )
+                            map_button = build_map_tools()
                             description = gr.HTML(elem_id="description")
                             colour_bar = gr.HTML(elem_id="colour-bar")
                             served = gr.HTML(elem_id="served")
@@ -171,12 +178,13 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                                 heads = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="head-maps")
                     prepare_what_if, what_if_parts = build_what_if(predictor, reply)
                     empty_compare, compare_parts = build_compare(predictor, reply)
+                    look = [direction, layer, head, opacity, raw_cells, same_scale, view, number]
+                    build_keep(predictor, examples, reply, picked, look, map_button)
         gr.HTML(FOOTER)
 
-        look = [direction, layer, head, opacity, raw_cells, same_scale, view, number]
         drawing = [subject, words, overlay, slider, description, colour_bar, served, heads]
         chosen = [explained, method, refusal, layer, head]
-        shown = [opened, reply, picked, notice, empty, result, answers, evidence, *chosen, *drawing]
+        shown = [opened, reply, picked, notice, empty, result, answers, history, evidence, *chosen, *drawing]
 
         def no_result() -> dict:
             return {
@@ -188,13 +196,13 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 answers: "",
                 evidence: "",
                 slider: gr.update(value=None, visible=False),
-                **dict.fromkeys([subject, words, overlay, description, colour_bar, served, heads], ""),
+                **dict.fromkeys([subject, words, overlay, description, colour_bar, served, heads, history], ""),
             }
 
         def draw(current, marked, toward, in_layer, in_head, percent, raw, same, shape, counted) -> dict:
             if current is None:  # the visitor's state was dropped meanwhile, or a new photo arrived
                 return dict.fromkeys(drawing, gr.skip())
-            place = tuple(None if index in (None, ALL) else index for index in (in_layer, in_head))
+            place = callbacks.place_or_all(in_layer), callbacks.place_or_all(in_head)
             part = callbacks.part_of(current.explanation, toward, *place)
             wanted = figures.Look(percent / 100, raw, same)
             photo_itself = current.photo.picture
@@ -269,8 +277,13 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             name = current.explanation.method
             return name if name in callbacks.EXPLANATION_METHODS else callbacks.DEFAULT_METHOD
 
-        def answer(path, known, text) -> dict:
-            outcome = callbacks.answer(predictor, path, known, text)
+        def answer(path, known, text, histories) -> dict:
+            return answered(callbacks.answer(predictor, path, session.already_opened(histories, path) or known, text))
+
+        def answer_link(link, path, known) -> dict:
+            return answered(session.follow_link(predictor, path, known, link)) if link else {asked: gr.skip()}
+
+        def answered(outcome) -> dict:
             return {asked: outcome, **({opened: outcome.reply.photo} if outcome.reply else {})}
 
         def show(outcome, path, toward, in_layer, in_head, *wanted) -> dict:
@@ -278,13 +291,26 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 return {reply: gr.skip()}
             if outcome.reply is None:
                 return {notice: figures.notice_html(outcome.message)}  # an earlier answer on this photo stays
-            current = outcome.reply
+            return present(outcome.reply, callbacks.Picked(), outcome.message, toward, None, None, *wanted)
+
+        def show_link(outcome, link, path, toward, in_layer, in_head, *wanted) -> dict:
+            if link is None or outcome is None or outcome.path != path or outcome.reply is None:
+                return show(outcome, path, toward, in_layer, in_head, *wanted)
+            marked, *place, missing = session.marked_by(link, outcome.reply)
+            message = " ".join(filter(None, (outcome.message, missing)))
+            return {
+                direction: link.direction,
+                **present(outcome.reply, marked, message, link.direction, *place, *wanted),
+            }
+
+        def present(current, marked, message, toward, in_layer, in_head, *wanted) -> dict:
+            """A reply on the page, as it is after a question."""
             layers, width = current.explanation.text_to_image.shape[:2]
-            marked = callbacks.Picked()
+            place = tuple(ALL if index is None else index for index in (in_layer, in_head))
             return {
                 reply: current,
                 picked: marked,
-                notice: figures.notice_html(""),
+                notice: figures.notice_html(message),
                 empty: gr.update(visible=False),
                 result: gr.update(visible=True),
                 answers: figures.result_html(current.prediction, callbacks.right_answer(examples, current)),
@@ -294,9 +320,59 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 ),
                 method: known_method(current),
                 refusal: "",
-                layer: gr.update(choices=numbered(layers), value=ALL),
-                head: gr.update(choices=numbered(width), value=ALL),
-                **draw(current, marked, toward, ALL, ALL, *wanted),
+                layer: gr.update(choices=numbered(layers), value=place[0]),
+                head: gr.update(choices=numbered(width), value=place[1]),
+                **draw(current, marked, toward, *place, *wanted),
+            }
+
+        def remember(histories, path, current) -> dict:
+            histories = session.remember(histories, path, current)
+            return {
+                kept: histories,
+                history: session.history_html(histories, current),
+                strip: session.strip_html(histories, current),
+            }
+
+        def back_to_question(event: gr.EventData, histories, current, toward, in_layer, in_head, *wanted) -> dict:
+            before = session.history_of(histories, current.photo) if current else None
+            place = callbacks.pick((), event._data.get("items"), False, len(before.replies) if before else 0)
+            if not place:
+                return {reply: gr.skip()}
+            return back_to(before.replies[place[0]], toward, *wanted)
+
+        def back_to_photo(event: gr.EventData, histories, toward, in_layer, in_head, *wanted) -> dict:
+            place = callbacks.pick((), event._data.get("items"), False, len(histories))
+            if not place:
+                return {reply: gr.skip()}
+            before = histories[place[0]]
+            example = session.example_of(examples, before.photo)
+            there = Path(before.path).is_file()  # unless it lay here for longer than FILE_SECONDS
+            return {
+                photo: before.path if there else before.photo.picture,
+                **offer(example.questions if example else callbacks.GENERAL_QUESTIONS),
+                **back_to(before.replies[-1], toward, *wanted),
+            }
+
+        def back_to(current, toward, *wanted) -> dict:
+            return {
+                opened: current.photo,
+                question: current.prediction.question,
+                **present(current, callbacks.Picked(), "", toward, None, None, *wanted),
+            }
+
+        def open_link(request: gr.Request) -> dict:
+            try:
+                link = session.read_link(request.query_params, examples)
+            except InputError as error:
+                return {notice: figures.notice_html(callbacks.message_for(error))}
+            if link is None:
+                return {notice: gr.skip()}
+            example = next(example for example in examples if example.path.stem == link.photo)
+            return {
+                linked: link,
+                photo: str(example.path),
+                question: link.question,
+                **offer(example.questions),
             }
 
         def forget_photo(path, outcome) -> dict:
@@ -304,7 +380,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 return {opened: gr.skip()}
             return {opened: None, **no_result(), **offer(callbacks.GENERAL_QUESTIONS)}
 
-        def encode(path, known) -> dict:
+        def encode(path, known, histories) -> dict:
+            known = session.already_opened(histories, path) or known
             try:
                 return {opened: callbacks.open_photo(predictor, path, known) if path else None}
             except Exception as error:
@@ -321,14 +398,17 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         at_once = {"queue": False, "show_progress": "hidden"}
 
         def and_show(asking) -> None:
-            showing = asking.then(show, [asked, photo, *look], shown, **at_once)
+            and_follow(asking.then(show, [asked, photo, *look], shown, **at_once))
+
+        def and_follow(showing) -> None:
+            showing.then(remember, [kept, photo, reply], [kept, history, strip], **at_once)
             showing.then(None, js=SHOW_RESULT)
             showing.then(prepare_what_if, reply, what_if_parts, **at_once)
             showing.then(empty_compare, None, compare_parts, **at_once)
 
         asking = {
             "fn": answer,
-            "inputs": [photo, opened, question],
+            "inputs": [photo, opened, question, kept],
             "outputs": [asked, opened],
             "show_progress_on": [empty, answers],
             **on_model,
@@ -351,7 +431,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         # cancels when this event comes back, which on a busy server is after the person has asked about the new photo.
         gr.on([photo.input, photo.clear], forget_photo, [photo, asked], [*shown, *suggestions], **at_once).then(
             encode,
-            [photo, opened],
+            [photo, opened, kept],
             [photo, opened, notice],
             show_progress="hidden",
             trigger_mode="always_last",
@@ -378,7 +458,16 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             [again, reply, picked, *look],
             [reply, refusal, explained, method, evidence, *drawing],
             **at_once,
+        ).then(remember, [kept, photo, reply], [kept, history, strip], **at_once)
+        going_back = {"outputs": [photo, question, *suggestions, *shown], "show_progress": "hidden", "queue": False}
+        and_follow(history.pick(back_to_question, [kept, reply, *look], **going_back))
+        and_follow(strip.pick(back_to_photo, [kept, *look], **going_back))
+        page.load(None, js=NO_FULLSCREEN)
+        page.load(open_link, None, [linked, notice, photo, question, *suggestions], **at_once)
+        following = linked.change(
+            answer_link, [linked, photo, opened], [asked, opened], show_progress_on=[empty, answers], **on_model
         )
+        and_follow(following.then(show_link, [asked, linked, photo, *look], [direction, *shown], **at_once))
     return page.queue(default_concurrency_limit=4, max_size=32)
 
 
