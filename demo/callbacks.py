@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from demo.figures import LONGEST_SIDE, method_name
+from demo.languages import label, say
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, UnknownAnswer
 
@@ -202,21 +203,23 @@ def known_answer(reply: Reply, answer: str | None) -> str:
 def unknown_answer(reply: Reply, answer: str) -> str:
     """The message for an answer that isn't in the model's list."""
     given = ", ".join(f"“{candidate.text}”" for candidate in reply.prediction.answers)
-    return (
-        f"“{answer[:80]}” is not in the model’s list of answers, so it has no probability that could be explained. "
-        f"Pick one of its answers ({given}), or type another short one."
+    return say(
+        "“{answer}” is not in the model’s list of answers, so it has no probability that could be explained. Pick one "
+        "of its answers ({given}), or type another short one.",
+        answer=answer[:80],
+        given=given,
     )
 
 
-def method_choices() -> list[tuple[str, str]]:
-    """The explanation methods to choose from, the default first and the controls last."""
+def method_choices() -> list[tuple]:
+    """The explanation methods to choose from, the default first and the controls last, with gradio's labels."""
     names = sorted(EXPLANATION_METHODS, key=lambda name: (name in CONTROLS, name != DEFAULT_METHOD))
-    return [(method_label(name), name) for name in names]
+    return [(label(name.replace("_", " ") + (" (control)" if name in CONTROLS else "")), name) for name in names]
 
 
 def method_label(name: str) -> str:
     """A method's name for people; controls say that they are one."""
-    return method_name(name) + (" (control)" if name in CONTROLS else "")
+    return say(f"{name} (control)") if name in CONTROLS else method_name(name)
 
 
 def part_of(explanation: Explanation, direction: str, layer: int | None = None, head: int | None = None) -> Explanation:

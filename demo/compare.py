@@ -1,5 +1,6 @@
 """The panel "Compare": what another method, checkpoint or model says about the same photo and question."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -8,14 +9,14 @@ import gradio as gr
 
 from demo import callbacks
 from demo.figures import Look, notice_html, overlay, side_by_side_html
+from demo.languages import label, say
 from demo.peers import Told, ValmPeer, load_peer, parse_peers
 from valm_core.explanations import DEFAULT_METHOD
 
-HELP = """
-<p class="fine-print">Both columns answer the same question about the same photo. Another method explains our own
-answer; another model answers for itself, and its map is its own attention. Maps of different models are not on one
-scale.</p>
-"""
+HELP = (
+    "Both columns answer the same question about the same photo. Another method explains our own answer; another "
+    "model answers for itself, and its map is its own attention. Maps of different models are not on one scale."
+)
 
 
 def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
@@ -29,24 +30,26 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
         What to run once a new answer is shown, and the components it empties.
     """
     others = parse_peers(os.environ.get("VALM_COMPARE", ""))  # set by who runs the page, never by a visitor
-    choices = [(f"model: {name}", f"model:{name}") for name in others]
-    choices += [(f"map: {label}", name) for label, name in callbacks.method_choices() if name != DEFAULT_METHOD]
+    choices = [(label("model") + f": {name}", f"model:{name}") for name in others]
+    choices += [(text, name) for text, name in callbacks.method_choices() if name != DEFAULT_METHOD]
 
     @functools.cache
     def peer(choice: str):
         if choice.startswith("model:"):
             name = choice.removeprefix("model:")
             return load_peer(name, others[name])
-        return ValmPeer(f"ours, {callbacks.method_label(choice)}", predictor, choice)
+        return ValmPeer("", predictor, choice)
 
-    with gr.Accordion("Compare", open=False, elem_id="compare"):
-        gr.HTML(HELP)
-        other = gr.Dropdown(choices, value=choices[0][1], label="Beside our answer and map", elem_id="compare-with")
-        button = gr.Button("Compare", elem_id="compare-button")
+    with gr.Accordion(label("Compare"), open=False, elem_id="compare"):
+        gr.HTML(label(HELP), elem_classes="fine-print")
+        other = gr.Dropdown(
+            choices, value=choices[0][1], label=label("Beside our answer and map"), elem_id="compare-with"
+        )
+        button = gr.Button(label("Compare"), elem_id="compare-button")
         told = gr.HTML(elem_id="compare-told")
         with gr.Row(elem_id="compare-pictures"):
             size = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140}
-            pictures = [gr.Image(label="ours", **size), gr.Image(label="the other", **size)]
+            pictures = [gr.Image(label=label("ours"), **size), gr.Image(label=label("the other"), **size)]
 
     def empty() -> dict:
         return {told: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
@@ -56,13 +59,16 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
             return {told: notice_html(callbacks.NO_QUESTION)}
         try:
             theirs = peer(choice).ask(current.photo.picture, current.prediction.question)
+            if not theirs.name:  # another method of ours
+                name = say("ours, {method}", method=callbacks.method_label(choice))
+                theirs = dataclasses.replace(theirs, name=name)
         except Exception as error:
             return {**empty(), told: notice_html(callbacks.message_for(error))}
         ours = Told(
-            "ours",
+            say("ours"),
             current.prediction.answers,
             current.explanation,
-            f"map: {callbacks.method_label(current.explanation.method)}",
+            say("map: {method}", method=callbacks.method_label(current.explanation.method)),
         )
         return {told: told_html([ours, theirs])} | {
             picture: gr.update(

@@ -22,6 +22,7 @@ from PIL import Image
 
 from demo import figures
 from demo.figures import Look
+from demo.languages import language, say, speaking
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from demo.callbacks import Picked, Reply
@@ -146,15 +147,16 @@ def json_file(shown: Shown, facts: dict) -> bytes:
 
 
 def figure_file(shown: Shown, facts: dict) -> bytes:
-    """The figure of ``question_figure`` as a PNG file."""
-    from demo.question_figure import question_figure
+    """The figure of ``question_figure`` as a PNG file; in English where no font has the visitor's letters."""
+    from demo.question_figure import can_write_chinese, question_figure
 
     content = io.BytesIO()
     reply = shown.reply
-    figure = question_figure(
-        reply.photo.picture, reply.prediction, shown.part, reply.answer, shown.place, facts_line(facts)
-    )
-    figure.savefig(content, format="png")
+    with speaking(language() if can_write_chinese() else "en"):
+        figure = question_figure(
+            reply.photo.picture, reply.prediction, shown.part, reply.answer, shown.place, facts_line(facts)
+        )
+        figure.savefig(content, format="png")
     return content.getvalue()
 
 
@@ -175,8 +177,8 @@ def map_file(shown: Shown, facts: dict) -> bytes:
 def facts_line(facts: dict) -> str:
     """Which model this was, in one line."""
     name, digest = facts.get("checkpoint"), facts.get("checkpoint_sha256", "")[:12]
-    model = f"checkpoint {name} (sha256 {digest}…) · " if name else ""
-    return f"VALM {version()} · {model}temperature {facts.get('temperature', 1):.3f}"
+    model = f"{say('checkpoint')} {name} (sha256 {digest}…) · " if name else ""
+    return f"VALM {version()} · {model}{say('temperature')} {facts.get('temperature', 1):.3f}"
 
 
 def report_file(shown: Shown, facts: dict) -> bytes:
@@ -191,31 +193,33 @@ def report_file(shown: Shown, facts: dict) -> bytes:
         alt = escape(figures.map_description(part, words))
         bar = figures.colour_bar_html(part, words, shown.look)
         maps.append(f'<figure><img src="{picture}" alt="{alt}"><figcaption>{bar}</figcaption></figure>')
+    raw, same = shown.look.raw_cells, shown.look.same_scale
     settings = {
-        "Question": prediction.question,
-        "Explained answer": reply.answer,
-        "Method": figures.method_name(part.method),
-        "Maps": shown.place,
-        "Cells": f"{part.grid[0]} × {part.grid[1]}, {'shown raw' if shown.look.raw_cells else 'smoothed between'}",
-        "Scale": "one for all words" if shown.look.same_scale else "each map has its own",
-        "Heat map opacity": f"{shown.look.opacity:.0%}",
-        "Part of the photo that the model saw": ", ".join(f"{side:.2f}" for side in part.box),
+        say("Question"): prediction.question,
+        say("Explained answer"): reply.answer,
+        say("Method"): figures.method_name(part.method),
+        say("Maps"): shown.place,
+        say("Cells"): f"{part.grid[0]} × {part.grid[1]}, {say('shown raw') if raw else say('smoothed between')}",
+        say("Scale"): say("one scale for all words") if same else say("each map has its own scale"),
+        say("Heat map opacity (%)"): f"{100 * shown.look.opacity:.0f}",
+        say("Part of the photo that the model saw"): ", ".join(f"{side:.2f}" for side in part.box),
         "VALM": version(),
     } | {name.replace("_", " "): value for name, value in facts.items()}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in settings.items())
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<html lang="{"zh-CN" if language() == "zh" else "en"}">
+<head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(prediction.question)}</title><style>{STYLE}</style></head><body>
 <h1>{escape(prediction.question)}</h1>
-<img class="photo" src="{figures.data_address(photo)}" alt="The photo">
-<h2>Answers</h2>{figures.result_html(prediction, shown.right_answer)}
+<img class="photo" src="{figures.data_address(photo)}" alt="{say("The photo itself")}">
+<h2>{say("Answers")}</h2>{figures.result_html(prediction, shown.right_answer)}
 {figures.subject_html(reply.answer, part, shown.direction, shown.layer, shown.head)}
 <div class="maps">{"".join(maps)}</div>
-<h2>Can this be believed?</h2>{figures.evidence_html(reply.evidence, prediction.gate)}
-<h2>Settings</h2><table>{rows}</table>
-<footer><p>Made by VALM, {made}.</p></footer></body></html>
+<h2>{say("Can this be believed?")}</h2>{figures.evidence_html(reply.evidence, prediction.gate)}
+<h2>{say("Settings")}</h2><table>{rows}</table>
+<footer><p>{say("Made by VALM, {time}.", time=made)}</p></footer></body></html>
 """
     return page.encode()
 

@@ -1,6 +1,7 @@
 """The page: layout and wiring only. callbacks.py does the work, figures.py draws."""
 
 import dataclasses
+import json
 from html import escape
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import gradio as gr
 
 from demo import callbacks, figures, session
 from demo.callbacks import ALL
+from demo.chinese import CHINESE
 from demo.compare import build_compare
 from demo.keep import NO_FULLSCREEN, build_keep, build_map_tools
+from demo.languages import label, say, translations
 from demo.photo_input import PhotoInput
 from demo.theme import build_theme
 from demo.what_if import build_what_if
@@ -21,31 +24,32 @@ SUGGESTIONS = 4  # buttons; a photo may have fewer questions
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 
-HEADER = """
-<header class="page-header"><h1>VALM</h1>
-<p>Ask a photo a question. See the answer, how sure the model is, and where it looked for every word.</p></header>
-"""
-EMPTY_RESULT = """
-<section class="empty-result"><h2>Your answer appears here</h2><ol>
+# On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
+PICK = (HERE / "pick.js").read_text(encoding="utf-8")
+TITLE = "VALM – ask a photo, see why"
+CLAIM = "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word."
+HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></header>'
+STEPS = """<h2>Your answer appears here</h2><ol>
 <li><strong>Add a photo</strong> or pick an example.</li>
 <li><strong>Ask</strong> about what is in it, in plain English.</li>
 <li><strong>Click a word</strong> of your question to see where in the photo the model looked for it.</li>
 <li><strong>Click a place</strong> in the photo, or drag a box over it, to see which words it served.</li>
 <li><strong>Doubt it</strong>: explain another answer, by another method, and see whether the map matters.</li></ol>
-<div class="ghost-bars" aria-hidden="true"><span></span><span></span><span></span><span></span><span></span></div>
 <p class="fine-print">You get five answers with calibrated probabilities, and what the model would have said without the
-photo.</p></section>
-"""
-FOOTER = """
-<footer class="page-footer">A heat map shows what the model read for its answer, which is a clue and not a proof of it.
-Photos stay on this server for a few hours at most.</footer>
-"""
-
-# On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
-PICK = (HERE / "pick.js").read_text(encoding="utf-8")
-VIEWS = [("Map", "map"), ("Side by side", "side_by_side"), ("Slider", "slider")]
-DIRECTIONS = [("Words → photo: where each looked", "text_to_image"), ("Photo → words: what it read", "image_to_text")]
-NUMBERS = [("Evenness (entropy)", "evenness"), ("Attention in the picked cells", "attention")]
+photo.</p>"""
+GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
+EMPTY_RESULT = f'<section class="empty-result">{label(STEPS)}{GHOST_BARS}</section>'
+FOOTER = (
+    "A heat map shows what the model read for its answer, which is a clue and not a proof of it. Photos stay on this "
+    "server for a few hours at most."
+)
+CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
+VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
+DIRECTIONS = [
+    (label("Words → photo: where each looked"), "text_to_image"),
+    (label("Photo → words: what it read"), "image_to_text"),
+]
+NUMBERS = [(label("Evenness (entropy)"), "evenness"), (label("Attention in the picked cells"), "attention")]
 
 SHOW_RESULT = """() => {
   const answers = document.querySelector("#result .answers");
@@ -64,13 +68,14 @@ def launch_options() -> dict:
         "allowed_paths": [str(EXAMPLES)],
         "max_file_size": "20mb",
         "ssr_mode": False,
+        "i18n": gr.I18n(**translations()),
     }
 
 
 def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
     """The page around one predictor, which all visitors share and which keeps nothing about them."""
     examples = callbacks.read_examples(examples_folder)
-    with gr.Blocks(title="VALM – ask a photo, see why", delete_cache=(STATE_SECONDS, FILE_SECONDS)) as page:
+    with gr.Blocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as page:
         opened = gr.State(time_to_live=STATE_SECONDS)  # OpenedPhoto: encoded once, asked often
         asked = gr.State(time_to_live=STATE_SECONDS)  # Outcome of the last question, perhaps of a photo that is gone
         reply = gr.State(time_to_live=STATE_SECONDS)  # Reply on the page: what every redraw is made from
@@ -82,29 +87,29 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=4, min_width=320):
                 photo = PhotoInput(
-                    label="Photo",
+                    label=label("Photo"),
                     sources=["upload", "webcam", "clipboard"],
                     height=300,
-                    placeholder="Drop a photo here\nor click to choose one",
+                    placeholder=label("Drop a photo here\nor click to choose one"),
                     buttons=["fullscreen"],
                     elem_id="photo",
                 )
                 strip = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="strip")
                 with gr.Column(elem_id="example-strip", visible=bool(examples)):
-                    gr.HTML('<p class="strip-title" id="example-title">or pick an example</p>')
+                    gr.HTML(label("or pick an example"), elem_id="example-title", elem_classes="strip-title")
                     with gr.Row(elem_id="examples"):
                         example_buttons = [example_card(example) for example in examples]
                 with gr.Row(elem_id="question-row"):
                     question = gr.Textbox(
-                        label="Question",
-                        placeholder="What is in the photo?",
+                        label=label("Question"),
+                        placeholder=label("What is in the photo?"),
                         max_length=1000,
                         lines=1,
                         scale=5,
                         min_width=200,
                         elem_id="question",
                     )
-                    ask_button = gr.Button("Ask", variant="primary", scale=1, min_width=88, elem_id="ask")
+                    ask_button = gr.Button(label("Ask"), variant="primary", scale=1, min_width=88, elem_id="ask")
                 with gr.Row(elem_id="suggestions"):
                     suggestions = [gr.Button(text, size="sm", min_width=0) for text in callbacks.GENERAL_QUESTIONS]
                 notice = gr.HTML(elem_id="notice")
@@ -117,7 +122,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                         with gr.Column(min_width=360):
                             subject = gr.HTML(elem_id="subject")
                             words = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="words")
-                            several = gr.Checkbox(label="Pick several words or cells", elem_id="several")
+                            several = gr.Checkbox(label=label("Pick several words or cells"), elem_id="several")
                             overlay = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="overlay")
                             slider = gr.ImageSlider(
                                 show_label=False,
@@ -133,23 +138,29 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                             colour_bar = gr.HTML(elem_id="colour-bar")
                             served = gr.HTML(elem_id="served")
                             with gr.Row(elem_id="look"):
-                                view = gr.Radio(VIEWS, value="map", label="Show", min_width=200, elem_id="view")
+                                view = gr.Radio(VIEWS, value="map", label=label("Show"), min_width=200, elem_id="view")
                                 opacity = gr.Slider(
-                                    0, 100, 55, step=5, label="Heat map opacity (%)", buttons=[], elem_id="opacity"
+                                    0,
+                                    100,
+                                    55,
+                                    step=5,
+                                    label=label("Heat map opacity (%)"),
+                                    buttons=[],
+                                    elem_id="opacity",
                                 )
-                                raw_cells = gr.Checkbox(label="Raw cells", min_width=120, elem_id="raw-cells")
+                                raw_cells = gr.Checkbox(label=label("Raw cells"), min_width=120, elem_id="raw-cells")
                                 same_scale = gr.Checkbox(
-                                    label="Same scale for all words", min_width=220, elem_id="same-scale"
+                                    label=label("Same scale for all words"), min_width=220, elem_id="same-scale"
                                 )
                         with gr.Column(min_width=360):
-                            with gr.Accordion("Can this be believed?", elem_id="doubt"):
+                            with gr.Accordion(label("Can this be believed?"), elem_id="doubt"):
                                 evidence = gr.HTML(elem_id="evidence")
-                            with gr.Accordion("Choose what is explained", open=False, elem_id="choose"):
+                            with gr.Accordion(label("Choose what is explained"), open=False, elem_id="choose"):
                                 with gr.Row():
                                     explained = gr.Dropdown(
                                         [],
-                                        label="Answer",
-                                        info="Pick, or type another",
+                                        label=label("Answer"),
+                                        info=label("Pick, or type another"),
                                         allow_custom_value=True,
                                         min_width=160,
                                         elem_id="explained",
@@ -157,30 +168,38 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                                     method = gr.Dropdown(
                                         callbacks.method_choices(),
                                         value=callbacks.DEFAULT_METHOD,
-                                        label="Method",
-                                        info="How the map is computed",
+                                        label=label("Method"),
+                                        info=label("How the map is computed"),
                                         min_width=160,
                                         elem_id="method",
                                     )
                                 refusal = gr.HTML(elem_id="refusal")
                                 direction = gr.Radio(
-                                    DIRECTIONS, value="text_to_image", label="Direction", elem_id="direction"
+                                    DIRECTIONS, value="text_to_image", label=label("Direction"), elem_id="direction"
                                 )
                                 with gr.Row():
                                     layer = gr.Dropdown(
-                                        [("all", ALL)], value=ALL, label="Layer", min_width=120, elem_id="layer"
+                                        [(label("all"), ALL)],
+                                        value=ALL,
+                                        label=label("Layer"),
+                                        min_width=120,
+                                        elem_id="layer",
                                     )
                                     head = gr.Dropdown(
-                                        [("all", ALL)], value=ALL, label="Head", min_width=120, elem_id="head"
+                                        [(label("all"), ALL)],
+                                        value=ALL,
+                                        label=label("Head"),
+                                        min_width=120,
+                                        elem_id="head",
                                     )
-                            with gr.Accordion("All layers and heads", open=False, elem_id="heads"):
-                                number = gr.Radio(NUMBERS, value="evenness", label="Number", elem_id="number")
+                            with gr.Accordion(label("All layers and heads"), open=False, elem_id="heads"):
+                                number = gr.Radio(NUMBERS, value="evenness", label=label("Number"), elem_id="number")
                                 heads = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="head-maps")
                     prepare_what_if, what_if_parts = build_what_if(predictor, reply)
                     empty_compare, compare_parts = build_compare(predictor, reply)
                     look = [direction, layer, head, opacity, raw_cells, same_scale, view, number]
                     build_keep(predictor, examples, reply, picked, look, map_button)
-        gr.HTML(FOOTER)
+        gr.HTML(label(FOOTER), elem_classes="page-footer")
 
         drawing = [subject, words, overlay, slider, description, colour_bar, served, heads]
         chosen = [explained, method, refusal, layer, head]
@@ -463,6 +482,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         and_follow(history.pick(back_to_question, [kept, reply, *look], **going_back))
         and_follow(strip.pick(back_to_photo, [kept, *look], **going_back))
         page.load(None, js=NO_FULLSCREEN)
+        page.load(None, js=f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}")
         page.load(open_link, None, [linked, notice, photo, question, *suggestions], **at_once)
         following = linked.change(
             answer_link, [linked, photo, opened], [asked, opened], show_progress_on=[empty, answers], **on_model
@@ -473,9 +493,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
 
 def example_card(example: callbacks.Example) -> gr.Button:
     """A photo as a button, so that the keyboard reaches it too; says so when the model is known to be wrong on it."""
-    label = example.title + (" · the model gets this one wrong" if example.known_wrong else "")
     return gr.Button(
-        label,
+        label(example.title + (" · the model gets this one wrong" if example.known_wrong else "")),
         icon=str(example.path),
         size="sm",
         min_width=0,
@@ -490,4 +509,4 @@ def described(text: str) -> str:
 
 def numbered(count: int) -> list[tuple[str, int]]:
     """What a menu of layers or heads offers: all of them, then each by its number counted from 1."""
-    return [("all", ALL), *((str(index + 1), index) for index in range(count))]
+    return [(say("all"), ALL), *((str(index + 1), index) for index in range(count))]

@@ -8,11 +8,12 @@ from gradio.processing_utils import save_bytes_to_cache
 from demo import callbacks, session
 from demo.export import FILES, Shown, file_name
 from demo.figures import Look, notice_html
+from demo.languages import label
 
-HELP = """
-<p class="fine-print">Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a
-report that opens in any browser without a network. A link brings an example, its question and what is picked back.</p>
-"""
+HELP = (
+    "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that "
+    "opens in any browser without a network. A link brings an example, its question and what is picked back."
+)
 # The file that was made is fetched by a link that the page clicks itself: a DownloadButton would need a second click.
 FETCH = """(file) => {
   if (!file) return;
@@ -29,8 +30,8 @@ ENLARGE = """() => document.querySelector("#overlay").requestFullscreen()"""
 def build_map_tools() -> gr.Button:
     """Two buttons under the map: one shows it large, the other is returned and downloads it, see ``build_keep``."""
     with gr.Row(elem_id="map-tools"):
-        gr.Button("Show large", size="sm", min_width=0, elem_id="enlarge").click(None, js=ENLARGE)
-        return gr.Button("Download this map (PNG)", size="sm", min_width=0, elem_id="download-map")
+        gr.Button(label("Show large"), size="sm", min_width=0, elem_id="enlarge").click(None, js=ENLARGE)
+        return gr.Button(label("Download this map (PNG)"), size="sm", min_width=0, elem_id="download-map")
 
 
 def build_keep(predictor, examples, reply: gr.State, picked: gr.State, look: list, map_button: gr.Button) -> None:
@@ -44,18 +45,18 @@ def build_keep(predictor, examples, reply: gr.State, picked: gr.State, look: lis
         look: direction, layer, head, opacity, raw cells, same scale, view and more, in this order.
         map_button: downloads the map as it is drawn.
     """
-    with gr.Accordion("Keep and share", open=False, elem_id="keep"):
-        gr.HTML(HELP)
+    with gr.Accordion(label("Keep and share"), open=False, elem_id="keep"):
+        gr.HTML(label(HELP), elem_classes="fine-print")
         with gr.Row():
             buttons = {
                 "map": map_button,
-                "figure": gr.Button("Figure (PNG)", size="sm", min_width=120),
-                "json": gr.Button("Numbers (JSON)", size="sm", min_width=120),
-                "report": gr.Button("Report (HTML)", size="sm", min_width=120),
-                "link": gr.Button("Link to this view", size="sm", min_width=120),
+                "figure": gr.Button(label("Figure (PNG)"), size="sm", min_width=120),
+                "json": gr.Button(label("Numbers (JSON)"), size="sm", min_width=120),
+                "report": gr.Button(label("Report (HTML)"), size="sm", min_width=120),
+                "link": gr.Button(label("Link to this view"), size="sm", min_width=120),
             }
         told = gr.HTML(elem_id="keep-told")
-        link = gr.Textbox(label="Link", visible=False, interactive=False, buttons=["copy"], elem_id="link")
+        link = gr.Textbox(label=label("Link"), visible=False, interactive=False, buttons=["copy"], elem_id="link")
         file = gr.DownloadButton(visible=False)
 
     def shown_of(current, marked, direction, layer, head, percent, raw, same, view, *_) -> Shown:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from demo.figures import method_name, place_text
+from demo.languages import say
 from valm_core.outputs import Explanation, Prediction
 
 COLUMNS = 4
@@ -54,18 +55,20 @@ def question_figure(
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # without pyplot: nothing global, safe on a server
 
-    maps = [("whole question", explanation.image_map)]
+    maps = [(say("whole question"), explanation.image_map)]
     maps += [(word, explanation.token_map(index)) for index, word in enumerate(explanation.tokens)]
     rows = math.ceil((len(maps) + 1) / COLUMNS)
     width, height = photo.size
     panel = WIDTH * min(max(height / width, 0.5), 2) + 0.9  # inches, words above and below included
     best = prediction.answers[0]
     explained, place = explained or best.text, place or place_text("text_to_image", None, None)
+    subject = say("where it looked for “{answer}”", answer=explained)
+    answered = say("answer: {answer} ({share})", answer=best.text, share=f"{best.probability:.0%}")
     method = method_name(explanation.method)
     hottest = max(values.max() for _, values in maps)
     with rc_context({"font.family": _fonts(), "axes.titlesize": 11, "font.size": 9}):
         figure = Figure(figsize=(WIDTH * COLUMNS, panel * rows + 0.8), layout="constrained", dpi=300)
-        figure.suptitle(_wrapped(f"{prediction.question} – where it looked for “{explained}”", 110), fontsize=13)
+        figure.suptitle(_wrapped(f"{prediction.question} – {subject}", 110), fontsize=13)
         axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
         for axis in axes[len(maps) + 1 :]:
             axis.set_axis_off()
@@ -75,8 +78,8 @@ def question_figure(
 
         left, top, right, bottom = np.multiply(explanation.box, (width, height, width, height))
         axes[0].imshow(photo)
-        axes[0].set_title(_wrapped(f"answer: {best.text} ({best.probability:.0%})", 32), fontweight="bold")
-        axes[0].set_xlabel("the photo")
+        axes[0].set_title(_wrapped(answered, 32), fontweight="bold")
+        axes[0].set_xlabel(say("The photo itself"))
         for axis, (name, values) in zip(axes[1:], maps, strict=False):
             axis.imshow(photo.convert("L"), cmap="gray")
             heat = axis.imshow(
@@ -92,8 +95,9 @@ def question_figure(
             axis.set_ylim(height, 0)
             axis.set_title(_wrapped(name, 32))
             axis.set_xlabel(_wrapped(f"{method} · {place} · {_range(values, hottest)}", 44), fontsize=7.5)
-        grid = f"{explanation.grid[0]} × {explanation.grid[1]} cells"
-        figure.colorbar(heat, ax=axes.tolist(), shrink=0.7, label=f"% of the map per cell ({grid}), one scale for all")
+        rows, columns = explanation.grid
+        scale = say("% of the map per cell ({rows} × {columns} cells), one scale for all", rows=rows, columns=columns)
+        figure.colorbar(heat, ax=axes.tolist(), shrink=0.7, label=scale)
         if footer:
             figure.supxlabel(_wrapped(footer, 150), fontsize=7.5, color="0.35")
     return figure
@@ -101,7 +105,8 @@ def question_figure(
 
 def _range(values: np.ndarray, hottest: float) -> str:
     """A map's own range on the common scale, in percent."""
-    return f"{100 * values.min():.1f}–{100 * values.max():.1f} % on a scale of 0–{100 * hottest:.1f} %"
+    low, high, top = (f"{100 * share:.1f}" for share in (values.min(), values.max(), hottest))
+    return say("{low}–{high} % on a scale of 0–{top} %", low=low, high=high, top=top)
 
 
 @functools.cache
@@ -111,6 +116,11 @@ def _fonts() -> list[str]:
 
     installed = {font.name for font in fontManager.ttflist}
     return ["DejaVu Sans", *[name for name in FONTS_FOR_MORE_LETTERS if name in installed][:1]]
+
+
+def can_write_chinese() -> bool:
+    """Whether an installed font has Chinese letters for the figure."""
+    return len(_fonts()) > 1
 
 
 def _wrapped(text: str, width: int) -> str:

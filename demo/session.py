@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from demo import callbacks
 from demo.callbacks import Example, OpenedPhoto, Outcome, Picked, Reply
 from demo.figures import data_address, percent
+from demo.languages import say
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.outputs import InputError
 from valm_core.processor import MAX_QUESTION_CHARACTERS
@@ -98,12 +99,13 @@ def history_html(kept: tuple[PhotoHistory, ...], current: Reply | None) -> str:
     history = history_of(kept, current.photo) if current else None
     if history is None or len(history.replies) < 2:
         return ""
+    title = say("Asked about this photo")
     rows = "".join(
         f"<li>{_button(place, reply.prediction is current.prediction, 'asked', _asked(reply))}</li>"
         for place, reply in reversed([*enumerate(history.replies)])
     )
     return (
-        '<section class="history" aria-label="Asked about this photo"><h3>Asked about this photo</h3>'
+        f'<section class="history" aria-label="{title}"><h3>{title}</h3>'
         f'<ol data-columns="1" reversed>{rows}</ol></section>'
     )
 
@@ -121,18 +123,19 @@ def strip_html(kept: tuple[PhotoHistory, ...], current: Reply | None) -> str:
     here = history_of(kept, current.photo) if current else None
     if not kept or (len(kept) == 1 and here):
         return ""
+    title = say("Photos of this visit")
     cards = []
     for place, history in enumerate(kept):
         small = history.photo.picture.convert("RGB")
         small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         last, count = history.replies[-1].prediction.question, len(history.replies)
-        questions = "1 question" if count == 1 else f"{count} questions"
-        name = escape(f"Back to the photo with {questions}, the last: {last}")
+        questions = say("1 question") if count == 1 else say("{count} questions", count=count)
+        name = escape(say("Back to the photo with {questions}, the last: {last}", questions=questions, last=last))
         content = f'<img src="{data_address(small)}" alt=""><span>{questions}</span>'
         cards.append(_button(place, history is here, "kept-photo", content, f' aria-label="{name}" title="{name}"'))
     return (
-        '<p class="strip-title">Photos of this visit</p><div class="kept-photos" role="toolbar" '
-        f'aria-label="Photos of this visit" data-columns="{len(cards)}">{"".join(cards)}</div>'
+        f'<p class="strip-title">{title}</p><div class="kept-photos" role="toolbar" '
+        f'aria-label="{title}" data-columns="{len(cards)}">{"".join(cards)}</div>'
     )
 
 
@@ -247,5 +250,5 @@ def marked_by(link: Link, reply: Reply) -> tuple[Picked, int | None, int | None,
     head = link.head if link.head is not None and link.head < heads else None
     found = inside | {"layer": layer, "head": head}
     ignored = [*link.ignored, *(name for name, value in found.items() if value != getattr(link, name))]
-    message = f"Ignored in the link, because it can’t be used here: {', '.join(ignored)}." if ignored else ""
-    return Picked(**inside), layer, head, message
+    message = say("Ignored in the link, because it can’t be used here: {names}.", names=", ".join(ignored))
+    return Picked(**inside), layer, head, message if ignored else ""

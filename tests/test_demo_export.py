@@ -95,7 +95,7 @@ def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_setting
         "<strong>bus?</strong>",
         "Is the map faithful?",
         "Without the photo",
-        "what the photo’s cells read · attention in layer 1, head all",
+        "what the photo’s cells read · attention in layer 1, all heads",
         "8 × 10, shown raw",
         "one for all words",
         "40%",
