@@ -50,10 +50,10 @@ def build_keep(predictor, examples, reply: gr.State, picked: gr.State, look: lis
         with gr.Row():
             buttons = {
                 "map": map_button,
-                "figure": gr.Button(label("Figure (PNG)"), size="sm", min_width=120),
-                "json": gr.Button(label("Numbers (JSON)"), size="sm", min_width=120),
-                "report": gr.Button(label("Report (HTML)"), size="sm", min_width=120),
-                "link": gr.Button(label("Link to this view"), size="sm", min_width=120),
+                "figure": gr.Button(label("Figure (PNG)"), size="sm", min_width=120, elem_id="download-figure"),
+                "json": gr.Button(label("Numbers (JSON)"), size="sm", min_width=120, elem_id="download-json"),
+                "report": gr.Button(label("Report (HTML)"), size="sm", min_width=120, elem_id="download-report"),
+                "link": gr.Button(label("Link to this view"), size="sm", min_width=120, elem_id="make-link"),
             }
         told = gr.HTML(elem_id="keep-told")
         link = gr.Textbox(label=label("Link"), visible=False, interactive=False, buttons=["copy"], elem_id="link")
