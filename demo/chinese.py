@@ -1,19 +1,22 @@
 """The page's texts in Chinese, by their English: what ``demo.languages`` looks up. Values stand in braces."""
 
-CHINESE = {
-    # the page
-    "VALM – ask a photo, see why": "VALM – 向照片提问,看清缘由",
-    "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word.": (
-        "向照片提一个问题。看答案、模型有多大把握,以及它为每个词看了照片的哪里。"
-    ),
-    """<h2>Your answer appears here</h2><ol>
+# The one English text that is too long to stand here and on the page.
+STEPS = """<h2>Your answer appears here</h2><ol>
 <li><strong>Add a photo</strong> or pick an example.</li>
 <li><strong>Ask</strong> about what is in it, in plain English.</li>
 <li><strong>Click a word</strong> of your question to see where in the photo the model looked for it.</li>
 <li><strong>Click a place</strong> in the photo, or drag a box over it, to see which words it served.</li>
 <li><strong>Doubt it</strong>: explain another answer, by another method, and see whether the map matters.</li></ol>
 <p class="fine-print">You get five answers with calibrated probabilities, and what the model would have said without the
-photo.</p>""": """<h2>答案将显示在这里</h2><ol>
+photo.</p>"""
+
+CHINESE = {
+    # the page
+    "VALM – ask a photo, see why": "VALM – 向照片提问,看清缘由",
+    "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word.": (
+        "向照片提一个问题。看答案、模型有多大把握,以及它为每个词看了照片的哪里。"
+    ),
+    STEPS: """<h2>答案将显示在这里</h2><ol>
 <li><strong>添加一张照片</strong>,或选择一个示例。</li>
 <li>用简单的英文<strong>提问</strong>照片里有什么(模型只懂英文,答案也是英文)。</li>
 <li><strong>点击问题中的词</strong>,看模型为它看了照片的哪里。</li>
@@ -227,7 +230,11 @@ photo.</p>""": """<h2>答案将显示在这里</h2><ol>
     "Settings": "设置",
     "Made by VALM, {time}.": "由 VALM 生成,{time}。",
     "checkpoint": "检查点",
+    "checkpoint sha256": "检查点 sha256",
     "temperature": "温度",
+    "fusion": "融合方式",
+    "text encoder": "文本编码器",
+    "image encoder": "图像编码器",
     "where it looked for “{answer}”": "为了“{answer}”它看了哪里",
     "answer: {answer} ({share})": "答案:{answer}({share})",
     "% of the map per cell ({rows} × {columns} cells), one scale for all": (

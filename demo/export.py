@@ -204,7 +204,7 @@ def report_file(shown: Shown, facts: dict) -> bytes:
         say("Heat map opacity (%)"): f"{100 * shown.look.opacity:.0f}",
         say("Part of the photo that the model saw"): ", ".join(f"{side:.2f}" for side in part.box),
         "VALM": version(),
-    } | {name.replace("_", " "): value for name, value in facts.items()}
+    } | {say(name.replace("_", " ")): value for name, value in facts.items()}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in settings.items())
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     page = f"""<!doctype html>

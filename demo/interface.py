@@ -9,7 +9,7 @@ import gradio as gr
 
 from demo import callbacks, figures, session
 from demo.callbacks import ALL
-from demo.chinese import CHINESE
+from demo.chinese import CHINESE, STEPS
 from demo.compare import build_compare
 from demo.keep import NO_FULLSCREEN, build_keep, build_map_tools
 from demo.languages import label, say, translations
@@ -29,14 +29,6 @@ PICK = (HERE / "pick.js").read_text(encoding="utf-8")
 TITLE = "VALM – ask a photo, see why"
 CLAIM = "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word."
 HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></header>'
-STEPS = """<h2>Your answer appears here</h2><ol>
-<li><strong>Add a photo</strong> or pick an example.</li>
-<li><strong>Ask</strong> about what is in it, in plain English.</li>
-<li><strong>Click a word</strong> of your question to see where in the photo the model looked for it.</li>
-<li><strong>Click a place</strong> in the photo, or drag a box over it, to see which words it served.</li>
-<li><strong>Doubt it</strong>: explain another answer, by another method, and see whether the map matters.</li></ol>
-<p class="fine-print">You get five answers with calibrated probabilities, and what the model would have said without the
-photo.</p>"""
 GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
 EMPTY_RESULT = f'<section class="empty-result">{label(STEPS)}{GHOST_BARS}</section>'
 FOOTER = (
@@ -199,7 +191,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                     empty_compare, compare_parts = build_compare(predictor, reply)
                     look = [direction, layer, head, opacity, raw_cells, same_scale, view, number]
                     build_keep(predictor, examples, reply, picked, look, map_button)
-        gr.HTML(label(FOOTER), elem_classes="page-footer")
+        gr.HTML(f'<footer class="page-footer">{label(FOOTER)}</footer>')
 
         drawing = [subject, words, overlay, slider, description, colour_bar, served, heads]
         chosen = [explained, method, refusal, layer, head]
@@ -483,7 +475,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         and_follow(strip.pick(back_to_photo, [kept, *look], **going_back))
         page.load(None, js=NO_FULLSCREEN)
         page.load(None, js=f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}")
-        page.load(open_link, None, [linked, notice, photo, question, *suggestions], **at_once)
+        # Through the queue: gradio tells of a changed State only there.
+        page.load(open_link, None, [linked, notice, photo, question, *suggestions], show_progress="hidden")
         following = linked.change(
             answer_link, [linked, photo, opened], [asked, opened], show_progress_on=[empty, answers], **on_model
         )

@@ -59,7 +59,7 @@ def question_figure(
     maps += [(word, explanation.token_map(index)) for index, word in enumerate(explanation.tokens)]
     rows = math.ceil((len(maps) + 1) / COLUMNS)
     width, height = photo.size
-    panel = WIDTH * min(max(height / width, 0.5), 2) + 0.9  # inches, words above and below included
+    panel = WIDTH * min(max(height / width, 0.5), 2) + 0.8  # inches, words above and below included
     best = prediction.answers[0]
     explained, place = explained or best.text, place or place_text("text_to_image", None, None)
     subject = say("where it looked for “{answer}”", answer=explained)
@@ -94,7 +94,8 @@ def question_figure(
             axis.set_xlim(0, width)
             axis.set_ylim(height, 0)
             axis.set_title(_wrapped(name, 32))
-            axis.set_xlabel(_wrapped(f"{method} · {place} · {_range(values, hottest)}", 44), fontsize=7.5)
+            lines = [f"{method} · {place}".rpartition(" · ")[0], place.rpartition(" · ")[2], _range(values, hottest)]
+            axis.set_xlabel("\n".join(_wrapped(line, 50) for line in lines), fontsize=7.5)
         rows, columns = explanation.grid
         scale = say("% of the map per cell ({rows} × {columns} cells), one scale for all", rows=rows, columns=columns)
         figure.colorbar(heat, ax=axes.tolist(), shrink=0.7, label=scale)

@@ -162,7 +162,7 @@ def link_to(reply: Reply, examples: tuple[Example, ...], marked: Picked, directi
         photo=example.path.stem,
         question=reply.prediction.question,
         answer=None if reply.answer == best else reply.answer,
-        method=None if method == DEFAULT_METHOD else method,
+        method=method if method in EXPLANATION_METHODS and method != DEFAULT_METHOD else None,
         words=marked.words,
         cells=marked.cells,
         direction=direction,

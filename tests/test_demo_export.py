@@ -97,8 +97,8 @@ def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_setting
         "Without the photo",
         "what the photo’s cells read · attention in layer 1, all heads",
         "8 × 10, shown raw",
-        "one for all words",
-        "40%",
+        "one scale for all words",
+        "<td>40</td>",
         "1.25",
         "00ff",
     ):

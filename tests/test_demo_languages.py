@@ -9,7 +9,7 @@ from fake_predictor import FakePredictor
 from PIL import Image
 
 from demo import callbacks, figures, session
-from demo.chinese import CHINESE, MESSAGES
+from demo.chinese import CHINESE, MESSAGES, STEPS
 from demo.languages import is_doubtful, language, language_of, say, speaking, translated, translations
 from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
 
@@ -65,13 +65,14 @@ def test_what_is_said_by_a_variable_has_its_chinese_too():
     }
     messages |= {session.OWN_PHOTO, session.NO_SUCH_EXAMPLE}
     controls = {f"{name} (control)" for name in CONTROLS}
-    assert (methods | verdicts | examples | messages | controls) - CHINESE.keys() == set()
+    facts = {"checkpoint sha256", "temperature", "fusion", "text encoder", "image encoder"}
+    assert (facts | methods | verdicts | examples | messages | controls) - CHINESE.keys() == set()
 
 
 def test_no_chinese_is_for_a_text_that_the_page_no_longer_has():
-    code = set().union(*(constants(path) for path in DEMO if path.name != "chinese.py"))
+    code = {STEPS}.union(*(constants(path) for path in DEMO if path.name != "chinese.py"))
     generated = {name.replace("_", " ") for name in EXPLANATION_METHODS} | {f"{name} (control)" for name in CONTROLS}
-    generated |= {"faithful", "weak", "not supported"}
+    generated |= {"faithful", "weak", "not supported", "checkpoint sha256", "fusion", "text encoder", "image encoder"}
     titles = {text for text in CHINESE if any(text.startswith(example.title) for example in read_titles())}
     assert CHINESE.keys() - code - generated - titles == set()
 
@@ -151,7 +152,7 @@ def test_what_the_server_writes_is_chinese_and_escapes_as_before():
     predictor = FakePredictor()
     encoded = predictor.encode(Image.new("RGB", (20, 20)))
     hostile = "<img src=x>"
-    question = "What is the bus?"
+    question = "What color is the bus?"
     prediction = predictor.answer(encoded, question)
     explanation = predictor.explain(encoded, question, "grad_cam")
     with speaking("zh"):
