@@ -9,14 +9,14 @@ from typing import Literal, TypedDict
 import gradio as gr
 
 from demo import callbacks
-from demo.ask import answers_json, to_json
+from demo.export import answers_json, reply_json
 from demo.uploads import photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.outputs import EncodedImage, InputError, UnknownAnswer
 
 MOST_ANSWERS = 100
 
-# The types below are shown in the API's documentation; they are what to_json gives.
+# The types below are shown in the API's documentation; they are what reply_json gives.
 Method = Literal[tuple(EXPLANATION_METHODS)]
 
 
@@ -59,6 +59,8 @@ class Maps(TypedDict):
     word_scores: list[float]
     image_map: list[list[float]]
     word_maps: list[list[list[float]]]
+    cells_read_words: list[list[float]]
+    layer_head_maps: dict[str, list]
 
 
 class BlindAnswer(TypedDict):
@@ -91,6 +93,8 @@ class Explained(Answers):
 
     explanation: Maps
     evidence: MapEvidence
+    model: dict[str, str | float]
+    valm_version: str
 
 
 class KnownWrong(TypedDict):
@@ -171,18 +175,21 @@ def build_api(page: gr.Blocks, predictor, examples: Sequence[callbacks.Example])
             "grid" [rows, columns] of the maps; "box" [left, top, right, bottom] in 0..1, what they cover
             "image_map" [rows][columns] for the whole question; "word_maps" [words][rows][columns]; each map sums to 1
             "word_scores", how much each word counts, they sum to 1
+            "cells_read_words" [cells][words], what each cell read, cells in row-major order
+            "layer_head_maps": "text_to_image" [layers][heads][words][cells], "image_to_text" with the last two swapped
             "evidence": "answer", the explained one, and its "probability"
             "hottest_hidden", its probability once the map's hottest cells are hidden ("hidden_share" of all cells)
             "random_hidden", the same with as many random cells hidden
             "support", how far the first lies below the second; "verdict": "faithful", "weak" or "not supported"
             "agreement" with other methods' maps, -1..1; "evenness" of the map, 0..1, 1 where it is the same everywhere
             "blind_answer", the likeliest without the photo, and "same_as_blind", whether it is the explained one
+            "model", what answered: checkpoint, its sha256, encoders; "valm_version"
         """
         _check(isinstance(question, str), f"question is {question!r}; send text.")
         allowed = ", ".join(EXPLANATION_METHODS)
         _check(method in EXPLANATION_METHODS, f"method is {method!r}; allowed: {allowed}.")
         _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
-        return to_json(*predictor.ask(encoded(photo), question, method, answer or None))
+        return reply_json(*predictor.ask(encoded(photo), question, method, answer or None), predictor.facts)
 
     @_tell_errors
     def examples_() -> list[PackagedExample]:

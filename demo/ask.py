@@ -13,16 +13,16 @@ Exit code: 0, 1 where rows have an error, 2 where nothing could be done, 130 whe
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING
 
 from demo import checkpoint_folder
+from demo.export import reply_json
 from demo.figures import evidence_text
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
-    from valm_core.outputs import Evidence, Explanation, Prediction
+    from valm_core.outputs import Evidence, Prediction
 
 BAR_WIDTH = 30
 
@@ -39,34 +39,6 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     lines.append(f"Mixed from question {prediction.gate:.0%} and photo {1 - prediction.gate:.0%}")
     lines.append(f"Map of {evidence.method}: {evidence.verdict}. {evidence_text(evidence)}")
     return "\n".join(lines)
-
-
-def answers_json(prediction: Prediction) -> dict:
-    """The answers alone as plain values."""
-    return {
-        "question": prediction.question,
-        "answers": [{"answer": answer.text, "probability": answer.probability} for answer in prediction.answers],
-        "blind_answers": [
-            {"answer": blind.text, "probability": blind.probability} for blind in prediction.blind_answers
-        ],
-        "gate": prediction.gate,
-    }
-
-
-def to_json(prediction: Prediction, explanation: Explanation, evidence: Evidence) -> dict:
-    """The reply, its maps and their evidence as plain values."""
-    return answers_json(prediction) | {
-        "explanation": {
-            "method": explanation.method,
-            "grid": explanation.grid,
-            "box": explanation.box,
-            "words": explanation.tokens,
-            "word_scores": explanation.token_scores.tolist(),
-            "image_map": explanation.image_map.tolist(),
-            "word_maps": [explanation.token_map(word).tolist() for word in range(len(explanation.tokens))],
-        },
-        "evidence": dataclasses.asdict(evidence),
-    }
 
 
 def run_batch(predictor, options: argparse.Namespace) -> int:
@@ -117,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     if options.json:
-        print(json.dumps(to_json(prediction, explanation, evidence)))
+        print(json.dumps(reply_json(prediction, explanation, evidence, predictor.facts)))
     else:
         print(format_prediction(prediction, evidence))
     if options.figure:

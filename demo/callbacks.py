@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from demo.figures import LONGEST_SIDE, method_name
+from demo.languages import label, say
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, UnknownAnswer
 
@@ -20,6 +21,7 @@ GENERAL_QUESTIONS = (
     "How many people are there?",
     "What color is the background?",
 )
+ALL = -1  # in the menus of layers and heads
 NO_PHOTO = "Add a photo first: drop one, take one, or pick an example."
 NO_QUESTION = "Type a question first, for example “What is in the photo?”"
 LOST_PHOTO = "This photo is no longer on the server. Please add it again."
@@ -71,7 +73,10 @@ class Picked:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a question about the photo at ``path``: a reply, or a message that says why there is none."""
+    """What became of a question about the photo at ``path``: a reply, or a message that says why there is none.
+
+    A reply may come with a message too: what the person should know beside it.
+    """
 
     path: str | None
     reply: Reply | None = None
@@ -194,21 +199,23 @@ def known_answer(reply: Reply, answer: str | None) -> str:
 def unknown_answer(reply: Reply, answer: str) -> str:
     """The message for an answer that isn't in the model's list."""
     given = ", ".join(f"“{candidate.text}”" for candidate in reply.prediction.answers)
-    return (
-        f"“{answer[:80]}” is not in the model’s list of answers, so it has no probability that could be explained. "
-        f"Pick one of its answers ({given}), or type another short one."
+    return say(
+        "“{answer}” is not in the model’s list of answers, so it has no probability that could be explained. Pick one "
+        "of its answers ({given}), or type another short one.",
+        answer=answer[:80],
+        given=given,
     )
 
 
-def method_choices() -> list[tuple[str, str]]:
-    """The explanation methods to choose from, the default first and the controls last."""
+def method_choices() -> list[tuple]:
+    """The explanation methods to choose from, the default first and the controls last, with gradio's labels."""
     names = sorted(EXPLANATION_METHODS, key=lambda name: (name in CONTROLS, name != DEFAULT_METHOD))
-    return [(method_label(name), name) for name in names]
+    return [(label(name.replace("_", " ") + (" (control)" if name in CONTROLS else "")), name) for name in names]
 
 
 def method_label(name: str) -> str:
     """A method's name for people; controls say that they are one."""
-    return method_name(name) + (" (control)" if name in CONTROLS else "")
+    return say(f"{name} (control)") if name in CONTROLS else method_name(name)
 
 
 def part_of(explanation: Explanation, direction: str, layer: int | None = None, head: int | None = None) -> Explanation:
@@ -249,6 +256,11 @@ def all_heads(explanation: Explanation, direction: str) -> list[list[Explanation
     """The explanation by layer and head: L lists of H."""
     layers, heads = explanation.text_to_image.shape[:2]
     return [[part_of(explanation, direction, layer, head) for head in range(heads)] for layer in range(layers)]
+
+
+def place_or_all(number: int | None) -> int | None:
+    """The layer or head that a menu gives: from 0, None for ``ALL`` of them."""
+    return None if number in (None, ALL) else number
 
 
 def pick(old: tuple[int, ...], items, add: bool, count: int) -> tuple[int, ...]:

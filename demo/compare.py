@@ -8,14 +8,14 @@ import gradio as gr
 
 from demo import callbacks
 from demo.figures import Look, notice_html, overlay, side_by_side_html
+from demo.languages import label, say
 from demo.peers import Told, load_peer, parse_peers
 from valm_core.explanations import DEFAULT_METHOD
 
-HELP = """
-<p class="fine-print">Both columns answer the same question about the same photo. Another method explains our own
-answer; another model answers for itself, and its map is its own attention. Maps of different models are not on one
-scale.</p>
-"""
+HELP = (
+    "Both columns answer the same question about the same photo. Another method explains our own answer; another "
+    "model answers for itself, and its map is its own attention. Maps of different models are not on one scale."
+)
 
 
 def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
@@ -29,8 +29,8 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
         What empties the panel for a new answer (it returns the updates), and the components that takes.
     """
     others = parse_peers(os.environ.get("VALM_COMPARE", ""))  # set by who runs the page, never by a visitor
-    choices = [(f"model: {name}", f"model:{name}") for name in others]
-    choices += [(f"map: {label}", name) for label, name in callbacks.method_choices() if name != DEFAULT_METHOD]
+    choices = [(label("model") + f": {name}", f"model:{name}") for name in others]
+    choices += [(text, name) for text, name in callbacks.method_choices() if name != DEFAULT_METHOD]
 
     @functools.cache
     def peer(name: str):
@@ -41,14 +41,16 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
             return peer(choice.removeprefix("model:")).ask(current.photo.picture, current.prediction.question)
         return told_by_method(predictor, current, choice)
 
-    with gr.Accordion("Compare", open=False, elem_id="compare"):
-        gr.HTML(HELP)
-        other = gr.Dropdown(choices, value=choices[0][1], label="Beside our answer and map", elem_id="compare-with")
-        button = gr.Button("Compare", elem_id="compare-button")
+    with gr.Accordion(label("Compare"), open=False, elem_id="compare"):
+        gr.HTML(label(HELP), elem_classes="fine-print")
+        other = gr.Dropdown(
+            choices, value=choices[0][1], label=label("Beside our answer and map"), elem_id="compare-with"
+        )
+        button = gr.Button(label("Compare"), elem_id="compare-button")
         told = gr.HTML(elem_id="compare-told")
         with gr.Row(elem_id="compare-pictures"):
             size = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140}
-            pictures = [gr.Image(label="ours", **size), gr.Image(label="the other", **size)]
+            pictures = [gr.Image(label=label("ours"), **size), gr.Image(label=label("the other"), **size)]
 
     def empty() -> dict:
         return {told: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
@@ -61,7 +63,7 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
         except Exception as error:
             return {**empty(), told: notice_html(callbacks.message_for(error))}
         ours = Told(
-            "ours",
+            say("ours"),
             current.prediction.answers,
             current.explanation,
             map_note(current, current.explanation.method),
@@ -83,14 +85,16 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
 def told_by_method(predictor, current: callbacks.Reply, method: str) -> Told:
     """Our own reply with the map of another method, for the answer that is explained on the page."""
     explanation = predictor.explain(current.photo.encoded, current.prediction.question, method, current.answer)
-    name = f"ours, {callbacks.method_label(method)}"
+    name = say("ours, {method}", method=callbacks.method_label(method))
     return Told(name, current.prediction.answers, explanation, map_note(current, method))
 
 
 def map_note(current: callbacks.Reply, method: str) -> str:
     """Which method made a map of ours, and for which answer where it isn't the likeliest."""
     likeliest = current.answer == current.prediction.answers[0].text
-    return f"map: {callbacks.method_label(method)}" + ("" if likeliest else f", explaining “{current.answer}”")
+    if likeliest:
+        return say("map: {method}", method=callbacks.method_label(method))
+    return say("map: {method}, explaining “{answer}”", method=callbacks.method_label(method), answer=current.answer)
 
 
 def told_html(sides: list[Told]) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from demo.languages import is_doubtful, say, translated
+
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Answer, Evidence, Explanation, Prediction
 
@@ -135,12 +137,12 @@ def percent(share: float) -> str:
 
 def method_name(method: str) -> str:
     """An explanation method's name for people."""
-    return method.replace("_", " ")
+    return say(method.replace("_", " "))
 
 
 def notice_html(message: str) -> str:
-    """A message for the person, read out by screen readers; nothing for no message."""
-    return f'<p class="notice" role="alert">{escape(message)}</p>' if message else ""
+    """A message for the person in their language, read out by screen readers; nothing for no message."""
+    return f'<p class="notice" role="alert">{escape(translated(message))}</p>' if message else ""
 
 
 def side_by_side_html(columns: list[tuple[str, tuple[Answer, ...], str]]) -> str:
@@ -165,7 +167,7 @@ def answers_html(prediction: Prediction) -> str:
         "</span></li>"
         for answer in prediction.answers
     )
-    return f'<ol class="answers" aria-label="Likeliest answers and their probabilities">{rows}</ol>'
+    return f'<ol class="answers" aria-label="{say("Likeliest answers and their probabilities")}">{rows}</ol>'
 
 
 def blind_html(prediction: Prediction) -> str:
@@ -173,23 +175,26 @@ def blind_html(prediction: Prediction) -> str:
     if not prediction.blind_answers or not prediction.answers:
         return ""
     blind = prediction.blind_answers[0]
-    same = blind.text == prediction.answers[0].text
-    verdict = "the same answer, so the photo did not change it" if same else "so the photo changed the answer"
-    return (
-        f'<p class="blind">Without the photo it would say: <strong>{escape(blind.text)}</strong> '
-        f"({percent(blind.probability)}) – {verdict}.</p>"
-    )
+    told = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
+    if blind.text == prediction.answers[0].text:
+        text = say(
+            "Without the photo it would say: {answer} ({share}) – the same answer, so the photo did not change it.",
+            **told,
+        )
+    else:
+        text = say("Without the photo it would say: {answer} ({share}) – so the photo changed the answer.", **told)
+    return f'<p class="blind">{text}</p>'
 
 
 def gate_html(gate: float) -> str:
     """The gate as a bar of two parts. ``gate`` is the question's share in 0..1."""
     question = round(100 * gate)
+    meaning = say("How the model mixed its two streams for this answer. It is no proof of what it relied on.")
     return (
-        f'<div class="gate"><p class="gate-numbers"><span>question {question} %</span>'
-        f'<span class="gate-divider"> | </span><span>photo {100 - question} %</span></p>'
+        f'<div class="gate"><p class="gate-numbers"><span>{say("question {share} %", share=question)}</span>'
+        f'<span class="gate-divider"> | </span><span>{say("photo {share} %", share=100 - question)}</span></p>'
         f'<div class="gate-bar" aria-hidden="true"><span style="width:{question}%"></span></div>'
-        '<p class="fine-print">How the model mixed its two streams for this answer. '
-        "It is no proof of what it relied on.</p></div>"
+        f'<p class="fine-print">{meaning}</p></div>'
     )
 
 
@@ -197,24 +202,40 @@ def known_mistake_html(right_answer: str | None) -> str:
     """A label for an example that the model is known to get wrong; nothing for any other question."""
     if right_answer is None:
         return ""
-    told = f"The model gets this one wrong. Right answer: <strong>{escape(right_answer)}</strong>"
+    right = f"<strong>{escape(right_answer)}</strong>"
+    told = say("The model gets this one wrong. Right answer: {answer}", answer=right)
     return f'<p class="known-mistake">{told}</p>'
 
 
+def doubt_html(question: str) -> str:
+    """A notice above the answers to a question that is perhaps not English; nothing for any other."""
+    if not is_doubtful(question):
+        return ""
+    told = say("This model was trained on English questions; the answers below may be meaningless.")
+    return f'<p class="known-mistake doubt" role="status">{told}</p>'
+
+
 def result_html(prediction: Prediction, right_answer: str | None = None) -> str:
-    """Answers, the label of a known mistake, and the blind answer together."""
-    return answers_html(prediction) + known_mistake_html(right_answer) + blind_html(prediction)
+    """Answers, doubt about the question's language, the label of a known mistake, and the blind answer together."""
+    notes = known_mistake_html(right_answer) + blind_html(prediction)
+    return doubt_html(prediction.question) + answers_html(prediction) + notes
+
+
+def place_text(direction: str, layer: int | None, head: int | None) -> str:
+    """Which maps of an explanation these are: their direction, layer and head, counted from 1 (None: all of them)."""
+    toward = say("where the words looked") if direction == "text_to_image" else say("what the photo’s cells read")
+    if layer is None and head is None:
+        return f"{toward} · {say('all layers and heads')}"
+    in_layer = say("all layers") if layer is None else say("layer {layer}", layer=layer + 1)
+    in_head = say("all heads") if head is None else say("head {head}", head=head + 1)
+    return f"{toward} · {say('attention in {layer}, {head}', layer=in_layer, head=in_head)}"
 
 
 def subject_html(answer: str, explanation: Explanation, direction: str, layer: int | None, head: int | None) -> str:
     """What the map is of: the explained answer, the method, the direction, the layer and head (None: all of them)."""
-    toward = "where the words looked" if direction == "text_to_image" else "what the photo’s cells read"
-    name = method_name(explanation.method)
-    place = f"attention in layer {'all' if layer is None else layer + 1}, head {'all' if head is None else head + 1}"
-    place = "all layers and heads" if layer is None and head is None else place
     return (
-        f"<h2>Where did it look for “{escape(answer)}”?</h2>"
-        f'<p class="fine-print">{escape(name)} · {toward} · {place}</p>'
+        f"<h2>{say('Where did it look for “{answer}”?', answer=escape(answer))}</h2>"
+        f'<p class="fine-print">{escape(method_name(explanation.method))} · {place_text(direction, layer, head)}</p>'
     )
 
 
@@ -227,16 +248,15 @@ def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
     for word in (WHOLE_QUESTION, *range(len(explanation.tokens))):
         pressed = word in words or (word == WHOLE_QUESTION and not words)
         enters = word == (words[0] if words else WHOLE_QUESTION)
-        name = "whole question" if word == WHOLE_QUESTION else explanation.tokens[word]
+        name = say("whole question") if word == WHOLE_QUESTION else explanation.tokens[word]
         swatch = _swatch(words.index(word)) if len(words) > 1 and word in words else ""
         buttons.append(
             f'<button type="button" class="word" data-item="{word}" aria-pressed="{str(pressed).lower()}" '
             f'tabindex="{0 if enters else -1}">{swatch}{escape(name)}</button>'
         )
     return (
-        f'<div class="words" role="toolbar" aria-label="Words of your question" data-columns="{len(buttons)}">'
-        + "".join(buttons)
-        + "</div>"
+        f'<div class="words" role="toolbar" aria-label="{say("Words of your question")}" '
+        f'data-columns="{len(buttons)}">' + "".join(buttons) + "</div>"
     )
 
 
@@ -267,7 +287,8 @@ def map_html(
         line = []
         for column in range(columns):
             cell = row * columns + column
-            name = f"row {row + 1}, column {column + 1}: {percent(float(heat[row, column]))}"
+            share = percent(float(heat[row, column]))
+            name = say("row {row}, column {column}: {share}", row=row + 1, column=column + 1, share=share)
             line.append(
                 f'<button type="button" role="gridcell" class="cell" data-item="{cell}" title="{name}" '
                 f'aria-label="{name}" aria-selected="{str(cell in cells).lower()}" '
@@ -278,19 +299,21 @@ def map_html(
     place = f"left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%"
     alt = escape(map_description(explanation, words))
     grid = (
-        f'<div class="cells" role="grid" aria-multiselectable="true" aria-label="Cells of the photo" data-draggable '
-        f'data-columns="{columns}" style="{place}">{"".join(lines)}</div>'
+        f'<div class="cells" role="grid" aria-multiselectable="true" aria-label="{say("Cells of the photo")}" '
+        f'data-draggable data-columns="{columns}" style="{place}">{"".join(lines)}</div>'
     )
     shape = f"--aspect:{drawn.width / drawn.height:.4f}"
-    figures = f'<div class="map" style="{shape}"><img src="{_data_address(drawn)}" alt="{alt}">{grid}</div>'
+    figures = f'<div class="map" style="{shape}"><img src="{data_address(drawn)}" alt="{alt}">{grid}</div>'
     if original:
         small = picture.convert("RGB")
         small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        figures += f'<div class="map" style="{shape}"><img src="{_data_address(small)}" alt="The photo itself"></div>'
+        itself = say("The photo itself")
+        figures += f'<div class="map" style="{shape}"><img src="{data_address(small)}" alt="{itself}"></div>'
     return f'<div class="maps">{figures}</div>'
 
 
-def _data_address(picture: Image.Image, kind: str = "JPEG") -> str:
+def data_address(picture: Image.Image, kind: str = "JPEG") -> str:
+    """A picture as an address that holds its content."""
     content = io.BytesIO()
     picture.save(content, kind, quality=85)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
@@ -305,13 +328,19 @@ def _swatch(place: int) -> str:
 def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look) -> str:
     """The numbers of the map's colours: share of the map per cell, whose map it is, grid size and scale."""
     rows, columns = explanation.grid
-    scale = "one scale for all words" if look.same_scale else "each map has its own scale"
-    cells = f"{rows} × {columns} cells; evenly spread, each would have {percent(1 / (rows * columns))}"
-    fine_print = f'<p class="fine-print">Share of the map per cell, {scale}. {cells}.</p>'
+    scale = say("one scale for all words") if look.same_scale else say("each map has its own scale")
+    told = say(
+        "Share of the map per cell, {scale}. {rows} × {columns} cells; evenly spread, each would have {share}.",
+        scale=scale,
+        rows=rows,
+        columns=columns,
+        share=percent(1 / (rows * columns)),
+    )
+    fine_print = f'<p class="fine-print">{told}</p>'
     if len(words) > 1:
         names = "".join(
-            f"<li>{_swatch(place)}<strong>{escape(explanation.tokens[word])}</strong> 0 to "
-            f"{percent(scale_top(explanation, word, look.same_scale))}</li>"
+            f"<li>{_swatch(place)}<strong>{escape(explanation.tokens[word])}</strong> "
+            f"{say('0 to {share}', share=percent(scale_top(explanation, word, look.same_scale)))}</li>"
             for place, word in enumerate(words)
         )
         return f'<div class="colour-bar"><ul class="legend">{names}</ul>{fine_print}</div>'
@@ -319,11 +348,11 @@ def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look
     highest = scale_top(explanation, word, look.same_scale)
     gradient = ", ".join("rgb({} {} {})".format(*step) for step in INFERNO)
     if word == WHOLE_QUESTION:
-        whose = "Where the model looked for <strong>the whole question</strong>."
+        whose = say("Where the model looked for <strong>the whole question</strong>.")
     else:
         score = percent(float(explanation.token_scores[word]))
         name = f"<strong>{escape(explanation.tokens[word])}</strong>"
-        whose = f"Where it looked for {name}, {score} of the question’s weight."
+        whose = say("Where it looked for {word}, {share} of the question’s weight.", word=name, share=score)
     return (
         f'<div class="colour-bar"><p>{whose}</p>'
         f'<div class="colour-bar-strip" aria-hidden="true" style="background:linear-gradient(90deg, {gradient})"></div>'
@@ -337,24 +366,30 @@ def map_description(explanation: Explanation, words: tuple[int, ...]) -> str:
     parts = []
     for word in words or (WHOLE_QUESTION,):
         heat = word_map(explanation, word)
-        name = "the whole question" if word == WHOLE_QUESTION else f"“{explanation.tokens[word]}”"
+        name = say("the whole question") if word == WHOLE_QUESTION else f"“{explanation.tokens[word]}”"
         ranked = np.sort(heat.ravel())[::-1].cumsum()
         count = min(int(np.searchsorted(ranked, 0.5 * ranked[-1])) + 1, heat.size)
-        gathered = f"{100 * ranked[count - 1]:.0f} % of the map in {count} of {heat.size} cells"
-        parts.append(f"{name}: strongest {place_name(heat)}; {gathered}")
-    return f"Map over the photo for {'. For '.join(parts)}."
+        part = say(
+            "{name}: strongest {place}; {share} % of the map in {count} of {cells} cells",
+            name=name,
+            place=place_name(heat),
+            share=f"{100 * ranked[count - 1]:.0f}",
+            count=count,
+            cells=heat.size,
+        )
+        parts.append(part)
+    return say("Map over the photo for {parts}.", parts=say(". For ").join(parts))
 
 
 def place_name(heat: np.ndarray) -> str:
     """Where a map [rows, columns] is hottest, by thirds: “in the upper left”, “in the middle”."""
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    vertical = ("upper", "", "lower")[min(3 * int(row) // heat.shape[0], 2)]
-    horizontal = ("left", "", "right")[min(3 * int(column) // heat.shape[1], 2)]
-    if not vertical and not horizontal:
-        return "in the middle"
-    if not vertical:
-        return f"at the {horizontal}, halfway up"
-    return f"in the {vertical} {horizontal or 'middle'}"
+    names = (
+        (say("in the upper left"), say("in the upper middle"), say("in the upper right")),
+        (say("at the left, halfway up"), say("in the middle"), say("at the right, halfway up")),
+        (say("in the lower left"), say("in the lower middle"), say("in the lower right")),
+    )
+    return names[min(3 * int(row) // heat.shape[0], 2)][min(3 * int(column) // heat.shape[1], 2)]
 
 
 def served_html(explanation: Explanation, cells: tuple[int, ...], direction: str) -> str:
@@ -367,19 +402,26 @@ def served_html(explanation: Explanation, cells: tuple[int, ...], direction: str
             share of what the cells read in the question each word has.
     """
     if not cells:
-        return (
-            '<p class="fine-print">Click a place in the photo, or drag a box over it, to see which words it served. By '
-            "keyboard: Tab into the photo, move with the arrow keys, pick with Space, a box with Shift and arrows.</p>"
+        how = say(
+            "Click a place in the photo, or drag a box over it, to see which words it served. By keyboard: Tab into "
+            "the photo, move with the arrow keys, pick with Space, a box with Shift and arrows."
         )
-    number = "this cell" if len(cells) == 1 else f"these {len(cells)} cells"
+        return f'<p class="fine-print">{how}</p>'
+    number = say("this cell") if len(cells) == 1 else say("these {count} cells", count=len(cells))
     if direction == "text_to_image":
         shares = explanation.token_to_patch[:, list(cells)].sum(axis=1)  # [W]
-        even = len(cells) / explanation.token_to_patch.shape[1]
-        title = f"How much of where each word looked lies in {number} (evenly spread: {percent(even)})"
+        even = percent(len(cells) / explanation.token_to_patch.shape[1])
+        title = say(
+            "How much of where each word looked lies in {cells} (evenly spread: {share})", cells=number, share=even
+        )
     else:
         shares = explanation.patch_to_token[list(cells)].mean(axis=0)  # [W]
-        even = 1 / len(shares)
-        title = f"How much of what {number} read in the question was each word (evenly spread: {percent(even)})"
+        even = percent(1 / len(shares))
+        title = say(
+            "How much of what {cells} read in the question was each word (evenly spread: {share})",
+            cells=number,
+            share=even,
+        )
     top = max(float(shares.max()), 1e-9)
     rows = "".join(
         f'<li><span class="answer-text">{escape(explanation.tokens[word])}</span>'
@@ -426,34 +468,44 @@ def heads_html(
             shown = f"{value:.2f}" if number == "evenness" else percent(value)
             here = picked == (layer, head)
             enters = here or (None in picked and layer == head == 0)
+            name = say("layer {layer}, head {head}: {value}", layer=layer + 1, head=head + 1, value=shown)
             line.append(
                 f'<button type="button" class="head-map" data-item="{layer * heads + head}" '
                 f'aria-pressed="{str(here).lower()}" tabindex="{0 if enters else -1}" '
-                f'aria-label="layer {layer + 1}, head {head + 1}: {shown}">'
-                f'<img src="{_data_address(Image.fromarray(colour(heat / top)), "PNG")}" alt="">'
+                f'aria-label="{name}">'
+                f'<img src="{data_address(Image.fromarray(colour(heat / top)), "PNG")}" alt="">'
                 f"<span>{shown}</span></button>"
             )
-        lines.append(f'<div class="heads-row"><span>layer {layer + 1}</span>{"".join(line)}</div>')
-    where = "the picked cells" if cells else "the cells that are hottest over all heads"
-    meaning = f"Share of each head’s map in {where}."
+        row = say("layer {layer}", layer=layer + 1)
+        lines.append(f'<div class="heads-row"><span>{row}</span>{"".join(line)}</div>')
     if number == "evenness":
-        meaning = "Evenness of each head’s map: 1 is everywhere the same, 0 all in one cell."
+        meaning = say("Evenness of each head’s map: 1 is everywhere the same, 0 all in one cell.")
+    elif cells:
+        meaning = say("Share of each head’s map in the picked cells.")
+    else:
+        meaning = say("Share of each head’s map in the cells that are hottest over all heads.")
     return (
-        f'<div class="heads" role="toolbar" aria-label="Layers and heads" data-columns="{heads}" '
-        f'style="--heads:{heads}">{"".join(lines)}</div><p class="fine-print">{meaning} Pick one to see it large.</p>'
+        f'<div class="heads" role="toolbar" aria-label="{say("Layers and heads")}" data-columns="{heads}" '
+        f'style="--heads:{heads}">{"".join(lines)}</div>'
+        f'<p class="fine-print">{meaning} {say("Pick one to see it large.")}</p>'
     )
 
 
 def evidence_text(evidence: Evidence) -> str:
     """The evidence for a map in one sentence. Plain text, not HTML."""
-    share = f"{evidence.hidden_share:.0%}"
     whole, hottest, random = (
         f"{probability:.1%}" if probability < 0.0995 else f"{probability:.0%}"
         for probability in (evidence.probability, evidence.hottest_hidden, evidence.random_hidden)
     )
-    return (
-        f"Hiding the {share} of the photo marked hottest moves “{evidence.answer}” from {whole} to {hottest}; hiding a "
-        f"random {share} (mean of {evidence.random_draws} draws) moves it to {random}."
+    return say(
+        "Hiding the {share} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding a random "
+        "{share} (mean of {draws} draws) moves it to {random}.",
+        share=f"{evidence.hidden_share:.0%}",
+        answer=evidence.answer,
+        whole=whole,
+        hottest=hottest,
+        random=random,
+        draws=evidence.random_draws,
     )
 
 
@@ -468,37 +520,50 @@ def evidence_html(evidence: Evidence | None, gate: float) -> str:
     if evidence is not None:
         kind = evidence.verdict.replace(" ", "-")
         agreement = evidence.agreement
-        agrees = "mostly agree" if agreement >= 0.6 else "agree in part" if agreement >= 0.3 else "disagree"
+        if agreement >= 0.6:
+            agrees = say("They mostly agree")
+        else:
+            agrees = say("They agree in part") if agreement >= 0.3 else say("They disagree")
         blind = evidence.blind_answer
-        same = "the explained answer too" if evidence.same_as_blind else "not the explained answer"
         rows = [
             (
-                "Is the map faithful?",
-                f'<span class="verdict verdict-{escape(kind)}">{escape(evidence.verdict)}</span> '
+                say("Is the map faithful?"),
+                f'<span class="verdict verdict-{escape(kind)}">{escape(say(evidence.verdict))}</span> '
                 f"{escape(evidence_text(evidence))}",
             ),
             (
-                "Do other methods agree?",
-                f"They {agrees}: {agreement:.2f}, where 1 is the same order of cells and 0 no relation. "
-                f"Evenness of the map {evidence.evenness:.2f}, where 1 is everywhere the same.",
+                say("Do other methods agree?"),
+                say(
+                    "{agrees}: {agreement}, where 1 is the same order of cells and 0 no relation. Evenness of the map "
+                    "{evenness}, where 1 is everywhere the same.",
+                    agrees=agrees,
+                    agreement=f"{agreement:.2f}",
+                    evenness=f"{evidence.evenness:.2f}",
+                ),
             ),
         ]
-        blind_line = (
-            f"<p>Without the photo it would say <strong>{escape(blind.text)}</strong> ({percent(blind.probability)}), "
-            f"{same}.</p>"
-        )
+        told = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
+        if evidence.same_as_blind:
+            blind_line = say("Without the photo it would say {answer} ({share}), the explained answer too.", **told)
+        else:
+            blind_line = say("Without the photo it would say {answer} ({share}), not the explained answer.", **told)
+        blind_line = f"<p>{blind_line}</p>"
     rows += [
-        ("Did it need the photo?", blind_line + gate_html(gate)),
+        (say("Did it need the photo?"), blind_line + gate_html(gate)),
         (
-            "Are the percentages honest?",
-            "They were calibrated on the validation questions of this checkpoint: right on average over many questions "
-            "like those, not for each one, and less on other kinds of photos.",
+            say("Are the percentages honest?"),
+            say(
+                "They were calibrated on the validation questions of this checkpoint: right on average over many "
+                "questions like those, not for each one, and less on other kinds of photos."
+            ),
         ),
         (
-            "What attention can’t show",
-            "It shows what was read, not what was understood or why. A cell’s vector also holds what lies around it, "
-            "and the answer may come from the question alone. The verdict is about the map of the whole question, all "
-            "layers and heads together.",
+            say("What attention can’t show"),
+            say(
+                "It shows what was read, not what was understood or why. A cell’s vector also holds what lies around "
+                "it, and the answer may come from the question alone. The verdict is about the map of the whole "
+                "question, all layers and heads together."
+            ),
         ),
     ]
     lines = "".join(f"<dt>{title}</dt><dd>{text}</dd>" for title, text in rows)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from demo.figures import method_name
+from demo.languages import say
 from valm_core.outputs import Answer, Explanation
 from valm_core.predictor import VqaPredictor
 from valm_core.processor import clean_question
@@ -38,7 +39,8 @@ class ValmPeer:
         encoded = self.predictor.encode(photo)
         prediction = self.predictor.answer(encoded, question, TOP)
         explanation = self.predictor.explain(encoded, question, answer=prediction.answers[0].text)
-        return Told(self.name, prediction.answers, explanation, f"map: {method_name(explanation.method)}")
+        note = say("map: {method}", method=method_name(explanation.method))
+        return Told(self.name, prediction.answers, explanation, note)
 
 
 class ViltPeer:
@@ -77,7 +79,9 @@ class ViltPeer:
         answers = tuple(
             Answer(labels[index], value) for index, value in zip(indices.tolist(), values.tolist(), strict=True)
         )
-        note = "map: text-to-image block of the last self-attention; shares are independent, they don’t sum to 100 %"
+        note = say(
+            "map: text-to-image block of the last self-attention; shares are independent, they don’t sum to 100 %"
+        )
         return Told(self.name, answers, whole_map(image_map), note)
 
 
@@ -125,7 +129,9 @@ class BlipPeer:
         answers = tuple(
             Answer(text, min(share, 1.0)) for text, share in sorted(best.items(), key=lambda item: -item[1])
         )
-        note = "map: last cross-attention of the question encoder; it writes its answer, shares are those of the beams"
+        note = say(
+            "map: last cross-attention of the question encoder; it writes its answer, shares are those of the beams"
+        )
         return Told(self.name, answers, whole_map(image_map), note)
 
 

@@ -10,20 +10,14 @@ from PIL import Image, ImageDraw
 
 from demo import callbacks
 from demo.figures import notice_html, pixel_box, side_by_side_html
+from demo.languages import label, say
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction
 
 LONGEST_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
-HELP = """
-<p class="fine-print">Paint over a part of the photo, switch off words or attention heads, or name the only answers
-allowed. The model is asked again; its former answers stay beside the new ones.</p>
-"""
-STEPS = {
-    "text_to_image": "words read the photo",
-    "image_to_text": "the photo reads words",
-    "text_to_text": "words read words",
-    "image_to_image": "the photo reads itself",
-    "joint_to_joint": "all tokens read each other",
-}
+HELP = (
+    "Paint over a part of the photo, switch off words or attention heads, or name the only answers allowed. The "
+    "model is asked again; its former answers stay beside the new ones."
+)
 MASKED = "Only these answers of the model’s list were allowed; their shares sum to 100 % and are not calibrated."
 BY_MEANING = (
     "Not all of these answers are in the model’s list, so each was scored by its nearness in meaning to what the model "
@@ -41,10 +35,10 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
     Returns:
         What makes the panel ready for a new ``Reply`` (it returns the updates), and the components that takes.
     """
-    with gr.Accordion("What if …", open=False, elem_id="what-if"):
-        gr.HTML(HELP)
+    with gr.Accordion(label("What if …"), open=False, elem_id="what-if"):
+        gr.HTML(label(HELP), elem_classes="fine-print")
         painted = gr.ImageEditor(
-            label="Paint over what the model should not see",
+            label=label("Paint over what the model should not see"),
             type="pil",
             image_mode="RGBA",
             sources=[],
@@ -54,22 +48,22 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
             transforms=[],
             elem_id="painted",
         )
-        words = gr.CheckboxGroup(label="Switch off words", choices=[], elem_id="words-off")
+        words = gr.CheckboxGroup(label=label("Switch off words"), choices=[], elem_id="words-off")
         heads = gr.Dropdown(
-            [(head_name(head), json.dumps(head)) for head in predictor.attention_heads],
+            [],
             multiselect=True,
-            label="Switch off attention heads",
+            label=label("Switch off attention heads"),
             elem_id="heads-off",
         )
         candidates = gr.Textbox(
-            label="Allow these answers only, with commas between",
+            label=label("Allow these answers only, with commas between"),
             placeholder="cat, dog, rabbit",
             max_length=2000,
             elem_id="candidates",
         )
         with gr.Row():
-            again = gr.Button("Ask again", variant="primary", elem_id="ask-again")
-            flip = gr.Button("Smallest change that flips the answer", elem_id="flip")
+            again = gr.Button(label("Ask again"), variant="primary", elem_id="ask-again")
+            flip = gr.Button(label("Smallest change that flips the answer"), elem_id="flip")
         outcome = gr.HTML(elem_id="what-if-outcome")
         flip_picture = gr.Image(
             show_label=False, interactive=False, visible=False, format="jpeg", elem_id="flip-picture"
@@ -77,7 +71,12 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
 
     def prepare(current) -> dict:
         """A new answer: its photo and words, and nothing switched off."""
-        cleared = {outcome: "", flip_picture: gr.update(value=None, visible=False), heads: []}
+        all_heads = [(head_name(head), json.dumps(head)) for head in predictor.attention_heads]
+        cleared = {
+            outcome: "",
+            flip_picture: gr.update(value=None, visible=False),
+            heads: gr.update(choices=all_heads, value=[]),
+        }
         if current is None:
             return cleared | {painted: None, words: gr.update(choices=[], value=[])}
         small = current.photo.picture.copy()
@@ -100,7 +99,7 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
                 silent_heads=[tuple(json.loads(head)) for head in heads_off],
                 candidates=choices,
             )
-            rule = "" if not choices else MASKED if predictor.masks(choices) else BY_MEANING
+            rule = "" if not choices else say(MASKED if predictor.masks(choices) else BY_MEANING)
             return hidden | {outcome: comparison_html(current.prediction, asked, rule)}
         except Exception as error:
             return hidden | {outcome: notice_html(callbacks.message_for(error))}
@@ -131,7 +130,14 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
 def head_name(head: tuple[str, int, int]) -> str:
     """A head for people, counted from 1."""
     step, layer, number = head
-    return f"{STEPS[step]}: layer {layer + 1}, head {number + 1}"
+    reads = {
+        "text_to_image": say("words read the photo"),
+        "image_to_text": say("the photo reads words"),
+        "text_to_text": say("words read words"),
+        "image_to_image": say("the photo reads itself"),
+        "joint_to_joint": say("all tokens read each other"),
+    }[step]
+    return say("{reads}: layer {layer}, head {head}", reads=reads, layer=layer + 1, head=number + 1)
 
 
 def split_candidates(text: str | None) -> list[str]:
@@ -153,14 +159,17 @@ def painted_photo(edited: dict | None) -> Image.Image | None:
 def comparison_html(before: Prediction, after: Prediction, rule: str = "") -> str:
     """Former and new answers side by side, and in one sentence whether the likeliest is another."""
     first, now = before.answers[0].text, after.answers[0].text
-    same = first == now
-    told = (
-        f"The answer stays <strong>{escape(now)}</strong>."
-        if same
-        else (f"The answer changes from <strong>{escape(first)}</strong> to <strong>{escape(now)}</strong>.")
+    names = {"now": f"<strong>{escape(now)}</strong>", "before": f"<strong>{escape(first)}</strong>"}
+    if first == now:
+        told = say("The answer stays {now}.", **names)
+    else:
+        told = say("The answer changes from {before} to {now}.", **names)
+    lists = side_by_side_html([(say("before"), before.answers, ""), (say("now"), after.answers, "")])
+    asked = (
+        ""
+        if after.question == before.question
+        else f"<p>{say('Asked: “{question}”', question=escape(after.question))}</p>"
     )
-    lists = side_by_side_html([("before", before.answers, ""), ("now", after.answers, "")])
-    asked = "" if after.question == before.question else f"<p>Asked: “{escape(after.question)}”</p>"
     note = f'<p class="fine-print">{escape(rule)}</p>' if rule else ""
     return f'<div class="comparison" role="status"><p>{told}</p>{asked}{lists}{note}</div>'
 
@@ -169,19 +178,22 @@ def flip_html(found: Counterfactual, question: str) -> str:
     """What would change the answer, in two sentences."""
     answer = f"<strong>{escape(found.answer)}</strong>"
     if found.region is None:
-        region = f"It answers {answer} even when the whole photo is hidden."
+        region = say("It answers {answer} even when the whole photo is hidden.", answer=answer)
     else:
-        count, total = int(found.region.sum()), found.region.size
-        region = (
-            f"With {count} of {total} cells hidden (shown darkened) it answers "
-            f"<strong>{escape(found.region_answer)}</strong> and not {answer}."
+        region = say(
+            "With {count} of {total} cells hidden (shown darkened) it answers {new} and not {answer}.",
+            count=int(found.region.sum()),
+            total=found.region.size,
+            new=f"<strong>{escape(found.region_answer)}</strong>",
+            answer=answer,
         )
     if found.words is None:
-        words = f"No words could be left out to change it from {answer}."
+        words = say("No words could be left out to change it from {answer}.", answer=answer)
     else:
         dropped = " ".join(f"“{escape(question.split()[place])}”" for place in found.words)
-        words = f"Without {dropped} it answers <strong>{escape(found.words_answer)}</strong>."
-    note = "Found by a greedy search: a smaller set of other cells may exist."
+        new = f"<strong>{escape(found.words_answer)}</strong>"
+        words = say("Without {words} it answers {new}.", words=dropped, new=new)
+    note = say("Found by a greedy search: a smaller set of other cells may exist.")
     return f'<div class="comparison" role="status"><p>{region}</p><p>{words}</p><p class="fine-print">{note}</p></div>'
 
 

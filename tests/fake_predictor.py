@@ -4,6 +4,7 @@ import hashlib
 import io
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -154,6 +155,7 @@ class FakePredictor:
             verdict="faithful",
         )
 
+    facts: ClassVar = {"checkpoint": "fake", "checkpoint_sha256": "00ff", "temperature": 1.25, "fusion": "none"}
     attention_heads = (("text_to_image", 0, 0), ("text_to_image", 0, 1), ("image_to_text", 0, 0))
 
     def what_if(

@@ -137,7 +137,7 @@ def test_a_part_of_an_explanation_is_the_attention_of_that_layer_and_head(tiny_p
 def test_every_method_can_be_chosen_the_default_first():
     names = [name for _, name in callbacks.method_choices()]
     assert sorted(names) == sorted(callbacks.EXPLANATION_METHODS) and names[0] == callbacks.DEFAULT_METHOD
-    assert names[-2:] == ["random", "center"] and callbacks.method_choices()[-1][0] == "center (control)"
+    assert names[-2:] == ["random", "center"] and callbacks.method_choices()[-1][0].key == "center (control)"
 
 
 def test_a_reply_can_be_kept_in_a_gradio_state(photo):

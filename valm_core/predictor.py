@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from valm_core.explanations.counterfactual import fewest_words, smallest_region,
 from valm_core.explanations.hiding import without_cells
 from valm_core.fusion import AttentionHead
 from valm_core.heads import candidate_scores
-from valm_core.model import ValmModel
+from valm_core.model import WEIGHTS_FILE, ValmModel
 from valm_core.outputs import (
     Answer,
     Counterfactual,
@@ -37,11 +38,13 @@ class VqaPredictor:
     Args:
         model: a trained model; it is moved to ``device`` and put in evaluation mode.
         device: where to compute; what is returned lies on the CPU.
+        folder: the checkpoint that the model came from, for ``facts``.
     """
 
-    def __init__(self, model: ValmModel, device: torch.device):
+    def __init__(self, model: ValmModel, device: torch.device, folder: str | Path | None = None):
         self.model = model.to(device).eval()
         self.device = device
+        self.folder = folder
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path, device: str = "auto") -> "VqaPredictor":
@@ -50,7 +53,24 @@ class VqaPredictor:
         Raises:
             FileNotFoundError, ValueError: see ``ValmModel.from_pretrained`` and ``choose_device``.
         """
-        return cls(ValmModel.from_pretrained(folder), choose_device(device))
+        return cls(ValmModel.from_pretrained(folder), choose_device(device), folder)
+
+    @functools.cached_property
+    def facts(self) -> dict[str, str | float]:
+        """What a report must say of the model, as plain values: what it is made of, and which checkpoint it is.
+
+        ``checkpoint`` is the name of its folder and ``checkpoint_sha256`` that of its weights, where it has one.
+        """
+        config = self.model.config
+        facts = {"temperature": config.temperature, "fusion": config.fusion}
+        for name in ("text_encoder", "image_encoder"):
+            kind, _, source = getattr(config, name).partition(":")
+            facts[name] = f"{kind}:{Path(source).name if Path(source).is_dir() else source}"  # no path of the server
+        if self.folder is not None:
+            weights = Path(self.folder).resolve() / WEIGHTS_FILE
+            facts["checkpoint"] = weights.parent.name
+            facts["checkpoint_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        return facts
 
     def open_photo(self, photo: Photo) -> Image.Image:
         """A photo as upright RGB, at most 1600 pixels long: what maps are drawn on. Raises InputError."""

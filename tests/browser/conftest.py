@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -96,6 +97,21 @@ def own_folder_for_uploads(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Paths of a red photo, a blue photo and three files that are no photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        Image.effect_noise((320, 240), 40).convert("RGB").save(folder / f"{name}.png")
+        Image.blend(Image.open(folder / f"{name}.png"), Image.new("RGB", (320, 240), colour), 0.7).save(
+            folder / f"{name}.png"
+        )
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
+    (folder / "vector.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
+    (folder / "huge.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(21 * 1024 * 1024))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def browser():
     """Chromium, headless. Missing: the tests are skipped, but fail where CI is set."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -111,7 +127,10 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """``visit(url, width, height)`` opens the page for a new visitor; at the end nothing may have gone wrong in it."""
+    """``visit(url, width, height)`` opens the page for a new visitor; at the end nothing may have gone wrong in it.
+
+    ``locale`` is the browser's language, ``ask_button`` what the page's main button is called in it.
+    """
     contexts, problems = [], []
 
     def note_request(request):
@@ -124,8 +143,9 @@ def visit(browser):
         if line.type == "error" and not late_progress:
             problems.append(line.text)
 
-    def visit(url: str, width: int = 1280, height: int = 900):
-        context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+    def visit(url: str, width: int = 1280, height: int = 900, locale: str = "en-US", ask_button: str = "Ask"):
+        size = {"width": width, "height": height}
+        context = browser.new_context(viewport=size, reduced_motion="reduce", locale=locale)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
@@ -133,7 +153,7 @@ def visit(browser):
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", note_request)
         page.goto(url)
-        page.get_by_role("button", name="Ask", exact=True).wait_for()
+        page.get_by_role("button", name=ask_button, exact=True).wait_for()
         return page
 
     visit.problems = problems

@@ -3,25 +3,9 @@
 import os
 
 import pytest
-from PIL import Image
 
 needs_fake = pytest.mark.skipif("VALM_BROWSER_CHECKPOINT" in os.environ, reason="looks into the fake predictor")
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{7*7}}"
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """Paths of a red photo, a blue photo and three files that are no photos."""
-    folder = tmp_path_factory.mktemp("photos")
-    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
-        Image.effect_noise((320, 240), 40).convert("RGB").save(folder / f"{name}.png")
-        Image.blend(Image.open(folder / f"{name}.png"), Image.new("RGB", (320, 240), colour), 0.7).save(
-            folder / f"{name}.png"
-        )
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
-    (folder / "vector.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
-    (folder / "huge.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(21 * 1024 * 1024))
-    return folder
 
 
 def upload(page, path):

@@ -1,0 +1,205 @@
+"""A visit in a real browser: back to earlier questions and photos, links, files, and the page in two languages."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+from test_page import ask, needs_fake, notice, overlay_source, upload, wait_for_new_overlay
+
+CHINESE_BROWSER = {"locale": "zh-CN"}
+# What stays English on the Chinese page: names, examples of questions and answers, and what the model itself says.
+STAYS_ENGLISH = re.compile(r"VALM|grad cam|PNG|JSON|HTML|Tab|Shift|What is in the photo\?|cat, dog, rabbit")
+
+
+def wait_for_word(page, word):
+    page.locator("#words button", has_text=word).wait_for()
+
+
+def download(page, button):
+    with page.expect_download(timeout=120_000) as started:  # the figure takes seconds, more on a busy machine
+        button.click()
+    return started.value
+
+
+@needs_fake
+def test_earlier_questions_and_photos_come_back_without_the_model(visit, page_url, photos, predictor):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    wait_for_word(page, "color")
+    assert page.locator("#history .asked").count() == 0  # one question needs no list
+    first = page.locator("#answers").inner_text()
+    ask(page, "How many people?")
+    wait_for_word(page, "people?")
+    page.locator("#history .asked").nth(1).wait_for()
+    upload(page, photos / "blue.png")
+    page.locator("#result").wait_for(state="hidden")
+    ask(page, "Is it night?")
+    wait_for_word(page, "night?")
+    page.locator(".kept-photo").nth(1).wait_for()
+    assert page.locator("#history .asked").count() == 0
+    calls = dict(predictor.calls)
+
+    page.locator(".kept-photo").nth(0).click()
+    wait_for_word(page, "people?")
+    assert page.locator("#question textarea, #question input").input_value() == "How many people?"
+    page.locator("#history .asked", has_text="What color is it?").click()
+    wait_for_word(page, "color")
+    assert page.locator("#answers").inner_text() == first
+    page.locator("#history .asked[aria-current=true]", has_text="What color").wait_for()
+    assert predictor.calls == calls
+    source = overlay_source(page)
+    page.locator("#words button", has_text="color").click()
+    wait_for_new_overlay(page, source)
+    ask(page, "Is it a bus?")  # the photo that came back is still encoded
+    wait_for_word(page, "bus?")
+    assert predictor.calls["encode"] == calls["encode"]
+    page.locator("#history .asked").nth(2).wait_for()
+
+
+def test_a_link_to_an_example_opens_as_it_was(visit, page_url):
+    page = visit(page_url)
+    page.locator(".example-card").nth(1).click()
+    wait_for_word(page, "cup?")
+    page.locator("#suggestions button").nth(1).click()
+    wait_for_word(page, "saucer?")
+    source = overlay_source(page)
+    page.locator("#words button", has_text="saucer?").click()
+    wait_for_new_overlay(page, source)
+    page.locator("#keep > button").click()
+    page.locator("#make-link").click()
+    link = page.locator("#link textarea, #link input")
+    link.wait_for()
+    page.wait_for_function("document.querySelector('#link textarea, #link input').value.startsWith('http')")
+    assert link.input_value() == f"{page_url}/?photo=coffee&question=What+color+is+the+saucer%3F&words=5"
+
+    other = visit(link.input_value() + "&method=occlusion&head=99&direction=up&__theme=dark")
+    other.locator("#words button[aria-pressed=true]", has_text="saucer?").wait_for()
+    assert other.locator("#photo img").is_visible()
+    assert other.locator("#question textarea, #question input").input_value() == "What color is the saucer?"
+    assert "occlusion" in other.locator("#subject").inner_text()
+    assert notice(other).inner_text().endswith("direction, head.")
+
+
+def test_a_link_to_nothing_is_told_and_a_link_for_an_own_photo_refused(visit, page_url, photos):
+    page = visit(page_url + "/?photo=%2Fetc%2Fpasswd&question=What%3F")
+    notice(page).wait_for()
+    assert "names no example" in notice(page).inner_text() and page.locator("#empty").is_visible()
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    wait_for_word(page, "color")
+    page.locator("#keep > button").click()
+    page.locator("#make-link").click()
+    page.locator("#keep-told .notice", has_text="can’t carry a photo of your own").wait_for()
+    assert page.locator("#link").is_hidden()
+
+
+def test_files_are_made_when_asked_for(visit, page_url, photos, tmp_path):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    wait_for_word(page, "color")
+    page.locator("#keep > button").click()
+    found = download(page, page.locator("#download-map"))
+    assert found.suggested_filename == "valm-what-color-is-it-map.png"
+    found.save_as(tmp_path / "map.png")
+    assert Image.open(tmp_path / "map.png").size == (320, 240)
+    download(page, page.locator("#download-json")).save_as(tmp_path / "data.json")
+    assert json.loads((tmp_path / "data.json").read_text())["question"] == "What color is it?"
+    download(page, page.locator("#download-figure")).save_as(tmp_path / "figure.png")
+    assert Image.open(tmp_path / "figure.png").width > 2000
+    download(page, page.locator("#download-report")).save_as(tmp_path / "report.html")
+
+    report = page.context.new_page()
+    requests = []
+    report.on("request", lambda request: requests.append(request.url))
+    report.goto((tmp_path / "report.html").as_uri())
+    assert report.locator("img").count() == 6
+    assert report.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+
+def test_the_map_can_be_seen_large_and_still_be_picked_from(visit, page_url, photos):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    page.locator("#overlay .map img").wait_for()
+    page.locator("#enlarge").click()
+    page.wait_for_function("document.fullscreenElement?.id === 'overlay'")
+    page.locator(".cell").nth(3).click()
+    page.locator(".cell[aria-selected=true]").wait_for()
+    assert page.evaluate("document.fullscreenElement.id") == "overlay"
+    page.evaluate("document.exitFullscreen()")
+
+
+def visible_texts(page) -> list[str]:
+    """Every text and accessible name on the page, panels opened or not; the model's own words left out."""
+    return page.evaluate(
+        """() => {
+          const own = ".answer-text, .asked, .word, #suggestions, .verdict, strong, #explained, #words-off";
+          const found = [];
+          const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+          while (walker.nextNode()) {
+            const parent = walker.currentNode.parentElement;
+            if (!parent.closest("script, style, " + own)) found.push(walker.currentNode.textContent.trim());
+          }
+          for (const element of document.querySelectorAll("[aria-label], [placeholder], [alt], [title]"))
+            if (!element.closest(own))
+              for (const name of ["aria-label", "placeholder", "alt", "title"])
+                found.push((element.getAttribute(name) ?? "").trim());
+          return [...new Set(found)].filter(Boolean);
+        }"""
+    )
+
+
+def test_a_chinese_browser_gets_a_chinese_page_without_english_leftovers(visit, page_url):
+    page = visit(page_url, ask_button="提问", **CHINESE_BROWSER)
+    assert page.locator("#empty").inner_text().startswith("答案将显示在这里")
+    assert page.title().startswith("VALM – 向照片提问")
+    ask(page, "")
+    assert "照片" in notice(page).inner_text()
+    page.locator(".example-card").nth(1).click()
+    wait_for_word(page, "cup?")
+    page.locator("#suggestions button").nth(1).click()
+    page.locator("#history .asked").nth(1).wait_for()
+    for panel in ("#choose", "#heads", "#what-if", "#compare", "#keep"):
+        page.locator(f"{panel} > button").click()
+    page.locator("#words button").first.wait_for()
+    assert page.locator("#words button").first.inner_text() == "整个问题"
+    leftovers = []
+    for text in visible_texts(page):
+        text = re.sub(
+            r"[“「].*?[”」]", "", STAYS_ENGLISH.sub("", text)
+        )  # quoted words are the question's or the model's
+        if re.search(r"[A-Za-z]{3,}", text) and not re.search(r"[\u4e00-\u9fff]", text):
+            leftovers.append(text)
+    assert leftovers == []
+    ask(page, "这是什么?")
+    page.locator(".doubt", has_text="英文").wait_for()
+
+
+def test_an_english_browser_gets_an_english_page_and_doubt_about_other_languages(visit, page_url):
+    page = visit(page_url, locale="en-GB")
+    page.locator(".example-card").nth(1).click()
+    wait_for_word(page, "cup?")
+    assert [text for text in visible_texts(page) if re.search(r"[\u4e00-\u9fff]|__i18n__", text)] == []
+    assert page.locator(".doubt").count() == 0
+    ask(page, "Was ist das für ein Tier?")
+    page.locator(".doubt", has_text="trained on English questions").wait_for()
+    assert page.locator(".answers li").count() == 5
+
+
+@pytest.mark.parametrize("width", [390])
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_the_new_parts_need_no_sideways_scroll_on_a_phone(visit, page_url, width, locale):
+    page = visit(page_url, width, 844, locale=locale, ask_button="提问" if locale == "zh-CN" else "Ask")
+    for number in (0, 1):
+        page.locator(".example-card").nth(number).click()
+        page.locator(".kept-photo" if number else ".answers").first.wait_for()
+    page.locator("#suggestions button").nth(1).click()
+    page.locator("#history .asked").nth(1).wait_for()
+    page.locator("#keep > button").click()
+    page.locator("#make-link").click()
+    page.locator("#link textarea, #link input").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
