@@ -8,6 +8,7 @@ import gradio as gr
 
 from demo import callbacks, figures
 from demo.compare import build_compare
+from demo.feedback import build_feedback
 from demo.photo_input import PhotoInput
 from demo.theme import build_theme
 from demo.what_if import build_what_if
@@ -35,8 +36,9 @@ photo.</p></section>
 """
 FOOTER = """
 <footer class="page-footer">A heat map shows what the model read for its answer, which is a clue and not a proof of it.
-Photos stay on this server for a few hours at most.</footer>
+Photos stay on this server for a few hours at most{exception}.</footer>
 """
+EXCEPTION = ", but for those that their owners agree to keep with a correction"
 
 # On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
 PICK = (HERE / "pick.js").read_text(encoding="utf-8")
@@ -171,7 +173,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                                 heads = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="head-maps")
                     prepare_what_if, what_if_parts = build_what_if(predictor, reply)
                     empty_compare, compare_parts = build_compare(predictor, reply)
-        gr.HTML(FOOTER)
+                    empty_feedback, feedback_inputs, feedback_parts = build_feedback(reply, STATE_SECONDS)
+        gr.HTML(FOOTER.format(exception=EXCEPTION if feedback_parts else ""))
 
         look = [direction, layer, head, opacity, raw_cells, same_scale, view, number]
         drawing = [subject, words, overlay, slider, description, colour_bar, served, heads]
@@ -325,6 +328,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             showing.then(None, js=SHOW_RESULT)
             showing.then(prepare_what_if, reply, what_if_parts, **at_once)
             showing.then(empty_compare, None, compare_parts, **at_once)
+            if feedback_parts:
+                showing.then(empty_feedback, feedback_inputs, feedback_parts, **at_once)
 
         asking = {
             "fn": answer,
