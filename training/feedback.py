@@ -10,9 +10,11 @@ Examples:
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from training.measuring import add_measuring_options
 from valm_core.corrections import Correction, delete_corrections, read_corrections
 from valm_core.files import replace_folder
 
@@ -94,9 +96,27 @@ def main(arguments: list[str] | None = None) -> None:
     which.add_argument("--photo", default="", help="the number a person was given: all corrections of that photo")
     which.add_argument("--number", type=int, help="one correction, by its number in `list`")
     which.add_argument("--older-than-days", type=int, help="all that are older")
+    command = commands.add_parser("measure", help="what a checkpoint learns from 20 corrections, and forgets")
+    add_measuring_options(command, "write the figures to this JSON file, and a table beside it")
+    command.add_argument("--data", required=True, help="rows to learn from; wrong ones are corrected")
+    command.add_argument("--validation", required=True, help="rows on other photos")
+    command.add_argument(
+        "--answers", default="", help="correct rows with this right answer only; a,b: one run for each"
+    )
+    command.add_argument("--corrections", type=int, default=20)
+    command.add_argument("--validation-rows", type=int, default=500)
+    command.add_argument("--config", default="training/configs/feedback.yaml")
+    command.add_argument("--output", default="runs/feedback", help="folder to work in")
+    command.add_argument("--cache", default="runs/cache", help="folder for the encoders' outputs")
     options = parser.parse_args(arguments)
     try:
-        if options.command == "list":
+        if options.command == "measure":
+            from training.correcting import main as measure
+
+            words = sys.argv[1:] if arguments is None else arguments
+            options.command_line = " ".join(["python -m training.feedback", *words])
+            measure(options)
+        elif options.command == "list":
             print(table(read(options)))
         elif options.command == "export":
             rows = export(read(options), options.output)
