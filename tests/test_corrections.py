@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
+from toy_data import age_corrections
 
 from valm_core.corrections import (
     CorrectionsError,
@@ -187,10 +188,9 @@ def test_a_photo_stays_while_another_correction_needs_it_and_old_ones_go(databas
     add_correction(database, picture(), "is it red?", "no", "yes", True)
     assert delete_corrections(database, number=1) == 1
     assert [row.number for row in read_corrections(database)] == [2]
-    connection = sqlite3.connect(database)
-    with connection:
-        connection.execute("UPDATE corrections SET time = datetime('now', '-31 days')")
-    connection.close()
+    age_corrections(database, 31)
+    with pytest.raises(ValueError, match="older_than_days is -1"):
+        delete_corrections(database, older_than_days=-1)
     assert delete_corrections(database, older_than_days=31) == 0
     assert delete_corrections(database, older_than_days=30) == 1
     add_correction(database, picture(), "what color?", "blue", "red", True)

@@ -1,12 +1,11 @@
 """Corrections in a dataset of the hub: uploaded once and whole, read back, deleted with history. The hub is fake."""
 
-import datetime
-import sqlite3
 from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from toy_data import age_corrections
 
 from training.feedback import export
 from valm_core.corrections import add_correction, read_corrections
@@ -104,11 +103,7 @@ def test_a_photo_is_deleted_with_its_corrections_and_its_history(upload, databas
 
 
 def test_what_is_too_old_leaves_the_repository(upload, database):
-    day = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=400)).date().isoformat()
-    connection = sqlite3.connect(database)
-    with connection:
-        connection.execute("UPDATE corrections SET time = ? WHERE right_answer = 'red'", (f"{day} 12:00:00",))
-    connection.close()
+    day = age_corrections(database, 400, "red")
     upload.api.files[".gitattributes"] = b""
     upload.push_to_hub()
     assert any(name.startswith(day) for name in upload.api.files)

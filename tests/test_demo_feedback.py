@@ -6,6 +6,7 @@ import time
 import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
+from toy_data import age_corrections
 
 from demo import callbacks, feedback
 from valm_core.corrections import CorrectionsError, Receipt, add_correction, read_corrections
@@ -95,13 +96,13 @@ def test_a_failure_names_the_reason_and_no_path(caplog):
         assert feedback.failure(KeyError("x")) == callbacks.OUR_FAULT
 
 
-def test_what_is_too_old_is_deleted_and_trouble_only_logged(settings, monkeypatch, caplog):
+def test_what_is_too_old_is_deleted_and_trouble_only_logged(settings, caplog):
     feedback.delete_old(settings)  # nothing is there yet
     add_correction(settings.database, Image.new("RGB", (9, 9)), "what?", "cat", "dog", True)
-    monkeypatch.setattr("valm_core.corrections.LOCK_SECONDS", 0.05)
     feedback.delete_old(settings)
     assert len(list(read_corrections(settings.database))) == 1
-    feedback.delete_old(feedback.Settings(settings.database, "", 1, -1, ""))
+    age_corrections(settings.database, 366)
+    feedback.delete_old(settings)
     assert list(read_corrections(settings.database)) == []
     settings.database.write_text("no database at all, " * 99)
     feedback.delete_old(settings)

@@ -114,7 +114,7 @@ def test_twenty_corrections_change_the_answer_and_nothing_is_forgotten(config_fi
 
     words = ["--config", CONFIG, "--data", tmp_path / "corrections" / "corrections.jsonl", "--validation", validation]
     words += ["--init", start, "--output", tmp_path / "corrected", "--device", "cpu", f"cache={tmp_path / 'cache'}"]
-    train([str(word) for word in [*words, f"rehearsal={old}", "learning_rate=0.01", "repeat=2", "dropout=0.0"]])
+    train([str(word) for word in [*words, f"rehearsal={old}", "learning_rate=0.003", "dropout=0.0", "epochs=15"]])
     after = VqaPredictor.from_checkpoint(tmp_path / "corrected" / "checkpoint", "cpu")
     assert [after.answer(after.encode(photo), QUESTION).answers[0].text for photo in unseen] == ["orange"] * 3
     before = share_right(start, validation)
@@ -137,7 +137,7 @@ def test_a_run_that_would_forget_too_much_is_refused(config_file, tmp_path, caps
 
 
 def test_measure_reports_what_was_learned_and_what_was_lost(config_file, tmp_path):
-    """The start has learned the colors a little; four squares are corrected, and no part shares a photo with another."""
+    """The start has learned the colors a little; four squares are corrected, and parts share no photo."""
     data, validation = squares(tmp_path / "old", range(0, 24, 4)), squares(tmp_path / "validation", range(2, 24, 4))
     words = ["--config", config_file, "--device", "cpu", "--data", data, "--validation", validation]
     train([str(word) for word in [*words, "--output", tmp_path / "start", "epochs=1", "learning_rate=0.0001"]])
@@ -152,7 +152,7 @@ def test_measure_reports_what_was_learned_and_what_was_lost(config_file, tmp_pat
         validation,
     ]
     measuring += ["--corrections", 4, "--config", config_file, "--output", tmp_path / "work", "--report", report]
-    feedback(*measuring, "--cache", tmp_path / "cache", "--device", "cpu")
+    feedback(*measuring, "--validation-rows", 6, "--cache", tmp_path / "cache", "--device", "cpu")
     runs = json.loads(report.read_text())["runs"]
     assert [run["rehearsal_rows"] > 0 for run in runs] == [False, False]  # 0 stands for all of them
     corrected = runs[0]["parts"]["corrected"]
@@ -162,5 +162,5 @@ def test_measure_reports_what_was_learned_and_what_was_lost(config_file, tmp_pat
     assert min(parts[::2]) > 0
     rehearsal = {row.image for row in read_rows(tmp_path / "work" / "any" / "rehearsal.jsonl")}
     guard = {row.image for row in read_rows(tmp_path / "work" / "guard.jsonl")}
-    assert len(guard) == 12 and not rehearsal & guard
+    assert len(guard) > 2 and not rehearsal & guard
     assert "| the corrected questions | 4 | 0.0 % |" in report.with_suffix(".md").read_text()

@@ -148,9 +148,11 @@ def delete_corrections(
         How many corrections were deleted.
 
     Raises:
-        ValueError: nothing to delete by, no beginning of a sha256, or one that several photos share.
+        ValueError: nothing to delete by, days below 0, no beginning of a sha256, or one that several photos share.
         FileNotFoundError, CorrectionsError: as in ``read_corrections``.
     """
+    if older_than_days is not None and older_than_days < 0:
+        raise ValueError(f"older_than_days is {older_than_days}; a number of at least 0 is needed.")
     with _reading(database) as connection:
         if photo:
             digests = connection.execute("SELECT sha256 FROM photos").fetchall()

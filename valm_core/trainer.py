@@ -326,7 +326,7 @@ class Trainer:
         if not self.progress["best_epoch"]:
             before, spare = self.progress["accuracy_before"], self.config.accuracy_to_spare
             raise ValueError(
-                f"Every epoch lost more than accuracy_to_spare, {spare}, of the accuracy of {before:.3f} before training. "
+                f"Every epoch lost more than accuracy_to_spare, {spare}, of the accuracy of {before:.3f} before. "
                 "Lower `learning_rate`, or mix in `rehearsal` rows."
             )
         return {name: self.progress[name] for name in ("best_accuracy", "best_epoch", "epoch")}
