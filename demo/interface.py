@@ -12,6 +12,7 @@ from demo.api import build_api, mcp_wanted
 from demo.callbacks import ALL
 from demo.chinese import CHINESE, STEPS
 from demo.compare import build_compare
+from demo.feedback import build_feedback
 from demo.keep import NO_FULLSCREEN, build_keep, build_map_tools
 from demo.languages import label, say, translations
 from demo.photo_input import PhotoInput
@@ -37,6 +38,7 @@ FOOTER = (
     "A heat map shows what the model read for its answer, which is a clue and not a proof of it. Photos stay on this "
     "server for a few hours at most."
 )
+EXCEPTION = "Those that their owners agree to keep with a correction stay longer."
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
 VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
 DIRECTIONS = [
@@ -192,9 +194,11 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                                 heads = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="head-maps")
                     prepare_what_if, what_if_parts = build_what_if(predictor, reply)
                     empty_compare, compare_parts = build_compare(predictor, reply)
+                    empty_feedback, feedback_inputs, feedback_parts = build_feedback(reply, STATE_SECONDS)
                     look = [direction, layer, head, opacity, raw_cells, same_scale, view, number]
                     build_keep(predictor, examples, reply, picked, look, map_button)
-        gr.HTML(f'<footer class="page-footer">{label(FOOTER)}</footer>')
+        kept_photos = " " + label(EXCEPTION) if feedback_parts else ""
+        gr.HTML(f'<footer class="page-footer">{label(FOOTER)}{kept_photos}</footer>')
 
         drawing = [subject, words, overlay, slider, description, colour_bar, served, heads]
         chosen = [explained, method, refusal, layer, head]
@@ -420,6 +424,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         def and_follow(showing) -> None:
             showing.then(remember, [kept, photo, reply], [kept, history, strip], **at_once)
             showing.then(None, js=SHOW_RESULT)
+            if feedback_parts:
+                showing.then(empty_feedback, feedback_inputs, feedback_parts, **at_once)
 
         asking = {
             "fn": answer,

@@ -1,19 +1,22 @@
-"""Corrections: stored whole or not at all, without EXIF, exported as training rows, and learned from."""
+"""Corrections: stored whole or not at all, without EXIF, and deleted for good."""
 
 import io
-import json
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
-from toy_data import write_rows
+from toy_data import age_corrections
 
-from training.datasets.jsonl import read_rows
-from training.feedback import export, main
-from training.train import main as train
-from valm_core.corrections import add_correction, read_corrections
+from valm_core.corrections import (
+    CorrectionsError,
+    add_correction,
+    delete_corrections,
+    read_corrections,
+    the_photo,
+)
 from valm_core.outputs import InputError
-from valm_core.predictor import VqaPredictor
 
 
 @pytest.fixture
@@ -33,9 +36,11 @@ def test_a_photo_is_stored_once_and_without_exif(database):
     photo.save(buffer, "JPEG", exif=exif)
     assert b"SecretCamera" in buffer.getvalue()
     with Image.open(io.BytesIO(buffer.getvalue())) as opened:
-        assert add_correction(database, opened, "what color?", "blue", "red", True)
-        assert add_correction(database, opened, "is it red?", "no", "yes", True)
-        assert not add_correction(database, opened, "is it red?", "no", "yes", True)
+        first = add_correction(database, opened, "what color?", "blue", "red", True)
+        second = add_correction(database, opened, "is it red?", "no", "yes", True)
+        assert first == second and first.new
+        again = add_correction(database, opened, "is it red?", "no", "yes", True)
+        assert again.photo == first.photo and not again.new
     stored = list(read_corrections(database))
     assert [(row.question, row.model_answer, row.right_answer) for row in stored] == [
         ("what color?", "blue", "red"),
@@ -76,7 +81,7 @@ def test_a_locked_database_is_named_and_nothing_is_written(database, monkeypatch
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
-        with pytest.raises(OSError, match="Another program is writing"):
+        with pytest.raises(OSError, match="another program is writing"):
             add_correction(database, picture("blue"), "what color?", "red", "blue", True)
     finally:
         other.execute("ROLLBACK")
@@ -112,48 +117,88 @@ def test_a_folder_or_another_file_in_the_way_is_said(tmp_path):
     assert other.read_text().startswith("no database")
 
 
-def test_export_says_what_is_wrong_and_keeps_other_files(database, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main(["export", "--database", str(database), "--output", str(tmp_path / "out")])
-    assert "There is no database" in capsys.readouterr().err
+def test_two_threads_write_at_once_and_nothing_is_lost(database):
+    """On a new database too, whose first users all want to make its tables."""
+    start = threading.Barrier(2)
+
+    def write(thread: int) -> None:
+        start.wait()
+        for number in range(10):
+            add_correction(
+                database, picture((thread, number, 0)), "what color?", "blue", f"red {thread} {number}", True
+            )
+
+    with ThreadPoolExecutor(2) as pool:
+        for outcome in [pool.submit(write, thread) for thread in range(2)]:
+            outcome.result()
+    stored = list(read_corrections(database))
+    assert len({row.right_answer for row in stored}) == len(stored) == 20
+
+
+def test_a_read_only_database_is_named_to_the_visitor_without_its_path(database, monkeypatch):
     add_correction(database, picture(), "what color?", "blue", "red", True)
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "thesis.txt").write_text("dear")
-    with pytest.raises(ValueError, match="holds other files"):
-        export(database, mine)
-    assert (mine / "thesis.txt").read_text() == "dear"
-    assert export(database, tmp_path / "out") == export(database, tmp_path / "out") == 1
+    connect = sqlite3.connect
+
+    def read_only(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    monkeypatch.setattr("valm_core.corrections.sqlite3.connect", read_only)
+    with pytest.raises(CorrectionsError, match="Choose another path") as caught:
+        add_correction(database, picture("blue"), "what color?", "red", "blue", True)
+    assert caught.value.reason == "the database is read-only" and str(database) in str(caught.value)
 
 
-def test_twenty_corrections_change_the_answer(config_file, colored_squares, database, tmp_path):
-    """Orange squares are unknown to the toy model; 20 of them, with the toy's own rows beside, teach it the word."""
-    run, epochs = ["--config", str(config_file), "--device", "cpu"], ["epochs=60", "early_stopping_patience=60"]
-    train([*run, "--output", str(tmp_path / "start"), *epochs])
-    start = VqaPredictor.from_checkpoint(tmp_path / "start" / "checkpoint", "cpu")
-    question, unseen = "what color is the square?", Image.new("RGB", (40, 30), (245, 130, 5))
-    wrong = start.answer(start.encode(unseen), question).answers[0].text
-    assert wrong != "orange"
-    for number in range(20):
-        square = Image.new("RGB", (40, 30), (235 + number, 120 + number, number))
-        assert add_correction(database, square, question, wrong, "orange", True)
-    assert export(database, tmp_path / "corrections") == 20
-    exported = tmp_path / "corrections" / "corrections.jsonl"
-    assert len(read_rows(exported)) == 20
+def test_the_bound_holds_and_what_fits_is_kept(database):
+    def noise() -> Image.Image:
+        return Image.effect_noise((300, 200), 90).convert("RGB")
 
-    own = [json.loads(line) | {"image": str(tmp_path / json.loads(line)["image"])} for line in colored_squares.open()]
-    new = [json.loads(line) | {"image": str(exported.parent / json.loads(line)["image"])} for line in exported.open()]
-    data = write_rows(tmp_path / "both.jsonl", own * 3 + new)
-    validation = ["--validation", str(write_rows(tmp_path / "check.jsonl", own + new[:4]))]
-    tuned = tmp_path / "tuned"
-    start_from = ["--init", str(tmp_path / "start" / "checkpoint"), "--data", str(data)]
-    train([*run, *start_from, *validation, "--output", str(tuned), *epochs])
-    after = VqaPredictor.from_checkpoint(tuned / "checkpoint", "cpu")
-    assert after.answer(after.encode(unseen), question).answers[0].text == "orange"
-    rows = [(row.image, row.question, row.answers[0]) for row in read_rows(colored_squares)]
+    bound = 200_000
+    with pytest.raises(CorrectionsError, match="200000 bytes at most") as caught:
+        for number in range(99):
+            add_correction(database, noise(), "what is it?", "a cat", f"noise {number}", True, bound)
+    assert caught.value.reason == "the store of corrections is full"
+    kept = len(list(read_corrections(database)))
+    assert 2 <= kept < 20 and database.stat().st_size <= bound
+    delete_corrections(database, number=1)
+    assert add_correction(database, noise(), "what is it?", "a cat", "one more", True, bound).new  # there is room again
 
-    def right(predictor) -> int:
-        asked = [(predictor.answer(predictor.encode(photo), text), answer) for photo, text, answer in rows]
-        return sum(prediction.answers[0].text == answer for prediction, answer in asked)
 
-    assert right(after) >= right(start) >= 6
+def test_deleting_leaves_nothing_of_a_photo_in_the_file(database):
+    add_correction(database, picture(), "what color?", "blue", "red", True)
+    receipt = add_correction(database, Image.effect_noise((90, 90), 90).convert("RGB"), "secret?", "no", "yes", True)
+    add_correction(database, Image.effect_noise((90, 90), 50).convert("RGB"), "other?", "no", "yes", True)
+    secret = next(row.jpeg for row in read_corrections(database) if row.question == "secret?")
+
+    def everything() -> bytes:
+        return b"".join(path.read_bytes() for path in database.parent.iterdir())
+
+    assert secret[-60:] in everything() and b"secret?" in everything()
+    with pytest.raises(ValueError, match="at least 8 digits"):
+        delete_corrections(database, photo=receipt.photo[:7])
+    assert delete_corrections(database, photo="0" * 12) == 0
+    assert delete_corrections(database, photo=receipt.photo[:12].upper()) == 1
+    assert secret[-60:] not in everything() and b"secret?" not in everything()
+    assert [row.question for row in read_corrections(database)] == ["what color?", "other?"]
+
+
+def test_a_photo_stays_while_another_correction_needs_it_and_old_ones_go(database):
+    add_correction(database, picture(), "what color?", "blue", "red", True)
+    add_correction(database, picture(), "is it red?", "no", "yes", True)
+    assert delete_corrections(database, number=1) == 1
+    assert [row.number for row in read_corrections(database)] == [2]
+    age_corrections(database, 31)
+    with pytest.raises(ValueError, match="older_than_days is -1"):
+        delete_corrections(database, older_than_days=-1)
+    assert delete_corrections(database, older_than_days=31) == 0
+    assert delete_corrections(database, older_than_days=30) == 1
+    add_correction(database, picture(), "what color?", "blue", "red", True)
+    assert [row.number for row in read_corrections(database)] == [3]  # a number is never given twice
+
+
+def test_several_photos_that_begin_alike_are_not_guessed_among():
+    digests = ["abcdef0011", "abcdef0022"]
+    with pytest.raises(ValueError, match="2 photos begin"):
+        the_photo("abcdef00", digests)
+    assert the_photo("abcdef002", digests) == "abcdef0022"

@@ -1,6 +1,7 @@
 """Small data that tests write for themselves."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 from PIL import Image
@@ -42,3 +43,15 @@ def write_vqa_v2(folder: Path, photos: list[int], answers: list[list[str]], subt
     (folder / "questions.json").write_text(json.dumps(common | task), encoding="utf-8")
     (folder / "annotations.json").write_text(json.dumps(common | {"annotations": annotations}), encoding="utf-8")
     return f"vqa_v2:{folder / 'questions.json'},{folder / 'annotations.json'},{folder / 'photos'}"
+
+
+def age_corrections(database: Path, days: int, answer: str = "%") -> str:
+    """Make the corrections with this right answer (all, unless told) so many days older; the day they are from now."""
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute(
+            "UPDATE corrections SET time = datetime('now', ?) WHERE right_answer LIKE ?", (f"-{days} days", answer)
+        )
+    day = connection.execute("SELECT date(min(time)) FROM corrections").fetchone()[0]
+    connection.close()
+    return day

@@ -1,18 +1,25 @@
-"""Turn people's corrections into training data.
+"""People's corrections: list them, delete them, turn them into training data, measure what a model learns from them.
 
-Example:
+They come from the page's database (--database FILE) or from the dataset it uploads to (--repo OWNER/NAME).
+
+Examples:
+    python -m training.feedback list --database feedback/corrections.db
     python -m training.feedback export --database feedback/corrections.db --output my/corrections
+    python -m training.feedback delete --database feedback/corrections.db --photo 56f824a91c88
 """
 
 import argparse
 import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from valm_core.corrections import read_corrections
+from training.measuring import add_measuring_options
+from valm_core.corrections import Correction, delete_corrections, read_corrections
 from valm_core.files import replace_folder
 
 
-def export(database: str | Path, output: str | Path) -> int:
+def export(corrections: Iterable[Correction], output: str | Path) -> int:
     """Write ``corrections.jsonl`` and its ``photos`` into the folder ``output``, whole or not at all.
 
     The folder must be new, empty or an earlier export, which is replaced.
@@ -21,16 +28,16 @@ def export(database: str | Path, output: str | Path) -> int:
         How many rows were written.
 
     Raises:
-        OSError: the database can't be read or the folder not be written.
-        ValueError: the database is empty, or ``output`` holds other files.
+        OSError: the corrections can't be read or the folder not be written.
+        ValueError: there is none, or ``output`` holds other files.
     """
     output = Path(output)
     ours = {"corrections.jsonl", "photos"}
     if output.exists() and (not output.is_dir() or {path.name for path in output.iterdir()} - ours):
         raise ValueError(f"output is {str(output)!r}, which holds other files. Name a new folder.")
-    corrections = list(read_corrections(database))
+    corrections = list(corrections)
     if not corrections:
-        raise ValueError(f"{database} holds no correction yet.")
+        raise ValueError("There is no correction yet.")
     with replace_folder(output) as folder:
         (folder / "photos").mkdir()
         lines = []
@@ -43,19 +50,84 @@ def export(database: str | Path, output: str | Path) -> int:
     return len(lines)
 
 
+def read(options: argparse.Namespace) -> Iterable[Correction]:
+    """All corrections of the database or repository that the command names."""
+    if options.repo:
+        from valm_core.corrections_repo import read_repo
+
+        return read_repo(options.repo)
+    return read_corrections(options.database)
+
+
+def table(corrections: Iterable[Correction]) -> str:
+    """One line a correction: number, time, receipt, question, the model's answer and the right one."""
+    rows = [("number", "time (UTC)", "photo", "question", "model", "right")]
+    rows += [
+        (str(each.number), each.time, each.photo[:12], each.question, each.model_answer, each.right_answer)
+        for each in corrections
+    ]
+    return "\n".join("\t".join(row) for row in rows)
+
+
+def delete(options: argparse.Namespace) -> int:
+    """Delete what the command names; how many corrections that were. Raises ValueError and OSError."""
+    if not options.repo:
+        return delete_corrections(options.database, options.photo, options.number, options.older_than_days)
+    if not options.photo:
+        raise ValueError("Name the photo with --photo; the page itself deletes from a dataset what is too old.")
+    from valm_core.corrections_repo import delete_from_repo
+
+    return delete_from_repo(options.repo, options.photo)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("export", help="write the corrections as JSON lines with their photos")
-    command.add_argument("--database", required=True, help="the SQLite file of valm_core.corrections")
+    places = argparse.ArgumentParser(add_help=False)
+    place = places.add_mutually_exclusive_group(required=True)
+    place.add_argument("--database", help="the SQLite file that VALM_FEEDBACK names")
+    place.add_argument("--repo", help="the dataset that VALM_FEEDBACK_REPO names")
+    commands.add_parser("list", parents=[places], help="show the corrections")
+    command = commands.add_parser("export", parents=[places], help="write them as JSON lines with their photos")
     command.add_argument("--output", required=True, help="folder for corrections.jsonl and photos/")
+    command = commands.add_parser("delete", parents=[places], help="delete corrections and their photos for good")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--photo", default="", help="the number a person was given: all corrections of that photo")
+    which.add_argument("--number", type=int, help="one correction, by its number in `list`")
+    which.add_argument("--older-than-days", type=int, help="all that are older")
+    command = commands.add_parser("measure", help="what a checkpoint learns from 20 corrections, and forgets")
+    add_measuring_options(command, "write the figures to this JSON file, and a table beside it")
+    command.add_argument("--data", required=True, help="rows to learn from; wrong ones are corrected")
+    command.add_argument("--validation", required=True, help="rows on other photos")
+    command.add_argument(
+        "--answers", default="", help="correct rows with this right answer only; a,b: one run for each"
+    )
+    command.add_argument("--corrections", type=int, default=20)
+    command.add_argument("--validation-rows", type=int, default=500)
+    command.add_argument("--config", default="training/configs/feedback.yaml")
+    command.add_argument("--output", default="runs/feedback", help="folder to work in")
+    command.add_argument("--cache", default="runs/cache", help="folder for the encoders' outputs")
     options = parser.parse_args(arguments)
     try:
-        rows = export(options.database, options.output)
+        if options.command == "measure":
+            from training.correcting import main as measure
+
+            words = sys.argv[1:] if arguments is None else arguments
+            options.command_line = " ".join(["python -m training.feedback", *words])
+            measure(options)
+        elif options.command == "list":
+            print(table(read(options)))
+        elif options.command == "export":
+            rows = export(read(options), options.output)
+            print(f"{rows} rows are in {Path(options.output) / 'corrections.jsonl'}.")
+        else:
+            count = delete(options)
+            if not count:
+                raise ValueError("There is no such correction; `list` shows them.")
+            print(f"{count} corrections were deleted. Delete earlier exports yourself.")
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    print(f"{rows} rows are in {Path(options.output) / 'corrections.jsonl'}.")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,9 @@ class RunConfig:
         new_answers: with ``init``, how many answers at most join its list: the most common of ``data`` that it lacks.
         object_head: file of ``training.objects``, for a model with ``object_tokens``; one that starts from a checkpoint
             without them then gains them.
+        repeat: how often an epoch takes each row of ``data``.
+        rehearsal: data the model has learned before, mixed in so that it doesn't forget; empty mixes nothing in.
+        rehearsal_rows: how many rows of ``rehearsal`` an epoch takes, always the same; 0 takes all.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
         objective: ``answers`` learns to answer, ``pretraining`` learns from statements, see ``valm_core.pretraining``.
@@ -82,6 +85,9 @@ class RunConfig:
     init: str = ""
     new_answers: int = 1000
     object_head: str = ""
+    repeat: int = 1
+    rehearsal: str = ""
+    rehearsal_rows: int = 0
     cache: str = ""
     blind: bool = False
     objective: str = "answers"
@@ -89,8 +95,9 @@ class RunConfig:
     weights: str = "float16"
 
     def __post_init__(self):
-        if self.answers < 1:
-            raise ValueError(f"answers is {self.answers}; a number above 0 is needed.")
+        for name in ("answers", "repeat"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a number above 0 is needed.")
         if self.new_answers < 0:
             raise ValueError(f"new_answers is {self.new_answers}; a number of at least 0 is needed.")
         for name, allowed in (
@@ -106,6 +113,7 @@ class RunConfig:
 
 SECTIONS = {"run": RunConfig, "model": ValmConfig, "training": TrainingConfig}
 OTHER_SECTIONS = {"compare"}  # read by training.compare
+FEW_PHOTOS = 100  # with fewer, what a checkpoint knows of the average photo says more than they do
 # Of a checkpoint's config, what a run that starts from it may choose anew, and takes no default from.
 FREE_WITH_INIT = (
     "train_text_encoder",
@@ -255,9 +263,14 @@ def train(
             )
         if not (run.init or run.answer_data):
             raise ValueError(f"data is {run.data!r}; the answer list needs `answer_data`, a file, or `init`.")
+        if run.rehearsal or run.repeat > 1:
+            raise ValueError(f"data is {run.data!r}; `rehearsal` and `repeat` are for files, leave them out.")
     rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
     validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
+    rows = rows * run.repeat
+    if run.rehearsal:
+        rows += _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
     prepare_fine_tuning(model, fine_tuning)
     text_learns, image_learns = learns(model.text_encoder), learns(model.image_encoder)
 
@@ -272,7 +285,7 @@ def train(
         if cached_photos or cached_questions:
             with processes.main_process_first():
                 features = Features(model, cached_photos, cached_questions, run.cache)
-    if photos:
+    if photos and not (run.init and len(set(photos)) < FEW_PHOTOS):
         cached = features is not None and features.has_images
         model.mean_image_token.copy_(features.mean_image_token(photos) if cached else mean_image_token(model, photos))
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -14,21 +14,39 @@ from valm_core.outputs import InputError
 from valm_core.processor import clean_question
 
 MAX_ANSWER_CHARACTERS = 100
+MIN_RECEIPT_CHARACTERS = 8  # of a photo's sha256, to name it with
 LOCK_SECONDS = 5  # how long to wait for another writer
 TABLES = """
 CREATE TABLE IF NOT EXISTS photos (sha256 TEXT PRIMARY KEY, jpeg BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS corrections (
-    id INTEGER PRIMARY KEY, time TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
     photo TEXT NOT NULL REFERENCES photos (sha256),
     question TEXT NOT NULL, model_answer TEXT NOT NULL, right_answer TEXT NOT NULL,
+    uploaded INTEGER NOT NULL DEFAULT 0,
     UNIQUE (photo, question, right_answer));
 """
+REASONS = (  # what sqlite says, why that is, and what to do
+    (("locked", "busy"), "another program is writing to the database", "Try again in a moment."),
+    (("full",), "the disk is full", "Make room."),
+    (("readonly", "read-only"), "the database is read-only", "Choose another path, or make it writable."),
+)
+OTHER_REASON = ("the database can't be opened", "Check that it is a file of corrections in a folder to write to.")
+
+
+class CorrectionsError(OSError):
+    """The database can't be used. ``reason`` says why to a visitor, who must not read where it lies."""
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
 class Correction:
     """One correction; ``jpeg`` is the photo re-encoded, without EXIF, ``photo`` the sha256 of these bytes."""
 
+    number: int
+    time: str  # YYYY-MM-DD HH:MM:SS, UTC
     photo: str
     jpeg: bytes
     question: str
@@ -36,9 +54,23 @@ class Correction:
     right_answer: str
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """What a person is told: the stored photo's sha256, and whether the correction was ``new``."""
+
+    photo: str
+    new: bool
+
+
 def add_correction(
-    database: str | Path, picture: Image.Image, question: str, model_answer: str, right_answer: str, consent: bool
-) -> bool:
+    database: str | Path,
+    picture: Image.Image,
+    question: str,
+    model_answer: str,
+    right_answer: str,
+    consent: bool,
+    most_bytes: int = 0,
+) -> Receipt:
     """Store a correction and its photo in one transaction: both are there afterwards, or neither.
 
     Args:
@@ -46,13 +78,12 @@ def add_correction(
         picture: the photo as RGB; only its pixels are kept.
         question, model_answer, right_answer: as asked, given and typed.
         consent: whether the person agreed that photo and texts are kept.
-
-    Returns:
-        False where the same correction was there already.
+        most_bytes: how large the database may become; 0 sets no bound.
 
     Raises:
         InputError: no consent, or an answer that is empty, too long or the one the model gave.
-        OSError: the database can't be written: locked, on a full or read-only disk, or no database.
+        CorrectionsError: the database can't be written: locked, on a full or read-only disk, at its bound, or no
+            database.
     """
     if not consent:
         raise InputError("Nothing was stored: tick the box if you agree that the photo and your answer are kept.")
@@ -62,40 +93,101 @@ def add_correction(
         raise InputError(f"“{right_answer}” is what the model answered. Type the right answer if that one is wrong.")
     jpeg = _jpeg(picture)
     digest = hashlib.sha256(jpeg).hexdigest()
-    database = Path(database)
-    with _explaining(database):
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.executescript(TABLES)
-            with connection:  # one transaction
-                connection.execute("INSERT OR IGNORE INTO photos VALUES (?, ?)", (digest, jpeg))
-                added = connection.execute(
-                    "INSERT OR IGNORE INTO corrections (photo, question, model_answer, right_answer) "
-                    "VALUES (?, ?, ?, ?)",
-                    (digest, question, model_answer, right_answer),
-                ).rowcount
-    return added == 1
+    with _explaining(Path(database)):
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+        with _writing(database) as connection:
+            connection.execute("INSERT OR IGNORE INTO photos VALUES (?, ?)", (digest, jpeg))
+            new = connection.execute(
+                "INSERT OR IGNORE INTO corrections (photo, question, model_answer, right_answer) VALUES (?, ?, ?, ?)",
+                (digest, question, model_answer, right_answer),
+            ).rowcount
+            if new and most_bytes and _used_bytes(connection) > most_bytes:
+                raise CorrectionsError(
+                    f"The database {database} is full: {most_bytes} bytes at most. Export and delete corrections, or "
+                    "allow more.",
+                    "the store of corrections is full",
+                )
+    return Receipt(digest, new == 1)
 
 
-def read_corrections(database: str | Path) -> Iterator[Correction]:
-    """All corrections, oldest first.
+def read_corrections(database: str | Path, uploaded: bool = True) -> Iterator[Correction]:
+    """All corrections, oldest first; without ``uploaded`` those that ``mark_uploaded`` was not told of.
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: it can't be read, or is no database of corrections.
+        CorrectionsError: it can't be read, or is no database of corrections.
     """
-    database = Path(database)
-    if not database.is_file():
-        raise FileNotFoundError(f"There is no database {database}. Check the path.")
-    with _explaining(database), closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as connection:
+    with _reading(database) as connection:
         rows = connection.execute(
-            "SELECT sha256, jpeg, question, model_answer, right_answer FROM corrections JOIN photos ON photo = sha256 "
-            "ORDER BY id"
+            "SELECT id, time, sha256, jpeg, question, model_answer, right_answer FROM corrections "
+            "JOIN photos ON photo = sha256 WHERE uploaded <= ? ORDER BY id",
+            (int(uploaded),),
         )
         for row in rows:
             yield Correction(*row)
+
+
+def mark_uploaded(database: str | Path, numbers: list[int]) -> None:
+    """Remember that these corrections lie in the repository too. Raises what ``add_correction`` does."""
+    with _explaining(Path(database)), _writing(database) as connection:
+        connection.executemany("UPDATE corrections SET uploaded = 1 WHERE id = ?", [(number,) for number in numbers])
+
+
+def delete_corrections(
+    database: str | Path, photo: str = "", number: int | None = None, older_than_days: int | None = None
+) -> int:
+    """Delete corrections and what then is no one's photo, so that nothing of them stays in the file.
+
+    Args:
+        database: the SQLite file.
+        photo: the photo's sha256 or its beginning, as the page's receipt has it: all corrections of that photo.
+        number: the ``number`` of one correction.
+        older_than_days: all that were stored more days ago.
+
+    Returns:
+        How many corrections were deleted.
+
+    Raises:
+        ValueError: nothing to delete by, days below 0, no beginning of a sha256, or one that several photos share.
+        FileNotFoundError, CorrectionsError: as in ``read_corrections``.
+    """
+    if older_than_days is not None and older_than_days < 0:
+        raise ValueError(f"older_than_days is {older_than_days}; a number of at least 0 is needed.")
+    with _reading(database) as connection:
+        if photo:
+            digests = connection.execute("SELECT sha256 FROM photos").fetchall()
+            condition, value = "photo = ?", the_photo(photo, [digest for (digest,) in digests])
+        elif number is not None:
+            condition, value = "id = ?", number
+        elif older_than_days is not None:
+            condition, value = "time < datetime('now', ?)", f"-{older_than_days} days"
+        else:
+            raise ValueError("Say which corrections to delete: by photo, number or age.")
+        connection.execute("PRAGMA secure_delete = ON")  # zeros in place of what was there
+        with connection:
+            deleted = connection.execute(f"DELETE FROM corrections WHERE {condition}", (value,)).rowcount
+            connection.execute("DELETE FROM photos WHERE sha256 NOT IN (SELECT photo FROM corrections)")
+        if deleted:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log had it too
+    return deleted
+
+
+def the_photo(beginning: str, digests: list[str]) -> str:
+    """The one of the sha256 ``digests`` that begins so, or ``beginning`` itself where none does.
+
+    Raises:
+        ValueError: too short or no hexadecimal number, or several photos begin so.
+    """
+    beginning = beginning.strip().lower()
+    if len(beginning) < MIN_RECEIPT_CHARACTERS or set(beginning) - set("0123456789abcdef"):
+        raise ValueError(
+            f"photo is {beginning!r}; at least {MIN_RECEIPT_CHARACTERS} digits (0-9, a-f) of its sha256 are needed."
+        )
+    found = [digest for digest in digests if digest.startswith(beginning)]
+    if len(found) > 1:
+        raise ValueError(f"photo is {beginning!r}, with which {len(found)} photos begin; give more digits.")
+    return found[0] if found else beginning
 
 
 def clean_answer(answer: str | None) -> str:
@@ -118,18 +210,43 @@ def _jpeg(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+@contextmanager
+def _writing(database: str | Path) -> Iterator[sqlite3.Connection]:
+    """A connection within one transaction, which an error undoes; the tables are there."""
+    with closing(sqlite3.connect(database, timeout=LOCK_SECONDS, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.executescript(TABLES)
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+
+
+@contextmanager
+def _reading(database: str | Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a database that must be there."""
+    if not Path(database).is_file():
+        raise FileNotFoundError(f"There is no database {database}. Check the path.")
+    with _explaining(Path(database)), closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as connection:
+        yield connection
+
+
 @contextmanager
 def _explaining(database: Path) -> Iterator[None]:
-    """Turn what sqlite and the disk raise into an OSError that names the file and the remedy."""
+    """Turn what sqlite and the disk raise into an error that names the file and the remedy."""
     try:
         yield
     except (sqlite3.Error, FileExistsError, PermissionError, NotADirectoryError) as error:
-        message = str(error).lower()
-        remedy = "Check that it is a file of corrections in a folder that may be written to."
-        if "locked" in message or "busy" in message:
-            remedy = "Another program is writing to it; try again in a moment."
-        elif "full" in message:
-            remedy = "The disk is full; make room."
-        elif "readonly" in message or "read-only" in message:
-            remedy = "The file or its disk is read-only; choose another path."
-        raise OSError(f"The database {database} can't be used ({error}). Nothing was changed. {remedy}") from error
+        told = str(error).lower()
+        known = (reason for words, *reason in REASONS if any(word in told for word in words))
+        reason, remedy = next(known, OTHER_REASON)
+        raise CorrectionsError(
+            f"The database {database} can't be used: {reason} ({error}). Nothing was changed. {remedy}", reason
+        ) from error

@@ -46,6 +46,9 @@ class TrainingConfig:
         label_smoothing: see ``valm_core.losses.answer_loss``.
         gradient_clipping: largest gradient norm.
         early_stopping_patience: validations without a better accuracy before training stops.
+        accuracy_to_spare: 0 keeps the epoch with the best validation accuracy. Above 0, in 0..1, the last epoch is kept
+            that lost no more than that of the accuracy before training: for rows whose gain the validation rows
+            don't show, such as a few corrections.
         save_every: steps between two saves of ``last`` within an epoch; 0 saves after epochs only.
         precision: ``no`` (float32), ``bf16``, ``fp16``, or ``auto``: the fastest that the hardware has instructions
             for. Without them bf16 on a CPU is some 80 times slower than float32.
@@ -73,6 +76,7 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     gradient_clipping: float = 1.0
     early_stopping_patience: int = 3
+    accuracy_to_spare: float = 0.0
     save_every: int = 0
     precision: str = "auto"
     tracker: str = ""
@@ -98,6 +102,7 @@ class TrainingConfig:
             "alignment_weight",
             "weight_decay",
             "head_learning_rate",
+            "accuracy_to_spare",
             "save_every",
             "workers",
         ):
@@ -215,7 +220,8 @@ class BucketedBatches:
 class Trainer:
     """Trains a model under an objective, validates after every epoch, keeps the best and the last state.
 
-    ``output`` ends up with ``best/`` (the checkpoint with the highest validation accuracy), ``last/`` (everything that
+    ``output`` ends up with ``best/`` (the checkpoint with the highest validation accuracy, but see
+    ``TrainingConfig.accuracy_to_spare``), ``last/`` (everything that
     ``resume`` needs: weights, optimizer, schedule, place in the epoch, random states) and ``metrics.jsonl`` (one line
     an epoch, every term of the loss in it).
 
@@ -279,7 +285,8 @@ class Trainer:
             ``best_accuracy`` and ``best_epoch`` (from 1), and ``epoch``, the number of epochs run.
 
         Raises:
-            FloatingPointError: the loss is no longer a number; the last good state lies in ``output``.
+            ValueError: every epoch lost more than ``accuracy_to_spare``.
+        FloatingPointError: the loss is no longer a number; the last good state lies in ``output``.
             OSError: a state could not be written; the one before is whole.
         """
         if self.config.tracker:
@@ -294,7 +301,9 @@ class Trainer:
         else:
             if self.accelerator.is_main_process:
                 self._forget_earlier_run()
-            self._log({"epoch": 0} | self.evaluate(self.raw_model))
+            before = self.evaluate(self.raw_model)
+            self.progress["accuracy_before"] = before["accuracy"]
+            self._log({"epoch": 0} | before)
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
                 self.accelerator.print(f"No better epoch since {self.progress['best_epoch']}: stopping early.")
@@ -304,8 +313,7 @@ class Trainer:
             seconds = time.perf_counter() - start
             metrics = self.evaluate(self.raw_model)
             self.progress |= {"epoch": self.progress["epoch"] + 1, "batch": 0, "sums": {}}
-            better = metrics["accuracy"] > self.progress["best_accuracy"]
-            if better:
+            if self._better(metrics["accuracy"]):
                 self.progress |= {"best_accuracy": metrics["accuracy"], "best_epoch": self.progress["epoch"]}
                 if self.accelerator.is_main_process:
                     with saving(self.output / "best"):
@@ -315,7 +323,19 @@ class Trainer:
             self._save_last()
         if self.config.tracker:
             self.accelerator.end_training()
+        if not self.progress["best_epoch"]:
+            before, spare = self.progress["accuracy_before"], self.config.accuracy_to_spare
+            raise ValueError(
+                f"Every epoch lost more than accuracy_to_spare, {spare}, of the accuracy of {before:.3f} before. "
+                "Lower `learning_rate`, or mix in `rehearsal` rows."
+            )
         return {name: self.progress[name] for name in ("best_accuracy", "best_epoch", "epoch")}
+
+    def _better(self, accuracy: float) -> bool:
+        """Whether the epoch that reached this validation accuracy is the one to keep so far."""
+        if self.config.accuracy_to_spare:
+            return accuracy >= self.progress["accuracy_before"] - self.config.accuracy_to_spare
+        return accuracy > self.progress["best_accuracy"]
 
     def _train_epoch(self) -> dict[str, float]:
         """One pass over the training data, or what is left of it; returns the mean of every term."""

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,24 @@ def slow_page_url():
     from fake_predictor import FakePredictor
 
     with served(FakePredictor(delay=1.5)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def feedback_database(tmp_path_factory):
+    """Where the page of ``form_url`` keeps corrections."""
+    return tmp_path_factory.mktemp("feedback") / "corrections.db"
+
+
+@pytest.fixture(scope="session")
+def form_url(feedback_database):
+    """A page with a fake model and the form for corrections; open until the session ends, as above."""
+    from fake_predictor import FakePredictor
+
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # only while this page is built: other pages have no form
+            patch.setenv("VALM_FEEDBACK", str(feedback_database))
+            url = stack.enter_context(served(FakePredictor()))
         yield url
 
 

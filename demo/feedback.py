@@ -1,0 +1,252 @@
+"""The panel "Wrong? Correct me": the right answer and the photo are kept where a person agrees and this is set up."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from demo import callbacks
+from demo.figures import notice_html
+from valm_core.corrections import CorrectionsError, Receipt, add_correction, delete_corrections
+from valm_core.outputs import InputError
+
+SPACE_STORAGE = Path("/data")  # where a Space has attached storage
+MOST_AN_HOUR = 20  # corrections of one visitor
+HOUR, DAY = 60 * 60, 24 * 60 * 60  # seconds
+SUGGESTIONS = 4  # the model's answers after its first
+RECEIPT_CHARACTERS = 12
+TYPED_IS_KEPT = "What you typed is still in the form."
+LOST = "This question is no longer on the server, so nothing was stored. Ask it again, then correct the answer."
+TOO_MANY = f"You have sent {MOST_AN_HOUR} corrections within an hour, the most we take. Send the next ones later. "
+AGREE = "I agree that this photo and these words are kept to train the model."
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where corrections go, see ``read_settings``."""
+
+    database: Path
+    repo: str
+    most_bytes: int
+    days: int
+    contact: str
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings | None:
+    """What whoever runs the page has set; None where corrections aren't wanted.
+
+    Args:
+        environment: ``VALM_FEEDBACK``, the path of the database: without it the form is off. ``VALM_FEEDBACK_REPO``, a
+            dataset of the Hugging Face hub to upload to. ``VALM_FEEDBACK_MB`` (500), how large the database may become.
+            ``VALM_FEEDBACK_DAYS`` (365), after how long a correction is deleted. ``VALM_FEEDBACK_CONTACT``, whom to
+            ask for deletion. On a Space (``SPACE_ID``) the database must lie on attached storage, or a dataset be
+            named: else all would be lost at the next restart.
+
+    Raises:
+        ValueError: a setting can't be used.
+    """
+    repo, space = environment.get("VALM_FEEDBACK_REPO", ""), environment.get("SPACE_ID", "")
+    if not environment.get("VALM_FEEDBACK"):
+        if repo:
+            raise ValueError("VALM_FEEDBACK_REPO is set, but not VALM_FEEDBACK, the path of the database.")
+        return None
+    database = Path(environment["VALM_FEEDBACK"]).resolve()
+    if space and not repo and not (database.is_relative_to(SPACE_STORAGE) and os.path.ismount(SPACE_STORAGE)):
+        raise ValueError(
+            f"VALM_FEEDBACK is {database}, which is lost when this Space restarts. Attach storage and use a path under "
+            f"{SPACE_STORAGE}, or name a dataset to upload to in VALM_FEEDBACK_REPO."
+        )
+    numbers = {"VALM_FEEDBACK_MB": 500, "VALM_FEEDBACK_DAYS": 365}
+    for name, default in numbers.items():
+        text = environment.get(name) or str(default)
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(f"{name} is {text!r}; a whole number above 0 is needed.")
+        numbers[name] = int(text)
+    asked = f"the Community tab of the Space {space}" if space else "whoever gave you this page’s address"
+    return Settings(
+        database,
+        repo,
+        numbers["VALM_FEEDBACK_MB"] * 1_000_000,
+        numbers["VALM_FEEDBACK_DAYS"],
+        environment.get("VALM_FEEDBACK_CONTACT") or asked,
+    )
+
+
+def start(environment: Mapping[str, str]) -> Settings | None:
+    """Read the settings and start what goes on behind the page: uploads, and the deletion of what is too old.
+
+    Returns:
+        None where the form is not wanted or can't be had; the log says why.
+    """
+    try:
+        settings = read_settings(environment)
+        if settings is not None and settings.repo:
+            from valm_core.corrections_repo import CorrectionsUpload
+
+            CorrectionsUpload(settings.database, settings.repo, settings.days)
+    except (OSError, ValueError) as error:
+        logging.getLogger("valm").warning("The form for corrections is off. %s", error)
+        return None
+    if settings is not None:
+        threading.Thread(target=delete_old_daily, args=(settings,), daemon=True).start()
+    return settings
+
+
+def delete_old_daily(settings: Settings) -> None:
+    """Delete what was kept long enough, now and every day."""
+    while True:
+        delete_old(settings)
+        time.sleep(DAY)
+
+
+def delete_old(settings: Settings) -> None:
+    """Delete what was kept long enough; what goes wrong is told in the log."""
+    try:
+        if settings.database.is_file():
+            delete_corrections(settings.database, older_than_days=settings.days)
+    except OSError as error:
+        logging.getLogger("valm").warning("Old corrections were not deleted. %s", error)
+
+
+def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, list]:
+    """Lay the form out and wire it, where it is set up.
+
+    Args:
+        reply: the ``Reply`` on the page, None without one.
+        seconds: how long an untouched visitor's state stays in memory.
+
+    Returns:
+        What to run once a new answer is shown, its inputs, and the components it empties: none without a form.
+    """
+    settings = start(os.environ)
+    if settings is None:
+        return dict, [], []
+    with gr.Accordion("Wrong? Correct me", open=False, elem_id="correct"):
+        about = gr.State(time_to_live=seconds)  # the Reply that the form was emptied for, and that is corrected
+        sent = gr.State((), time_to_live=seconds)  # when this visitor sent corrections
+        told = gr.HTML(elem_id="correct-about")
+        right = gr.Textbox(
+            label="The right answer",
+            placeholder="Type it, or pick one of the model’s other answers",
+            max_length=1000,
+            lines=1,
+            elem_id="right-answer",
+        )
+        with gr.Row(elem_id="right-suggestions"):
+            suggestions = [gr.Button(size="sm", min_width=0, visible=False) for _ in range(SUGGESTIONS)]
+        gr.HTML(terms_html(settings))
+        agreed = gr.Checkbox(label=AGREE, elem_id="agree")
+        button = gr.Button("Send", variant="primary", elem_id="send-correction")
+        outcome = gr.HTML(elem_id="correct-outcome")
+
+    def empty(current, former) -> dict:
+        """An empty form about a new answer; a question that was refused leaves the old answer, and the form."""
+        if current is not None and former is not None and current.prediction is former.prediction:
+            return {about: gr.skip()}
+        answers = [] if current is None else [answer.text for answer in current.prediction.answers]
+        others = answers[1 : SUGGESTIONS + 1]
+        others += [None] * (SUGGESTIONS - len(others))
+        return {
+            about: current,
+            told: about_html(current.prediction.question, answers[0]) if answers else "",
+            right: "",
+            agreed: False,
+            outcome: "",
+            **{
+                button: gr.update(value=text or "", visible=text is not None)
+                for button, text in zip(suggestions, others, strict=True)
+            },
+        }
+
+    def send(current, answer, agree, said, times) -> dict:
+        if said and not agree and not (answer or "").strip():  # pressed twice: the form was emptied by the first
+            return {outcome: gr.skip()}
+        try:
+            receipt, times = store(settings, current, answer, agree, times)
+        except Exception as error:
+            return {outcome: notice_html(failure(error))}
+        thanks = thanks_html(receipt, current.prediction.question, answer)
+        return {right: "", agreed: False, outcome: thanks, sent: times}
+
+    form = [about, right, agreed, outcome, sent]
+    gr.on([button.click, right.submit], send, form, [right, agreed, outcome, sent], show_progress_on=outcome)
+    for suggestion in suggestions:
+        suggestion.click(lambda text: text, suggestion, right, queue=False, show_progress="hidden")
+    return empty, [reply, about], [about, told, right, agreed, outcome, *suggestions]
+
+
+def store(
+    settings: Settings, reply: callbacks.Reply | None, answer: str, agree: bool, times: tuple[float, ...]
+) -> tuple[Receipt, tuple[float, ...]]:
+    """Keep one correction of what the model said first.
+
+    Args:
+        settings: where.
+        reply: the answered question.
+        answer, agree: what was typed, and whether the box is ticked.
+        times: when this visitor sent the former ones, in seconds.
+
+    Returns:
+        The receipt, and ``times`` with this one, without those that are older than an hour.
+
+    Raises:
+        InputError: nothing to correct, too many within an hour, or what ``add_correction`` refuses.
+        CorrectionsError: see there.
+    """
+    now = time.time()
+    times = tuple(moment for moment in times if now - moment < HOUR)
+    if reply is None:
+        raise InputError(LOST)
+    if len(times) >= MOST_AN_HOUR:
+        raise InputError(TOO_MANY + TYPED_IS_KEPT)
+    prediction = reply.prediction
+    texts = (prediction.question, prediction.answers[0].text, answer)
+    receipt = add_correction(settings.database, reply.photo.picture, *texts, agree, settings.most_bytes)
+    return receipt, (*times, now)
+
+
+def failure(error: Exception) -> str:
+    """What to tell the person; the log gets the whole of it, paths too."""
+    if not isinstance(error, CorrectionsError):
+        return callbacks.message_for(error)
+    logging.getLogger("valm").error("a correction was not stored: %s", error)
+    return f"Your correction was not stored: {error.reason}. {TYPED_IS_KEPT} Try again later."
+
+
+def terms_html(settings: Settings) -> str:
+    """What a person agrees to: what is kept, what for, where, for how long, and how to have it deleted."""
+    where = "on this server" + (f" and in the private dataset {settings.repo}" if settings.repo else "")
+    lines = [
+        (
+            "Kept",
+            "this photo without its hidden data (place, time, camera), the question, the model’s answer and yours.",
+        ),
+        ("What for", "to train the model. What a model has learned from it can’t be taken out of it again."),
+        ("Where, how long", f"{where}, for at most {settings.days} days."),
+        ("Deletion", f"you get a number; give it to {settings.contact}, and photo and words are deleted."),
+    ]
+    listed = "".join(f"<li><strong>{name}:</strong> {escape(text)}</li>" for name, text in lines)
+    return (
+        f'<ul class="terms">{listed}</ul><p class="fine-print">Send no photo that shows others against their will.</p>'
+    )
+
+
+def about_html(question: str, answer: str) -> str:
+    """Which answer the form is about."""
+    return f"<p>“{escape(question)}” – the model says <strong>{escape(answer)}</strong>.</p>"
+
+
+def thanks_html(receipt: Receipt, question: str, answer: str) -> str:
+    """The confirmation, with the number that deletes."""
+    began = "Thank you, your correction is stored" if receipt.new else "This correction was stored already"
+    number = f"<code>{receipt.photo[:RECEIPT_CHARACTERS]}</code>"
+    return (
+        f'<p class="thanks" role="status">{began}: “{escape(question)}” – <strong>{escape(answer.strip())}</strong>. '
+        f"Keep the number {number} if you may want it deleted.</p>"
+    )
