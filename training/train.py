@@ -40,6 +40,7 @@ from valm_core.adapters import (
 )
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.files import clear_leftovers, saving, write_text
+from valm_core.hub import fetch_checkpoint
 from valm_core.losses import AnswerObjective
 from valm_core.model import CONFIG_FILE, ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
@@ -144,7 +145,7 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     for setting, value in overrides.items():
         nearest = difflib.get_close_matches(setting, owners, n=1)  # itself, or what an unknown one was meant to be
         values[owners[nearest[0]] if nearest else "run"][setting] = value  # refused below where it is unknown
-    start = Path(str(values["run"].get("init") or "")) / CONFIG_FILE
+    start = fetch_checkpoint(str(values["run"].get("init") or "")) / CONFIG_FILE
     if values["run"].get("init") and start.is_file():  # a missing one is told where it is loaded
         stored = dataclasses.asdict(ValmConfig.from_json(start))
         values["model"] = {name: stored[name] for name in stored if name not in FREE_WITH_INIT} | values["model"]

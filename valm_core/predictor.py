@@ -44,13 +44,13 @@ class VqaPredictor:
         self.device = device
 
     @classmethod
-    def from_checkpoint(cls, folder: str | Path, device: str = "auto") -> "VqaPredictor":
-        """Load a checkpoint folder. ``device``: auto, cpu, cuda, mps.
+    def from_checkpoint(cls, name: str | Path, device: str = "auto") -> "VqaPredictor":
+        """Load a checkpoint: its folder, or ``user/model`` on the Hugging Face hub. ``device``: auto, cpu, cuda, mps.
 
         Raises:
             FileNotFoundError, ValueError: see ``ValmModel.from_pretrained`` and ``choose_device``.
         """
-        return cls(ValmModel.from_pretrained(folder), choose_device(device))
+        return cls(ValmModel.from_pretrained(name), choose_device(device))
 
     def open_photo(self, photo: Photo) -> Image.Image:
         """A photo as upright RGB, at most 1600 pixels long: what maps are drawn on. Raises InputError."""
