@@ -6,14 +6,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo import callbacks, figures
+from demo import ASSETS, callbacks, figures
 from demo.compare import build_compare
 from demo.photo_input import PhotoInput
 from demo.theme import build_theme
 from demo.what_if import build_what_if
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parent / "assets" / "examples"
+EXAMPLES = ASSETS / "examples"
 SUGGESTIONS = 4  # buttons; a photo may have fewer questions
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk

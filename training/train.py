@@ -134,7 +134,7 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     Raises:
         ValueError: an unknown section or setting, or a value that isn't allowed.
     """
-    with Path(path).open(encoding="utf-8") as file:  # of a file, errors name it
+    with _config_file(path).open(encoding="utf-8") as file:  # of a file, errors name it
         sections = yaml.safe_load(file) or {}
     if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
         raise ValueError(f"{path} needs the sections {', '.join(SECTIONS)}, each with lines of `name: value`.")
@@ -151,6 +151,12 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
         values["model"] = {name: stored[name] for name in stored if name not in FREE_WITH_INIT} | values["model"]
     run, model, training = (from_plain_values(config, values[name]) for name, config in SECTIONS.items())
     return run, model, training
+
+
+def _config_file(path: str | Path) -> Path:
+    """The file itself, or where there is none the shipped config of that name, e.g. ``finetune.yaml``."""
+    shipped = Path(__file__).parent / "configs" / Path(path).name
+    return Path(path) if Path(path).exists() or not shipped.is_file() else shipped
 
 
 def parse_overrides(texts: list[str]) -> dict[str, object]:
@@ -400,7 +406,7 @@ def chosen_answers(model: ValmModel, logits: torch.Tensor) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file with the sections run, model and training")
+    parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one: finetune.yaml")
     parser.add_argument("--data", help="training rows, instead of the config's")
     parser.add_argument("--validation", help="validation rows, instead of the config's")
     parser.add_argument("--output", help="folder of the run, instead of the config's")
