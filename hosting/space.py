@@ -81,13 +81,8 @@ def try_out(folder: Path, environment: Path) -> None:
         port = free.getsockname()[1]
     log = environment / "app.log"
     with log.open("w", encoding="utf-8") as output:
-        page = subprocess.Popen(
-            [python, "app.py"],
-            cwd=folder,
-            env=variables | {"GRADIO_SERVER_PORT": str(port)},
-            stdout=output,
-            stderr=output,
-        )
+        variables["GRADIO_SERVER_PORT"] = str(port)
+        page = subprocess.Popen([python, "app.py"], cwd=folder, env=variables, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + STARTS_WITHIN
         while not _answers(f"http://127.0.0.1:{port}/"):
