@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
             if name in self.server.repositories:
                 return self.reply(409, {"url": f"{self.server.url}/{name}", "error": "You already created this repo"})
             self.server.repositories[name] = {}
-            if wanted.get("private"):
+            if wanted.get("private") or wanted.get("visibility") == "private":
                 self.server.private.add(name)
             return self.reply(200, {"url": f"{self.server.url}/{name}"})
         if parts[1] == "validate-yaml":

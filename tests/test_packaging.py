@@ -20,7 +20,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
     from hosting.space import tracked_files
 
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for path in tracked_files(("valm_core", "training", "demo", "assets", "pyproject.toml", "requirements.txt", ".")):
+    for path in tracked_files((".",)):
         if not path.startswith(("tests/", "docs/")) and (ROOT / path).is_file():
             (source / path).parent.mkdir(parents=True, exist_ok=True)
             (source / path).write_bytes((ROOT / path).read_bytes())
