@@ -436,9 +436,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
         parser.exit(2, f"{error}\n")
     except ModuleNotFoundError as error:
-        parser.exit(
-            2, f"{error}. Training needs further packages: `pip install 'valm[train]'`, here `-e '.[train]'`.\n"
-        )
+        parser.exit(2, f"{error}. Training needs more packages: `pip install 'valm[train]'`, here `-e '.[train]'`.\n")
     if "by_type" in report:
         print(format_table(report))
     print(f"The checkpoint is in {Path(configs[0].output) / 'checkpoint'}.")
