@@ -17,7 +17,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # What the page needs, and what the README links to. Only files that git tracks are taken.
-PARTS = ("app.py", "requirements.txt", "README.md", "LICENSE", "valm_core", "demo", "assets", "docs", "training")
+PARTS = (
+    "app.py",
+    "requirements.txt",
+    "README.md",
+    "README.zh-CN.md",
+    "LICENSE",
+    "valm_core",
+    "demo",
+    "assets",
+    "docs",
+    "training",
+)
 # On the hub a plain git push is refused for files above 10 MB and for binary ones: these go to large file storage.
 LARGE_OR_BINARY = ("safetensors", "jpg", "png", "ipynb")
 STARTS_WITHIN = 300  # seconds

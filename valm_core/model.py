@@ -36,6 +36,8 @@ class ValmModel(nn.Module):
         checkpoint: folder of a saved model, only for ``from_pretrained``: encoders whose weights lie there stay random.
     """
 
+    mean_image_token: Tensor
+
     def __init__(self, config: ValmConfig, answers: list[str], checkpoint: Path | None = None):
         super().__init__()
         if config.fusion not in FUSIONS:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -198,7 +199,7 @@ class VqaPredictor:
         config = self.model.config
         return tuple(
             (step, layer, head)
-            for step in self.model.fusion.STEPS
+            for step in cast(tuple[str, ...], self.model.fusion.STEPS)
             for layer in range(config.layers)
             for head in range(config.heads)
         )
