@@ -1,8 +1,9 @@
-# demo: the page on 127.0.0.1:7860 · test: all tests · check: lint and format · train: the default checkpoint
+# demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the default checkpoint
+# coverage: tests with coverage · docs: the site in build/site · spaces: what is uploaded as a Hugging Face Space, tried out
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check train clean
+.PHONY: demo test check types coverage docs spaces train clean
 
 demo: .venv/demo-installed
 	$(BIN)/python app.py
@@ -13,6 +14,20 @@ test: .venv/dev-installed
 check: .venv/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/dev-installed
+	$(BIN)/mypy
+
+coverage: .venv/dev-installed
+	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='valm_core/*' --fail-under=90
+
+docs: .venv/dev-installed
+	$(BIN)/mkdocs build --quiet
+
+spaces: $(BIN)/python
+	$(BIN)/python -m hosting.space build/space --try
 
 train: .venv/dev-installed
 	$(BIN)/python -m training.train --config training/configs/question_prior.yaml

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo import callbacks, figures, session
+from demo import ASSETS, callbacks, figures, session
 from demo.api import build_api, mcp_wanted
 from demo.callbacks import ALL
 from demo.chinese import CHINESE, STEPS
@@ -22,7 +22,7 @@ from demo.what_if import build_what_if
 from valm_core.outputs import InputError
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parent / "assets" / "examples"
+EXAMPLES = ASSETS / "examples"
 SUGGESTIONS = 4  # buttons; a photo may have fewer questions
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk

@@ -65,7 +65,7 @@ def test_the_checkpoint_metrics_equal_the_report():
 
 
 def test_every_source_file_is_in_the_file_list():
-    folders = [ROOT / name for name in ("valm_core", "training", "demo")]
+    folders = [ROOT / name for name in ("valm_core", "training", "demo", "hosting")]
     files = [path for folder in folders for path in folder.rglob("*.py") if path.name != "__init__.py"]
     missing = [str(path.relative_to(ROOT)) for path in files if f"`{path.relative_to(ROOT)}`" not in README]
     assert not missing
@@ -81,7 +81,7 @@ TRAINING = ["train", "evaluate", "feedback", "search", "compare", "daquar", "fai
 
 
 @pytest.mark.parametrize(
-    "module", [*(f"training.{name}" for name in TRAINING), "training.datasets.planted_scenes", "demo.ask"]
+    "module", [*(f"training.{name}" for name in TRAINING), "training.datasets.planted_scenes", "demo.ask", "demo.serve"]
 )
 def test_help_shows_an_example(module):
     result = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, cwd=ROOT, check=True)

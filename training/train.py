@@ -41,6 +41,7 @@ from valm_core.adapters import (
 )
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.files import clear_leftovers, saving, write_text
+from valm_core.hub import fetch_checkpoint
 from valm_core.losses import AnswerObjective
 from valm_core.model import CONFIG_FILE, ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
@@ -146,7 +147,7 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     Raises:
         ValueError: an unknown section or setting, or a value that isn't allowed.
     """
-    with Path(path).open(encoding="utf-8") as file:  # of a file, errors name it
+    with _config_file(path).open(encoding="utf-8") as file:  # of a file, errors name it
         sections = yaml.safe_load(file) or {}
     if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
         raise ValueError(f"{path} needs the sections {', '.join(SECTIONS)}, each with lines of `name: value`.")
@@ -157,12 +158,18 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     for setting, value in overrides.items():
         nearest = difflib.get_close_matches(setting, owners, n=1)  # itself, or what an unknown one was meant to be
         values[owners[nearest[0]] if nearest else "run"][setting] = value  # refused below where it is unknown
-    start = Path(str(values["run"].get("init") or "")) / CONFIG_FILE
+    start = fetch_checkpoint(str(values["run"].get("init") or "")) / CONFIG_FILE
     if values["run"].get("init") and start.is_file():  # a missing one is told where it is loaded
         stored = dataclasses.asdict(ValmConfig.from_json(start))
         values["model"] = {name: stored[name] for name in stored if name not in FREE_WITH_INIT} | values["model"]
     run, model, training = (from_plain_values(config, values[name]) for name, config in SECTIONS.items())
     return run, model, training
+
+
+def _config_file(path: str | Path) -> Path:
+    """The file itself, or where there is none the shipped config of that name, e.g. ``finetune.yaml``."""
+    shipped = Path(__file__).parent / "configs" / Path(path).name
+    return Path(path) if Path(path).exists() or not shipped.is_file() else shipped
 
 
 def parse_overrides(texts: list[str]) -> dict[str, object]:
@@ -424,7 +431,7 @@ def chosen_answers(model: ValmModel, logits: torch.Tensor) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file with the sections run, model and training")
+    parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one: finetune.yaml")
     parser.add_argument("--data", help="training rows, instead of the config's")
     parser.add_argument("--validation", help="validation rows, instead of the config's")
     parser.add_argument("--output", help="folder of the run, instead of the config's")
@@ -453,6 +460,8 @@ def main(arguments: list[str] | None = None) -> None:
             write_text(options.report, json.dumps(report, indent=2) + "\n")
     except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
         parser.exit(2, f"{error}\n")
+    except ModuleNotFoundError as error:
+        parser.exit(2, f"{error}. Training needs more packages: `pip install 'valm[train]'`, here `-e '.[train]'`.\n")
     if "by_type" in report:
         print(format_table(report))
     print(f"The checkpoint is in {Path(configs[0].output) / 'checkpoint'}.")

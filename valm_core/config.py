@@ -5,6 +5,7 @@ import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
@@ -62,7 +63,7 @@ class ValmConfig:
     text_encoder_sha256: str = ""
     image_encoder_sha256: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("image_size", "width", "layers", "heads", "feed_forward_ratio", "temperature"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
         _require(self.image_size <= 1024, "image_size", self.image_size, "at most 1024 pixels")
@@ -97,7 +98,7 @@ class ValmConfig:
         Path(path).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-def from_plain_values(config_class: type, values: dict):
+def from_plain_values(config_class: type, values: dict) -> Any:
     """Build a flat config dataclass out of values read from JSON, YAML or the command line.
 
     Raises:
@@ -111,7 +112,7 @@ def from_plain_values(config_class: type, values: dict):
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"Did you mean `{near[0]}`?" if near else f"Known names: {', '.join(fields)}."
             raise ValueError(f"{config_class.__name__} has no setting `{name}`. {hint}")
-        expected = fields[name].type
+        expected: Any = fields[name].type
         if expected is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
@@ -125,6 +126,6 @@ def from_plain_values(config_class: type, values: dict):
     return config_class(**checked)
 
 
-def _require(holds: bool, name: str, value, allowed: str) -> None:
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
         raise ValueError(f"{name} is {value!r}; allowed: {allowed}. Change `{name}` in the config.")

@@ -1,6 +1,7 @@
 """The training objective: L = L_task + λ_v visual + λ_a alignment, as a module around the model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -166,7 +167,7 @@ class AnswerObjective(nn.Module):
         self.alignment = ContrastiveAlignment(width) if alignment_weight else None
 
     def forward(
-        self, targets: Tensor, photo_ids: Tensor | None = None, regions: Tensor | None = None, **inputs
+        self, targets: Tensor, photo_ids: Tensor | None = None, regions: Tensor | None = None, **inputs: Any
     ) -> LossTerms:
         """One batch.
 
@@ -176,8 +177,8 @@ class AnswerObjective(nn.Module):
             regions: [B, 4] with NaN where a row has none, or None where no row has.
             inputs: arguments of ``ValmModel.forward``.
         """
-        with_regions = self.alignment is not None and regions is not None
-        output = self.model(**inputs, return_attention=with_regions)
+        regions = regions if self.alignment is not None else None
+        output = self.model(**inputs, return_attention=regions is not None)
         features = output.features
         task = self._answer_loss(output.logits, targets)
         visual = alignment = task.new_zeros(())
@@ -187,7 +188,7 @@ class AnswerObjective(nn.Module):
             if photo_ids is None:
                 raise ValueError("alignment_weight needs photos. Set it to 0 in a blind run.")
             alignment = self.alignment(features.text, features.image, photo_ids)
-        if with_regions:
+        if regions is not None:
             looked = question_map(features, cross_modal_maps(features)[0])
             alignment = alignment + region_loss(looked, regions, self.model.image_encoder.grid)
         total = task + self.visual_weight * visual + self.alignment_weight * alignment

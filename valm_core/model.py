@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from valm_core.config import ValmConfig
 from valm_core.files import recover_folder, replace_folder
 from valm_core.fusion import FUSIONS, AttentionHead
 from valm_core.heads import AnswerHead, extended_layer
+from valm_core.hub import fetch_checkpoint, push_folder
 from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, IMAGENET_CLASSES, build_image_encoder, imagenet_names
 from valm_core.objects import OBJECT_NAMES, ObjectHead
 from valm_core.outputs import EncodedImage, EncodedText, ValmOutput
@@ -34,6 +36,8 @@ class ValmModel(nn.Module):
         answers: the answer list, in the order of the logits, as shown to people.
         checkpoint: folder of a saved model, only for ``from_pretrained``: encoders whose weights lie there stay random.
     """
+
+    mean_image_token: Tensor
 
     def __init__(self, config: ValmConfig, answers: list[str], checkpoint: Path | None = None):
         super().__init__()
@@ -227,15 +231,33 @@ class ValmModel(nn.Module):
             for name, content in (extra_files or {}).items():
                 (fresh / name).write_text(content, encoding="utf-8")
 
+    def push_to_hub(self, name: str, private: bool = True, card: str | None = None, half: bool = False) -> str:
+        """Upload the model to the Hugging Face hub as ``user/model``, and return the commit's address.
+
+        The finished folder of a run has a card with figures: ``valm_core.hub.push_folder`` uploads it as it is.
+
+        Args:
+            name, private: see ``valm_core.hub.push_folder``.
+            card: Markdown with metadata; None writes one that names the parts.
+            half: as for ``save_pretrained``.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "checkpoint"
+            self.save_pretrained(folder, {"README.md": card} if card else None, half)
+            return push_folder(folder, name, private)
+
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "ValmModel":
-        """Load a checkpoint folder, ready to answer. Strict: every tensor must be there, none more, each of its shape.
+    def from_pretrained(cls, name: str | Path) -> "ValmModel":
+        """Load a checkpoint, ready to answer. Strict: every tensor must be there, none more, each of its shape.
+
+        Args:
+            name: its folder, or ``user/model`` on the Hugging Face hub, see ``valm_core.hub.fetch_checkpoint``.
 
         Raises:
-            FileNotFoundError: a file of the checkpoint is missing.
+            FileNotFoundError: a file of the checkpoint is missing, or the hub didn't give it.
             ValueError: the checkpoint doesn't fit the config, or the packaged weights it was trained on.
         """
-        folder = recover_folder(folder)
+        folder = recover_folder(fetch_checkpoint(name))
         for name in (CONFIG_FILE, ANSWERS_FILE, WEIGHTS_FILE):
             if not (folder / name).is_file():
                 raise FileNotFoundError(

@@ -7,6 +7,7 @@ question, D width of a token, L fusion layers, H attention heads, A answers.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers.utils import ModelOutput
 
@@ -39,7 +40,7 @@ class EncodedImage:
     grid: tuple[int, int]
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
-    def to(self, device) -> "EncodedImage":
+    def to(self, device: torch.device | str) -> "EncodedImage":
         """The same encoding on another device."""
         return EncodedImage(self.tokens.to(device), self.grid, self.box)
 

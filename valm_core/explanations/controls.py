@@ -41,7 +41,15 @@ def center(model: ValmModel, text: EncodedText, image: EncodedImage, answer_inde
 
 
 @torch.no_grad()
-def _control(method, model, text, image, relevance, token_to_patch, patch_to_token) -> Explanation:
+def _control(
+    method: str,
+    model: ValmModel,
+    text: EncodedText,
+    image: EncodedImage,
+    relevance: torch.Tensor,
+    token_to_patch: torch.Tensor,
+    patch_to_token: torch.Tensor,
+) -> Explanation:
     features = model(
         text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens, return_attention=True
     ).features

@@ -84,6 +84,6 @@ def evenness(image_map: np.ndarray) -> float:
     return abs(float((shares * np.log(shares)).sum() / np.log(image_map.size))) if image_map.size > 1 else 1.0
 
 
-def _log_odds(probability):
+def _log_odds(probability: np.ndarray | float) -> np.ndarray:
     probability = np.clip(probability, 1e-6, 1 - 1e-6)
     return np.log(probability / (1 - probability))

@@ -53,10 +53,11 @@ def hiding_curves(
     chosen = probabilities.argmax(axis=-1)[places].reshape(variants.shape[:3])  # [M, 2, F]
     probability = probabilities[:, answer_index][places].reshape(variants.shape[:3])
     fractions = np.array(FRACTIONS)
-    return [
-        tuple(HidingCurve(fractions, *curve) for curve in zip(probability[place], chosen[place], strict=True))
-        for place in range(len(importances))
-    ]
+    curves = []
+    for place in range(len(importances)):
+        first, last = zip(probability[place], chosen[place], strict=True)
+        curves.append((HidingCurve(fractions, *first), HidingCurve(fractions, *last)))
+    return curves
 
 
 def _hidden_cells(importance: np.ndarray, generator: np.random.Generator) -> np.ndarray:

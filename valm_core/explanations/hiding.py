@@ -62,7 +62,7 @@ def logits_without_pixels(
     if fill not in FILLS:
         raise ValueError(f"fill is {fill!r}; allowed: {', '.join(FILLS)}.")
     filled = FILLS[fill](pixels)
-    mask = stretch(hidden, pixels.shape[1:]).to(pixels.device)  # [F, S, S]
+    mask = stretch(hidden, (pixels.shape[1], pixels.shape[2])).to(pixels.device)  # [F, S, S]
     logits = []
     for part in mask.split(PIXEL_BATCH):
         image = model.encode_image(torch.where(part[:, None], filled, pixels))

@@ -76,8 +76,13 @@ def attention_steps(features: FusedFeatures) -> list[tuple[AttentionMap, ...]]:
         if current.kind != "attention":
             continue
         before = steps[-1][0] if steps else None
-        opposite = before is not None and (before.query, before.key) == (current.key, current.query)
-        if opposite and current.query != current.key and before.layer == current.layer and len(steps[-1]) == 1:
+        if (
+            before is not None
+            and (before.query, before.key) == (current.key, current.query)
+            and current.query != current.key
+            and before.layer == current.layer
+            and len(steps[-1]) == 1
+        ):
             steps[-1] = (before, current)
         else:
             steps.append((current,))

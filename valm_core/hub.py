@@ -1,0 +1,89 @@
+"""Checkpoints on the Hugging Face hub: fetching one by its name, and putting one there with its card."""
+
+import json
+import re
+from pathlib import Path
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+# All that a checkpoint consists of; nothing else is fetched, and no pickles above all.
+CHECKPOINT_FILES = ("config.json", "answers.json", "model.safetensors", "README.md", "metrics.json")
+CHECKPOINT_FOLDERS = (
+    "tokenizer/*.json",
+    "tokenizer/*.txt",
+    "tokenizer/*.model",
+    "text_encoder/config.json",
+    "image_encoder/config.json",
+)
+
+
+def is_hub_name(name: str | Path) -> bool:
+    """Whether a checkpoint's name means the hub: it reads ``user/model`` or ``user/model@revision``.
+
+    A path into a folder that exists here is local, so that a mistyped ``runs/mine`` is never looked for elsewhere.
+    """
+    return bool(HUB_NAME.fullmatch(str(name))) and not Path(name).parent.exists()
+
+
+def fetch_checkpoint(name: str | Path) -> Path:
+    """The folder of a checkpoint: ``name`` itself, or what the hub has under ``user/model`` in the local cache.
+
+    A private one needs a token, as ``HF_TOKEN`` or from ``hf auth login``; with ``HF_HUB_OFFLINE=1`` only the cache
+    is looked into.
+
+    Args:
+        name: a folder, ``user/model``, or ``user/model@revision`` with a branch, tag or commit.
+
+    Raises:
+        FileNotFoundError: the hub didn't give it; the message says why.
+    """
+    if not is_hub_name(name):
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = str(name).partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repository, revision=revision or None, allow_patterns=[*CHECKPOINT_FILES, *CHECKPOINT_FOLDERS]
+            )
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(
+            f"There is no folder {name}, and the Hugging Face hub did not give it: {reason} Check the name; a private "
+            "checkpoint needs HF_TOKEN or `hf auth login`."
+        ) from error
+
+
+def push_folder(folder: str | Path, name: str, private: bool = True) -> str:
+    """Upload a checkpoint folder to the hub as one commit, and return the address of that commit.
+
+    The repository is made where it is missing. A folder without a card gets one in the repository.
+
+    Args:
+        folder: as ``save_pretrained`` or a training run wrote it.
+        name: ``user/model``.
+        private: whether a new repository is for its owner alone; an existing one stays as it is.
+
+    Raises:
+        FileNotFoundError: the folder lacks a file of a checkpoint.
+        OSError: the hub refused, or can't be reached.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    from valm_core.config import ValmConfig
+    from valm_core.model_card import checkpoint_card
+
+    folder = Path(folder)
+    if missing := [file for file in CHECKPOINT_FILES[:3] if not (folder / file).is_file()]:
+        raise FileNotFoundError(f"{folder} is no VALM checkpoint: {missing[0]} is missing.")
+    patterns = (*CHECKPOINT_FILES, *CHECKPOINT_FOLDERS)
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    operations = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
+    if not (folder / "README.md").is_file():
+        answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+        card = checkpoint_card(ValmConfig.from_json(folder / "config.json"), len(answers))
+        operations.append(CommitOperationAdd("README.md", card.encode()))
+    hub = HfApi(library_name="valm")
+    hub.create_repo(name, private=private, exist_ok=True)
+    return hub.create_commit(name, operations, commit_message="Upload a VALM checkpoint").commit_url

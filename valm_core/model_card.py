@@ -1,0 +1,88 @@
+"""The card of a checkpoint: Hugging Face metadata, what the model is made of, and what it is not for."""
+
+from valm_core.config import ValmConfig
+
+OBJECT_NOTE = (
+    "on: each cell carries the names of the objects that it seems to belong to, by a head that was taught with the boxes "
+    "of a detector; that detector (SSD MobileNet v2) was trained on photos of COCO, perhaps also on some of those below"
+)
+
+
+def checkpoint_card(
+    config: ValmConfig,
+    answers: int,
+    sees: str = "photo and question",
+    stored: int = 0,
+    sections: str = "",
+    accuracy: tuple[str, float] | None = None,
+) -> str:
+    """Markdown for the ``README.md`` of a checkpoint, as the Hugging Face hub reads it.
+
+    Args:
+        config: of the model.
+        answers: length of the answer list.
+        sees: what the model answers from.
+        stored: how many numbers the checkpoint holds; 0 leaves the line out.
+        sections: Markdown between the table of parts and the limits, e.g. on training and figures.
+        accuracy: name of a data set and the accuracy on it, 0..1, for the metadata.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    task = "visual-question-answering"
+    results = [
+        EvalResult(task_type=task, dataset_type=name, dataset_name=name, metric_type="accuracy", metric_value=value)
+        for name, value in ([accuracy] if accuracy else [])
+    ]
+    metadata = ModelCardData(
+        library_name="valm",
+        pipeline_tag=task,
+        language="en",
+        license="apache-2.0",
+        tags=["explainability"],
+        model_name="VALM checkpoint",
+        eval_results=results or None,
+    )
+    semantic = "on: each cell carries the expected meaning of its ImageNet classes" if config.semantic_tokens else "off"
+    text = _frozen(config.train_text_encoder, config.text_encoder_sha256)
+    image = f" at {config.image_size} px, {config.resize}" + _frozen(
+        config.train_image_encoder, config.image_encoder_sha256
+    )
+    size = f"\n| stored numbers | {stored / 1e6:.2f} million |" if stored else ""
+    return f"""---
+{metadata.to_yaml()}
+---
+
+# VALM checkpoint
+
+Answers questions about a photo out of {answers} fixed answers. It sees {sees}.
+
+| part | what |
+|---|---|
+| text encoder | `{config.text_encoder}`{text} |
+| image encoder | `{config.image_encoder}`{image} |
+| semantic tokens | {semantic} |
+| object tokens | {OBJECT_NOTE if config.object_tokens else "off"} |
+| fusion | `{config.fusion}`, {config.layers} layers of width {config.width}, {config.heads} heads |{size}
+
+## Use
+
+With VALM installed, `NAME` being this folder or its `user/model` on the hub:
+
+    from valm_core.predictor import VqaPredictor
+
+    predictor = VqaPredictor.from_checkpoint("NAME")
+    print(predictor.answer(predictor.encode("photo.jpg"), "What is this?").answers)
+
+{sections}## Intended use and limits
+
+For looking into how attention relates questions to photos, in English. Not for decisions about people, safety or
+medicine. It knows only its answer list, can't read text, counts badly, and often answers from what is usual rather than
+from what the photo shows: compare with the blind answer (`python -m training.evaluate --blind`). The answers carry the
+biases of the annotators and of the photo selection of the training data.
+"""
+
+
+def _frozen(trained: bool, sha256: str) -> str:
+    if trained:
+        return ", fine-tuned"
+    return f", frozen, sha256 `{sha256[:12]}…`" if sha256 else ", frozen"
