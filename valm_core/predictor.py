@@ -16,6 +16,7 @@ from valm_core.explanations.counterfactual import fewest_words, smallest_region,
 from valm_core.explanations.hiding import without_cells
 from valm_core.fusion import AttentionHead
 from valm_core.heads import candidate_scores
+from valm_core.hub import fetch_checkpoint
 from valm_core.model import WEIGHTS_FILE, ValmModel
 from valm_core.outputs import (
     Answer,
