@@ -1,6 +1,7 @@
 """demo/languages.py: no text lacks its Chinese, the page's language is the browser's, doubt about questions is fair."""
 
 import ast
+import re
 import string
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def test_a_translation_holds_the_same_values_and_tags_and_is_chinese(english):
     if english in CHINESE:
         assert fields(chinese) == fields(english)
         assert chinese.count("<li>") == english.count("<li>") and chinese.count("<strong>") == english.count("<strong>")
+    assert not re.search(r"[\u4e00-\u9fff][,:;?!(]", chinese)  # Chinese has its own punctuation
     assert any("\u4e00" <= letter <= "\u9fff" for letter in chinese) or english in (". For ", MIXED_RANGE)
 
 
@@ -107,7 +109,7 @@ def test_every_error_that_valm_core_tells_people_has_its_chinese():
     assert len(told) > 12
     with speaking("zh"):
         assert [message for message in told if translated(message) == message] == []
-        assert translated(told[-2]) == "问题太长:40 个词片,最多 32 个。请缩短。"
+        assert translated(told[-2]) == "问题太长：40 个词片，最多 32 个。请缩短。"
 
 
 def test_values_in_an_error_stay_and_unknown_messages_pass():
@@ -158,7 +160,7 @@ def test_what_the_server_writes_is_chinese_and_escapes_as_before():
     with speaking("zh"):
         assert figures.place_text("text_to_image", 0, None) == "词看了哪里 · 第 1 层、所有头的注意力"
         text = figures.map_description(explanation, (0, 4))
-        assert text.startswith("照片上的热图。“What”:") and "For" not in text
+        assert text.startswith("照片上的热图。“What”：") and "For" not in text
         html = figures.evidence_html(predictor.evidence(encoded, question, answer=hostile), 0.62)
         assert "忠实" in html and "&lt;img" in html and "<img" not in html and "verdict-faithful" in html
         assert "照片 38 %" in html
