@@ -241,6 +241,43 @@ CHINESE = {
         "每格占热图的百分比（{rows} × {columns} 个格子），统一标尺"
     ),
     "{low}–{high} % on a scale of 0–{top} %": "{low}–{high} %，标尺 0–{top} %",
+    # corrections
+    "Wrong? Correct me": "答错了？请纠正",
+    "The right answer": "正确答案（英文）",
+    "Type it, or pick one of the model’s other answers": "请输入，或选择模型的其他答案",
+    "I agree that this photo and these words are kept to train the model.": (
+        "我同意保留这张照片和这些文字，用于训练模型。"
+    ),
+    "Send": "发送",
+    "on this server": "在本服务器上",
+    "on this server and in the private dataset {name}": "在本服务器上以及私有数据集 {name} 中",
+    "this photo without its hidden data (place, time, camera), the question, the model’s answer and yours.": (
+        "这张照片（不含其隐藏数据：地点、时间、相机）、问题、模型的答案和您的答案。"
+    ),
+    "to train the model. What a model has learned from it can’t be taken out of it again.": (
+        "训练模型。模型从中学到的内容无法再从模型中移除。"
+    ),
+    "{where}, for at most {days} days.": "{where}，最多 {days} 天。",
+    "you get a number; give it to {contact}, and photo and words are deleted.": (
+        "您会得到一个编号；把它交给{contact}，照片和文字就会被删除。"
+    ),
+    "Kept:": "保留内容：",
+    "What for:": "用途：",
+    "Where, how long:": "地点与时长：",
+    "Deletion:": "删除：",
+    "Send no photo that shows others against their will.": "请勿发送违背他人意愿、拍到他人的照片。",
+    "“{question}” – the model says {answer}.": "“{question}”– 模型回答 {answer}。",
+    "Thank you, your correction is stored": "谢谢，您的纠正已保存",
+    "This correction was stored already": "这条纠正此前已保存",
+    "{began}: “{question}” – {answer}. Keep the number {number} if you may want it deleted.": (
+        "{began}：“{question}”– {answer}。如果您可能想删除它，请保留编号 {number}。"
+    ),
+    "Your correction was not stored: {reason}. What you typed is still in the form. Try again later.": (
+        "您的纠正没有保存：{reason}。您输入的内容仍在表单中。请稍后再试。"
+    ),
+    "This question is no longer on the server, so nothing was stored. Ask it again, then correct the answer.": (
+        "这个问题已不在服务器上，因此没有保存任何内容。请重新提问，然后再纠正答案。"
+    ),
     # what if
     "What if …": "如果……会怎样",
     "Paint over a part of the photo, switch off words or attention heads, or name the only answers allowed. The model "
@@ -351,6 +388,15 @@ MESSAGES = {
         "“{answer}”正是模型的回答。如果它错了，请输入正确答案。"
     ),
     "The right answer is empty. Type it, for example: two": "正确答案是空的。请输入，例如：two",
+    "You have sent {count} corrections within an hour, the most we take. Send the next ones later. What you typed is "
+    "still in the form.": "您在一小时内已发送 {count} 条纠正，这是上限。请稍后再发送。您输入的内容仍在表单中。",
+    "the Community tab of the Space {name}": "Space {name} 的 Community 页",
+    "whoever gave you this page’s address": "给您此页面地址的人",
+    "another program is writing to the database": "另一个程序正在写入数据库",
+    "the disk is full": "磁盘已满",
+    "the database is read-only": "数据库是只读的",
+    "the database can't be opened": "无法打开数据库",
+    "the store of corrections is full": "纠正的存储空间已满",
     "The answer has {count} characters, at most {most} are kept. Give the answer alone.": (
         "答案有 {count} 个字符，最多保留 {most} 个。请只写答案。"
     ),

@@ -9,9 +9,10 @@ import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
 
-from demo import callbacks, figures, session
+from demo import callbacks, feedback, figures, session
 from demo.chinese import CHINESE, MESSAGES, STEPS
 from demo.languages import is_doubtful, language, language_of, say, speaking, translated, translations
+from valm_core.corrections import OTHER_REASON, REASONS
 from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def test_what_is_said_by_a_variable_has_its_chinese_too():
     messages = {
         getattr(callbacks, name) for name in ("NO_PHOTO", "NO_QUESTION", "LOST_PHOTO", "NO_ANSWER", "OUR_FAULT")
     }
-    messages |= {session.OWN_PHOTO, session.NO_SUCH_EXAMPLE}
+    messages |= {session.OWN_PHOTO, session.NO_SUCH_EXAMPLE, feedback.LOST, feedback.AGREE}
     controls = {f"{name} (control)" for name in CONTROLS}
     facts = {"checkpoint sha256", "temperature", "fusion", "text encoder", "image encoder"}
     assert (facts | methods | verdicts | examples | messages | controls) - CHINESE.keys() == set()
@@ -103,6 +104,7 @@ def test_every_error_that_valm_core_tells_people_has_its_chinese():
     told = [
         message for message in told if message and not message.startswith(("The question is too long: 7, at most",))
     ]
+    told += [feedback.TOO_MANY + feedback.TYPED_IS_KEPT, OTHER_REASON[0], *(reason for _, reason, _ in REASONS)]
     told += ["The photo has far more pixels; at most 64 million are read. Shrink it."]
     told += ["The question is too long: 40 word pieces, at most 32. Shorten it."]
     told += ["The question is too long: 400 characters, at most 300 characters. Shorten it."]

@@ -184,6 +184,20 @@ def test_a_chinese_browser_gets_a_chinese_page_without_english_leftovers(visit, 
     page.locator(".doubt", has_text="英文").wait_for()
 
 
+@needs_fake
+def test_the_form_for_corrections_tells_its_terms_in_chinese(visit, form_url):
+    page = visit(form_url, ask_button="提问", **CHINESE_BROWSER)
+    page.locator(".example-card").nth(0).click()
+    page.locator("#correct > button", has_text="请纠正").click()
+    page.locator("#correct .terms li", has_text="保留内容：").wait_for()
+    assert "Kept" not in page.locator("#correct").inner_text() and page.locator("#agree").inner_text().startswith(
+        "我同意"
+    )
+    page.locator("#right-answer textarea, #right-answer input").fill("cat")
+    page.locator("#send-correction").click()
+    page.locator("#correct-outcome .notice", has_text="请勾选").wait_for()
+
+
 def test_an_english_browser_gets_an_english_page_and_doubt_about_other_languages(visit, page_url):
     page = visit(page_url, locale="en-GB")
     page.locator(".example-card").nth(1).click()
