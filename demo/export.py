@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +21,7 @@ from PIL import Image
 from demo import figures
 from demo.figures import Look
 from demo.languages import language, say, speaking
+from valm_core import __version__
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from demo.callbacks import Picked, Reply
@@ -116,24 +115,12 @@ def reply_json(prediction: Prediction, explanation: Explanation, evidence: Evide
         },
         "evidence": dataclasses.asdict(evidence) if evidence else None,
         "model": facts,
-        "valm_version": version(),
+        "valm_version": __version__,
     }
 
 
 def _plain(numbers: np.ndarray) -> list:
     return np.asarray(numbers, dtype=np.float64).round(DECIMALS).tolist()
-
-
-def version() -> str:
-    """VALM's version: of the installed package, else as ``pyproject.toml`` has it, "unknown" without either."""
-    try:
-        return metadata.version("valm")
-    except metadata.PackageNotFoundError:
-        project = Path(__file__).parent.parent / "pyproject.toml"
-        found = (
-            re.search(r'^version = "(.+)"$', project.read_text(encoding="utf-8"), re.M) if project.exists() else None
-        )
-        return found[1] if found else "unknown"
 
 
 def json_file(shown: Shown, facts: dict) -> bytes:
@@ -184,7 +171,7 @@ def facts_line(facts: dict) -> str:
     """Which model this was, in one line."""
     name, digest = facts.get("checkpoint"), facts.get("checkpoint_sha256", "")[:12]
     model = f"{say('checkpoint')} {name} (sha256 {digest}…) · " if name else ""
-    return f"VALM {version()} · {model}{say('temperature')} {facts.get('temperature', 1):.3f}"
+    return f"VALM {__version__} · {model}{say('temperature')} {facts.get('temperature', 1):.3f}"
 
 
 def report_file(shown: Shown, facts: dict) -> bytes:
@@ -209,7 +196,7 @@ def report_file(shown: Shown, facts: dict) -> bytes:
         say("Scale"): say("one scale for all words") if same else say("each map has its own scale"),
         say("Heat map opacity (%)"): f"{100 * shown.look.opacity:.0f}",
         say("Part of the photo that the model saw"): ", ".join(f"{side:.2f}" for side in part.box),
-        "VALM": version(),
+        "VALM": __version__,
     } | {say(name.replace("_", " ")): value for name, value in facts.items()}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in settings.items())
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

@@ -13,6 +13,7 @@ import gradio as gr
 
 from demo import callbacks
 from demo.figures import notice_html
+from demo.languages import label, say, translated
 from valm_core.corrections import CorrectionsError, Receipt, add_correction, delete_corrections
 from valm_core.outputs import InputError
 
@@ -127,22 +128,22 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
     settings = start(os.environ)
     if settings is None:
         return dict, [], []
-    with gr.Accordion("Wrong? Correct me", open=False, elem_id="correct"):
+    with gr.Accordion(label("Wrong? Correct me"), open=False, elem_id="correct"):
         about = gr.State(time_to_live=seconds)  # the Reply that the form was emptied for, and that is corrected
         sent = gr.State((), time_to_live=seconds)  # when this visitor sent corrections
         told = gr.HTML(elem_id="correct-about")
         right = gr.Textbox(
-            label="The right answer",
-            placeholder="Type it, or pick one of the model’s other answers",
+            label=label("The right answer"),
+            placeholder=label("Type it, or pick one of the model’s other answers"),
             max_length=1000,
             lines=1,
             elem_id="right-answer",
         )
         with gr.Row(elem_id="right-suggestions"):
             suggestions = [gr.Button(size="sm", min_width=0, visible=False) for _ in range(SUGGESTIONS)]
-        gr.HTML(terms_html(settings))
-        agreed = gr.Checkbox(label=AGREE, elem_id="agree")
-        button = gr.Button("Send", variant="primary", elem_id="send-correction")
+        terms = gr.HTML()
+        agreed = gr.Checkbox(label=label(AGREE), elem_id="agree")
+        button = gr.Button(label("Send"), variant="primary", elem_id="send-correction")
         outcome = gr.HTML(elem_id="correct-outcome")
 
     def empty(current, former) -> dict:
@@ -155,6 +156,7 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
         return {
             about: current,
             told: about_html(current.prediction.question, answers[0]) if answers else "",
+            terms: terms_html(settings),
             right: "",
             agreed: False,
             outcome: "",
@@ -178,7 +180,7 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
     gr.on([button.click, right.submit], send, form, [right, agreed, outcome, sent], show_progress_on=outcome)
     for suggestion in suggestions:
         suggestion.click(lambda text: text, suggestion, right, queue=False, show_progress="hidden")
-    return empty, [reply, about], [about, told, right, agreed, outcome, *suggestions]
+    return empty, [reply, about], [about, told, terms, right, agreed, outcome, *suggestions]
 
 
 def store(
@@ -216,37 +218,54 @@ def failure(error: Exception) -> str:
     if not isinstance(error, CorrectionsError):
         return callbacks.message_for(error)
     logging.getLogger("valm").error("a correction was not stored: %s", error)
-    return f"Your correction was not stored: {error.reason}. {TYPED_IS_KEPT} Try again later."
+    return say(
+        "Your correction was not stored: {reason}. What you typed is still in the form. Try again later.",
+        reason=translated(error.reason),
+    )
 
 
 def terms_html(settings: Settings) -> str:
     """What a person agrees to: what is kept, what for, where, for how long, and how to have it deleted."""
-    where = "on this server" + (f" and in the private dataset {settings.repo}" if settings.repo else "")
-    lines = [
-        (
-            "Kept",
-            "this photo without its hidden data (place, time, camera), the question, the model’s answer and yours.",
-        ),
-        ("What for", "to train the model. What a model has learned from it can’t be taken out of it again."),
-        ("Where, how long", f"{where}, for at most {settings.days} days."),
-        ("Deletion", f"you get a number; give it to {settings.contact}, and photo and words are deleted."),
-    ]
-    listed = "".join(f"<li><strong>{name}:</strong> {escape(text)}</li>" for name, text in lines)
-    return (
-        f'<ul class="terms">{listed}</ul><p class="fine-print">Send no photo that shows others against their will.</p>'
+    where = say("on this server")
+    if settings.repo:
+        where = say("on this server and in the private dataset {name}", name=settings.repo)
+    kept = say("this photo without its hidden data (place, time, camera), the question, the model’s answer and yours.")
+    purpose = say("to train the model. What a model has learned from it can’t be taken out of it again.")
+    how_long = say("{where}, for at most {days} days.", where=where, days=settings.days)
+    deletion = say(
+        "you get a number; give it to {contact}, and photo and words are deleted.", contact=translated(settings.contact)
     )
+    lines = [
+        (say("Kept:"), kept),
+        (say("What for:"), purpose),
+        (say("Where, how long:"), how_long),
+        (say("Deletion:"), deletion),
+    ]
+    listed = "".join(f"<li><strong>{name}</strong> {escape(text)}</li>" for name, text in lines)
+    warning = say("Send no photo that shows others against their will.")
+    return f'<ul class="terms">{listed}</ul><p class="fine-print">{warning}</p>'
 
 
 def about_html(question: str, answer: str) -> str:
     """Which answer the form is about."""
-    return f"<p>“{escape(question)}” – the model says <strong>{escape(answer)}</strong>.</p>"
+    told = say(
+        "“{question}” – the model says {answer}.",
+        question=escape(question),
+        answer=f"<strong>{escape(answer)}</strong>",
+    )
+    return f"<p>{told}</p>"
 
 
 def thanks_html(receipt: Receipt, question: str, answer: str) -> str:
     """The confirmation, with the number that deletes."""
-    began = "Thank you, your correction is stored" if receipt.new else "This correction was stored already"
-    number = f"<code>{receipt.photo[:RECEIPT_CHARACTERS]}</code>"
-    return (
-        f'<p class="thanks" role="status">{began}: “{escape(question)}” – <strong>{escape(answer.strip())}</strong>. '
-        f"Keep the number {number} if you may want it deleted.</p>"
+    began = say("Thank you, your correction is stored")
+    if not receipt.new:
+        began = say("This correction was stored already")
+    told = say(
+        "{began}: “{question}” – {answer}. Keep the number {number} if you may want it deleted.",
+        began=began,
+        question=escape(question),
+        answer=f"<strong>{escape(answer.strip())}</strong>",
+        number=f"<code>{receipt.photo[:RECEIPT_CHARACTERS]}</code>",
     )
+    return f'<p class="thanks" role="status">{told}</p>'

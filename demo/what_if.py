@@ -1,6 +1,7 @@
 """The panel "What if": change the photo, the question or the model, and see the answers beside the former ones."""
 
 import json
+import re
 from collections.abc import Callable
 from html import escape
 
@@ -141,8 +142,8 @@ def head_name(head: tuple[str, int, int]) -> str:
 
 
 def split_candidates(text: str | None) -> list[str]:
-    """What stands between the commas, without what is empty."""
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+    """What stands between the commas, Chinese ones too, without what is empty."""
+    return [part.strip() for part in re.split("[,，、]", text or "") if part.strip()]
 
 
 def painted_photo(edited: dict | None) -> Image.Image | None:

@@ -1,6 +1,7 @@
 """demo/languages.py: no text lacks its Chinese, the page's language is the browser's, doubt about questions is fair."""
 
 import ast
+import re
 import string
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
 
-from demo import callbacks, figures, session
+from demo import callbacks, feedback, figures, session
 from demo.chinese import CHINESE, MESSAGES, STEPS
 from demo.languages import is_doubtful, language, language_of, say, speaking, translated, translations
+from valm_core.corrections import OTHER_REASON, REASONS
 from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +65,7 @@ def test_what_is_said_by_a_variable_has_its_chinese_too():
     messages = {
         getattr(callbacks, name) for name in ("NO_PHOTO", "NO_QUESTION", "LOST_PHOTO", "NO_ANSWER", "OUR_FAULT")
     }
-    messages |= {session.OWN_PHOTO, session.NO_SUCH_EXAMPLE}
+    messages |= {session.OWN_PHOTO, session.NO_SUCH_EXAMPLE, feedback.LOST, feedback.AGREE}
     controls = {f"{name} (control)" for name in CONTROLS}
     facts = {"checkpoint sha256", "temperature", "fusion", "text encoder", "image encoder"}
     assert (facts | methods | verdicts | examples | messages | controls) - CHINESE.keys() == set()
@@ -88,6 +90,7 @@ def test_a_translation_holds_the_same_values_and_tags_and_is_chinese(english):
     if english in CHINESE:
         assert fields(chinese) == fields(english)
         assert chinese.count("<li>") == english.count("<li>") and chinese.count("<strong>") == english.count("<strong>")
+    assert not re.search(r"[\u4e00-\u9fff][,:;?!(]", chinese)  # Chinese has its own punctuation
     assert any("\u4e00" <= letter <= "\u9fff" for letter in chinese) or english in (". For ", MIXED_RANGE)
 
 
@@ -101,13 +104,14 @@ def test_every_error_that_valm_core_tells_people_has_its_chinese():
     told = [
         message for message in told if message and not message.startswith(("The question is too long: 7, at most",))
     ]
+    told += [feedback.TOO_MANY + feedback.TYPED_IS_KEPT, OTHER_REASON[0], *(reason for _, reason, _ in REASONS)]
     told += ["The photo has far more pixels; at most 64 million are read. Shrink it."]
     told += ["The question is too long: 40 word pieces, at most 32. Shorten it."]
     told += ["The question is too long: 400 characters, at most 300 characters. Shorten it."]
     assert len(told) > 12
     with speaking("zh"):
         assert [message for message in told if translated(message) == message] == []
-        assert translated(told[-2]) == "问题太长:40 个词片,最多 32 个。请缩短。"
+        assert translated(told[-2]) == "问题太长：40 个词片，最多 32 个。请缩短。"
 
 
 def test_values_in_an_error_stay_and_unknown_messages_pass():
@@ -158,7 +162,7 @@ def test_what_the_server_writes_is_chinese_and_escapes_as_before():
     with speaking("zh"):
         assert figures.place_text("text_to_image", 0, None) == "词看了哪里 · 第 1 层、所有头的注意力"
         text = figures.map_description(explanation, (0, 4))
-        assert text.startswith("照片上的热图。“What”:") and "For" not in text
+        assert text.startswith("照片上的热图。“What”：") and "For" not in text
         html = figures.evidence_html(predictor.evidence(encoded, question, answer=hostile), 0.62)
         assert "忠实" in html and "&lt;img" in html and "<img" not in html and "verdict-faithful" in html
         assert "照片 38 %" in html

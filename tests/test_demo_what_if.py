@@ -26,6 +26,7 @@ def test_only_paint_counts_as_a_change():
 
 
 def test_candidates_are_split_at_commas():
+    assert split_candidates("cat，dog、bird") == ["cat", "dog", "bird"]
     assert split_candidates(" cat, , big dog,") == ["cat", "big dog"] and split_candidates(None) == []
 
 
