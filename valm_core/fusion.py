@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,9 @@ class BiAttentionLayer(nn.Module):
     ) -> tuple[Tensor, Tensor, tuple[AttentionMap, ...]]:
         """text [B, T, D], text_mask [B, T], image [B, N, D] -> both updated, and this layer's four maps."""
 
-        def read(attention: Attention, query: Tensor, key: Tensor, mask: Tensor | None, step: str):
+        def read(
+            attention: Attention, query: Tensor, key: Tensor, mask: Tensor | None, step: str
+        ) -> tuple[Tensor, Any]:
             return attention(query, key, mask, return_attention, heads_of(silent_heads, step, layer))
 
         normed_text, normed_image = self.text_cross_norm(text), self.image_cross_norm(image)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -395,7 +395,7 @@ def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:
     return cleaned
 
 
-def _chosen_method(method: str | None):
+def _chosen_method(method: str | None) -> Callable[..., Explanation]:
     """The explanation method of that name, the default for None. Raises ValueError for an unknown one."""
     if method is not None and method not in EXPLANATION_METHODS:
         raise ValueError(f"method is {method!r}; allowed: {', '.join(EXPLANATION_METHODS)}.")
