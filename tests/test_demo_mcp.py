@@ -1,8 +1,8 @@
 """The endpoints as tools of an MCP server; needs gradio[mcp]."""
 
+import ast
 import asyncio
 import base64
-import json
 from pathlib import Path
 
 import httpx
@@ -47,7 +47,7 @@ async def talk(url: str) -> None:
         for photo in (f"{url}/gradio_api/file={path}", path, text):  # the first is what gradio's upload tool gives
             called = await session.call_tool("answer", {"photo": photo, "question": "What animal is this?"})
             assert not called.isError, called
-            replies.append(json.loads(called.content[0].text))
+            replies.append(ast.literal_eval(called.content[0].text))  # gradio writes it as Python does
         assert replies[0] == replies[1] == replies[2] and len(replies[0]["answers"]) == 5
         for photo in ("http://127.0.0.1:9/photo.jpg", "/etc/passwd"):
             refused = await session.call_tool("answer", {"photo": photo, "question": "What animal is this?"})
