@@ -154,6 +154,7 @@ def delete_corrections(
     if older_than_days is not None and older_than_days < 0:
         raise ValueError(f"older_than_days is {older_than_days}; a number of at least 0 is needed.")
     with _reading(database) as connection:
+        value: str | int
         if photo:
             digests = connection.execute("SELECT sha256 FROM photos").fetchall()
             condition, value = "photo = ?", the_photo(photo, [digest for (digest,) in digests])

@@ -3,8 +3,8 @@
 from valm_core.config import ValmConfig
 
 OBJECT_NOTE = (
-    "on: each cell carries the names of the objects it seems to belong to, by a head that learned from the boxes of "
-    "a detector; that detector (SSD MobileNet v2) was trained on photos of COCO, perhaps also on some of those below"
+    "on: each cell carries the names of the objects it seems to belong to, by a head that learned from the boxes "
+    "of a detector; that detector (SSD MobileNet v2) was trained on photos of COCO, perhaps also on some of those below"
 )
 
 

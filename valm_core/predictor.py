@@ -65,7 +65,7 @@ class VqaPredictor:
         ``checkpoint`` is the name of its folder and ``checkpoint_sha256`` that of its weights, where it has one.
         """
         config = self.model.config
-        facts = {"temperature": config.temperature, "fusion": config.fusion}
+        facts: dict[str, str | float] = {"temperature": config.temperature, "fusion": config.fusion}
         for name in ("text_encoder", "image_encoder"):
             kind, _, source = getattr(config, name).partition(":")
             facts[name] = f"{kind}:{Path(source).name if Path(source).is_dir() else source}"  # no path of the server
