@@ -10,9 +10,9 @@ import torch
 
 from valm_core.explanations import EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region
-from valm_core.explanations.faithfulness import rank_correlation
 from valm_core.explanations.hiding import logits_without_cells
 from valm_core.outputs import InputError
+from valm_core.verdicts import rank_correlation
 
 QUESTION = "what color is the square?"
 

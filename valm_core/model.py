@@ -4,25 +4,35 @@ import copy
 import dataclasses
 import json
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.utils import ModelOutput
 
 from valm_core.config import ValmConfig
 from valm_core.files import recover_folder, replace_folder
 from valm_core.fusion import FUSIONS, AttentionHead
 from valm_core.heads import AnswerHead, extended_layer
 from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, build_image_encoder
-from valm_core.outputs import EncodedImage, EncodedText, ValmOutput
+from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 from valm_core.packages import PACKAGES
 from valm_core.processor import QuestionTokenizer, photo_to_pixels
 from valm_core.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, build_text_encoder, build_tokenizer
 
 CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"
 EXTRA_FILES = ("README.md", "metrics.json")
+
+
+@dataclass
+class ValmOutput(ModelOutput):
+    """A forward pass. A ``ModelOutput``, so that accelerate converts mixed-precision outputs back to float32."""
+
+    logits: Tensor | None = None  # [B, A]
+    features: FusedFeatures | None = None
 
 
 class ValmModel(nn.Module):
