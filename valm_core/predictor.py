@@ -12,6 +12,7 @@ from PIL import Image
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
+from valm_core.folding import ready_for_inference
 from valm_core.fusion import AttentionHead
 from valm_core.heads import candidate_scores
 from valm_core.model import ValmModel
@@ -66,7 +67,11 @@ class VqaPredictor:
             if device not in ("auto", "cpu"):
                 raise ValueError(f"device is {device!r}, but exported models run on the CPU; use `auto` or `cpu`.")
             return OnnxPredictor.from_checkpoint(folder, runtime)
-        return cls(ValmModel.from_pretrained(folder), choose_device(device))
+        model = ValmModel.from_pretrained(folder)
+        chosen = choose_device(device)
+        if chosen.type == "cpu":
+            ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
+        return cls(model, chosen)
 
     def open_photo(self, photo: Photo) -> Image.Image:
         """A photo as upright RGB, at most 1600 pixels long: what maps are drawn on. Raises InputError."""
@@ -138,11 +143,7 @@ class VqaPredictor:
         elif explanation.method != method:
             raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
         image_map = explanation.image_map
-        others = [
-            EXPLANATION_METHODS[name](self.model, text, image, answer_index).image_map
-            for name in evidence.COMPARED_METHODS
-            if name != method
-        ]
+        others = evidence.compared_maps(self.model, text, image, answer_index, method)
         probabilities = evidence.hiding_probabilities(self.model, text, image, answer_index, [image_map])
         with torch.no_grad():
             blind = self._likeliest(self.model(text_tokens=text.tokens, text_mask=text.mask).logits[0], 1)[0]

@@ -3,7 +3,12 @@
 import numpy as np
 import torch
 
+from valm_core.attention_maps import cross_modal_maps, question_map
+from valm_core.explanations.attention_rollout import rollout
+from valm_core.explanations.grad_cam import weighted_reading
+from valm_core.explanations.gradient_relevancy import propagate
 from valm_core.explanations.hiding import logits_without_cells
+from valm_core.explanations.relevance import gradient_weighted, readout, rows_to_one
 from valm_core.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText
 from valm_core.verdicts import (
@@ -31,6 +36,7 @@ __all__ = [
     "VERDICTS",
     "WEAK_SUPPORT",
     "agreement",
+    "compared_maps",
     "evenness",
     "hiding_probabilities",
     "support",
@@ -58,3 +64,27 @@ def hiding_probabilities(
     logits = logits_without_cells(model, text, image, torch.from_numpy(hidden)) / model.config.temperature
     probabilities = logits.softmax(dim=-1)[:, answer_index].cpu().numpy()
     return split_variants(probabilities)
+
+
+def compared_maps(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, method: str
+) -> list[np.ndarray]:
+    """The image maps of ``COMPARED_METHODS`` but ``method``, out of a single pass: one forward, one backward.
+
+    Args:
+        model, text, image, answer_index: as in every explanation method.
+        method: the explained map's, left out.
+
+    Returns:
+        Maps [rows, columns], each as its method gives it.
+    """
+    raw, weighted, pooling = gradient_weighted(model, text, image, answer_index)
+    length = text.tokens.shape[1]
+    cells = {
+        "raw_attention": lambda: question_map(raw, cross_modal_maps(raw)[0])[0],
+        "attention_rollout": lambda: (readout(raw) @ rollout(raw))[length:],
+        "grad_cam": lambda: (weighted_reading(weighted, pooling).sum(dim=0) + pooling)[length:],
+        "gradient_relevancy": lambda: (readout(weighted) @ propagate(weighted))[length:],
+    }  # each [N]
+    names = [name for name in COMPARED_METHODS if name != method]
+    return [rows_to_one(cells[name]()).view(image.grid).cpu().numpy() for name in names]
