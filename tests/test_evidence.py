@@ -10,9 +10,11 @@ import torch
 
 from valm_core.explanations import EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region
-from valm_core.explanations.faithfulness import rank_correlation
 from valm_core.explanations.hiding import logits_without_cells
+from valm_core.model import ValmModel
 from valm_core.outputs import InputError
+from valm_core.predictor import VqaPredictor
+from valm_core.verdicts import rank_correlation
 
 QUESTION = "what color is the square?"
 
@@ -37,6 +39,18 @@ def test_the_figures_are_those_of_asking_again(tiny_predictor, encoded):
     assert found.agreement == pytest.approx(np.mean([rank_correlation(image_map, other) for other in others]))
     assert found.verdict in evidence.VERDICTS and 0 <= found.evenness <= 1
     assert tiny_predictor.evidence(encoded, QUESTION, method="occlusion") == found
+
+
+@pytest.mark.parametrize("fusion", ["bi_attention", "concatenation", "dual_tower"])
+def test_maps_compared_in_one_pass_are_those_of_the_methods(tiny_config, encoded, fusion):
+    torch.manual_seed(6)
+    model = ValmModel(dataclasses.replace(tiny_config, fusion=fusion), ["a", "b"])
+    predictor = VqaPredictor(model, torch.device("cpu"))
+    _, text = predictor._encode_question(QUESTION)
+    found = evidence.compared_maps(model, text, encoded, 1, method="occlusion")
+    for name, image_map in zip(evidence.COMPARED_METHODS, found, strict=True):
+        own = EXPLANATION_METHODS[name](model, text, encoded, 1).image_map
+        np.testing.assert_allclose(image_map, own, atol=1e-6, err_msg=name)
 
 
 def test_an_explanation_made_before_is_not_made_again(tiny_predictor, encoded, monkeypatch):

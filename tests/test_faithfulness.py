@@ -13,6 +13,7 @@ from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations import faithfulness as measures
 from valm_core.explanations.faithfulness import EVIDENCE_FRACTIONS, FRACTIONS, HidingCurve, hiding_curves
 from valm_core.explanations.hiding import FILLS, logits_without_cells, logits_without_pixels
+from valm_core.verdicts import rank_correlation
 
 CELLS = 20
 
@@ -96,8 +97,8 @@ def test_rank_correlation_equals_scipys():
     generator = np.random.default_rng(0)
     for _ in range(5):
         first, second = generator.integers(0, 6, 30), generator.normal(size=30)  # with ties
-        assert measures.rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
-    assert measures.rank_correlation(np.ones(5), np.arange(5)) == 0
+        assert rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
+    assert rank_correlation(np.ones(5), np.arange(5)) == 0
 
 
 @torch.no_grad()

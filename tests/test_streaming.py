@@ -1,14 +1,12 @@
 """Streaming: every row once, shared out over processes, in an order that the seed decides; a run learns from it."""
 
-import io
 import itertools
 import json
 import sys
-import tarfile
-from pathlib import Path
 
 import pytest
 import torch
+from toy_data import write_files, write_parquet, write_tar
 
 from training.datasets.jsonl import DataError, read_rows
 from training.datasets.streaming import StreamingBatches
@@ -28,31 +26,6 @@ def shards(request, colored_squares, tmp_path) -> str:
         write = write_tar if request.param == "tar" else write_parquet
         write(folder / f"part-{number}.{request.param}", part)
     return f"stream:{folder}/*.{request.param}"
-
-
-def write_tar(path: Path, rows) -> None:
-    files = {}
-    for number, row in enumerate(rows):
-        files[f"{number}.png"] = row.image.read_bytes()
-        files[f"{number}.json"] = json.dumps({"question": row.question, "answer": row.answers[0]}).encode()
-    write_files(path, files)
-
-
-def write_files(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-
-
-def write_parquet(path: Path, rows) -> None:
-    columns = {
-        "image": [{"bytes": row.image.read_bytes(), "path": None} for row in rows],
-        "question": [row.question for row in rows],
-        "answers": [list(row.answers) for row in rows],
-    }
-    datasets.Dataset.from_dict(columns).to_parquet(path)
 
 
 def seen(stream, count: int) -> list[tuple]:

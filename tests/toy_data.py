@@ -1,7 +1,9 @@
 """Small data that tests write for themselves."""
 
+import io
 import json
 import sqlite3
+import tarfile
 from pathlib import Path
 
 from PIL import Image
@@ -55,3 +57,33 @@ def age_corrections(database: Path, days: int, answer: str = "%") -> str:
     day = connection.execute("SELECT date(min(time)) FROM corrections").fetchone()[0]
     connection.close()
     return day
+
+
+def write_tar(path: Path, rows) -> None:
+    """Write rows with a photo each as a WebDataset shard."""
+    files = {}
+    for number, row in enumerate(rows):
+        files[f"{number}.png"] = row.image.read_bytes()
+        files[f"{number}.json"] = json.dumps({"question": row.question, "answer": row.answers[0]}).encode()
+    write_files(path, files)
+
+
+def write_files(path: Path, files: dict[str, bytes]) -> None:
+    """Write files into a tar, in their order."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def write_parquet(path: Path, rows) -> None:
+    """Write rows with a photo each as a Parquet shard."""
+    import datasets
+
+    columns = {
+        "image": [{"bytes": row.image.read_bytes(), "path": None} for row in rows],
+        "question": [row.question for row in rows],
+        "answers": [list(row.answers) for row in rows],
+    }
+    datasets.Dataset.from_dict(columns).to_parquet(path)

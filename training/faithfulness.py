@@ -25,6 +25,7 @@ from valm_core.explanations import faithfulness as measures
 from valm_core.explanations.hiding import logits_without_cells, logits_without_pixels
 from valm_core.explanations.occlusion import pixel_occlusion
 from valm_core.model import ValmModel
+from valm_core.verdicts import rank_correlation
 
 # Name of a metric -> (column title, whether higher is better, value of one question's two curves).
 METRICS: dict[str, tuple[str, bool, Callable]] = {
@@ -77,7 +78,7 @@ def measure(model: ValmModel, rows: list[Row], pixel_rows: int = 0) -> dict:
             seconds[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
         for first, one in maps.items():
             for second, other in maps.items():
-                correlations[first, second].append(measures.rank_correlation(one, other))
+                correlations[first, second].append(rank_correlation(one, other))
         score = _scorer(model, row)
         right.append(score(answer))
 

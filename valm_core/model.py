@@ -5,12 +5,14 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.utils import ModelOutput
 
 from valm_core.config import ValmConfig
 from valm_core.files import recover_folder, replace_folder
@@ -19,13 +21,21 @@ from valm_core.heads import AnswerHead, extended_layer
 from valm_core.hub import fetch_checkpoint, push_folder
 from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, IMAGENET_CLASSES, build_image_encoder, imagenet_names
 from valm_core.objects import OBJECT_NAMES, ObjectHead
-from valm_core.outputs import EncodedImage, EncodedText, ValmOutput
+from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 from valm_core.packages import PACKAGES
 from valm_core.processor import QuestionTokenizer, photo_to_pixels
 from valm_core.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, build_text_encoder, build_tokenizer
 
 CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"
 EXTRA_FILES = ("README.md", "metrics.json")
+
+
+@dataclass
+class ValmOutput(ModelOutput):
+    """A forward pass. A ``ModelOutput``, so that accelerate converts mixed-precision outputs back to float32."""
+
+    logits: Tensor | None = None  # [B, A]
+    features: FusedFeatures | None = None
 
 
 class ValmModel(nn.Module):

@@ -2,14 +2,20 @@
 
 Shape letters, used everywhere: B examples, T text tokens, N image tokens (N = grid rows x columns), W words of the
 question, D width of a token, L fusion layers, H attention heads, A answers.
+
+Nothing here imports torch: an exported model (``onnx_predictor``) hands out the same records, with arrays for tensors.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from transformers.utils import ModelOutput
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class InputError(ValueError):
@@ -40,7 +46,7 @@ class EncodedImage:
     grid: tuple[int, int]
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
-    def to(self, device: torch.device | str) -> "EncodedImage":
+    def to(self, device: torch.device | str) -> EncodedImage:
         """The same encoding on another device."""
         return EncodedImage(self.tokens.to(device), self.grid, self.box)
 
@@ -74,14 +80,6 @@ class FusedFeatures:
     text_pooling: Tensor  # [B, T], rows sum to 1
     image_pooling: Tensor  # [B, N], rows sum to 1
     attention: tuple[AttentionMap, ...]  # empty unless asked for
-
-
-@dataclass
-class ValmOutput(ModelOutput):
-    """A forward pass. A ``ModelOutput``, so that accelerate converts mixed-precision outputs back to float32."""
-
-    logits: Tensor | None = None  # [B, A]
-    features: FusedFeatures | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """VqaPredictor: photos and questions in, answers and explanations out. Holds nothing about its users."""
 
-import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Collection, Sequence
@@ -14,10 +13,12 @@ from PIL import Image
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
+from valm_core.folding import ready_for_inference
 from valm_core.fusion import AttentionHead
 from valm_core.heads import candidate_scores
 from valm_core.hub import fetch_checkpoint
 from valm_core.model import WEIGHTS_FILE, ValmModel
+from valm_core.onnx_predictor import OnnxPredictor
 from valm_core.outputs import (
     Answer,
     Counterfactual,
@@ -30,6 +31,8 @@ from valm_core.outputs import (
     UnknownAnswer,
 )
 from valm_core.processor import MAX_QUESTION_CHARACTERS, Photo, clean_question, open_photo
+from valm_core.verdicts import gather_evidence
+from valm_core.word_pieces import merge_word_pieces
 
 MOST_CANDIDATES = 100  # answers that a person may choose among
 
@@ -49,14 +52,31 @@ class VqaPredictor:
         self.folder = folder
 
     @classmethod
-    def from_checkpoint(cls, name: str | Path, device: str = "auto") -> "VqaPredictor":
-        """Load a checkpoint: its folder, or ``user/model`` on the Hugging Face hub. ``device``: auto, cpu, cuda, mps.
+    def from_checkpoint(
+        cls, name: str | Path, device: str = "auto", runtime: str = "torch"
+    ) -> "VqaPredictor | OnnxPredictor":
+        """Load a checkpoint, or what ``training.export`` made of one.
+
+        Args:
+            name: folder of the checkpoint or the export, or ``user/model`` on the Hugging Face hub.
+            device: auto, cpu, cuda, mps.
+            runtime: ``torch`` for a checkpoint; ``onnx`` or ``openvino`` for an export of that format, on the CPU. To
+                load that without importing torch, call ``OnnxPredictor.from_checkpoint`` itself.
 
         Raises:
-            FileNotFoundError, ValueError: see ``ValmModel.from_pretrained`` and ``choose_device``.
+            FileNotFoundError, ValueError: see ``ValmModel.from_pretrained``, ``choose_device`` and
+                ``OnnxPredictor.from_checkpoint``.
         """
+        if runtime != "torch":
+            if device not in ("auto", "cpu"):
+                raise ValueError(f"device is {device!r}, but exported models run on the CPU; use `auto` or `cpu`.")
+            return OnnxPredictor.from_checkpoint(name, runtime)
         folder = fetch_checkpoint(name)
-        return cls(ValmModel.from_pretrained(folder), choose_device(device), folder)
+        model = ValmModel.from_pretrained(folder)
+        chosen = choose_device(device)
+        if chosen.type == "cpu":
+            ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
+        return cls(model, chosen, folder)
 
     @functools.cached_property
     def facts(self) -> dict[str, str | float]:
@@ -290,28 +310,9 @@ class VqaPredictor:
         image_map: np.ndarray,
         blind: Answer,
     ) -> Evidence:
-        others = [
-            EXPLANATION_METHODS[name](self.model, text, image, answer_index).image_map
-            for name in evidence.COMPARED_METHODS
-            if name != method
-        ]
-        probability, hottest, random = evidence.hiding_probabilities(self.model, text, image, answer_index, [image_map])
-        support = evidence.support(float(hottest[0]), random)
-        return Evidence(
-            method=method,
-            answer=self.model.answers[answer_index],
-            probability=probability,
-            hidden_share=evidence.HIDDEN_SHARE,
-            hottest_hidden=float(hottest[0]),
-            random_hidden=float(random.mean()),
-            random_draws=evidence.RANDOM_DRAWS,
-            blind_answer=blind,
-            same_as_blind=blind.text == self.model.answers[answer_index],
-            agreement=evidence.agreement(image_map, others),
-            evenness=evidence.evenness(image_map),
-            support=support,
-            verdict=evidence.verdict(support),
-        )
+        others = evidence.compared_maps(self.model, text, image, answer_index, method)
+        probabilities = evidence.hiding_probabilities(self.model, text, image, answer_index, [image_map])
+        return gather_evidence(method, self.model.answers[answer_index], probabilities, blind, image_map, others)
 
     def _by_word(self, explanation: Explanation, question: str) -> Explanation:
         words, token_words = self.model.tokenizer.words(question)
@@ -400,37 +401,6 @@ def _chosen_method(method: str | None) -> Callable[..., Explanation]:
     if method is not None and method not in EXPLANATION_METHODS:
         raise ValueError(f"method is {method!r}; allowed: {', '.join(EXPLANATION_METHODS)}.")
     return EXPLANATION_METHODS[method or DEFAULT_METHOD]
-
-
-def merge_word_pieces(
-    explanation: Explanation, words: tuple[str, ...], token_words: tuple[int | None, ...]
-) -> Explanation:
-    """Bring an explanation from word pieces to words.
-
-    A word's map is the mean of its pieces' maps; its scores and what patches gave it are their sums. Special tokens are
-    left out, and what remains is scaled to sum to 1 again.
-
-    Args:
-        explanation: over T word pieces.
-        words: the W words.
-        token_words: for each piece the word it belongs to, or None.
-    """
-    membership = np.zeros((len(words), len(token_words)), dtype=np.float32)  # [W, T]
-    for token, word in enumerate(token_words):
-        if word is not None:
-            membership[word, token] = 1.0
-    mean = membership / np.maximum(membership.sum(axis=1, keepdims=True), 1)
-    patch_to_token = explanation.patch_to_token @ membership.T  # [N, W]
-    token_scores = membership @ explanation.token_scores
-    return dataclasses.replace(
-        explanation,
-        tokens=words,
-        token_scores=token_scores / token_scores.sum(),
-        token_to_patch=mean @ explanation.token_to_patch,
-        patch_to_token=patch_to_token / patch_to_token.sum(axis=1, keepdims=True),
-        text_to_image=np.einsum("wt,lhtn->lhwn", mean, explanation.text_to_image),
-        image_to_text=np.einsum("wt,lhnt->lhnw", membership, explanation.image_to_text),
-    )
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -1,17 +1,23 @@
-"""From what a person sends to what the model reads: photos to pixels, questions to token ids."""
+"""From what a person sends to what the model reads: photos to pixels, questions to token ids.
+
+torch is imported where it is needed: an exported model reads the same arrays without it.
+"""
+
+from __future__ import annotations
 
 import io
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from valm_core.outputs import InputError
+from valm_core.word_pieces import words_of_pieces
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PHOTO_BYTES = 30 * 2**20
@@ -86,7 +92,7 @@ def _too_many_pixels(count: str) -> InputError:
     return InputError(f"The photo has {count} pixels; at most {MAX_PHOTO_PIXELS // 10**6} million are read. Shrink it.")
 
 
-def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor, tuple[float, float, float, float]]:
+def photo_to_array(image: Image.Image, size: int, resize: str) -> tuple[np.ndarray, tuple[float, float, float, float]]:
     """Bring an RGB photo to the square that the image encoder sees.
 
     Args:
@@ -95,7 +101,7 @@ def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor,
         resize: ``squash`` or ``crop``, see ``ValmConfig``.
 
     Returns:
-        Pixels [3, S, S] in 0..1, and the part of the photo they show as (left, top, right, bottom) in 0..1.
+        Pixels [3, S, S] in 0..1, float32, and the part of the photo they show as (left, top, right, bottom) in 0..1.
     """
     width, height = image.size
     box = (0.0, 0.0, 1.0, 1.0)
@@ -105,7 +111,15 @@ def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor,
         image = image.crop((left, top, left + side, top + side))
         box = (left / width, top / height, (left + side) / width, (top + side) / height)
     image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255, box  # [S, S, 3] -> [3, S, S]
+    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255), box  # [S, S, 3] -> [3, S, S]
+
+
+def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor, tuple[float, float, float, float]]:
+    """``photo_to_array`` with a tensor for the array."""
+    import torch
+
+    pixels, box = photo_to_array(image, size, resize)
+    return torch.from_numpy(pixels), box
 
 
 def clean_question(question: str) -> str:
@@ -149,28 +163,41 @@ class QuestionTokenizer:
         Raises:
             InputError: a question has more than ``max_tokens`` tokens and ``truncate`` is off.
         """
+        import torch
+
         encoded = self.tokenizer(list(questions)).input_ids
-        longest = max(map(len, encoded))
-        if longest > self.max_tokens and not truncate:
-            raise _too_long(f"{longest} word pieces", str(self.max_tokens))
-        if longest > self.max_tokens:
-            keep = self.max_tokens - 1
-            encoded = [ids if len(ids) <= self.max_tokens else [*ids[:keep], ids[-1]] for ids in encoded]
-        ids = pad_sequence([torch.tensor(ids) for ids in encoded], True, self.tokenizer.pad_token_id)  # [B, T]
-        lengths = torch.tensor([len(ids) for ids in encoded])
-        return ids, torch.arange(ids.shape[1]) < lengths[:, None]
+        ids, mask = padded_ids(encoded, self.tokenizer.pad_token_id, self.max_tokens, truncate)
+        return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def words(self, question: str) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
-        """The words of ``question``, split at white space, and for every token the word it belongs to.
-
-        Special tokens belong to no word (None).
-        """
+        """The words of ``question`` and the word of every token, see ``words_of_pieces``."""
         encoding = self.tokenizer(question, return_offsets_mapping=True, return_special_tokens_mask=True)
-        token_words = tuple(
-            None if special else len(question[:end].split()) - 1
-            for (_, end), special in zip(encoding["offset_mapping"], encoding["special_tokens_mask"], strict=True)
-        )
-        return tuple(question.split()), token_words
+        return words_of_pieces(question, encoding["offset_mapping"], encoding["special_tokens_mask"])
+
+
+def padded_ids(encoded: list[list[int]], pad_id: int, max_tokens: int, truncate: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids of several questions -> ids [B, T] and mask [B, T], padded to the longest of them.
+
+    Args:
+        encoded: the ids of each question, special tokens included.
+        pad_id: fills the rest of the shorter ones.
+        max_tokens: longest question.
+        truncate: cut longer ones, which keep their closing special token.
+
+    Raises:
+        InputError: a question has more than ``max_tokens`` tokens and ``truncate`` is off.
+    """
+    longest = max(map(len, encoded))
+    if longest > max_tokens and not truncate:
+        raise _too_long(f"{longest} word pieces", str(max_tokens))
+    if longest > max_tokens:
+        keep = max_tokens - 1
+        encoded = [ids if len(ids) <= max_tokens else [*ids[:keep], ids[-1]] for ids in encoded]
+    lengths = np.array([len(ids) for ids in encoded])
+    mask = np.arange(lengths.max()) < lengths[:, None]  # [B, T]
+    padded = np.full(mask.shape, pad_id, dtype=np.int64)
+    padded[mask] = np.concatenate(encoded)
+    return padded, mask
 
 
 def _too_long(length: str, allowed: str) -> InputError:

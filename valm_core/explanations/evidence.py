@@ -1,24 +1,47 @@
 """Evidence for one map: what hiding its hottest cells does to the answer, against random ones."""
 
-import zlib
-
 import numpy as np
 import torch
 
-from valm_core.explanations.faithfulness import hidden_count, rank_correlation
+from valm_core.attention_maps import cross_modal_maps, question_map
+from valm_core.explanations.attention_rollout import rollout
+from valm_core.explanations.grad_cam import weighted_reading
+from valm_core.explanations.gradient_relevancy import propagate
 from valm_core.explanations.hiding import logits_without_cells
+from valm_core.explanations.relevance import gradient_weighted, readout, rows_to_one
 from valm_core.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText
+from valm_core.verdicts import (
+    FAITHFUL_SUPPORT,
+    HIDDEN_SHARE,
+    RANDOM_DRAWS,
+    VERDICTS,
+    WEAK_SUPPORT,
+    agreement,
+    evenness,
+    hidden_variants,
+    split_variants,
+    support,
+    verdict,
+)
 
-HIDDEN_SHARE = 0.1  # of the cells
-RANDOM_DRAWS = 8
 COMPARED_METHODS = ("raw_attention", "attention_rollout", "grad_cam", "gradient_relevancy")  # the quick ones
-VERDICTS = ("faithful", "weak", "not supported")
 
-# The least support for a verdict, so that a shuffled map of the default checkpoint reaches it in 3 % and 0.5 % of the
-# cases. Made by `python -m training.evidence` on one half of the validation questions, tested on the other; see
-# docs/reports/evidence.md. Another checkpoint can be calibrated by the same command.
-WEAK_SUPPORT, FAITHFUL_SUPPORT = 2.0, 3.7
+# The rules, which know nothing of torch, by their old place.
+__all__ = [
+    "COMPARED_METHODS",
+    "FAITHFUL_SUPPORT",
+    "HIDDEN_SHARE",
+    "RANDOM_DRAWS",
+    "VERDICTS",
+    "WEAK_SUPPORT",
+    "agreement",
+    "compared_maps",
+    "evenness",
+    "hiding_probabilities",
+    "support",
+    "verdict",
+]
 
 
 def hiding_probabilities(
@@ -37,53 +60,31 @@ def hiding_probabilities(
         One probability; those without the hottest ``HIDDEN_SHARE`` of each map [M]; and those of ``RANDOM_DRAWS``
         random choices of as many cells, the same ones every time for this question and photo.
     """
-    cells = image.tokens.shape[1]
-    count = hidden_count(HIDDEN_SHARE, cells)
-    seed = zlib.crc32(image.tokens.float().cpu().numpy().tobytes(), zlib.crc32(text.tokens.cpu().numpy().tobytes()))
-    generator = np.random.default_rng(seed)
-    hidden = np.zeros((1 + len(image_maps) + RANDOM_DRAWS, cells), dtype=bool)
-    for row, image_map in enumerate(image_maps, 1):
-        hidden[row, np.argsort(-image_map.ravel(), kind="stable")[:count]] = True
-    for row in range(1 + len(image_maps), len(hidden)):
-        hidden[row, generator.choice(cells, count, replace=False)] = True
+    hidden = hidden_variants(image.tokens.float().cpu().numpy(), text.tokens.cpu().numpy(), image_maps)
     logits = logits_without_cells(model, text, image, torch.from_numpy(hidden)) / model.config.temperature
     probabilities = logits.softmax(dim=-1)[:, answer_index].cpu().numpy()
-    return float(probabilities[0]), probabilities[1:-RANDOM_DRAWS], probabilities[-RANDOM_DRAWS:]
+    return split_variants(probabilities)
 
 
-def support(hottest: float, random: np.ndarray) -> float:
-    """How far the answer falls below its mean under random hiding, in standard deviations of that.
-
-    On the scale of log-odds, where a fall from 99 to 98 % counts as much as one from 2 to 1 %. A map that knows nothing
-    is near 0, with a spread of about 1. The deviation is at least 0.02: a question whose answer nothing moves supports
-    no map.
+def compared_maps(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, method: str
+) -> list[np.ndarray]:
+    """The image maps of ``COMPARED_METHODS`` but ``method``, out of a single pass: one forward, one backward.
 
     Args:
-        hottest: the answer's probability without the map's hottest cells.
-        random: the same without random cells [draws].
+        model, text, image, answer_index: as in every explanation method.
+        method: the explained map's, left out.
+
+    Returns:
+        Maps [rows, columns], each as its method gives it.
     """
-    odds = _log_odds(random)
-    return float((odds.mean() - _log_odds(hottest)) / max(odds.std(ddof=1), 0.02))
-
-
-def verdict(value: float) -> str:
-    """One of ``VERDICTS`` for a value of ``support``."""
-    if value >= FAITHFUL_SUPPORT:
-        return "faithful"
-    return "weak" if value >= WEAK_SUPPORT else "not supported"
-
-
-def agreement(image_map: np.ndarray, others: list[np.ndarray]) -> float:
-    """Mean rank correlation of a map with others of its shape, -1..1."""
-    return float(np.mean([rank_correlation(image_map, other) for other in others]))
-
-
-def evenness(image_map: np.ndarray) -> float:
-    """The map's entropy as a share of a uniform map's, 0..1: 1 says everywhere the same, 0 all in one cell."""
-    shares = image_map.ravel()[image_map.ravel() > 0]
-    return abs(float((shares * np.log(shares)).sum() / np.log(image_map.size))) if image_map.size > 1 else 1.0
-
-
-def _log_odds(probability: np.ndarray | float) -> np.ndarray:
-    probability = np.clip(probability, 1e-6, 1 - 1e-6)
-    return np.log(probability / (1 - probability))
+    raw, weighted, pooling = gradient_weighted(model, text, image, answer_index)
+    length = text.tokens.shape[1]
+    cells = {
+        "raw_attention": lambda: question_map(raw, cross_modal_maps(raw)[0])[0],
+        "attention_rollout": lambda: (readout(raw) @ rollout(raw))[length:],
+        "grad_cam": lambda: (weighted_reading(weighted, pooling).sum(dim=0) + pooling)[length:],
+        "gradient_relevancy": lambda: (readout(weighted) @ propagate(weighted))[length:],
+    }  # each [N]
+    names = [name for name in COMPARED_METHODS if name != method]
+    return [rows_to_one(cells[name]()).view(image.grid).cpu().numpy() for name in names]

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from valm_core.verdicts import hidden_count
+
 PERTURBATION_FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)  # Chefer et al. 2021
 EVIDENCE_FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)  # DeYoung et al. 2020
 FRACTIONS = tuple(
@@ -70,13 +72,6 @@ def _hidden_cells(importance: np.ndarray, generator: np.random.Generator) -> np.
     return np.stack([rank < counts, rank >= cells - counts])
 
 
-def hidden_count(fraction: float, cells: int) -> int:
-    """How many of the cells a fraction is: the nearest whole number, but all or none for 1 and 0 only."""
-    if fraction in (0.0, 1.0):
-        return round(fraction * cells)
-    return min(max(round(fraction * cells), 1), cells - 1)
-
-
 def perturbation_auc(curve: HidingCurve, score: Callable[[int], float]) -> float:
     """Accuracy while cells disappear, as the area under the curve over 0..1 (Chefer et al. 2021, arXiv 2103.15679).
 
@@ -135,18 +130,3 @@ def violation(most_first: HidingCurve) -> float:
     """
     single = most_first.probability[most_first.at((min(EVIDENCE_FRACTIONS),))[0]]
     return float(single > most_first.probability[0])
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation of two maps of one shape, -1..1; 0 where one of them is flat."""
-    first, second = (ranks(values.ravel()) for values in (first, second))
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks of a vector from 0, equal values sharing the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts + 1) / 2)[places]

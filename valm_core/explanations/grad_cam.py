@@ -1,10 +1,11 @@
 """Gradient-weighted attention: what was read, times what reading it did for the answer."""
 
 import torch
+from torch import Tensor
 
 from valm_core.explanations.relevance import build_explanation, cross_blocks, gradient_weighted, token_ranges
 from valm_core.model import ValmModel
-from valm_core.outputs import EncodedImage, EncodedText, Explanation
+from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
 
 def grad_cam(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
@@ -27,12 +28,18 @@ def grad_cam(model: ValmModel, text: EncodedText, image: EncodedImage, answer_in
     Raises:
         ValueError: the answer index is outside the model's list.
     """
-    features, pooling = gradient_weighted(model, text, image, answer_index)
+    _, features, pooling = gradient_weighted(model, text, image, answer_index)
+    read = weighted_reading(features, pooling)
+    # Where no token reads across modalities, each final token stands for itself.
+    between = cross_blocks(features, read + torch.diag(pooling))
+    return build_explanation("grad_cam", features, read.sum(dim=0) + pooling, *between, image)
+
+
+def weighted_reading(features: FusedFeatures, pooling: Tensor) -> Tensor:
+    """How much each token read from each, over all steps: [T + N, T + N], at least 0; see ``gradient_weighted``."""
     ranges = token_ranges(features)
     read = torch.zeros(len(pooling), len(pooling), device=pooling.device)  # [reader, what was read]
     for step in features.attention:
         if step.kind == "attention":
             read[ranges[step.query], ranges[step.key]] += step.weights[0].mean(dim=0)
-    # Where no token reads across modalities, each final token stands for itself.
-    between = cross_blocks(features, read + torch.diag(pooling))
-    return build_explanation("grad_cam", features, read.sum(dim=0) + pooling, *between, image)
+    return read

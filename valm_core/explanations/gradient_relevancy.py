@@ -34,7 +34,7 @@ def gradient_relevancy(model: ValmModel, text: EncodedText, image: EncodedImage,
     Raises:
         ValueError: the answer index is outside the model's list.
     """
-    features, _ = gradient_weighted(model, text, image, answer_index)
+    _, features, _ = gradient_weighted(model, text, image, answer_index)
     relevance = propagate(features)
     between = cross_blocks(features, relevance)
     return build_explanation("gradient_relevancy", features, readout(features) @ relevance, *between, image)

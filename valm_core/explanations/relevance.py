@@ -12,7 +12,7 @@ from valm_core.outputs import AttentionMap, EncodedImage, EncodedText, Explanati
 
 def gradient_weighted(
     model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int
-) -> tuple[FusedFeatures, Tensor]:
+) -> tuple[FusedFeatures, FusedFeatures, Tensor]:
     """Run one question and weight everything it read by what the reading did for one answer.
 
     With s the answer's logit and A an attention map, A becomes (∂s/∂A ⊙ A)⁺ (Chefer et al. 2021,
@@ -28,8 +28,9 @@ def gradient_weighted(
         answer_index: which of the model's answers.
 
     Returns:
-        The features, with every attention map weighted (a map of kind "similarity" took no part and stays as it is);
-        and the weighted pooling [T + N], text tokens first. All values are at least 0, rows don't sum to 1.
+        The features as they were; the features with every attention map weighted (a map of kind "similarity" took no
+        part and stays as it is); and the weighted pooling [T + N], text tokens first. Weighted values are at least 0,
+        their rows don't sum to 1.
 
     Raises:
         ValueError: the answer index is outside the model's list.
@@ -47,16 +48,19 @@ def gradient_weighted(
         weights.detach() if gradient is None else (gradient * weights).detach().float().clamp_min(0)
         for weights, gradient in zip(read, gradients, strict=True)
     ]
-    maps = tuple(
-        dataclasses.replace(step, weights=weights)
-        for step, weights in zip(features.attention, weighted[:-2], strict=True)
-    )
+    raw = _with_maps(features, [step.weights.detach() for step in features.attention])
+    return raw, _with_maps(features, weighted[:-2]), torch.cat(weighted[-2:], dim=1)[0]  # [T + N]
+
+
+def _with_maps(features: FusedFeatures, weights: list[Tensor]) -> FusedFeatures:
+    """The features without their gradients, and with other weights in their maps."""
+    maps = (dataclasses.replace(step, weights=new) for step, new in zip(features.attention, weights, strict=True))
     detached = {
         field.name: getattr(features, field.name).detach()
         for field in dataclasses.fields(features)
         if field.name != "attention"
     }
-    return FusedFeatures(**detached, attention=maps), torch.cat(weighted[-2:], dim=1)[0]  # [T + N]
+    return FusedFeatures(**detached, attention=tuple(maps))
 
 
 def readout(features: FusedFeatures) -> Tensor:

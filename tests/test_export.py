@@ -1,0 +1,173 @@
+"""Export: the graphs say what the model says, for any batch, length and grid, without torch; faults are named."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from training import export as command
+from valm_core.onnx_predictor import METADATA_FILE, OnnxPredictor
+from valm_core.outputs import InputError, UnknownAnswer
+from valm_core.predictor import VqaPredictor
+
+ROOT = Path(__file__).parent.parent
+QUESTION = "what color is the square?"
+WITHOUT_TORCH = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "torchvision", "timm", "gradio"):
+            raise ImportError(f"{name} is not allowed here")
+
+sys.meta_path.insert(0, Refuse())
+from valm_core.onnx_predictor import OnnxPredictor
+
+predictor = OnnxPredictor.from_checkpoint(sys.argv[1])
+image = predictor.encode(sys.argv[2])
+question = "what color is the square?"
+print(predictor.answer(image, question).answers[0].text)
+print(predictor.explain(image, question).image_map.sum(), predictor.evidence(image, question).verdict)
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_config, tmp_path_factory):
+    """A tiny checkpoint whose average token isn't 0, and its export."""
+    from toy_data import ANSWERS
+
+    from valm_core.model import ValmModel
+
+    torch.manual_seed(4)
+    model = ValmModel(tiny_config, ANSWERS).eval()
+    model.mean_image_token.copy_(torch.randn(16))
+    folder = tmp_path_factory.mktemp("exports")
+    model.save_pretrained(folder / "checkpoint")
+    command.export(folder / "checkpoint", folder / "onnx", "onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictors(folders):
+    """The checkpoint's predictor and the export's."""
+    return (
+        VqaPredictor.from_checkpoint(folders / "checkpoint", device="cpu"),
+        VqaPredictor.from_checkpoint(folders / "onnx", runtime="onnx"),
+    )
+
+
+def noise(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("question", [QUESTION, "many?", "is there any red square there " * 2])
+def test_answers_blind_answers_and_gate_are_those_of_torch(predictors, question):
+    ours, theirs = (predictor.answer(predictor.encode(noise()), question, top=6) for predictor in predictors)
+    assert theirs.question == ours.question and theirs.gate == pytest.approx(ours.gate, abs=1e-5)
+    for first, second in ((ours.answers, theirs.answers), (ours.blind_answers, theirs.blind_answers)):
+        assert [answer.text for answer in first] == [answer.text for answer in second]
+        assert [a.probability for a in first] == pytest.approx([a.probability for a in second], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["raw_attention", "attention_rollout"])
+def test_every_map_is_that_of_torch(predictors, method):
+    ours, theirs = (predictor.explain(predictor.encode(noise()), QUESTION, method) for predictor in predictors)
+    assert theirs.tokens == ours.tokens and theirs.grid == ours.grid and theirs.method == method
+    for name in ("image_map", "token_scores", "token_to_patch", "patch_to_token", "text_to_image", "image_to_text"):
+        np.testing.assert_allclose(getattr(theirs, name), getattr(ours, name), atol=1e-5, err_msg=name)
+
+
+def test_evidence_hides_the_same_share_and_reads_the_same_effect(predictors):
+    ours, theirs = predictors
+    image = theirs.encode(noise())
+    found = theirs.evidence(image, QUESTION, answer="red")
+    # Ours with the very same photo tokens, so that the same cells are drawn at random.
+    same = ours.encode(noise())
+    np.testing.assert_allclose(image.tokens, same.tokens.numpy(), atol=1e-5)
+    expected = ours.evidence(same, QUESTION, "raw_attention", "red")
+    assert found.probability == pytest.approx(expected.probability, abs=1e-5)
+    assert found.hottest_hidden == pytest.approx(expected.hottest_hidden, abs=1e-5)
+    assert found.blind_answer.text == expected.blind_answer.text and found.evenness == pytest.approx(expected.evenness)
+
+
+def test_a_graph_takes_padded_batches_of_any_size(folders, predictors):
+    model, theirs = predictors[0].model, predictors[1]
+    ids, mask = model.tokenizer([QUESTION, "any red?", "is there"])
+    (tokens,) = theirs.graphs["text_encoder"]({"token_ids": ids.numpy(), "text_mask": mask.numpy()}, ["text_tokens"])
+    photos = torch.rand(3, 3, 32, 32)
+    (image,) = theirs.graphs["image_encoder"]({"pixels": photos.numpy()}, ["image_tokens"])
+    inputs = {"text_tokens": tokens, "text_mask": mask.numpy(), "image_tokens": image.reshape(3, 4, 4, -1)}
+    (logits,) = theirs.graphs["fusion"](inputs, ["logits"])
+    with torch.no_grad():
+        expected = model(token_ids=ids, text_mask=mask, pixels=photos).logits
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
+
+
+def test_it_runs_where_torch_and_transformers_cannot_be_imported(folders, tmp_path):
+    noise().save(tmp_path / "photo.png")
+    arguments = [sys.executable, "-c", WITHOUT_TORCH, str(folders / "onnx"), str(tmp_path / "photo.png")]
+    result = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[0] in ("red", "green", "blue", "yellow", "yes", "no")
+
+
+def test_what_an_export_cannot_do_is_said(folders, predictors):
+    theirs = predictors[1]
+    image = theirs.encode(noise())
+    with pytest.raises(ValueError, match=r"'grad_cam'; an exported model allows: raw_attention.*gradients"):
+        theirs.explain(image, QUESTION, "grad_cam")
+    with pytest.raises(UnknownAnswer, match="'purple'"):
+        theirs.evidence(image, QUESTION, answer="purple")
+    with pytest.raises(InputError, match="word pieces"):
+        theirs.answer(image, "what " * 40)
+    with pytest.raises(ValueError, match=r"runtime is 'tensorrt'; allowed: torch, onnx, openvino"):
+        VqaPredictor.from_checkpoint(folders / "onnx", runtime="tensorrt")
+    with pytest.raises(ValueError, match=r"format 'onnx'.*'openvino'"):
+        VqaPredictor.from_checkpoint(folders / "onnx", runtime="openvino")
+    with pytest.raises(FileNotFoundError, match=r"metadata\.json is missing.*training\.export"):
+        VqaPredictor.from_checkpoint(folders / "checkpoint", runtime="onnx")
+
+
+def test_a_changed_or_missing_file_is_named(folders, tmp_path):
+    import shutil
+
+    shutil.copytree(folders / "onnx", tmp_path / "copy")
+    metadata = json.loads((tmp_path / "copy" / METADATA_FILE).read_text())
+    assert set(metadata["sha256"]) == {path.name for path in (tmp_path / "copy").iterdir()} - {METADATA_FILE}
+    (tmp_path / "copy" / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json has sha256"):
+        OnnxPredictor.from_checkpoint(tmp_path / "copy")
+    (tmp_path / "copy" / "tokenizer.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks tokenizer\.json"):
+        OnnxPredictor.from_checkpoint(tmp_path / "copy")
+
+
+def test_int8_and_openvino_by_the_command(folders, colored_squares, tmp_path, monkeypatch):
+    """One run through both: quantized graphs turned into OpenVINO's form, compared with the checkpoint."""
+    pytest.importorskip("openvino")
+    written = {"image_encoder": "image_encoder.onnx", "text_encoder": "text_encoder.onnx", "fusion": "fusion.onnx"}
+
+    def copy_graphs(model, folder):  # exported once already
+        for file in written.values():
+            (folder / file).write_bytes((folders / "onnx" / file).read_bytes())
+        return written
+
+    monkeypatch.setattr(command, "write_onnx_graphs", copy_graphs)
+    report = tmp_path / "report.json"
+    arguments = ["--checkpoint", str(folders / "checkpoint"), "--output", str(tmp_path / "export")]
+    arguments += ["--format", "openvino", "--int8", "--data", str(colored_squares), "--report", str(report)]
+    command.main(arguments)
+    found = json.loads(report.read_text())
+    assert found["questions"] == 8 and found["format"] == "openvino" and found["int8"]
+    assert found["greatest_difference"]["image_tokens"] < 1e-4  # the image encoder isn't quantized
+    assert 1e-6 < found["greatest_difference"]["probabilities"] < 0.05
+    names = {path.name for path in (tmp_path / "export").iterdir()}
+    assert {"fusion.xml", "fusion.bin", METADATA_FILE} <= names and not any(name.endswith(".onnx") for name in names)
