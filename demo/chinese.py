@@ -300,6 +300,41 @@ CHINESE = {
     "map: last cross-attention of the question encoder; it writes its answer, shares are those of the beams": (
         "热图:问题编码器的最后一层交叉注意力;它自己写出答案,份额是各搜索束的份额"
     ),
+    # correct me
+    "Wrong? Correct me": "答错了?请纠正",
+    "The right answer": "正确答案",
+    "Type it, or pick one of the model’s other answers": "请输入(英文),或选择模型的其他答案",
+    "I agree that this photo and these words are kept to train the model.": "我同意保留照片和文字,用于训练模型。",
+    "Send": "发送",
+    "“{question}” – the model says {answer}.": "“{question}”,模型回答:{answer}。",
+    "Kept: this photo without its hidden data (place, time, camera), the question, the model’s answer, yours.": (
+        "保留内容:这张照片(去除地点、时间、相机等隐藏信息)、问题、模型的答案和您的答案。"
+    ),
+    "What for: to train the model. What it has learned from yours can’t be taken out of it again.": (
+        "用途:训练模型。模型已经学到的内容无法再从中取出。"
+    ),
+    "Where and how long: {where}, for at most {days} days.": "地点和期限:{where},最多 {days} 天。",
+    "on this server": "在本服务器上",
+    "on this server and in the private dataset {repo}": "在本服务器上和私有数据集 {repo} 中",
+    "Deletion: you get a number; give it to {contact}, and photo and words are deleted.": (
+        "删除:您会得到一个编号;把它告诉{contact},照片和文字就会被删除。"
+    ),
+    "the Community tab of the Space {space}": " Space {space} 的 Community 页面",
+    "whoever gave you this page’s address": "给您本页地址的人",
+    "Send no photo that shows others against their will.": "请勿发送违背他人意愿的照片。",
+    "Thank you, your correction is stored": "谢谢,您的纠正已保存",
+    "This correction was stored already": "这条纠正先前已经保存",
+    "Keep the number {number} if you may want it deleted.": "如果以后想删除它,请记下编号 {number}。",
+    "Those that their owners agree to keep with a correction stay longer.": "所有者同意随纠正保留的照片会保留更久。",
+    "Your correction was not stored: {reason}. What you typed is still in the form; try again later.": (
+        "您的纠正没有保存:{reason}。您输入的内容仍在表单中;请稍后再试。"
+    ),
+    "You have sent {most} corrections within an hour, the most we take. What you typed stays here for later.": (
+        "您在一小时内已发送 {most} 条纠正,达到上限。您输入的内容会留在这里,请稍后再发。"
+    ),
+    "This question is no longer on the server, so nothing was stored. Ask it again, then correct the answer.": (
+        "这个问题已不在服务器上,因此没有保存任何内容。请重新提问,然后再纠正答案。"
+    ),
     # messages
     "Add a photo first: drop one, take one, or pick an example.": "请先添加照片:拖入、拍摄,或选择一个示例。",
     "Type a question first, for example “What is in the photo?”": "请先输入问题(英文),例如“What is in the photo?”",
@@ -354,4 +389,10 @@ MESSAGES = {
     "The answer has {count} characters, at most {most} are kept. Give the answer alone.": (
         "答案有 {count} 个字符,最多保留 {most} 个。请只写答案。"
     ),
+    # why corrections can't be stored
+    "another program is writing to the database": "另一个程序正在写入数据库",
+    "the disk is full": "磁盘已满",
+    "the database is read-only": "数据库是只读的",
+    "the database can't be opened": "无法打开数据库",
+    "the store of corrections is full": "存放纠正的空间已满",
 }

@@ -13,6 +13,7 @@ import gradio as gr
 
 from demo import callbacks
 from demo.figures import notice_html
+from demo.languages import label, say, translated
 from valm_core.corrections import CorrectionsError, Receipt, add_correction, delete_corrections
 from valm_core.outputs import InputError
 
@@ -21,9 +22,7 @@ MOST_AN_HOUR = 20  # corrections of one visitor
 HOUR, DAY = 60 * 60, 24 * 60 * 60  # seconds
 SUGGESTIONS = 4  # the model's answers after its first
 RECEIPT_CHARACTERS = 12
-TYPED_IS_KEPT = "What you typed is still in the form."
 LOST = "This question is no longer on the server, so nothing was stored. Ask it again, then correct the answer."
-TOO_MANY = f"You have sent {MOST_AN_HOUR} corrections within an hour, the most we take. Send the next ones later. "
 AGREE = "I agree that this photo and these words are kept to train the model."
 
 
@@ -36,6 +35,7 @@ class Settings:
     most_bytes: int
     days: int
     contact: str
+    space: str
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings | None:
@@ -68,13 +68,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings | None:
         if not text.isdecimal() or int(text) < 1:
             raise ValueError(f"{name} is {text!r}; a whole number above 0 is needed.")
         numbers[name] = int(text)
-    asked = f"the Community tab of the Space {space}" if space else "whoever gave you this page’s address"
     return Settings(
         database,
         repo,
         numbers["VALM_FEEDBACK_MB"] * 1_000_000,
         numbers["VALM_FEEDBACK_DAYS"],
-        environment.get("VALM_FEEDBACK_CONTACT") or asked,
+        environment.get("VALM_FEEDBACK_CONTACT", ""),
+        space,
     )
 
 
@@ -127,22 +127,22 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
     settings = start(os.environ)
     if settings is None:
         return dict, [], []
-    with gr.Accordion("Wrong? Correct me", open=False, elem_id="correct"):
+    with gr.Accordion(label("Wrong? Correct me"), open=False, elem_id="correct"):
         about = gr.State(time_to_live=seconds)  # the Reply that the form was emptied for, and that is corrected
         sent = gr.State((), time_to_live=seconds)  # when this visitor sent corrections
         told = gr.HTML(elem_id="correct-about")
         right = gr.Textbox(
-            label="The right answer",
-            placeholder="Type it, or pick one of the model’s other answers",
+            label=label("The right answer"),
+            placeholder=label("Type it, or pick one of the model’s other answers"),
             max_length=1000,
             lines=1,
             elem_id="right-answer",
         )
         with gr.Row(elem_id="right-suggestions"):
             suggestions = [gr.Button(size="sm", min_width=0, visible=False) for _ in range(SUGGESTIONS)]
-        gr.HTML(terms_html(settings))
-        agreed = gr.Checkbox(label=AGREE, elem_id="agree")
-        button = gr.Button("Send", variant="primary", elem_id="send-correction")
+        terms = gr.HTML()
+        agreed = gr.Checkbox(label=label(AGREE), elem_id="agree")
+        button = gr.Button(label("Send"), variant="primary", elem_id="send-correction")
         outcome = gr.HTML(elem_id="correct-outcome")
 
     def empty(current, former) -> dict:
@@ -155,6 +155,7 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
         return {
             about: current,
             told: about_html(current.prediction.question, answers[0]) if answers else "",
+            terms: terms_html(settings),
             right: "",
             agreed: False,
             outcome: "",
@@ -178,7 +179,7 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
     gr.on([button.click, right.submit], send, form, [right, agreed, outcome, sent], show_progress_on=outcome)
     for suggestion in suggestions:
         suggestion.click(lambda text: text, suggestion, right, queue=False, show_progress="hidden")
-    return empty, [reply, about], [about, told, right, agreed, outcome, *suggestions]
+    return empty, [reply, about], [about, told, terms, right, agreed, outcome, *suggestions]
 
 
 def store(
@@ -204,7 +205,8 @@ def store(
     if reply is None:
         raise InputError(LOST)
     if len(times) >= MOST_AN_HOUR:
-        raise InputError(TOO_MANY + TYPED_IS_KEPT)
+        text = "You have sent {most} corrections within an hour, the most we take. What you typed stays here for later."
+        raise InputError(say(text, most=MOST_AN_HOUR))
     prediction = reply.prediction
     texts = (prediction.question, prediction.answers[0].text, answer)
     receipt = add_correction(settings.database, reply.photo.picture, *texts, agree, settings.most_bytes)
@@ -216,37 +218,42 @@ def failure(error: Exception) -> str:
     if not isinstance(error, CorrectionsError):
         return callbacks.message_for(error)
     logging.getLogger("valm").error("a correction was not stored: %s", error)
-    return f"Your correction was not stored: {error.reason}. {TYPED_IS_KEPT} Try again later."
+    return say(
+        "Your correction was not stored: {reason}. What you typed is still in the form; try again later.",
+        reason=translated(error.reason),
+    )
 
 
 def terms_html(settings: Settings) -> str:
     """What a person agrees to: what is kept, what for, where, for how long, and how to have it deleted."""
-    where = "on this server" + (f" and in the private dataset {settings.repo}" if settings.repo else "")
+    where = say("on this server")
+    if settings.repo:
+        where = say("on this server and in the private dataset {repo}", repo=escape(settings.repo))
+    contact = escape(settings.contact) or say("whoever gave you this page’s address")
+    if settings.space and not settings.contact:
+        contact = say("the Community tab of the Space {space}", space=escape(settings.space))
     lines = [
-        (
-            "Kept",
-            "this photo without its hidden data (place, time, camera), the question, the model’s answer and yours.",
-        ),
-        ("What for", "to train the model. What a model has learned from it can’t be taken out of it again."),
-        ("Where, how long", f"{where}, for at most {settings.days} days."),
-        ("Deletion", f"you get a number; give it to {settings.contact}, and photo and words are deleted."),
+        say("Kept: this photo without its hidden data (place, time, camera), the question, the model’s answer, yours."),
+        say("What for: to train the model. What it has learned from yours can’t be taken out of it again."),
+        say("Where and how long: {where}, for at most {days} days.", where=where, days=settings.days),
+        say("Deletion: you get a number; give it to {contact}, and photo and words are deleted.", contact=contact),
+        say("Send no photo that shows others against their will."),
     ]
-    listed = "".join(f"<li><strong>{name}:</strong> {escape(text)}</li>" for name, text in lines)
-    return (
-        f'<ul class="terms">{listed}</ul><p class="fine-print">Send no photo that shows others against their will.</p>'
-    )
+    return f'<ul class="terms">{"".join(f"<li>{line}</li>" for line in lines)}</ul>'
 
 
 def about_html(question: str, answer: str) -> str:
     """Which answer the form is about."""
-    return f"<p>“{escape(question)}” – the model says <strong>{escape(answer)}</strong>.</p>"
+    values = {"question": escape(question), "answer": f"<strong>{escape(answer)}</strong>"}
+    return f"<p>{say('“{question}” – the model says {answer}.', **values)}</p>"
 
 
 def thanks_html(receipt: Receipt, question: str, answer: str) -> str:
     """The confirmation, with the number that deletes."""
-    began = "Thank you, your correction is stored" if receipt.new else "This correction was stored already"
+    began = say("Thank you, your correction is stored") if receipt.new else say("This correction was stored already")
     number = f"<code>{receipt.photo[:RECEIPT_CHARACTERS]}</code>"
+    kept = say("Keep the number {number} if you may want it deleted.", number=number)
     return (
         f'<p class="thanks" role="status">{began}: “{escape(question)}” – <strong>{escape(answer.strip())}</strong>. '
-        f"Keep the number {number} if you may want it deleted.</p>"
+        f"{kept}</p>"
     )

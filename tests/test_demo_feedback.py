@@ -1,6 +1,7 @@
 """The form's plain functions: when it is there, what it refuses, what it says."""
 
 import logging
+import re
 import time
 
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 from toy_data import age_corrections
 
 from demo import callbacks, feedback
-from valm_core.corrections import CorrectionsError, Receipt, add_correction, read_corrections
+from demo.languages import speaking
+from valm_core.corrections import OTHER_REASON, REASONS, CorrectionsError, Receipt, add_correction, read_corrections
 from valm_core.outputs import InputError
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -107,6 +109,17 @@ def test_what_is_too_old_is_deleted_and_trouble_only_logged(settings, caplog):
     settings.database.write_text("no database at all, " * 99)
     feedback.delete_old(settings)
     assert "Old corrections were not deleted" in caplog.text
+
+
+def test_it_is_said_in_chinese_too(settings):
+    reasons = [reason for _, reason, _ in REASONS] + [OTHER_REASON[0], "the store of corrections is full"]
+    with speaking("zh"):
+        told = [feedback.failure(CorrectionsError("", reason)) for reason in reasons]
+        told += [feedback.terms_html(settings), feedback.thanks_html(Receipt("a" * 64, True), "", "")]
+        told += [feedback.about_html("", "")]
+    for text in told:
+        assert "您" in text or "模型回答" in text
+        assert not re.search("[a-z]{4} ", re.sub("<[^>]*>", "", text)), text  # no English words
 
 
 def test_nothing_that_people_write_is_html():
