@@ -1,9 +1,10 @@
 # demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the default checkpoint
 # coverage: tests with coverage · docs: the site in build/site · spaces: what is uploaded as a Hugging Face Space, tried out
+# bench: speed beside other models and of the page, on a quiet machine
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check types coverage docs spaces train clean
+.PHONY: demo test check types coverage docs spaces train bench clean
 
 demo: .venv/demo-installed
 	$(BIN)/python app.py
@@ -32,6 +33,10 @@ spaces: $(BIN)/python
 train: .venv/dev-installed
 	$(BIN)/python -m training.train --config training/configs/question_prior.yaml
 	$(BIN)/python -m training.train --config training/configs/everyday.yaml
+
+bench: .venv/dev-installed
+	$(BIN)/python -m training.benchmark --checkpoint assets/checkpoints/everyday --report docs/reports/benchmark.json
+	$(BIN)/python -m demo.page_speed --report docs/reports/page_speed.json
 
 clean:
 	rm -rf .venv

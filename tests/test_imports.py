@@ -43,3 +43,11 @@ def test_the_predictor_starts_without_the_training_libraries():
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_an_export_is_answered_without_torch_or_its_companions():
+    """An export runs where only onnxruntime, numpy, pillow and tokenizers are installed."""
+    heavy = ("torch", "transformers", "torchvision", "timm", "safetensors", "onnx", "gradio")
+    code = f"import sys, valm_core.onnx_predictor; print(sorted(set({heavy}) & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

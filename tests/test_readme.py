@@ -78,11 +78,11 @@ def test_every_listed_file_exists():
 
 
 TRAINING = ["train", "evaluate", "feedback", "search", "compare", "daquar", "faithfulness", "evidence", "pointing"]
+TRAINING += ["export", "benchmark", "batch_answer"]
+OTHERS = ["training.datasets.planted_scenes", "demo.ask", "demo.serve", "demo.page_speed"]
 
 
-@pytest.mark.parametrize(
-    "module", [*(f"training.{name}" for name in TRAINING), "training.datasets.planted_scenes", "demo.ask", "demo.serve"]
-)
+@pytest.mark.parametrize("module", [*(f"training.{name}" for name in TRAINING), *OTHERS])
 def test_help_shows_an_example(module):
     result = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, cwd=ROOT, check=True)
     assert f"python -m {module}" in result.stdout

@@ -9,7 +9,6 @@ Needs the extra [export]. With --data it then compares the export with the check
 
 import argparse
 import dataclasses
-import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -28,6 +27,7 @@ from valm_core.files import replace_folder
 from valm_core.graph_runtimes import RUNTIMES
 from valm_core.model import WEIGHTS_FILE, ValmModel
 from valm_core.onnx_predictor import MAP_OUTPUTS, METADATA_FILE, METADATA_VERSION
+from valm_core.packages import sha256_of
 
 TOKENIZER_FILE, MEAN_TOKEN_FILE = "tokenizer.json", "mean_image_token.npy"
 
@@ -189,11 +189,6 @@ def export(checkpoint: str | Path, output: str | Path, graph_format: str, int8: 
         }
         (fresh / METADATA_FILE).write_text(json.dumps(metadata, ensure_ascii=False) + "\n", encoding="utf-8")
     return metadata
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 from valm_core.graph_runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
 from valm_core.outputs import Answer, EncodedImage, Evidence, Explanation, Prediction, UnknownAnswer
+from valm_core.packages import sha256_of
 from valm_core.processor import Photo, clean_question, open_photo, padded_ids, photo_to_array
 from valm_core.verdicts import gather_evidence, hidden_variants, split_variants
 from valm_core.word_pieces import merge_word_pieces, words_of_pieces
@@ -249,6 +249,6 @@ def check_files(folder: Path, sha256: dict[str, str]) -> None:
     for name, expected in sha256.items():
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} lacks {name}, which its {METADATA_FILE} names. Copy the export again.")
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        found = sha256_of(folder / name)
         if found != expected:
             raise ValueError(f"{folder / name} has sha256 {found}, expected {expected}. Copy the export again.")

