@@ -1,9 +1,10 @@
 # demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the default checkpoint
 # coverage: tests with coverage · docs: the site in build/site · spaces: what is uploaded as a Hugging Face Space, tried out
+# soak: the long tests of load, faults and hostile input; rewrites docs/reports/reliability.*
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check types coverage docs spaces train clean
+.PHONY: demo test check types coverage docs spaces train soak clean
 
 demo: .venv/demo-installed
 	$(BIN)/python app.py
@@ -32,6 +33,9 @@ spaces: $(BIN)/python
 train: .venv/dev-installed
 	$(BIN)/python -m training.train --config training/configs/question_prior.yaml
 	$(BIN)/python -m training.train --config training/configs/everyday.yaml
+
+soak: .venv/dev-installed
+	$(BIN)/python -m tests.load.soak
 
 clean:
 	rm -rf .venv
