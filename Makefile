@@ -1,10 +1,11 @@
 # demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the default checkpoint
 # coverage: tests with coverage · docs: the site in build/site · spaces: what is uploaded as a Hugging Face Space, tried out
 # bench: speed beside other models and of the page, on a quiet machine
+# soak: the long tests of load, faults and hostile input; rewrites docs/reports/reliability.*
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check types coverage docs spaces train bench clean
+.PHONY: demo test check types coverage docs spaces train bench soak clean
 
 demo: .venv/demo-installed
 	$(BIN)/python app.py
@@ -37,6 +38,9 @@ train: .venv/dev-installed
 bench: .venv/dev-installed
 	$(BIN)/python -m training.benchmark --checkpoint assets/checkpoints/everyday --report docs/reports/benchmark.json
 	$(BIN)/python -m demo.page_speed --report docs/reports/page_speed.json
+
+soak: .venv/dev-installed
+	$(BIN)/python -m tests.load.soak
 
 clean:
 	rm -rf .venv

@@ -134,7 +134,7 @@ def build_api(page: gr.Blocks, predictor, examples: Sequence[callbacks.Example])
     def answer(photo: UploadedPhoto | str, question: str, top: int = 5, candidates: list[str] | None = None) -> Answers:
         """Answer a question about a photo: the likeliest short answers with calibrated probabilities.
 
-        A photo has at most 20 MB and 64 megapixels. Web addresses are not fetched.
+        A photo has at most 20 MB and 32 megapixels (JPEG: 64). Web addresses are not fetched.
 
         Args:
             photo: an upload (handle_file, or the path from POST /gradio_api/upload) or data:image/jpeg;base64,... text

@@ -365,6 +365,12 @@ MESSAGES = {
     "The photo has far more pixels; at most {most} million are read. Shrink it.": (
         "照片的像素太多；最多读取 {most} 百万像素。请缩小它。"
     ),
+    "The photo has {width} x {height} pixels; at most {most} a side are read. Crop it, or shrink it.": (
+        "照片为 {width} x {height} 像素；每边最多读取 {most} 像素。请裁剪或缩小它。"
+    ),
+    "The photo has more than {most} JPEG scans. Save it anew and send that.": (
+        "照片的 JPEG 扫描超过 {most} 次。请重新保存后再发送。"
+    ),
     "The photo has {count} pixels; at most {most} million are read. Shrink it.": (
         "照片有 {count} 像素；最多读取 {most} 百万像素。请缩小它。"
     ),

@@ -13,6 +13,7 @@ from demo.callbacks import ALL
 from demo.chinese import CHINESE, STEPS
 from demo.compare import build_compare
 from demo.feedback import build_feedback
+from demo.guard import exposure_options
 from demo.keep import NO_FULLSCREEN, build_keep, build_map_tools
 from demo.languages import label, say, translations
 from demo.photo_input import PhotoInput
@@ -25,6 +26,7 @@ HERE = Path(__file__).parent
 EXAMPLES = ASSETS / "examples"
 SUGGESTIONS = 4  # buttons; a photo may have fewer questions
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
+MOST_WAITING = 96  # questions in the queue, of all visitors
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 
 # On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
@@ -66,6 +68,8 @@ def launch_options() -> dict:
         "mcp_server": mcp_wanted(),
         "ssr_mode": False,
         "i18n": gr.I18n(**translations()),
+        "show_error": False,  # what our own callbacks say is shown; anything else stays in the log
+        **exposure_options(),
     }
 
 
@@ -329,7 +333,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
             return {
                 reply: current,
                 picked: marked,
-                notice: figures.notice_html(message),
+                notice: figures.notice_html(" ".join(filter(None, (message, getattr(predictor, "notice", ""))))),
                 empty: gr.update(visible=False),
                 result: gr.update(visible=True),
                 answers: figures.result_html(current.prediction, callbacks.right_answer(examples, current)),
@@ -492,7 +496,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         )
         and_follow(following.then(show_link, [asked, linked, photo, *look], [direction, *shown], **at_once))
         build_api(page, predictor, examples)
-    return page.queue(default_concurrency_limit=4, max_size=32)
+    # Nobody skips the queue by calling a function directly; past the limit a visitor is told that the page is busy.
+    return page.queue(default_concurrency_limit=4, max_size=MOST_WAITING, api_open=False)
 
 
 def example_card(example: callbacks.Example) -> gr.Button:

@@ -1,6 +1,18 @@
-"""The photo upload. (gradio writes a photo_input.pyi beside this file when it is imported; git ignores that.)"""
+"""What visitors upload and paint. (gradio writes a photo_input.pyi beside this file on import; git ignores that.)"""
+
+import io
 
 import gradio as gr
+from gradio.components.base import server
+from gradio.components.image_editor import AcceptBlobs, EditorData, EditorValue
+from PIL import Image
+from starlette.exceptions import HTTPException
+
+MAX_PAINTED_PIXELS = 4_000_000  # the page hands out far smaller photos to paint on
+MAX_PAINTED_BYTES = 8 * 2**20
+MAX_LAYERS = 4
+UNUSABLE = "This painting can't be read, or is too large. Start it again."
+MOST_PAINTINGS = 32  # sent and not yet asked about, of all visitors
 
 
 class PhotoInput(gr.Image):
@@ -14,3 +26,54 @@ class PhotoInput(gr.Image):
     def preprocess(self, payload) -> str | None:
         """The path of the uploaded file, unopened; None where there is none."""
         return payload.path if payload is not None else None
+
+
+class Painting(gr.ImageEditor):
+    """A photo to paint on, with limits to what comes back.
+
+    gr.ImageEditor keeps what is sent until someone asks about it, as many layers as a number in the request claims, and
+    opens pictures of any size.
+    """
+
+    is_template = True
+
+    @server
+    def accept_blobs(self, data: AcceptBlobs):
+        """Keep one layer of a painting until the question about it comes. Raises HTTPException beyond the limits."""
+        given = data.data.get("index")
+        index = 0 if given in (None, "", "null") else given
+        if not str(index).isdecimal() or int(index) >= MAX_LAYERS or len(data.files) != 1:
+            raise HTTPException(422, UNUSABLE)
+        try:
+            _check_painting(data.files[0][1])
+        except ValueError as error:
+            raise HTTPException(422, UNUSABLE) from error
+        while len(self.blob_storage) >= MOST_PAINTINGS and data.data["id"] not in self.blob_storage:
+            self.blob_storage.pop(next(iter(self.blob_storage)))  # the oldest
+        super().accept_blobs(data)
+
+    def preprocess(self, payload: EditorData | None) -> EditorValue | None:
+        """As gr.ImageEditor. Raises gr.Error beyond the limits, or where a file is no picture."""
+        files = [payload.background, payload.composite, *payload.layers] if payload is not None else []
+        try:
+            if len(files) > MAX_LAYERS + 2:
+                raise ValueError(f"{len(files)} pictures")
+            for file in filter(None, files):
+                _check_painting(file.path)
+        except ValueError as error:
+            raise gr.Error(UNUSABLE, print_exception=False) from error
+        return super().preprocess(payload)
+
+
+def _check_painting(picture: bytes | str) -> None:
+    """Raise ValueError for a file, by content or path, that is no picture or too large a one."""
+    if isinstance(picture, bytes) and len(picture) > MAX_PAINTED_BYTES:
+        raise ValueError(f"{len(picture)} bytes")
+    try:
+        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
+            if opened.width * opened.height <= MAX_PAINTED_PIXELS:
+                opened.load()
+                return
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise ValueError("no picture") from error
+    raise ValueError(f"{opened.size} pixels")

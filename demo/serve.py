@@ -7,11 +7,12 @@ Example:
 import argparse
 import os
 import sys
-import tempfile
 
 from demo import checkpoint_folder
+from demo.stopping import own_upload_folder, serve_until_stopped
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -20,8 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", default=checkpoint_folder(), help="model: a folder, or user/model on the hub")
     checkpoint = parser.parse_args(arguments).checkpoint
 
-    # Its own folder for uploads: gradio empties it at the end, and in the shared one other pages would lose theirs.
-    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="valm-"))
+    uploads = own_upload_folder()
     from demo.interface import build_page, launch_options
     from demo.zero_gpu import lend
     from valm_core.predictor import VqaPredictor
@@ -30,8 +30,12 @@ def main(arguments: list[str] | None = None) -> None:
         predictor = VqaPredictor.from_checkpoint(checkpoint)
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"The VALM checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another.")
-    on_spaces = {"server_name": "0.0.0.0"} if os.environ.get("SPACE_ID") else {}
-    build_page(lend(predictor)).launch(**on_spaces, **launch_options())
+    try:
+        options = launch_options()
+    except ValueError as error:  # a VALM_... variable of another form
+        sys.exit(str(error))
+    on_spaces = {"server_name": "0.0.0.0"} if os.environ.get("SPACE_ID") else {}  # noqa: S104, as Spaces ask
+    serve_until_stopped(build_page(lend(predictor)), uploads, **on_spaces, **options)
 
 
 if __name__ == "__main__":

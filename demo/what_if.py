@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from demo import callbacks
 from demo.figures import notice_html, pixel_box, side_by_side_html
 from demo.languages import label, say
+from demo.photo_input import Painting
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction
 
 LONGEST_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
@@ -38,7 +39,7 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
     """
     with gr.Accordion(label("What if …"), open=False, elem_id="what-if"):
         gr.HTML(label(HELP), elem_classes="fine-print")
-        painted = gr.ImageEditor(
+        painted = Painting(
             label=label("Paint over what the model should not see"),
             type="pil",
             image_mode="RGBA",

@@ -167,3 +167,76 @@ def test_devices():
     assert choose_device("auto").type in ("cuda", "mps", "cpu")
     with pytest.raises(ValueError, match="device is 'tpu'"):
         choose_device("tpu")
+
+
+def test_words_share_alike_where_special_tokens_took_everything():
+    shape = {"text_to_image": np.ones((1, 1, 3, 2)) / 2, "image_to_text": np.ones((1, 1, 2, 3)) / 3}
+    only_special = Explanation(
+        method="raw_attention",
+        tokens=("[CLS]", "what", "[SEP]"),
+        image_map=np.full((1, 2), 0.5),
+        token_scores=np.array([0.5, 0.0, 0.5]),
+        token_to_patch=np.full((3, 2), 0.5),
+        patch_to_token=np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+        grid=(1, 2),
+        **shape,
+    )
+    merged = merge_word_pieces(only_special, ("what",), (None, 0, None))
+    assert merged.token_scores.tolist() == [1.0] and merged.patch_to_token.tolist() == [[1.0], [1.0]]
+
+
+def failing_once(predictor, error, monkeypatch):
+    """Pretend that the predictor's model lies on a GPU that fails with ``error`` at its first call."""
+    answers = []
+
+    class Gpu:
+        type = "cuda"
+
+    encode_question = predictor._encode_question
+
+    def fail(question):
+        if predictor.device.type == "cuda":
+            answers.append(error)
+            raise error
+        return encode_question(question)
+
+    predictor.device = Gpu()
+    monkeypatch.setattr(predictor, "_encode_question", fail)
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(torch.OutOfMemoryError("full"), "ran out of memory"), (torch.AcceleratorError("gone"), "stopped working")],
+)
+def test_the_cpu_takes_over_from_a_gpu_that_fails(tiny_predictor, encoded, monkeypatch, caplog, error, told):
+    expected = tiny_predictor.answer(encoded, "what color?")
+    failures = failing_once(tiny_predictor, error, monkeypatch)
+    assert tiny_predictor.answer(encoded, "what color?") == expected
+    assert told in tiny_predictor.notice and told in caplog.text
+    assert tiny_predictor.device.type == "cpu" and len(failures) == 1
+    tiny_predictor.explain(encoded, "what color?")
+    assert len(failures) == 1, "it stays on the CPU"
+
+
+def test_weights_lost_with_their_gpu_are_loaded_again(tiny_predictor, encoded, monkeypatch, tmp_path):
+    expected = tiny_predictor.answer(encoded, "what color?")
+    tiny_predictor.model.save_pretrained(tmp_path / "checkpoint")
+    tiny_predictor.checkpoint = tmp_path / "checkpoint"
+
+    def lost(*_):
+        raise RuntimeError("CUDA error: device unavailable")
+
+    monkeypatch.setattr(tiny_predictor.model, "to", lost)
+    failing_once(tiny_predictor, torch.AcceleratorError("gone"), monkeypatch)
+    assert tiny_predictor.answer(encoded, "what color?") == expected
+
+
+def test_an_error_on_the_cpu_is_no_reason_to_fall_back(tiny_predictor, encoded, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(tiny_predictor, "_encode_question", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        tiny_predictor.answer(encoded, "what color?")
+    assert tiny_predictor.notice == ""

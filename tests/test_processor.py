@@ -115,7 +115,7 @@ def test_a_decompression_bomb_is_refused_before_decoding(monkeypatch, size):
         raise AssertionError("pixels were decoded")
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
-    with pytest.raises(InputError, match="at most 64 million"):
+    with pytest.raises(InputError, match="at most 32 million"):
         open_photo(png_header(*size))
 
 

@@ -3,10 +3,12 @@
 import dataclasses
 import difflib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"  # of a checkpoint
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
 
@@ -64,12 +66,15 @@ class ValmConfig:
     image_encoder_sha256: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("feed_forward_ratio", "temperature", "dropout"):
+            _require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
         for name in ("image_size", "width", "layers", "heads", "feed_forward_ratio", "temperature"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
         _require(self.image_size <= 1024, "image_size", self.image_size, "at most 1024 pixels")
         _require(
             self.width <= 4096 and self.layers <= 64, "width, layers", (self.width, self.layers), "at most 4096, 64"
         )
+        _require(self.feed_forward_ratio <= 16, "feed_forward_ratio", self.feed_forward_ratio, "at most 16")
         _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of the width {self.width}")
         _require(self.width % 4 == 0, "width", self.width, "a multiple of 4 (for 2-D positions)")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
@@ -105,6 +110,8 @@ def from_plain_values(config_class: type, values: dict) -> Any:
         ValueError: a name that the dataclass doesn't have (the nearest one is suggested), a value of another type, or
             no value for a name without default.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{config_class.__name__} needs names with values, not a {type(values).__name__}.")
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     checked = {}
     for name, value in values.items():

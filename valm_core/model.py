@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from valm_core.config import ValmConfig
+from valm_core.checkpoint_checks import check_claims, check_files
+from valm_core.config import ANSWERS_FILE, CONFIG_FILE, WEIGHTS_FILE, ValmConfig
 from valm_core.files import recover_folder, replace_folder
 from valm_core.fusion import FUSIONS, AttentionHead
 from valm_core.heads import AnswerHead, extended_layer
@@ -26,7 +26,6 @@ from valm_core.packages import PACKAGES
 from valm_core.processor import QuestionTokenizer, photo_to_pixels
 from valm_core.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, build_text_encoder, build_tokenizer
 
-CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"
 EXTRA_FILES = ("README.md", "metrics.json")
 
 
@@ -274,19 +273,22 @@ class ValmModel(nn.Module):
                     f"{folder} is no VALM checkpoint: {name} is missing. Train one with "
                     "`python -m training.train --config training/configs/everyday.yaml`."
                 )
+        check_files(folder)
         try:
             config = ValmConfig.from_json(folder / CONFIG_FILE)
             answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(
                 f"{folder} is damaged: {CONFIG_FILE} or {ANSWERS_FILE} is no JSON ({error}). Copy the checkpoint again."
             ) from error
-        model = cls(config, answers, checkpoint=folder)
+        check_claims(folder, config, answers)
         try:
-            stored = load_file(folder / WEIGHTS_FILE)
-        except SafetensorError as error:
-            raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: {error}. Copy the checkpoint again.") from error
-        model.load_stored_state(stored, str(folder / WEIGHTS_FILE))
+            model = cls(config, answers, checkpoint=folder)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # transformers and timm raise many kinds for configs that make no sense
+            raise ValueError(f"{folder} names a model that can't be built: {error!r}. Copy it again.") from error
+        model.load_stored_state(load_file(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
         return model.eval()
 
     def load_stored_state(self, stored: dict[str, Tensor], source: str) -> None:
@@ -306,6 +308,12 @@ class ValmModel(nn.Module):
         if faults:
             raise ValueError(
                 f"{source} doesn't fit its config: {'; '.join(sorted(faults)[:5])} ({len(faults)} faults)."
+            )
+        broken = [name for name, value in stored.items() if not value.isfinite().all()]
+        if broken:
+            raise ValueError(
+                f"{source} holds values that are no numbers (NaN or infinite), in {', '.join(sorted(broken)[:5])}. "
+                "Take an earlier checkpoint of the run."
             )
         self.load_state_dict(stored, strict=False)
 

@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import logging
+import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import cast
@@ -37,19 +39,38 @@ from valm_core.word_pieces import merge_word_pieces
 MOST_CANDIDATES = 100  # answers that a person may choose among
 
 
+def _on_cpu_when_gpu_fails(method: Callable) -> Callable:
+    """The same method of a predictor, done once more on the CPU where the GPU has no memory left or is gone."""
+
+    @functools.wraps(method)
+    def safe(self, *arguments, **named):
+        try:
+            return method(self, *arguments, **named)
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            if self.device.type == "cpu":
+                raise
+            self._fall_back_to_cpu(error)
+        return method(self, *arguments, **named)
+
+    return safe
+
+
 class VqaPredictor:
     """Answers and explains with one trained model; safe to share between threads.
 
     Args:
         model: a trained model; it is moved to ``device`` and put in evaluation mode.
-        device: where to compute; what is returned lies on the CPU.
-        folder: the checkpoint that the model came from, for ``facts``.
+        device: where to compute; what is returned lies on the CPU. When a GPU runs out of memory or vanishes, the CPU
+            takes over for good, and ``notice`` says so.
+        folder: the checkpoint that the model came from, for ``facts``, and to load it again when its GPU is lost.
     """
 
     def __init__(self, model: ValmModel, device: torch.device, folder: str | Path | None = None):
         self.model = model.to(device).eval()
         self.device = device
         self.folder = folder
+        self.notice = ""  # for people: why answers come more slowly now
+        self._falling_back = threading.Lock()
 
     @classmethod
     def from_checkpoint(
@@ -95,6 +116,27 @@ class VqaPredictor:
             facts["checkpoint_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
         return facts
 
+    def _fall_back_to_cpu(self, error: Exception) -> None:
+        """Put the model on the CPU. Raises what torch raises where the weights are lost and there is no checkpoint."""
+        with self._falling_back:
+            if self.device.type == "cpu":  # another thread did it meanwhile
+                return
+            full = isinstance(error, torch.OutOfMemoryError)
+            self.notice = (
+                f"The GPU {'ran out of memory' if full else 'stopped working'}; the CPU answers now, more slowly."
+            )
+            logging.getLogger("valm").error("%s Restart to use the GPU again.", self.notice, exc_info=error)
+            try:
+                model = self.model.to("cpu")
+            except RuntimeError:  # the weights went with the GPU
+                if self.folder is None:
+                    raise
+                model = ValmModel.from_pretrained(self.folder)
+            # In this order: a thread that reads the new device finds the model there.
+            self.model = model.eval()
+            self.device = torch.device("cpu")
+            self.__dict__.pop("_answer_embeddings", None)
+
     def open_photo(self, photo: Photo) -> Image.Image:
         """A photo as upright RGB, at most 1600 pixels long: what maps are drawn on. Raises InputError."""
         return open_photo(photo)
@@ -103,6 +145,7 @@ class VqaPredictor:
         """Encode a photo once, for any number of questions. Raises InputError."""
         return self.encode_many([photo])[0]
 
+    @_on_cpu_when_gpu_fails
     @torch.no_grad()
     def encode_many(self, photos: Sequence[Photo]) -> list[EncodedImage]:
         """Encode photos in one pass, which is faster than one by one. Raises InputError for the first unusable one."""
@@ -112,7 +155,6 @@ class VqaPredictor:
             EncodedImage(tokens, encoded.grid, box) for tokens, box in zip(encoded.tokens.split(1), boxes, strict=True)
         ]
 
-    @torch.no_grad()
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
         """The ``top`` likeliest answers with calibrated probabilities, with the photo and without it.
 
@@ -121,6 +163,7 @@ class VqaPredictor:
         """
         return self.answer_many([image], [question], top)[0]
 
+    @_on_cpu_when_gpu_fails
     @torch.no_grad()
     def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
         """What ``answer`` gives for each photo and its question, B of them in one pass.
@@ -137,6 +180,7 @@ class VqaPredictor:
         tokens = torch.cat([image.tokens for image in images]).to(self.device)  # [B, N, D_image]
         return self._predict(questions, text, tokens, top)
 
+    @_on_cpu_when_gpu_fails
     def ask(
         self,
         image: EncodedImage,
@@ -166,6 +210,7 @@ class VqaPredictor:
         judged = self._evidence(text, image, method, answer_index, explanation.image_map, prediction.blind_answers[0])
         return prediction, self._by_word(explanation, prediction.question), judged
 
+    @_on_cpu_when_gpu_fails
     def explain(
         self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
     ) -> Explanation:
@@ -186,6 +231,7 @@ class VqaPredictor:
         image = image.to(self.device)
         return self._by_word(explain(self.model, text, image, self._answer_index(text, image, answer)), question)
 
+    @_on_cpu_when_gpu_fails
     def evidence(
         self,
         image: EncodedImage,
@@ -216,6 +262,7 @@ class VqaPredictor:
             blind = self._likeliest(self.model(text_tokens=text.tokens, text_mask=text.mask).logits[0], 1)[0]
         return self._evidence(text, image, method, answer_index, explanation.image_map, blind)
 
+    @_on_cpu_when_gpu_fails
     @torch.no_grad()
     def what_if(
         self,
@@ -276,6 +323,7 @@ class VqaPredictor:
         """Whether all candidates are in the answer list, so that ``what_if`` masks the others. Raises InputError."""
         return set(_cleaned_candidates(candidates)) <= set(self.model.answers)
 
+    @_on_cpu_when_gpu_fails
     def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
         """The smallest region found, and the fewest words, whose hiding makes another answer the likeliest.
 

@@ -6,12 +6,14 @@ torch is imported where it is needed: an exported model reads the same arrays wi
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from valm_core.outputs import InputError
 from valm_core.word_pieces import words_of_pieces
@@ -21,9 +23,25 @@ if TYPE_CHECKING:
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PHOTO_BYTES = 30 * 2**20
-MAX_PHOTO_PIXELS = 64_000_000
+MAX_JPEG_PIXELS = 64_000_000  # JPEG decodes at a fraction of its size
+MAX_PHOTO_PIXELS = 32_000_000  # the other formats are decoded whole, 4 bytes a pixel
+MAX_PHOTO_SIDE = 65_535  # what a JPEG can have; Pillow needs 8 bytes for every row
+MAX_JPEG_SCANS = 100  # cameras write at most a dozen; each costs one pass over all pixels
 SHOWN_SIDE = 1600  # longest side of an opened photo: enough for a page, far more than the model sees
 MAX_QUESTION_CHARACTERS = 300
+
+JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")  # all but stuffing and markers without a length
+START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
+
+TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Photo = str | Path | bytes | Image.Image
 
@@ -42,24 +60,29 @@ def open_photo(photo: Photo) -> Image.Image:
     if isinstance(photo, Image.Image):
         return _upright_rgb(photo)
     if isinstance(photo, bytes):
-        source: io.BytesIO | Path = io.BytesIO(photo)
         name, size = "The photo", len(photo)
     else:
         path = Path(photo)
         if not path.is_file():
             raise InputError(f"There is no file {str(photo)!r}. Check the path.")
-        name, size, source = path.name, path.stat().st_size, path
+        name, size = path.name, path.stat().st_size
     if size > MAX_PHOTO_BYTES:
         raise InputError(
             f"{name} has {size / 2**20:.0f} MB; at most {MAX_PHOTO_BYTES // 2**20} MB are read. Shrink it."
         )
     try:
-        with Image.open(source, formats=PHOTO_FORMATS) as image:
-            return _upright_rgb(image)
+        content = photo if isinstance(photo, bytes) else path.read_bytes()
+        with warnings.catch_warnings():
+            # A warning on standard error helps nobody: what is too large is refused below, by limits of our own.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as image:
+                if image.format in ("JPEG", "MPO"):
+                    _check_scans(content)
+                return _upright_rgb(image)
     except InputError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
-        raise _too_many_pixels("far more") from error
+        raise _too_many_pixels("far more", MAX_PHOTO_PIXELS) from error
     except Exception as error:  # Pillow's decoders raise many kinds, struct.error and SyntaxError among them
         formats = ", ".join(PHOTO_FORMATS)
         raise InputError(f"{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.") from error
@@ -69,27 +92,70 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
     if not width * height:
         raise InputError(f"The photo is empty: {width} x {height} pixels. Send another.")
-    if width * height > MAX_PHOTO_PIXELS:
-        raise _too_many_pixels(f"{width} x {height}")
+    if max(width, height) > MAX_PHOTO_SIDE:
+        raise InputError(
+            f"The photo has {width} x {height} pixels; at most {MAX_PHOTO_SIDE} a side are read. Crop it, or shrink it."
+        )
+    allowed = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PHOTO_PIXELS
+    if width * height > allowed:
+        raise _too_many_pixels(f"{width} x {height}", allowed)
     image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))  # lets JPEG decode at a fraction of the size
-    try:
-        image = ImageOps.exif_transpose(image)
-    except Exception:  # broken EXIF: show the pixels as they are
-        image.load()
+    orientation = _orientation(image)
+    image = _coarser(image)
+    if orientation in TO_UPRIGHT:
+        image = image.transpose(TO_UPRIGHT[orientation])
     if image.mode.startswith(("I", "F")):  # 16- and 32-bit: stretch to 8 bits, or Pillow clips to white
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         values = (values - values.min()) / max(np.ptp(values), 1e-9)
         image = Image.fromarray((values * 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image.getchannel("A"))
+        image = canvas
     image = image.convert("RGB")
     image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
     return image
 
 
-def _too_many_pixels(count: str) -> InputError:
-    return InputError(f"The photo has {count} pixels; at most {MAX_PHOTO_PIXELS // 10**6} million are read. Shrink it.")
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where EXIF is missing or broken."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken EXIF raises many kinds: show the pixels as they are
+        return 1
+
+
+def _coarser(image: Image.Image) -> Image.Image:
+    """A photo far larger than shown, at a whole fraction of its size: what comes after needs less memory and time."""
+    factor = max(image.size) // (2 * SHOWN_SIDE)
+    if factor < 2:
+        return image
+    if image.mode in ("P", "PA"):  # places in a palette have no average
+        return image.resize([-(-side // factor) for side in image.size], Image.Resampling.NEAREST)
+    if image.mode == "1" or image.mode.startswith("I;16"):  # Pillow can't average these
+        image = image.convert("L" if image.mode == "1" else "I")
+    return image.reduce(factor)
+
+
+def _check_scans(content: bytes) -> None:
+    """Refuse a JPEG that makes the decoder go over all pixels again and again: a few MB of scans can take an hour.
+
+    Raises:
+        InputError: it has more than ``MAX_JPEG_SCANS`` scans.
+    """
+    scans, place = 0, 2  # after the start-of-image marker
+    while (found := JPEG_MARKER.search(content, place)) and found[1] != END_OF_IMAGE:
+        place = found.end()
+        if found[1] == START_OF_SCAN:
+            scans += 1
+        if scans > MAX_JPEG_SCANS:
+            raise InputError(f"The photo has more than {MAX_JPEG_SCANS} JPEG scans. Save it anew and send that.")
+        place += int.from_bytes(content[place : place + 2], "big")  # the segment's length counts itself
+
+
+def _too_many_pixels(count: str, allowed: int) -> InputError:
+    return InputError(f"The photo has {count} pixels; at most {allowed // 10**6} million are read. Shrink it.")
 
 
 def photo_to_array(image: Image.Image, size: int, resize: str) -> tuple[np.ndarray, tuple[float, float, float, float]]:

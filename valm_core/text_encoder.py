@@ -12,6 +12,7 @@ from valm_core.packages import PACKAGES, packaged_file
 
 TOKENIZER_FOLDER = "tokenizer"
 TEXT_ENCODER_FOLDER = "text_encoder"
+STORED = {"local_files_only": True, "trust_remote_code": False}  # a checkpoint is data: nothing fetched, nothing run
 
 
 class TextEncoder(nn.Module):
@@ -50,7 +51,7 @@ def build_text_encoder(source: str, checkpoint: Path | None = None) -> TextEncod
         ValueError: the source isn't of a known kind.
     """
     if checkpoint is not None:
-        config = AutoConfig.from_pretrained(checkpoint / TEXT_ENCODER_FOLDER, local_files_only=True)
+        config = AutoConfig.from_pretrained(checkpoint / TEXT_ENCODER_FOLDER, **STORED)
         return TextEncoder(AutoModel.from_config(config))
     location = _model_location(source)
     if source.startswith("package:"):
@@ -65,7 +66,7 @@ def build_text_encoder(source: str, checkpoint: Path | None = None) -> TextEncod
 def build_tokenizer(source: str, checkpoint: Path | None = None):
     """The tokenizer that belongs to the text encoder ``source``, or the one saved in ``checkpoint``."""
     if checkpoint is not None:
-        return AutoTokenizer.from_pretrained(checkpoint / TOKENIZER_FOLDER, local_files_only=True)
+        return AutoTokenizer.from_pretrained(checkpoint / TOKENIZER_FOLDER, **STORED)
     return AutoTokenizer.from_pretrained(_model_location(source))
 
 

@@ -45,6 +45,9 @@ def merge_word_pieces(
     mean = membership / np.maximum(membership.sum(axis=1, keepdims=True), 1)
     patch_to_token = explanation.patch_to_token @ membership.T  # [N, W]
     token_scores = membership @ explanation.token_scores
+    # Where special tokens took everything, the words share alike.
+    token_scores = np.where(token_scores.sum() > 0, token_scores, np.float32(1))
+    patch_to_token = np.where(patch_to_token.sum(axis=1, keepdims=True) > 0, patch_to_token, np.float32(1))
     return dataclasses.replace(
         explanation,
         tokens=words,

@@ -2,41 +2,20 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from served_page import free_port, served
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@contextmanager
-def served(predictor):
-    """The address of a page around ``predictor``, open for as long as the block runs."""
-    from demo.interface import build_page, launch_options
-
-    port = free_port()
-    page = build_page(predictor)
-    page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        page.close(verbose=False)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ _EXAMPLE = '{"image": "photos/1.jpg", "question": "What color is the bus?", "ans
 def _parse_row(line: str, folder: Path | None, captions: bool) -> Row:
     try:
         values = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"not valid JSON ({error}); expected e.g. {_EXAMPLE}") from error
     if not isinstance(values, dict):
         raise ValueError(f"a JSON object is expected, not {type(values).__name__}; e.g. {_EXAMPLE}")
@@ -137,8 +137,12 @@ def existing_photo(path: Path, remedy: str = "`image` is relative to the data fi
     Raises:
         ValueError: there is no such file.
     """
-    if not path.is_file():
-        raise ValueError(f"there is no photo {path}; {remedy}")
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a null character
+        there = False
+    if not there:
+        raise ValueError(f"there is no photo {str(path)[:300]}; {remedy}")
     return path
 
 

@@ -82,7 +82,7 @@ def _read(path: Path, name: str) -> dict:
         raise DataError(f"There is no file of {name} {path}. Check the path; the form is {FORM}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no UTF-8 text is one too
+    except (ValueError, RecursionError) as error:  # no UTF-8 text is a ValueError too
         raise DataError(f"{path} is not valid JSON ({error}). Unpack the official file again.") from error
     if not isinstance(content, dict) or not isinstance(content.get(name), list) or not content[name]:
         raise DataError(f"{path} holds no list `{name}`. The order of the files is {FORM}")

@@ -1,0 +1,140 @@
+"""What stands between the network and the page: security headers, size and rate limits, no fetching of addresses."""
+
+import os
+import time
+from collections import OrderedDict, deque
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+
+from demo.uploads import LARGEST_UPLOAD
+
+CALLS = "/gradio_api/"
+MAX_BODY_BYTES = LARGEST_UPLOAD * 4 // 3 + 2**20  # one photo as base64 text, and what surrounds it
+REMEMBERED_CLIENTS = 10_000
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+}
+# Gradio's own scripts need inline code and eval. What this still forbids: loading from and sending to anywhere else.
+SAME_PLACE = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+ON_SPACES = "object-src 'none'; base-uri 'self'; frame-ancestors 'self' https://huggingface.co https://*.hf.space"
+
+
+def exposure_options() -> dict:
+    """What ``launch`` must be told about who may do what, out of the environment.
+
+    ``VALM_AUTH`` is ``name:password``, several with commas between; ``VALM_REQUESTS_PER_MINUTE`` a whole number for
+    each client, 0 for no limit; ``GRADIO_RUN_HISTORY`` True lets the visitor's browser keep earlier questions.
+
+    Raises:
+        ValueError: a variable has another form.
+    """
+    people = [tuple(part.split(":", 1)) for part in _parts("VALM_AUTH")]
+    if any(len(person) != 2 or not all(person) for person in people):
+        raise ValueError("VALM_AUTH must be name:password, several with commas between. Change it, or unset it.")
+    allowed = os.environ.get("VALM_REQUESTS_PER_MINUTE", "0").strip()
+    if not allowed.isdecimal():
+        raise ValueError(f"VALM_REQUESTS_PER_MINUTE is {allowed!r}; a whole number is needed, 0 for no limit.")
+    policy = ON_SPACES if os.environ.get("SPACE_ID") else SAME_PLACE
+    guard = Middleware(Guard, policy, int(allowed))
+    return {
+        "auth": people or None,
+        "run_history": os.environ.get("GRADIO_RUN_HISTORY", "").lower() == "true",
+        "app_kwargs": {"middleware": [guard], "docs_url": None, "redoc_url": None},
+    }
+
+
+def _parts(variable: str) -> list[str]:
+    return [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
+
+
+class Guard:
+    """ASGI middleware around the whole app.
+
+    Args:
+        app: what it guards.
+        policy: the Content-Security-Policy.
+        requests_per_minute: how many calls one client may make in any 60 seconds; 0 for no limit.
+    """
+
+    def __init__(self, app, policy: str, requests_per_minute: int = 0):
+        self.app = app
+        self.policy = policy
+        self.requests_per_minute = requests_per_minute
+        self.calls: OrderedDict[str, deque[float]] = OrderedDict()  # client -> times of its calls, latest client last
+
+    async def __call__(self, scope, receive, send):
+        """Refuse the request, or pass it on with its body limited; the answer gets the headers either way."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS | {"Content-Security-Policy": self.policy})
+            await send(message)
+
+        _, called, name = scope["path"].partition(CALLS)
+        try:
+            if called and scope["method"] == "POST":
+                self._count(scope)
+                receive = self._limited(scope, receive)
+            elif called:
+                self._check_address(name)
+        except Refused as refused:
+            answer = JSONResponse({"detail": str(refused)}, refused.status, {"Connection": "close"})
+            return await answer(scope, receive, send_with_headers)
+        await self.app(scope, receive, send_with_headers)
+
+    def _count(self, scope) -> None:
+        if not self.requests_per_minute:
+            return
+        client = (scope.get("client") or ("unknown",))[0]
+        now = time.monotonic()
+        times = self.calls.setdefault(client, deque())
+        self.calls.move_to_end(client)
+        while times and times[0] < now - 60:
+            times.popleft()
+        if len(times) >= self.requests_per_minute:
+            wait = 60 - (now - times[0])
+            raise Refused(429, f"Too many questions from your address in a minute. Try again in {wait:.0f} seconds.")
+        times.append(now)
+        while len(self.calls) > REMEMBERED_CLIENTS:
+            self.calls.popitem(last=False)
+
+    def _check_address(self, name: str) -> None:
+        """Gradio would fetch ``file=https://...`` and ``proxy=...`` for whoever asks."""
+        what, _, place = name.partition("=")
+        if what == "proxy" or (what == "file" and place.lower().lstrip().startswith(("http:", "https:"))):
+            raise Refused(403, "This server fetches no addresses.")
+
+    def _limited(self, scope, receive):
+        """``receive`` with a limited body, whatever the client claims about its size."""
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            raise Refused(413, f"The request is too large: at most {MAX_BODY_BYTES // 2**20} MB are read.")
+        total = 0
+
+        async def counting():
+            nonlocal total
+            message = await receive()
+            total += len(message.get("body", b""))
+            return message if total <= MAX_BODY_BYTES else {"type": "http.disconnect"}
+
+        return counting
+
+
+class Refused(Exception):
+    """A request that isn't passed on: the HTTP status, and the reason for the person."""
+
+    def __init__(self, status: int, reason: str):
+        super().__init__(reason)
+        self.status = status

@@ -1,0 +1,62 @@
+"""Questions that could break the app: too long, invisible, and code for browsers, shells and databases."""
+
+MARKER = "zq9"  # stands in every injection, so that its trace can be found in what the page shows
+RIGHT_TO_LEFT = "\u202e"
+INJECTIONS = (
+    f"<script>alert('{MARKER}')</script>",
+    f"<img src=x onerror=alert('{MARKER}')>",
+    f"<svg/onload=alert('{MARKER}')>",
+    f"</textarea><b id={MARKER}>bold</b>",
+    f'"><iframe src="javascript:alert(`{MARKER}`)">',
+    f"' onmouseover='alert(`{MARKER}`)",
+    f"<a href=javascript:alert('{MARKER}')>what</a>",
+    f"<style>body{{display:none}} .{MARKER}</style>",
+    f"<!-- {MARKER} --><details open ontoggle=alert(1)>",
+    f"&lt;script&gt;{MARKER}&lt;/script&gt; &#60;b&#62;",
+    f"[what](javascript:alert('{MARKER}')) ![x](x{MARKER})",
+    f"# {MARKER}\n\n**what** <b>is</b>",
+    f"${{alert('{MARKER}')}} {{{{7*7}}}} #{{7*7}} <%= 7*7 %>",
+    f"=HYPERLINK('x','{MARKER}')",
+    f"+1+cmd|' /C {MARKER}'!A0",
+    f"@SUM(1+1)*{MARKER}",
+    f"-2+3+{MARKER}",
+    f"'; DROP TABLE corrections; -- {MARKER}",
+    f"1' OR '1'='1' /* {MARKER} */",
+    f"../../../../etc/passwd {MARKER}",
+    f"file:///etc/passwd {MARKER}",
+    f"http://169.254.169.254/latest {MARKER}",
+    f"$(touch /tmp/{MARKER}) `id`",
+    f"{MARKER} %s %n %x {{0.__class__}}",
+    f"[CLS] {MARKER} [SEP] [MASK] [PAD] [UNK]",
+    f'{{"path": "/etc/passwd", "q": "{MARKER}"}}',
+)
+ODD = (
+    "",
+    " ",
+    "?",
+    "\0",
+    "what\0is this?",
+    "\n\r\t\v\f\x1b[31mwhat\x07",
+    "".join(map(chr, range(1, 32))) + "what",
+    "what " + RIGHT_TO_LEFT + "is this?",
+    "ما هذا؟",
+    "מה זה?",
+    "它是什么颜色?",
+    "👩‍👩‍👧‍👦 what 🇩🇪?",
+    "z\u0351\u036b\u0343" * 50,
+    "what \ud800 is",
+    "\ufeffwhat\u200b\u200d\u2060",
+    "\ufdfa" * 17,  # each becomes 18 letters under NFKC
+    "ﷺ" * 300,
+    "a" * 300,
+    "a " * 150,
+    "a " * 151,
+    "what? " * 40,
+    "'" * 299 + "a",
+    "\u0661\u0662\u0663",
+    "ＷＨＡＴ？",
+    "<" * 300,
+    "-" * 299 + "1",
+)
+LONG = ("a" * 2**20, "what is " * 131_072, "\0" * 2**20, "😀" * 262_144, "\ufdfa" * 300_000)
+HOSTILE_QUESTIONS = (*INJECTIONS, *ODD, *LONG)

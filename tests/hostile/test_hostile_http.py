@@ -1,0 +1,118 @@
+"""The hostile corpus through a served page: HTTP upload and the page's own events, as a browser sends them."""
+
+import re
+from itertools import islice
+
+import pytest
+from hostile.doors import faults_of, through
+from hostile.photos import PICTURE, hostile_photos, saved
+from hostile.questions import HOSTILE_QUESTIONS, MARKER
+from load.visitor import Busy, Visitor, connect, read_layout, run
+from served_page import served
+
+TAG = re.compile(r"<(script|iframe|img src=x|svg|b id|style|a href|textarea|details)", re.IGNORECASE)
+UPLOAD_NAME = re.compile(r"[\r\n\"]")  # can't stand in a header
+
+
+def http_door(url: str):
+    """A page on this machine, by upload and events: what a person would be shown."""
+
+    def door(photo, question):
+        async def story():
+            async with connect(url) as client:
+                visitor = Visitor(client, await read_layout(client))
+                try:
+                    await visitor.upload(photo.read_bytes(), UPLOAD_NAME.sub("_", photo.name))
+                    return (await visitor.ask(question)).text
+                except Busy as busy:
+                    return f"refused: {busy}"
+
+        return run(story())
+
+    return door
+
+
+def api_door(url: str):
+    """The API's ``explain`` by upload and call, as gradio_client and curl use it."""
+
+    def door(photo, question):
+        async def story():
+            async with connect(url) as client:
+                visitor = Visitor(client, await read_layout(client))
+                try:
+                    path = await visitor.upload(photo.read_bytes(), UPLOAD_NAME.sub("_", photo.name))
+                    kind, text = await visitor.call("explain", [path, question, "grad_cam", None])
+                except Busy as busy:
+                    return f"refused: {busy}"
+                return f"answer-text {text}" if kind == "complete" else text
+
+        return run(story())
+
+    return door
+
+
+def http_faults(door, photos, questions, folder, html: bool = True) -> list[str]:
+    """What goes wrong when these photos, and these questions about a right photo, come in by HTTP."""
+    faults = []
+    path = folder / "photo"
+    for photo in photos:
+        path = folder / (re.sub(r"[/\0]", "_", photo.name)[-80:])
+        path.write_bytes(photo.content)
+        passage = through(door, path, "what color is the square?")
+        if photo.opened is not None and ("answer-text" in passage.shown) != photo.opened:
+            faults.append(f"{photo.name}: {passage.shown[:200]}")
+        faults += [f"{photo.name}: {fault}" for fault in faults_of(passage)]
+    path.write_bytes(saved(PICTURE, "PNG"))
+    for question in questions:
+        passage = through(door, path, question)
+        faults += [f"{question[:40]!r}: {fault}" for fault in faults_of(passage)]
+        if html and MARKER in passage.shown and TAG.search(re.sub(r"<img src=\"data:", "", passage.shown)):
+            faults.append(f"{question[:40]!r} is rendered as HTML")
+    return faults
+
+
+@pytest.fixture
+def page(tiny_predictor, tmp_path, monkeypatch):
+    """A page around the tiny model."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    with served(tiny_predictor) as url:
+        yield url
+
+
+def test_a_share_of_the_corpus_passes_the_page(page, tmp_path):
+    # `make soak` sends all of it. Surrogates can't be sent as UTF-8, the encoding of JSON.
+    questions = [question for question in HOSTILE_QUESTIONS if "\ud800" not in question]
+    assert http_faults(http_door(page), islice(hostile_photos(), 0, None, 20), questions[::4], tmp_path) == []
+
+
+def test_a_share_of_the_corpus_passes_the_api(page, tmp_path):
+    questions = [question for question in HOSTILE_QUESTIONS if "\ud800" not in question]
+    photos = islice(hostile_photos(), 7, None, 20)
+    assert http_faults(api_door(page), photos, questions[1::4], tmp_path, html=False) == []  # JSON, not HTML
+
+
+def test_the_painting_takes_no_bombs_and_no_endless_layers(page):
+    from hostile.photos import black_png
+
+    async def story():
+        async with connect(page) as client:
+            layout = await read_layout(client)
+            visitor = Visitor(client, layout)
+            await visitor.upload(saved(PICTURE, "PNG"))
+            await visitor.ask("what color is the square?")
+            fields = {
+                "component_id": str(layout.numbers["painted"]),
+                "session_hash": visitor.session,
+                "fn_name": "accept_blobs",
+                "id": "a",
+            }
+            small, bomb = saved(PICTURE, "PNG"), black_png(3000, 3000)
+            for index, content, taken in (("0", small, True), ("4000000000", small, False), ("0", bomb, False)):
+                answer = await client.post(
+                    "/gradio_api/component_server",
+                    data=fields | {"type": "layer", "index": index},
+                    files={"file": ("a.png", content)},
+                )
+                assert (answer.status_code == 200) == taken, answer.text
+
+    run(story())

@@ -1,0 +1,98 @@
+"""kill -9 at random moments: while a checkpoint is written, and while corrections are. It must always open."""
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import TextIO
+
+from PIL import Image
+
+from valm_core.corrections import add_correction, read_corrections
+from valm_core.files import recover_folder
+from valm_core.model import ValmModel
+
+
+def killed(write: Callable[[TextIO], None], seconds: float) -> list[str]:
+    """Let a process of its own write, kill it this many seconds after its first line, and return its lines.
+
+    Args:
+        write: writes for ever and tells of each finished write in a line.
+        seconds: how long to wait.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()  # a fresh interpreter would spend its time importing torch
+    if child == 0:
+        try:
+            os.close(reading)
+            with os.fdopen(writing, "w", buffering=1) as told:
+                write(told)
+        finally:
+            os._exit(1)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        first = told.readline()
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+        lines = (first + told.read()).splitlines()
+    if not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+        raise RuntimeError("the writer ended by itself")
+    return lines
+
+
+def kill_correction_writers(database: Path, moments: int, chance: random.Random) -> int:
+    """Kill writers of corrections; every correction whose writing was reported must be there, with its photo.
+
+    Returns:
+        How many corrections there are at the end.
+
+    Raises:
+        RuntimeError: the database is damaged, or a reported correction is lost.
+    """
+    told: set[int] = set()
+    found: set[int] = set()
+    for _ in range(moments):
+
+        def write(lines: TextIO, first: int = max(told | found, default=-1) + 1) -> None:
+            for number in count(first):
+                picture = Image.effect_noise((160, 120), 60 + number % 50).convert("RGB")
+                add_correction(database, picture, f"what is number {number}?", "no", f"answer {number}", True)
+                lines.write(f"{number}\n")
+
+        told |= set(map(int, killed(write, chance.uniform(0, 0.3))))
+        with closing(sqlite3.connect(database)) as connection:
+            if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+                raise RuntimeError(f"{database} is damaged")
+        found = {int(row.right_answer.split()[1]) for row in read_corrections(database) if row.jpeg}
+        if lost := told - found:
+            raise RuntimeError(f"corrections {sorted(lost)} were reported as written and are lost")
+    return len(found)
+
+
+def kill_checkpoint_writers(folder: Path, moments: int, chance: random.Random) -> int:
+    """Kill writers of a checkpoint; it must load after each.
+
+    Returns:
+        How many saves were finished in all.
+
+    Raises:
+        ValueError, FileNotFoundError: the checkpoint doesn't load.
+    """
+    model = ValmModel.from_pretrained(folder)
+
+    def write(lines: TextIO) -> None:
+        while True:
+            model.save_pretrained(folder)
+            lines.write("saved\n")
+
+    saves = 0
+    for _ in range(moments):
+        saves += len(killed(write, chance.uniform(0, 0.3)))
+        if ValmModel.from_pretrained(recover_folder(folder)).answers != model.answers:
+            raise ValueError(f"{folder} has other answers")
+    return saves

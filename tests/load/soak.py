@@ -1,0 +1,235 @@
+"""The long forms of the reliability tests; writes docs/reports/reliability.md and .json.
+
+Example:
+    python -m tests.load.soak --questions 2000 --visitors 64 --kills 50
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import platform
+import random
+import shutil
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+PARTS = ("corpus", "fuzz", "load", "life", "kills")
+
+
+def corpus(predictor, folder: Path, options) -> dict:
+    """The whole hostile corpus, large photos too, through the predictor, the page's handler, HTTP and the API."""
+    from hostile.doors import faults_of, through, write
+    from hostile.photos import PICTURE, hostile_photos, saved
+    from hostile.questions import HOSTILE_QUESTIONS
+    from hostile.test_hostile_http import api_door, http_door
+    from hostile.test_hostile_photos import page_door, predictor_door
+    from served_page import served
+
+    result = {}
+    with served(predictor) as url:
+        doors = {"predictor": predictor_door(predictor), "page": page_door(predictor), "http": http_door(url)}
+        doors["api"] = api_door(url)
+        for name, door in doors.items():
+            passages, faults = [], []
+            photos = islice(hostile_photos(large=True), 0, None, 1 if name == "predictor" else options.every)
+            pairs = [(write(folder, photo.name[-80:], photo.content), "what is in the photo?") for photo in photos]
+            right = write(folder, "right.png", saved(PICTURE, "PNG"))
+            pairs += [
+                (right, text) for text in HOSTILE_QUESTIONS if name in ("predictor", "page") or "\ud800" not in text
+            ]
+            for path, question in pairs:
+                passages.append(through(door, path, question))
+                faults += [f"{path.name}, {question[:30]!r}: {fault}" for fault in faults_of(passages[-1])]
+            result[name] = {
+                "inputs": len(pairs),
+                "faults": faults,
+                "slowest_cpu_seconds": max(passage.cpu_seconds for passage in passages),
+                "slowest_seconds": max(passage.seconds for passage in passages),
+                "most_megabytes": max(passage.megabytes for passage in passages),
+            }
+    return result
+
+
+def fuzz(predictor, folder: Path, options) -> dict:
+    """Changed photos for a while; whatever isn't opened or refused clearly is kept under ``folder``."""
+    from hostile.photos import KINDS, PICTURE, mutated, saved
+
+    from valm_core.outputs import InputError
+    from valm_core.processor import open_photo
+
+    chance, tried, opened, faults = random.Random(options.seed), 0, 0, []
+    sources = [saved(PICTURE, kind) for kind in KINDS]
+    sources += [saved(PICTURE, "TIFF", compression=how) for how in ("tiff_lzw", "jpeg", "tiff_adobe_deflate")]
+    sources += [saved(PICTURE, "JPEG", progressive=True), saved(PICTURE.convert("RGBA"), "WEBP", lossless=True)]
+    end = time.monotonic() + options.fuzz_seconds
+    while time.monotonic() < end:
+        content = mutated(chance.choice(sources), chance)
+        begin = time.process_time()
+        tried += 1
+        try:
+            open_photo(content)
+            opened += 1
+        except InputError:
+            pass
+        except Exception as error:
+            faults.append(repr(error))
+            (folder / f"fault_{tried}").write_bytes(content)
+        if (seconds := time.process_time() - begin) > 2:
+            faults.append(f"{seconds:.1f} s")
+            (folder / f"slow_{tried}").write_bytes(content)
+    return {"seconds": options.fuzz_seconds, "seed": options.seed, "tried": tried, "opened": opened, "faults": faults}
+
+
+def load(predictor, folder: Path, options) -> dict:
+    """Many visitors at once on a served page, and far more than its queue takes."""
+    from load.drive import drive, flood
+    from served_page import served
+
+    with served(predictor) as url:
+        driven = asyncio.run(drive(url, options.visitors, 2))
+        answered, told = asyncio.run(flood(url, 2 * options.visitors))
+    return {
+        "visitors": options.visitors,
+        "questions": len(driven.seconds),
+        "errors": driven.errors,
+        "crossed": driven.crossed,
+        "p50": driven.percentile(50),
+        "p95": driven.percentile(95),
+        "p99": driven.percentile(99),
+        "questions_per_second": len(driven.seconds) / driven.wall_seconds,
+        "longest_queue_told": driven.longest_queue,
+        "flood": {"sent": answered + len(told), "answered": answered, "told_busy": len(told)},
+    }
+
+
+def life(predictor, folder: Path, options) -> dict:
+    """Questions with explanations in one process."""
+    from load.long_life import live
+
+    lived = live(predictor, options.questions, min(200, options.questions // 2))
+    return dataclasses.asdict(lived) | {"growth": lived.growth}
+
+
+def kills(predictor, folder: Path, options) -> dict:
+    """kill -9 during writes."""
+    from load.kills import kill_checkpoint_writers, kill_correction_writers
+
+    from demo import checkpoint_folder
+
+    shutil.copytree(checkpoint_folder(), folder / "checkpoint")
+    chance = random.Random(options.seed)
+    return {
+        "moments_each": options.kills,
+        "corrections_kept": kill_correction_writers(folder / "corrections.sqlite", options.kills, chance),
+        "checkpoint_saves": kill_checkpoint_writers(folder / "checkpoint", options.kills, chance),
+    }
+
+
+def report(figures: dict) -> str:
+    """The figures as Markdown."""
+    machine = figures["machine"]
+    lines = [
+        "# Reliability",
+        "",
+        f"Command: `{figures['command']}` on {machine['cores']} cores (load average {machine['load_average']:.1f} when "
+        "it began: latencies on a machine that others use are upper bounds), model: the shipped checkpoint on the CPU.",
+        "",
+    ]
+    if "corpus" in figures:
+        lines += [
+            "| hostile corpus, door | inputs | faults | slowest (CPU s) | slowest (wall s) | most memory (MB) |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
+        for door, row in figures["corpus"].items():
+            lines.append(
+                f"| {door} | {row['inputs']} | {len(row['faults'])} | {row['slowest_cpu_seconds']:.1f} | "
+                f"{row['slowest_seconds']:.1f} | {row['most_megabytes']:.0f} |"
+            )
+        lines.append("")
+    if "fuzz" in figures:
+        row = figures["fuzz"]
+        lines.append(
+            f"- **Fuzzing**: {row['tried']} changed photos in {row['seconds']} s (seed {row['seed']}), {row['opened']} "
+            f"opened, the others refused, {len(row['faults'])} faults."
+        )
+    if "load" in figures:
+        row = figures["load"]
+        lines += [
+            f"- **{row['visitors']} visitors at once**, {row['questions']} questions with maps and evidence: "
+            f"{len(row['errors'])} errors, {len(row['crossed'])} differences from the same questions one by one; p50 "
+            f"{row['p50']:.1f} s, p95 {row['p95']:.1f} s, p99 {row['p99']:.1f} s, "
+            f"{row['questions_per_second']:.2f} questions a second; the longest queue anyone was told of: "
+            f"{row['longest_queue_told']}.",
+            f"- **Too many**: of {row['flood']['sent']} at once {row['flood']['answered']} were answered, "
+            f"{row['flood']['told_busy']} were told that the page is busy.",
+        ]
+    if "life" in figures:
+        row = figures["life"]
+        lines.append(
+            f"- **Long life**: {row['questions']} questions with explanations; memory {row['megabytes_early']:.0f} MB "
+            f"early, {row['megabytes_late']:.0f} MB at the end ({100 * row['growth']:+.1f} %); open files "
+            f"{row['files_early']} and {row['files_late']}."
+        )
+    if "kills" in figures:
+        row = figures["kills"]
+        lines.append(
+            f"- **kill -9** at {row['moments_each']} random moments each: the database opened every time and lost no "
+            f"reported correction ({row['corrections_kept']} kept); the checkpoint loaded every time "
+            f"({row['checkpoint_saves']} finished saves)."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which (default: all)")
+    parser.add_argument("--questions", type=int, default=2000, help="of the long life")
+    parser.add_argument("--visitors", type=int, default=64, help="at once")
+    parser.add_argument("--kills", type=int, default=50, help="random moments, for each of two writers")
+    parser.add_argument("--fuzz-seconds", type=int, default=600)
+    parser.add_argument("--every", type=int, default=1, help="through page, HTTP and API only each Nth hostile photo")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "reports", help="folder of the report")
+    options = parser.parse_args()
+    os.environ.setdefault("VALM_REQUESTS_PER_MINUTE", "0")
+
+    from demo import checkpoint_folder
+    from valm_core.files import write_text
+    from valm_core.predictor import VqaPredictor
+
+    arguments = " ".join(sys.argv[1:])
+    figures = {
+        "command": f"python -m tests.load.soak {arguments}".strip(),
+        "machine": {
+            "cores": os.cpu_count(),
+            "load_average": os.getloadavg()[0],
+            "python": platform.python_version(),
+        },
+    }
+    predictor = VqaPredictor.from_checkpoint(checkpoint_folder(), "cpu")
+    steps = {"corpus": corpus, "fuzz": fuzz, "load": load, "life": life, "kills": kills}
+    for part in options.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
+            begin = time.perf_counter()
+            figures[part] = steps[part](predictor, Path(folder), options)
+            print(f"{part}: {time.perf_counter() - begin:.0f} s {json.dumps(figures[part])[:300]}", flush=True)
+            write_text(options.output / "reliability.json", json.dumps(figures, indent=2) + "\n")
+            write_text(options.output / "reliability.md", report(figures))
+    faults = [figures.get("fuzz", {}).get("faults"), figures.get("load", {}).get("errors")]
+    faults += [figures.get("load", {}).get("crossed"), *(row["faults"] for row in figures.get("corpus", {}).values())]
+    sys.exit(any(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Stopping and failing: SIGTERM finishes the answer under way, and what is missing is said before anything starts."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from load.drive import photo_of
+from load.visitor import Visitor, connect, read_layout, run
+from served_page import free_port
+
+from valm_core import packages
+from valm_core.predictor import VqaPredictor
+
+ROOT = Path(__file__).parent.parent
+SERVER = """
+import os, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+from demo.stopping import own_upload_folder, serve_until_stopped
+uploads = own_upload_folder()
+print(uploads, flush=True)
+from fake_predictor import FakePredictor
+from demo.interface import build_page, launch_options
+page = build_page(FakePredictor(delay={delay}))
+serve_until_stopped(page, uploads, server_name="127.0.0.1", server_port={port}, **launch_options())
+"""
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A page in a process of its own whose answers take a second: (process, address, folder of uploads)."""
+    port, log = free_port(), tmp_path / "log.txt"
+    code = SERVER.format(root=str(ROOT), tests=str(ROOT / "tests"), delay=1.0, port=port)
+    environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    environment["TMPDIR"] = str(tmp_path)
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=output, stderr=output)
+    deadline = time.monotonic() + 300
+    while "Running on" not in log.read_text():
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    yield process, f"http://127.0.0.1:{port}", Path(log.read_text().splitlines()[0])
+    process.kill()
+
+
+def test_sigterm_finishes_the_answer_under_way_and_leaves_nothing_behind(server):
+    process, url, uploads = server
+
+    async def story():
+        async with connect(url) as client:
+            visitor = Visitor(client, await read_layout(client))
+            await visitor.upload(photo_of(1))
+            assert any(path.is_file() for path in uploads.rglob("*"))
+            asking = asyncio.create_task(visitor.ask("what color is it?"))
+            await asyncio.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            begin = time.monotonic()
+            shown = await asking
+            await asyncio.to_thread(process.wait, 30)
+            return shown, time.monotonic() - begin
+
+    shown, seconds = run(story())
+    assert "answer-text" in shown.text
+    assert process.returncode == 0 and seconds < 5
+    assert not uploads.exists()
+
+
+def start_app(**environment) -> str:
+    """What app.py says when it can't start."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "app.py")],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_missing_checkpoint_is_said_at_once(tmp_path):
+    told = start_app(VALM_CHECKPOINT=str(tmp_path / "nowhere"))
+    assert "is no VALM checkpoint" in told and "VALM_CHECKPOINT" in told
+
+
+def test_a_corrupted_packaged_backbone_says_what_to_install(tmp_path, monkeypatch):
+    spoilt = tmp_path / "spoilt_package"
+    (spoilt / "models").mkdir(parents=True)
+    (spoilt / "__init__.py").write_text("")
+    (spoilt / "models" / "weights.pth").write_bytes(b"not the weights")
+    shipped = packages.PACKAGES["efficientnet-lite0"]
+    package = packages.Package("a-distribution", "spoilt_package", "models/weights.pth", shipped.sha256)
+    monkeypatch.setitem(packages.PACKAGES, "efficientnet-lite0", package)
+    monkeypatch.syspath_prepend(tmp_path)
+    packages.packaged_file.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=r"sha256 .* expected .*--force-reinstall a-distribution"):
+            VqaPredictor.from_checkpoint(ROOT / "assets" / "checkpoints" / "everyday", "cpu")
+    finally:
+        packages.packaged_file.cache_clear()
+
+
+def test_the_shipped_checkpoint_needs_no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    predictor = VqaPredictor.from_checkpoint(ROOT / "assets" / "checkpoints" / "everyday", "cpu")
+    image = predictor.encode(ROOT / "assets" / "examples" / "cat.jpg")
+    assert predictor.answer(image, "What animal is this?").answers[0].text == "cat"
