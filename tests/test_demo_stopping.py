@@ -36,7 +36,7 @@ serve_until_stopped(page, uploads, server_name="127.0.0.1", server_port={port}, 
 def server(tmp_path):
     """A page in a process of its own whose answers take a second: (process, address, folder of uploads)."""
     port, log = free_port(), tmp_path / "log.txt"
-    code = SERVER.format(root=str(ROOT), tests=str(ROOT / "tests"), delay=1.0, port=port)
+    code = SERVER.format(root=str(ROOT), tests=str(ROOT / "tests"), delay=0.6, port=port)
     environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     environment["TMPDIR"] = str(tmp_path)
     with log.open("w") as output:
@@ -58,7 +58,7 @@ def test_sigterm_finishes_the_answer_under_way_and_leaves_nothing_behind(server)
             await visitor.upload(photo_of(1))
             assert any(path.is_file() for path in uploads.rglob("*"))
             asking = asyncio.create_task(visitor.ask("what color is it?"))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.3)
             process.send_signal(signal.SIGTERM)
             begin = time.monotonic()
             shown = await asking
