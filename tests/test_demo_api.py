@@ -289,7 +289,7 @@ def test_our_own_faults_are_logged_and_not_told(tmp_path, caplog):
     assert "secret" not in caught.value.message and "secret path" in caplog.text
 
 
-def test_the_real_checkpoint_answers_over_the_api(tiny_predictor):
+def test_a_real_model_answers_through_the_endpoints(tiny_predictor):
     """The endpoints around a real predictor, without a server: what they give is plain JSON."""
     import gradio as gr
 
