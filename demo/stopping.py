@@ -8,9 +8,9 @@ import tempfile
 import threading
 import time
 
-FINISH_SECONDS = 3.0  # for answers that are being computed when the signal comes; service managers wait 10 or more
-SHOW_SECONDS = 0.5  # for the browser to fetch what was just computed
-CLOSE_SECONDS = 1.0
+FINISH_SECONDS = 4.0  # for answers that are being computed when the signal comes; service managers wait 10 or more
+SHOW_SECONDS = 1.5  # of them, for the browser to fetch what was just computed
+CLOSE_SECONDS = 0.5
 
 
 def own_upload_folder() -> str | None:
@@ -54,12 +54,13 @@ def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
 
 
 def finish_answers(queue) -> None:
-    """Let no one join gradio's queue any more, and wait for those whose answer is being computed."""
+    """Let no one join gradio's queue any more, and wait for those whose answer is being computed, and its showing."""
     queue.max_size = 0
-    deadline = time.monotonic() + FINISH_SECONDS
-    waited = False
-    while any(queue.active_jobs) and time.monotonic() < deadline:
-        waited = True
+    now = time.monotonic()
+    deadline, last_busy = now + FINISH_SECONDS, now - SHOW_SECONDS
+    while (now := time.monotonic()) < min(deadline, last_busy + SHOW_SECONDS) or any(queue.active_jobs):
+        if now >= deadline:
+            break
+        if any(queue.active_jobs):
+            last_busy = now
         time.sleep(0.05)
-    if waited:
-        time.sleep(SHOW_SECONDS)

@@ -85,7 +85,6 @@ def test_the_environment_switches_on_passwords_limits_and_history(monkeypatch):
     assert plain["app_kwargs"]["middleware"][0].args[1:] == (0,)
     monkeypatch.setenv("VALM_AUTH", "ann:a:b, bob:c")
     monkeypatch.setenv("VALM_REQUESTS_PER_MINUTE", "30")
-    monkeypatch.setenv("a.org, b.org")
     monkeypatch.setenv("GRADIO_RUN_HISTORY", "True")
     monkeypatch.setenv("SPACE_ID", "me/valm")
     chosen = exposure_options()

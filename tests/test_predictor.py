@@ -192,16 +192,16 @@ def failing_once(predictor, error, monkeypatch):
     class Gpu:
         type = "cuda"
 
-    encode_question = predictor._encode_question
+    encode_questions = predictor._encode_questions
 
-    def fail(question):
+    def fail(questions):
         if predictor.device.type == "cuda":
             answers.append(error)
             raise error
-        return encode_question(question)
+        return encode_questions(questions)
 
     predictor.device = Gpu()
-    monkeypatch.setattr(predictor, "_encode_question", fail)
+    monkeypatch.setattr(predictor, "_encode_questions", fail)
     return answers
 
 
@@ -222,7 +222,7 @@ def test_the_cpu_takes_over_from_a_gpu_that_fails(tiny_predictor, encoded, monke
 def test_weights_lost_with_their_gpu_are_loaded_again(tiny_predictor, encoded, monkeypatch, tmp_path):
     expected = tiny_predictor.answer(encoded, "what color?")
     tiny_predictor.model.save_pretrained(tmp_path / "checkpoint")
-    tiny_predictor.checkpoint = tmp_path / "checkpoint"
+    tiny_predictor.folder = tmp_path / "checkpoint"
 
     def lost(*_):
         raise RuntimeError("CUDA error: device unavailable")
@@ -236,7 +236,7 @@ def test_an_error_on_the_cpu_is_no_reason_to_fall_back(tiny_predictor, encoded, 
     def full(*_):
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(tiny_predictor, "_encode_question", full)
+    monkeypatch.setattr(tiny_predictor, "_encode_questions", full)
     with pytest.raises(torch.OutOfMemoryError):
         tiny_predictor.answer(encoded, "what color?")
     assert tiny_predictor.notice == ""

@@ -90,7 +90,7 @@ def _check_encoder(path: Path, weights: Path) -> None:
         values = json.loads(path.read_text(encoding="utf-8"))
         values = values.get("vision_config", values)
         numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
-        if (largest := max(numbers, key=numbers.get, default=None)) and numbers[largest] > MAX_NUMBER:
+        if (largest := max(numbers, key=lambda name: numbers[name], default=None)) and numbers[largest] > MAX_NUMBER:
             raise ValueError(f"{largest} is {numbers[largest]}, at most {MAX_NUMBER} is allowed")
         width, layers, words, inner, places, kinds, side, patch, channels = (
             int(numbers.get(name, default)) for name, default in ENCODER_SIZES.items()
