@@ -27,16 +27,22 @@ uploads = own_upload_folder()
 print(uploads, flush=True)
 from fake_predictor import FakePredictor
 from demo.interface import build_page, launch_options
-page = build_page(FakePredictor(delay={delay}))
+
+class Telling(FakePredictor):
+    def ask(self, *arguments, **named):
+        print("answering", flush=True)
+        return super().ask(*arguments, **named)
+
+page = build_page(Telling(delay=0.6))
 serve_until_stopped(page, uploads, server_name="127.0.0.1", server_port={port}, **launch_options())
 """
 
 
 @pytest.fixture
 def server(tmp_path):
-    """A page in a process of its own whose answers take a second: (process, address, folder of uploads)."""
+    """A page in a process of its own whose answers take their time: (process, address, folder of uploads, its log)."""
     port, log = free_port(), tmp_path / "log.txt"
-    code = SERVER.format(root=str(ROOT), tests=str(ROOT / "tests"), delay=0.6, port=port)
+    code = SERVER.format(root=str(ROOT), tests=str(ROOT / "tests"), port=port)
     environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     environment["TMPDIR"] = str(tmp_path)
     with log.open("w") as output:
@@ -45,12 +51,12 @@ def server(tmp_path):
     while "Running on" not in log.read_text():
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
-    yield process, f"http://127.0.0.1:{port}", Path(log.read_text().splitlines()[0])
+    yield process, f"http://127.0.0.1:{port}", Path(log.read_text().splitlines()[0]), log
     process.kill()
 
 
 def test_sigterm_finishes_the_answer_under_way_and_leaves_nothing_behind(server):
-    process, url, uploads = server
+    process, url, uploads, log = server
 
     async def story():
         async with connect(url) as client:
@@ -58,7 +64,8 @@ def test_sigterm_finishes_the_answer_under_way_and_leaves_nothing_behind(server)
             await visitor.upload(photo_of(1))
             assert any(path.is_file() for path in uploads.rglob("*"))
             asking = asyncio.create_task(visitor.ask("what color is it?"))
-            await asyncio.sleep(0.3)
+            while "answering" not in log.read_text():
+                await asyncio.sleep(0.01)
             process.send_signal(signal.SIGTERM)
             begin = time.monotonic()
             shown = await asking
