@@ -63,6 +63,19 @@ class Again:
     message: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Later:
+    """What a panel found out about ``asked``, to be shown if the page still has that answer by then."""
+
+    asked: Reply | None
+    updates: dict
+
+    def if_still(self, current: Reply | None) -> dict:
+        """The updates; none where the page meanwhile shows another answer."""
+        same = self.asked is current or (self.asked and current and self.asked.prediction is current.prediction)
+        return self.updates if same else {}
+
+
 @dataclass(frozen=True)
 class Picked:
     """What the person picked: words of the question (none: the whole of it) and cells of the photo, by number."""

@@ -10,6 +10,7 @@ from demo import callbacks
 from demo.figures import Look, notice_html, overlay, side_by_side_html
 from demo.languages import label, say
 from demo.peers import Told, load_peer, parse_peers
+from demo.photo_input import ShownPicture
 from valm_core.explanations import DEFAULT_METHOD
 
 HELP = (
@@ -18,12 +19,13 @@ HELP = (
 )
 
 
-def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
+def build_compare(predictor, reply: gr.State, seconds: float) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
     Args:
         predictor: ours, for the other methods.
         reply: the ``Reply`` on the page, None without one.
+        seconds: how long what it found out stays in memory.
 
     Returns:
         What empties the panel for a new answer (it returns the updates), and the components that takes.
@@ -48,14 +50,18 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
         )
         button = gr.Button(label("Compare"), elem_id="compare-button")
         told = gr.HTML(elem_id="compare-told")
+        later = gr.State(time_to_live=seconds)
         with gr.Row(elem_id="compare-pictures"):
             size = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140}
-            pictures = [gr.Image(label=label("ours"), **size), gr.Image(label=label("the other"), **size)]
+            pictures = [ShownPicture(label=label("ours"), **size), ShownPicture(label=label("the other"), **size)]
 
     def empty() -> dict:
         return {told: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
 
-    def compare(current, choice) -> dict:
+    def compare(current, choice) -> callbacks.Later:
+        return callbacks.Later(current, compared(current, choice))
+
+    def compared(current, choice) -> dict:
         if current is None:
             return {told: notice_html(callbacks.NO_QUESTION)}
         try:
@@ -77,8 +83,13 @@ def build_compare(predictor, reply: gr.State) -> tuple[Callable, list]:
             for picture, side in zip(pictures, (ours, theirs), strict=True)
         }
 
+    def show(found, current) -> dict:
+        return found.if_still(current) or {told: gr.skip()}
+
     parts = [told, *pictures]
-    button.click(compare, [reply, other], parts, concurrency_id="model", concurrency_limit=1, show_progress_on=told)
+    button.click(
+        compare, [reply, other], later, concurrency_id="model", concurrency_limit=1, show_progress_on=told
+    ).then(show, [later, reply], parts, queue=False, show_progress="hidden")
     return empty, parts
 
 

@@ -242,7 +242,7 @@ def subject_html(answer: str, explanation: Explanation, direction: str, layer: i
 def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
     """The question's words, and the whole question, as a row of buttons for pick.js; the picked ones are pressed.
 
-    Several picked words carry the colours that ``overlay`` gives them.
+    Several picked words carry the colours that ``overlay`` gives them. Each button has its map for pick.js to preview.
     """
     buttons = []
     for word in (WHOLE_QUESTION, *range(len(explanation.tokens))):
@@ -252,11 +252,12 @@ def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
         swatch = _swatch(words.index(word)) if len(words) > 1 and word in words else ""
         buttons.append(
             f'<button type="button" class="word" data-item="{word}" aria-pressed="{str(pressed).lower()}" '
+            f'data-shares="{_hundredths(word_map(explanation, word))}" '
             f'tabindex="{0 if enters else -1}">{swatch}{escape(name)}</button>'
         )
     return (
         f'<div class="words" role="toolbar" aria-label="{say("Words of your question")}" '
-        f'data-columns="{len(buttons)}">' + "".join(buttons) + "</div>"
+        f'data-preview-on="#overlay .cells" data-columns="{len(buttons)}">' + "".join(buttons) + "</div>"
     )
 
 
@@ -267,16 +268,18 @@ def map_html(
     cells: tuple[int, ...],
     look: Look,
     original: bool = False,
+    direction: str = "text_to_image",
 ) -> str:
     """The map over the photo, under a grid of buttons for pick.js: one a cell, the picked ones selected.
 
     Args:
         picture: the photo.
-        explanation: N = rows x columns cells.
+        explanation: W words, N = rows x columns cells.
         words: whose map is drawn; none for the whole question.
         cells: picked cells, in row-major order.
         look: how it is drawn.
         original: show the photo itself beside it.
+        direction: what each cell previews by its button, as ``served_html`` has it.
     """
     drawn = overlay(picture, explanation, words, look)
     heat = words_map(explanation, words)
@@ -289,9 +292,10 @@ def map_html(
             cell = row * columns + column
             share = percent(float(heat[row, column]))
             name = say("row {row}, column {column}: {share}", row=row + 1, column=column + 1, share=share)
+            serves = _hundredths(served_shares(explanation, (cell,), direction))
             line.append(
                 f'<button type="button" role="gridcell" class="cell" data-item="{cell}" title="{name}" '
-                f'aria-label="{name}" aria-selected="{str(cell in cells).lower()}" '
+                f'data-shares="{serves}" aria-label="{name}" aria-selected="{str(cell in cells).lower()}" '
                 f'tabindex="{0 if cell == enters else -1}"></button>'
             )
         lines.append(f'<div role="row">{"".join(line)}</div>')
@@ -300,7 +304,8 @@ def map_html(
     alt = escape(map_description(explanation, words))
     grid = (
         f'<div class="cells" role="grid" aria-multiselectable="true" aria-label="{say("Cells of the photo")}" '
-        f'data-draggable data-columns="{columns}" style="{place}">{"".join(lines)}</div>'
+        f'data-preview-on="#words .words" data-draggable data-columns="{columns}" style="{place}">'
+        f"{''.join(lines)}</div>"
     )
     shape = f"--aspect:{drawn.width / drawn.height:.4f}"
     figures = f'<div class="map" style="{shape}"><img src="{data_address(drawn)}" alt="{alt}">{grid}</div>'
@@ -310,6 +315,11 @@ def map_html(
         itself = say("The photo itself")
         figures += f'<div class="map" style="{shape}"><img src="{data_address(small)}" alt="{itself}"></div>'
     return f'<div class="maps">{figures}</div>'
+
+
+def _hundredths(shares: np.ndarray) -> str:
+    """Numbers as hundredths of the largest, for pick.js."""
+    return ",".join(str(round(100 * float(share))) for share in shares.ravel() / max(float(shares.max()), 1e-9))
 
 
 def data_address(picture: Image.Image, kind: str = "JPEG") -> str:
@@ -392,6 +402,13 @@ def place_name(heat: np.ndarray) -> str:
     return names[min(3 * int(row) // heat.shape[0], 2)][min(3 * int(column) // heat.shape[1], 2)]
 
 
+def served_shares(explanation: Explanation, cells: tuple[int, ...], direction: str) -> np.ndarray:
+    """How much each word [W] was served by some cells; the arguments as in ``served_html``."""
+    if direction == "text_to_image":
+        return explanation.token_to_patch[:, list(cells)].sum(axis=1)
+    return explanation.patch_to_token[list(cells)].mean(axis=0)
+
+
 def served_html(explanation: Explanation, cells: tuple[int, ...], direction: str) -> str:
     """The words that some cells served and how strongly, strongest first; how to pick cells where there are none.
 
@@ -408,14 +425,13 @@ def served_html(explanation: Explanation, cells: tuple[int, ...], direction: str
         )
         return f'<p class="fine-print">{how}</p>'
     number = say("this cell") if len(cells) == 1 else say("these {count} cells", count=len(cells))
+    shares = served_shares(explanation, cells, direction)
     if direction == "text_to_image":
-        shares = explanation.token_to_patch[:, list(cells)].sum(axis=1)  # [W]
         even = percent(len(cells) / explanation.token_to_patch.shape[1])
         title = say(
             "How much of where each word looked lies in {cells} (evenly spread: {share})", cells=number, share=even
         )
     else:
-        shares = explanation.patch_to_token[list(cells)].mean(axis=0)  # [W]
         even = percent(1 / len(shares))
         title = say(
             "How much of what {cells} read in the question was each word (evenly spread: {share})",

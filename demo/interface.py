@@ -16,7 +16,7 @@ from demo.feedback import build_feedback
 from demo.guard import exposure_options
 from demo.keep import NO_FULLSCREEN, build_keep, build_map_tools
 from demo.languages import label, say, translations
-from demo.photo_input import PhotoInput
+from demo.photo_input import PhotoInput, ShownSlider
 from demo.theme import build_theme
 from demo.uploads import LARGEST_UPLOAD, SealedBlocks
 from demo.what_if import build_what_if
@@ -125,7 +125,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                             words = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="words")
                             several = gr.Checkbox(label=label("Pick several words or cells"), elem_id="several")
                             overlay = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="overlay")
-                            slider = gr.ImageSlider(
+                            slider = ShownSlider(
                                 show_label=False,
                                 interactive=False,
                                 visible=False,
@@ -196,8 +196,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                             with gr.Accordion(label("All layers and heads"), open=False, elem_id="heads"):
                                 number = gr.Radio(NUMBERS, value="evenness", label=label("Number"), elem_id="number")
                                 heads = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="head-maps")
-                    prepare_what_if, what_if_parts = build_what_if(predictor, reply)
-                    empty_compare, compare_parts = build_compare(predictor, reply)
+                    prepare_what_if, what_if_parts = build_what_if(predictor, reply, STATE_SECONDS)
+                    empty_compare, compare_parts = build_compare(predictor, reply, STATE_SECONDS)
                     empty_feedback, feedback_inputs, feedback_parts = build_feedback(reply, STATE_SECONDS)
                     look = [direction, layer, head, opacity, raw_cells, same_scale, view, number]
                     build_keep(predictor, examples, reply, picked, look, map_button)
@@ -234,7 +234,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 words: figures.words_html(part, marked.words),
                 overlay: gr.update(
                     value=figures.map_html(
-                        photo_itself, part, marked.words, marked.cells, wanted, original=shape == "side_by_side"
+                        photo_itself, part, marked.words, marked.cells, wanted, shape == "side_by_side", toward
                     ),
                     visible=shape != "slider",
                 ),

@@ -1,10 +1,14 @@
-"""What visitors upload and paint. (gradio writes a photo_input.pyi beside this file on import; git ignores that.)"""
+"""The page's pictures: uploaded, painted, shown. (gradio writes a photo_input.pyi beside this file; git ignores it.)"""
 
 import io
+import os
+import uuid
+from pathlib import Path
 
 import gradio as gr
 from gradio.components.base import server
 from gradio.components.image_editor import AcceptBlobs, EditorData, EditorValue
+from gradio.processing_utils import hash_bytes
 from PIL import Image
 from starlette.exceptions import HTTPException
 
@@ -15,17 +19,67 @@ UNUSABLE = "This painting can't be read, or is too large. Start it again."
 MOST_PAINTINGS = 32  # sent and not yet asked about, of all visitors
 
 
+def steady_file(picture, folder: str, kind: str):
+    """A ``PIL.Image`` as the path of a file in ``folder``, named by its content; anything else as it is.
+
+    gradio writes such a file anew whenever the same picture comes again, while a browser may be reading it: that
+    browser then gets half a picture.
+    """
+    if isinstance(picture, tuple):  # of gr.ImageSlider
+        return tuple(steady_file(one, folder, kind) for one in picture)
+    if not isinstance(picture, Image.Image):
+        return picture
+    content = io.BytesIO()
+    picture.convert("RGB").save(content, kind)
+    path = Path(folder) / hash_bytes(content.getvalue()) / f"image.{kind}"
+    try:
+        os.utime(path)  # gradio deletes what is old
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(uuid.uuid4().hex)
+        try:
+            fresh.write_bytes(content.getvalue())
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    return str(path)
+
+
+class ShownPicture(gr.Image):
+    """A picture that the server drew, see ``steady_file``."""
+
+    is_template = True  # gradio then shows it with gr.Image's own frontend
+
+    def postprocess(self, value):
+        """As gr.Image."""
+        return super().postprocess(steady_file(value, self.GRADIO_CACHE, self.format))
+
+
+class ShownSlider(gr.ImageSlider):
+    """Two pictures that the server drew, see ``steady_file``."""
+
+    is_template = True
+
+    def postprocess(self, value):
+        """As gr.ImageSlider."""
+        return super().postprocess(steady_file(value, self.GRADIO_CACHE, self.format))
+
+
 class PhotoInput(gr.Image):
     """An image upload that hands over the file as it came.
 
     gr.Image opens the file itself, before any callback runs, and shows its own "Error" for one that it can't read.
     """
 
-    is_template = True  # gradio then shows it with gr.Image's own frontend
+    is_template = True
 
     def preprocess(self, payload) -> str | None:
         """The path of the uploaded file, unopened; None where there is none."""
         return payload.path if payload is not None else None
+
+    def postprocess(self, value):
+        """As gr.Image."""
+        return super().postprocess(steady_file(value, self.GRADIO_CACHE, self.format))
 
 
 class Painting(gr.ImageEditor):
@@ -63,6 +117,10 @@ class Painting(gr.ImageEditor):
         except ValueError as error:
             raise gr.Error(UNUSABLE, print_exception=False) from error
         return super().preprocess(payload)
+
+    def postprocess(self, value):
+        """As gr.ImageEditor."""
+        return super().postprocess(steady_file(value, self.GRADIO_CACHE, self.format))
 
 
 def _check_painting(picture: bytes | str) -> None:

@@ -9,7 +9,21 @@ const buttons = () => [...element.querySelectorAll("[data-item]")];
 const buttonAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-item]");
 const columns = () => Number(element.querySelector("[data-columns]").dataset.columns);
 const adding = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
-const send = (picked, add) => trigger("pick", {items: picked.map((button) => Number(button.dataset.item)), add});
+const send = (picked, add) => {
+  preview(null);
+  trigger("pick", {items: picked.map((button) => Number(button.dataset.item)), add});
+};
+
+// What a pick would show, shown under the mouse and the keyboard's focus already: a word's map on the cells, a cell's
+// words on the words. No server is asked; an item that is picked has no preview, its own map is there.
+function preview(button) {
+  const target = document.querySelector(element.querySelector("[data-preview-on]")?.dataset.previewOn ?? "#none");
+  const picked = button?.ariaPressed === "true" || button?.ariaSelected === "true";
+  const shares = picked ? undefined : button?.dataset.shares?.split(",");
+  target?.classList.toggle("preview", shares !== undefined);
+  for (const other of target?.querySelectorAll("[data-item]") ?? [])
+    other.style.setProperty("--share", (shares?.[other.dataset.item] ?? 0) / 100);
+}
 
 // The buttons of the box between two of them, both included.
 function box(one, other) {
@@ -38,6 +52,9 @@ element.addEventListener("pointerdown", (event) => {
   corner = event.target.closest("[data-item]");
   dragging = draggable() && corner !== null && event.button === 0;
 });
+element.addEventListener("pointerover", (event) => {
+  if (event.pointerType === "mouse") preview(dragging ? null : event.target.closest("[data-item]"));
+});
 element.addEventListener("pointermove", (event) => {
   const end = dragging ? buttonAt(event) : null;
   if (end && element.contains(end)) mark(end === corner ? [] : box(corner, end));
@@ -49,7 +66,9 @@ element.addEventListener("pointerup", (event) => {
   mark([]);
 });
 element.addEventListener("pointercancel", () => { dragging = false; mark([]); });
-element.addEventListener("pointerleave", () => { dragging = false; mark([]); });
+element.addEventListener("pointerleave", () => { dragging = false; mark([]); preview(null); });
+element.addEventListener("focusin", (event) => { if (event.target.matches(":focus-visible")) preview(event.target.closest("[data-item]")); });
+element.addEventListener("focusout", () => preview(null));
 
 element.addEventListener("keydown", (event) => {
   const from = event.target.closest("[data-item]");

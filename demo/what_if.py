@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from demo import callbacks
 from demo.figures import notice_html, pixel_box, side_by_side_html
 from demo.languages import label, say
-from demo.photo_input import Painting
+from demo.photo_input import Painting, ShownPicture
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction
 
 LONGEST_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
@@ -27,12 +27,13 @@ BY_MEANING = (
 )
 
 
-def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
+def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
     Args:
         predictor: with ``what_if``, ``counterfactual``, ``encode``, ``masks`` and ``attention_heads``.
         reply: the ``Reply`` on the page, None without one.
+        seconds: how long what it found out stays in memory.
 
     Returns:
         What makes the panel ready for a new ``Reply`` (it returns the updates), and the components that takes.
@@ -67,7 +68,8 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
             again = gr.Button(label("Ask again"), variant="primary", elem_id="ask-again")
             flip = gr.Button(label("Smallest change that flips the answer"), elem_id="flip")
         outcome = gr.HTML(elem_id="what-if-outcome")
-        flip_picture = gr.Image(
+        later = gr.State(time_to_live=seconds)
+        flip_picture = ShownPicture(
             show_label=False, interactive=False, visible=False, format="jpeg", elem_id="flip-picture"
         )
 
@@ -86,7 +88,13 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
         choices = [(word, place) for place, word in enumerate(current.prediction.question.split())]
         return cleared | {painted: small, words: gr.update(choices=choices, value=[])}
 
-    def ask_again(current, edited, words_off, heads_off, allowed) -> dict:
+    def ask_again(current, *wanted) -> callbacks.Later:
+        return callbacks.Later(current, asked_again(current, *wanted))
+
+    def find_flip(current) -> callbacks.Later:
+        return callbacks.Later(current, found_flip(current))
+
+    def asked_again(current, edited, words_off, heads_off, allowed) -> dict:
         hidden = {flip_picture: gr.update(value=None, visible=False)}
         if current is None:
             return hidden | {outcome: notice_html(callbacks.NO_QUESTION)}
@@ -106,7 +114,7 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
         except Exception as error:
             return hidden | {outcome: notice_html(callbacks.message_for(error))}
 
-    def find_flip(current) -> dict:
+    def found_flip(current) -> dict:
         if current is None:
             return {outcome: notice_html(callbacks.NO_QUESTION)}
         try:
@@ -121,11 +129,18 @@ def build_what_if(predictor, reply: gr.State) -> tuple[Callable, list]:
             flip_picture: gr.update(value=picture, visible=bool(drawn)),
         }
 
+    def show(told, current) -> dict:
+        return told.if_still(current) or {outcome: gr.skip()}
+
     changed = [outcome, flip_picture]
     on_model = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": outcome}
-    again.click(ask_again, [reply, painted, words, heads, candidates], changed, **on_model)
-    candidates.submit(ask_again, [reply, painted, words, heads, candidates], changed, **on_model)
-    flip.click(find_flip, reply, changed, **on_model)
+    for asking in (
+        gr.on(
+            [again.click, candidates.submit], ask_again, [reply, painted, words, heads, candidates], later, **on_model
+        ),
+        flip.click(find_flip, reply, later, **on_model),
+    ):
+        asking.then(show, [later, reply], changed, queue=False, show_progress="hidden")
     return prepare, [painted, words, heads, *changed]
 
 

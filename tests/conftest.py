@@ -34,6 +34,11 @@ WORDS = [
 COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 
 
+def pytest_collection_modifyitems(items):
+    """Browser tests last: Playwright's event loop runs on in the main thread, where later tests can start no other."""
+    items.sort(key=lambda item: "browser" in item.path.parts)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Small tensors are faster on one thread, and results don't depend on the machine's cores."""

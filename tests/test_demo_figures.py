@@ -1,5 +1,8 @@
 """demo/figures.py: the heat lies where the map says, the numbers are the map's own, and no text becomes HTML."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fake_predictor import GRID, FakePredictor, bump
@@ -7,6 +10,7 @@ from PIL import Image
 
 from demo import figures
 from demo.figures import Look
+from demo.photo_input import steady_file
 from valm_core.outputs import Answer, Explanation, Prediction
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -219,3 +223,16 @@ def test_evidence_says_its_numbers_and_escapes_the_answer():
     assert "<img" not in html and "&lt;img" in html
     assert "question 62 %" in html and "not the explained answer" in html and "What attention can’t show" in html
     assert "verdict" not in figures.evidence_html(None, 0.62).replace("The verdict is", "")
+
+
+def test_a_picture_that_comes_again_leaves_its_file_alone(tmp_path):
+    picture = Image.new("RGB", (40, 30), (200, 30, 30))
+    first = Path(steady_file(picture, str(tmp_path), "webp"))
+    os.utime(first, (0, 0))
+    reader = first.open("rb")
+    assert steady_file(picture.copy(), str(tmp_path), "webp") == str(first)
+    assert os.fstat(reader.fileno()).st_nlink == 1 and Image.open(reader).size == (40, 30)  # the same file, and whole
+    assert first.stat().st_mtime > 0  # young again: gradio deletes what is old
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
+    pair = steady_file((picture, "there.png"), str(tmp_path), "jpeg")
+    assert pair[0].endswith("image.jpeg") and pair[1] == "there.png"

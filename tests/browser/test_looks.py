@@ -1,0 +1,98 @@
+"""How the page looks: accessibility by axe-core, layout at three widths, light and dark, no jumps, previews."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from test_page import ask, upload
+
+WIDTHS = [390, 768, 1440]
+SERIOUS = ("serious", "critical")
+
+
+def findings(page) -> str:
+    """What axe-core calls serious on the page as it is, a line each."""
+    violations = Axe().run(page).response["violations"]
+    return "\n".join(
+        f"{violation['id']}: {node['html'][:200]} {node['any'][0]['message'] if node['any'] else ''}"
+        for violation in violations
+        if violation["impact"] in SERIOUS
+        for node in violation["nodes"]
+    )
+
+
+def open_everything(page):
+    """Open every accordion of the result."""
+    closed = page.locator("#result .label-wrap:not(.open)")
+    while closed.count():
+        closed.first.click()
+    page.locator("#what-if canvas").first.wait_for()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_axe_finds_nothing_serious(visit, page_url, width, dark):
+    page = visit(page_url + ("/?__theme=dark" if dark else ""), width)
+    assert findings(page) == ""
+    page.locator(".example-card").first.click()
+    page.locator(".answers").wait_for()
+    page.locator("#words button").nth(2).click()
+    open_everything(page)
+    assert findings(page) == ""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ask(page, "why " * 200)
+    page.locator("#notice .notice").wait_for()
+    assert findings(page) == ""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_new_question_or_word_moves_nothing(visit, page_url, photos, width):
+    page = visit(page_url, width)
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    page.locator("#overlay .map img").wait_for()
+    page.wait_for_timeout(1000)  # the photo, scrolling into view
+    page.evaluate(
+        "() => { window.jumps = 0; new PerformanceObserver(list => list.getEntries().forEach(entry => {"
+        " window.jumps += entry.value; })).observe({type: 'layout-shift'}); }"
+    )
+    page.locator("#words button", has_text="color").click()
+    page.locator("#words button[aria-pressed=true]", has_text="color").wait_for()
+    page.locator(".cell").nth(3).hover()
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.jumps") < 0.01
+    ask(page, "Is it blue?")
+    page.locator("#words button", has_text="blue?").wait_for()
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.jumps") < 0.1  # "good" for the Web Vitals' cumulative layout shift; history appears
+
+
+def test_the_mouse_over_a_word_or_a_place_previews_it_without_the_server(visit, page_url, photos):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is the bus?")
+    page.locator("#overlay .map img").wait_for()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    shares = (
+        "(place) => [...document.querySelectorAll(place + ' [data-item]')]"
+        ".map(item => Number(item.style.getPropertyValue('--share')))"
+    )
+    word = page.locator("#words button", has_text="bus?")
+    word.hover()
+    page.locator(".cells.preview").wait_for()
+    expected = [int(share) / 100 for share in word.get_attribute("data-shares").split(",")]
+    assert page.evaluate(shares, "#overlay") == expected and max(expected) == 1
+    cell = page.locator(".cell").nth(5)
+    cell.hover()
+    page.locator(".words.preview").wait_for()
+    assert page.locator(".cells.preview").count() == 0
+    expected = [int(share) / 100 for share in cell.get_attribute("data-shares").split(",")]
+    assert page.evaluate(shares, "#words") == [0, *expected] and max(expected) == 1
+    page.locator("#words button").first.hover()  # the whole question is picked: its map is there already
+    page.wait_for_function("!document.querySelector('.preview')")
+    page.locator("#words button").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.locator(".cells.preview").wait_for()
+    assert asked == []
+    page.keyboard.press("Space")
+    page.locator("#words button[aria-pressed=true]", has_text="What").wait_for()
+    assert page.locator(".preview").count() == 0
