@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.metrics.calibration import expected_calibration_error, fit_temperature
+from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, fit_temperature
 
 
 def test_the_error_as_worked_by_hand():
@@ -37,3 +37,9 @@ def test_a_planted_temperature_is_found_again(planted):
 def test_answers_that_are_never_right_get_the_flattest_probabilities():
     logits = torch.randn(100, 5, generator=torch.Generator().manual_seed(0)) * 3
     assert fit_temperature(logits, torch.zeros(100)) == pytest.approx(5.0)
+
+
+def test_the_surest_questions_are_answered_first():
+    confidence, correct = np.array([0.2, 0.9, 0.5, 0.7]), np.array([0.0, 1.0, 0.0, 0.5])
+    found = accuracy_at_coverage(confidence, correct, (0.01, 0.25, 0.5, 0.75, 1.0))
+    assert found == pytest.approx({0.01: 1.0, 0.25: 1.0, 0.5: 0.75, 0.75: 0.5, 1.0: 0.375})

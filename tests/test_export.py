@@ -171,3 +171,22 @@ def test_int8_and_openvino_by_the_command(folders, colored_squares, tmp_path, mo
     assert 1e-6 < found["greatest_difference"]["probabilities"] < 0.05
     names = {path.name for path in (tmp_path / "export").iterdir()}
     assert {"fusion.xml", "fusion.bin", METADATA_FILE} <= names and not any(name.endswith(".onnx") for name in names)
+
+
+def test_openvino_freed_in_another_thread_leaves_signals_working(folders):
+    """OpenVINO's CPU plugin takes the main thread's signal stack along when it goes, see ``openvino_core``."""
+    pytest.importorskip("openvino")
+    code = """
+import gc, os, signal, sys, threading
+from pathlib import Path
+from valm_core.graph_runtimes import load_openvino
+
+held = [load_openvino(Path(sys.argv[1]), 1)]
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+thread.start(), thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", code, str(folders / "onnx" / "fusion.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, "handled")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import yaml
 
+import training.baselines  # noqa: F401, adds the baselines to the fusions that a config may name
 from training.datasets import load_rows
 from training.run_report import read_metrics
 from training.train import read_config, train

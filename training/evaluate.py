@@ -17,7 +17,7 @@ from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, answer_index
 from training.features import Features
-from training.metrics.calibration import expected_calibration_error
+from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
 from valm_core.files import write_text
 from valm_core.heads import candidate_scores
@@ -27,6 +27,7 @@ from valm_core.predictor import choose_device
 
 EVALUATION_BATCH = 256
 ANSWER_TYPES = ("yes/no", "number", "other")
+COVERAGES = (0.1, 0.25, 0.5, 0.75)
 
 
 @torch.no_grad()
@@ -87,6 +88,10 @@ def score_rows(rows: list[Row], logits: Tensor, answers: list[str], temperature:
         "by_source": {str(name): float(correct[sources == name].mean()) for name in np.unique(sources)},
         "answer_coverage": float(np.mean(covered)),
         "expected_calibration_error": expected_calibration_error(confidence.numpy(), correct),
+        "accuracy_at_coverage": {
+            str(share): accuracy
+            for share, accuracy in accuracy_at_coverage(confidence.numpy(), correct, COVERAGES).items()
+        },
     }
 
 
@@ -147,6 +152,9 @@ def format_table(report: dict) -> str:
     figures["multiple choice"] = report["multiple_choice_accuracy"]
     figures["answers in the list"] = report["answer_coverage"]
     figures["expected calibration error"] = report["expected_calibration_error"]
+    figures |= {
+        f"  surest {100 * float(share):.0f} % alone": value for share, value in report["accuracy_at_coverage"].items()
+    }
     lines += [f"{name:<32}{'-' if value is None else f'{100 * value:.1f} %':>8}" for name, value in figures.items()]
     return "\n".join(lines)
 

@@ -24,7 +24,7 @@ from valm_core.attention_maps import cross_modal_maps, question_map
 from valm_core.explanations.attention_rollout import rollout
 from valm_core.explanations.relevance import cross_blocks, readout, rows_to_one
 from valm_core.files import replace_folder
-from valm_core.graph_runtimes import RUNTIMES
+from valm_core.graph_runtimes import RUNTIMES, openvino_core
 from valm_core.model import WEIGHTS_FILE, ValmModel
 from valm_core.onnx_predictor import MAP_OUTPUTS, METADATA_FILE, METADATA_VERSION
 from valm_core.packages import sha256_of
@@ -128,7 +128,7 @@ def to_openvino(folder: Path, files: dict[str, str]) -> dict[str, str]:
     """Turn the ONNX graphs into OpenVINO's files (.xml with .bin) and delete them; returns names and files."""
     import openvino
 
-    core = openvino.Core()
+    core = openvino_core()
     for file in files.values():
         openvino.save_model(core.read_model(folder / file), folder / f"{Path(file).stem}.xml", compress_to_fp16=False)
         (folder / file).unlink()

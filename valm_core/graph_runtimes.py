@@ -1,7 +1,9 @@
 """Running an exported graph: ONNX Runtime or OpenVINO behind one function, neither with torch."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,18 +28,28 @@ def load_onnx(path: Path, threads: int) -> Graph:
 
 def load_openvino(path: Path, threads: int) -> Graph:
     """A graph by OpenVINO, in float32 throughout. Safe to call from several threads."""
-    import openvino
-
     settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    compiled = openvino_core().compile_model(path, "CPU", settings)
 
     def run(inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         results = compiled.create_infer_request().infer(inputs)  # a request of its own: they hold their results
         return [np.array(results[name]) for name in outputs]
 
     return run
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO's ``Core``, one for the life of the process.
+
+    Its CPU plugin gives threads a signal stack of its own. Where it is destroyed by another thread, as the garbage
+    collector may do, that stack is freed under them, and the next signal kills the process (seen with 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 RUNTIMES = {"onnx": load_onnx, "openvino": load_openvino}

@@ -1,4 +1,4 @@
-"""How far stated probabilities can be believed: expected calibration error, and the temperature that mends them."""
+"""How far stated probabilities can be believed: calibration error, what declining to answer is worth, temperature."""
 
 import numpy as np
 import torch
@@ -22,6 +22,23 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
         inside = bin_of_row == index
         gap += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
     return float(gap)
+
+
+def accuracy_at_coverage(
+    confidence: np.ndarray, correct: np.ndarray, coverages: tuple[float, ...]
+) -> dict[float, float]:
+    """Accuracy where only the surest questions are answered and the others are declined.
+
+    Args:
+        confidence: [R] probabilities in 0..1 of the given answers.
+        correct: [R] their accuracies in 0..1.
+        coverages: shares of the questions to answer, each above 0 and at most 1.
+
+    Returns:
+        The accuracy in 0..1 by coverage; one minus it is the risk (El-Yaniv & Wiener 2010, JMLR 11).
+    """
+    surest_first = correct[np.argsort(-confidence, kind="stable")]
+    return {share: float(surest_first[: max(1, round(share * len(correct)))].mean()) for share in coverages}
 
 
 def fit_temperature(logits: Tensor, correct: Tensor) -> float:
