@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import yaml
 
-import training.baselines  # noqa: F401, adds the baselines to the fusions that a config may name
+from training import baselines
 from training.datasets import load_rows
 from training.run_report import read_metrics
 from training.train import read_config, train
@@ -167,7 +167,8 @@ def main(arguments: list[str] | None = None) -> None:
     from training.train import parse_overrides
 
     try:
-        report = compare(options.config, parse_overrides(options.settings), options.device)
+        with baselines.allowed():
+            report = compare(options.config, parse_overrides(options.settings), options.device)
     except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
         parser.exit(2, f"{error}\n")
     words = " ".join(["python -m training.compare --config", options.config, "--report", options.report])
