@@ -186,3 +186,14 @@ def test_a_missing_checkpoint_is_one_line_and_exit_code_1(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "VALM_CHECKPOINT" in done.stderr
+
+
+def test_what_a_panel_finds_out_is_shown_only_beside_the_answer_it_is_about(photo):
+    predictor = FakePredictor()
+    asked = callbacks.ask(predictor, photo, None, "What color is the bus?")
+    later = callbacks.Later(asked, {"told": "found"})
+    other_map = callbacks.explain_again(predictor, asked, "occlusion", asked.answer).reply
+    assert later.if_still(asked) == later.if_still(other_map) == {"told": "found"}
+    assert later.if_still(callbacks.ask(predictor, photo, asked.photo, "Is it night?")) == {}
+    assert later.if_still(None) == {}
+    assert callbacks.Later(None, {"told": "ask first"}).if_still(None) == {"told": "ask first"}

@@ -379,20 +379,3 @@ def test_compare_puts_another_map_beside_ours(visit, page_url, photos):
     page.locator("#compare-told").get_by_text("ours, raw attention").wait_for()
     page.locator("#compare-pictures img").nth(1).wait_for()  # the pictures may load after the text
     assert page.locator("#compare-pictures img").count() == 2
-
-
-@needs_fake
-def test_what_a_panel_finds_out_after_another_question_is_dropped(visit, slow_page_url, photos):
-    page = visit(slow_page_url)
-    upload(page, photos / "red.png")
-    ask(page, "What color is the bus?")
-    page.locator("#words button", has_text="bus?").wait_for()
-    page.get_by_role("button", name="Compare").first.click()
-    page.get_by_role("button", name="What if").click()
-    ask(page, "Is it night?")
-    page.locator("#compare-button").click()  # both wait for the model, which answers the question first
-    page.locator("#flip").click()
-    page.locator("#words button", has_text="night?").wait_for()
-    page.wait_for_timeout(4000)
-    assert page.locator("#compare-told").inner_text().strip() == ""
-    assert page.locator("#what-if-outcome").inner_text().strip() == ""
