@@ -276,7 +276,7 @@ def place_or_all(number: int | None) -> int | None:
     return None if number in (None, ALL) else number
 
 
-def pick(old: tuple[int, ...], items, add: bool, count: int) -> tuple[int, ...]:
+def pick(old: tuple[int, ...], items, add: bool, count: int, most: int | None = None) -> tuple[int, ...]:
     """What is picked after a click on some items, in the order of picking.
 
     Args:
@@ -284,12 +284,14 @@ def pick(old: tuple[int, ...], items, add: bool, count: int) -> tuple[int, ...]:
         items: numbers as the browser sent them; those outside 0 to count - 1 are left out.
         add: keep the old ones; a single item that was already picked is taken back.
         count: how many items there are.
+        most: how many can be picked at once; one more, and the oldest gives way.
     """
     items = items if isinstance(items, list) else []
     items = tuple(dict.fromkeys(item for item in items if type(item) is int and 0 <= item < count))
     if len(items) == 1 and items[0] in old and (add or len(old) == 1):
         return tuple(item for item in old if item != items[0])
-    return tuple(dict.fromkeys((*old, *items))) if add else items
+    picked = tuple(dict.fromkeys((*old, *items))) if add else items
+    return picked[-most:] if most else picked
 
 
 def message_for(error: Exception) -> str:

@@ -82,6 +82,10 @@ CHINESE = {
     ),
     "Likeliest answers and their probabilities": "最可能的答案及其概率",
     "The model gets this one wrong. Right answer: {answer}": "模型答错了这个问题。正确答案：{answer}",
+    "Of {count} validation questions answered this surely ({low} to {high} %), {share} were right.": (
+        "在 {count} 个以同样把握（{low}% 至 {high}%）作答的验证问题中，有 {share} 答对。"
+    ),
+    "The model does not know.": "模型其实并不知道。",
     "Without the photo it would say: {answer} ({share}) – the same answer, so the photo did not change it.": (
         "没有照片时它会回答：{answer}（{share}）– 答案相同，所以照片没有改变它。"
     ),

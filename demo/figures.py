@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageOps
 from demo.languages import is_doubtful, say, translated
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
-    from valm_core.outputs import Answer, Evidence, Explanation, Prediction
+    from valm_core.outputs import Answer, Evidence, Explanation, Prediction, TrackRecord
 
 # Matplotlib's inferno at 33 even steps (perceptually uniform, readable in print and with colour blindness), so that
 # the page doesn't need matplotlib; between the steps we interpolate (at most 5 of 255 off, see the test).
@@ -39,6 +39,7 @@ WORD_COLOURS = (
     (213, 94, 0),
     (0, 114, 178),
 )
+UNSURE = 0.3  # share of right answers below which the page says that the model doesn't know
 LONGEST_SIDE = 1024  # pixels of the drawn overlay
 WHOLE_QUESTION = -1  # in place of a word's index
 
@@ -117,7 +118,7 @@ def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look:
 
 
 def word_colour(place: int) -> tuple[int, int, int]:
-    """The colour of the word that was picked as number ``place``, counted from 0; after seven they come again."""
+    """The colour of the word that was picked as number ``place``, counted from 0; the page lets no more be picked."""
     return WORD_COLOURS[place % len(WORD_COLOURS)]
 
 
@@ -215,9 +216,24 @@ def doubt_html(question: str) -> str:
     return f'<p class="known-mistake doubt" role="status">{told}</p>'
 
 
-def result_html(prediction: Prediction, right_answer: str | None = None) -> str:
-    """Answers, doubt about the question's language, the label of a known mistake, and the blind answer together."""
-    notes = known_mistake_html(right_answer) + blind_html(prediction)
+def record_html(record: TrackRecord | None) -> str:
+    """How often the model was right when it was as sure as this, and that it is unsure where that was rarely."""
+    if record is None:
+        return ""
+    told = say(
+        "Of {count} validation questions answered this surely ({low} to {high} %), {share} were right.",
+        count=record.questions,
+        low=round(100 * record.low),
+        high=round(100 * record.high),
+        share=percent(record.accuracy),
+    )
+    unsure = f"<strong>{say('The model does not know.')}</strong> " if record.accuracy < UNSURE else ""
+    return f'<p class="record">{unsure}{told}</p>'
+
+
+def result_html(prediction: Prediction, right_answer: str | None = None, record: TrackRecord | None = None) -> str:
+    """Answers, how sure ones fared, doubt about the question's language, a known mistake, the blind answer together."""
+    notes = record_html(record) + known_mistake_html(right_answer) + blind_html(prediction)
     return doubt_html(prediction.question) + answers_html(prediction) + notes
 
 

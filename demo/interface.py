@@ -262,7 +262,9 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 return {picked: gr.skip()}
             data = event._data
             count = {"words": len(current.explanation.tokens), "cells": current.explanation.token_to_patch.shape[1]}
-            new = callbacks.pick(getattr(marked, kind), data.get("items"), more or bool(data.get("add")), count[kind])
+            most = len(figures.WORD_COLOURS) if kind == "words" else None
+            add = more or bool(data.get("add"))
+            new = callbacks.pick(getattr(marked, kind), data.get("items"), add, count[kind], most)
             marked = dataclasses.replace(marked, **{kind: new})
             return {picked: marked, **draw(current, marked, *wanted)}
 
@@ -336,7 +338,11 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
                 notice: figures.notice_html(" ".join(filter(None, (message, getattr(predictor, "notice", ""))))),
                 empty: gr.update(visible=False),
                 result: gr.update(visible=True),
-                answers: figures.result_html(current.prediction, callbacks.right_answer(examples, current)),
+                answers: figures.result_html(
+                    current.prediction,
+                    callbacks.right_answer(examples, current),
+                    predictor.track_record(current.prediction.answers[0].probability),
+                ),
                 evidence: figures.evidence_html(current.evidence, current.prediction.gate),
                 explained: gr.update(
                     choices=[candidate.text for candidate in current.prediction.answers], value=current.answer

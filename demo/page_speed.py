@@ -52,7 +52,10 @@ def seconds_to_page() -> float:
     finally:
         app.terminate()
         app.wait(20)
-    raise RuntimeError(f"`python app.py` served no page in {LONGEST_WAIT} s; run it by hand to see why.")
+    ended = f"ended with code {app.returncode}" if app.returncode not in (None, 0, -15) else "was too slow"
+    raise RuntimeError(
+        f"`python app.py` served no page within {LONGEST_WAIT} s: it {ended}. Run it by hand to see why."
+    )
 
 
 def seconds_to_answer(checkpoint: Path) -> float:

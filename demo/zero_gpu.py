@@ -59,5 +59,6 @@ def lend(predictor):
     _predictor = predictor
     borrowing = (encode, answer, ask, explain, what_if, counterfactual)
     calls = {function.__name__: function for function in borrowing}
-    needs_no_gpu = {name: getattr(predictor, name) for name in ("open_photo", "masks", "attention_heads", "facts")}
+    without_gpu = ("open_photo", "masks", "attention_heads", "facts", "track_record")
+    needs_no_gpu = {name: getattr(predictor, name) for name in without_gpu}
     return SimpleNamespace(**calls, **needs_no_gpu)

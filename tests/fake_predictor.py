@@ -10,7 +10,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from valm_core.outputs import Answer, Counterfactual, EncodedImage, Evidence, Explanation, InputError, Prediction
+from valm_core.outputs import (
+    Answer,
+    Counterfactual,
+    EncodedImage,
+    Evidence,
+    Explanation,
+    InputError,
+    Prediction,
+    TrackRecord,
+)
 
 GRID = (8, 10)
 VOCABULARY = ("yes", "no", "red", "blue", "2", "bus", "cat", "on the table", "standing", "outside")
@@ -177,6 +186,10 @@ class FakePredictor:
             return prediction
         answers = tuple(Answer(text, 1 / len(texts)) for text in texts)
         return Prediction(left, answers, prediction.blind_answers, prediction.gate)
+
+    def track_record(self, probability: float) -> TrackRecord:
+        """The same for every answer."""
+        return TrackRecord(0.2, 0.3, 812, 0.27)
 
     def masks(self, candidates) -> bool:
         """Whether all candidates are in the vocabulary."""

@@ -104,3 +104,17 @@ def test_wrong_options_are_named(capsys):
 def test_a_contender_that_fails_alone_is_named(tmp_path):
     with pytest.raises(RuntimeError, match="valm failed"):
         benchmark.measure_alone("valm", tmp_path / "nothing", "cpu", threads=1)
+
+
+def test_the_peak_is_the_programs_own_and_not_its_parents():
+    import subprocess
+    import sys
+
+    held = bytearray(300 * 2**20)  # every page touched
+    code = "import resource; from training.benchmark import peak_bytes; print(peak_bytes())"
+    child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    block = "bytearray(200 * 2**20)"
+    code = f"from training.benchmark import peak_bytes; {block}; print(peak_bytes())"
+    larger = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert benchmark.peak_bytes() > len(held)
+    assert larger - child > 150 * 2**20

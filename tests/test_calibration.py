@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, fit_temperature
+from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, fit_temperature, reliability
 
 
 def test_the_error_as_worked_by_hand():
@@ -43,3 +43,12 @@ def test_the_surest_questions_are_answered_first():
     confidence, correct = np.array([0.2, 0.9, 0.5, 0.7]), np.array([0.0, 1.0, 0.0, 0.5])
     found = accuracy_at_coverage(confidence, correct, (0.01, 0.25, 0.5, 0.75, 1.0))
     assert found == pytest.approx({0.01: 1.0, 0.25: 1.0, 0.5: 0.75, 0.75: 0.5, 1.0: 0.375})
+
+
+def test_a_reliability_table_as_worked_by_hand():
+    confidence, correct = np.array([0.1, 0.45, 0.3, 1.0]), np.array([0.0, 1.0, 0.5, 1.0])
+    assert reliability(confidence, correct, bins=4) == [
+        {"low": 0.0, "high": 0.25, "questions": 1, "accuracy": 0.0},
+        {"low": 0.25, "high": 0.5, "questions": 2, "accuracy": 0.75},
+        {"low": 0.75, "high": 1.0, "questions": 1, "accuracy": 1.0},
+    ]

@@ -93,6 +93,7 @@ def test_picking_replaces_adds_takes_back_and_ignores_what_is_not_there():
     assert callbacks.pick((2, 4), [2], True, 5) == (4,)
     assert callbacks.pick((), [-1, 5, 3, 3, "1", 1.0, True, None], False, 5) == (3,)
     assert callbacks.pick((2,), "rubbish", False, 5) == ()
+    assert callbacks.pick((0, 1, 2), [4], True, 5, most=3) == (1, 2, 4)
 
 
 def test_another_answer_or_method_costs_one_explanation_and_its_evidence(photo):

@@ -11,7 +11,7 @@ from PIL import Image
 from demo import figures
 from demo.figures import Look
 from demo.photo_input import steady_file
-from valm_core.outputs import Answer, Explanation, Prediction
+from valm_core.outputs import Answer, Explanation, Prediction, TrackRecord
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -236,3 +236,12 @@ def test_a_picture_that_comes_again_leaves_its_file_alone(tmp_path):
     assert [path.name for path in first.parent.iterdir()] == [first.name]
     pair = steady_file((picture, "there.png"), str(tmp_path), "jpeg")
     assert pair[0].endswith("image.jpeg") and pair[1] == "there.png"
+
+
+def test_a_track_record_says_how_many_were_right_and_when_the_model_does_not_know():
+    record = TrackRecord(0.2, 0.3, 812, 0.27)
+    html = figures.record_html(record)
+    assert "812 validation questions" in html and "(20 to 30 %), 27 % were right" in html
+    assert "does not know" in html
+    assert "does not know" not in figures.record_html(TrackRecord(0.6, 0.7, 300, 0.62))
+    assert figures.record_html(None) == ""

@@ -89,7 +89,7 @@ def test_the_order_of_rows_does_not_change_the_figures(tiny_model, colored_squar
     first, second = evaluate(tiny_model, rows), evaluate(tiny_model, rows[::-1])
     assert first.keys() == second.keys()
     for name in first.keys() - {"seconds"}:
-        nested = isinstance(first[name], dict)
+        nested = isinstance(first[name], dict | list)
         assert first[name] == (second[name] if nested else pytest.approx(second[name], abs=1e-6)), name
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from valm_core.outputs import Explanation, InputError, UnknownAnswer
+from valm_core.outputs import Explanation, InputError, TrackRecord, UnknownAnswer
 from valm_core.predictor import VqaPredictor, choose_device, merge_word_pieces
 
 QUESTION = "what color is the square?"
@@ -240,3 +240,23 @@ def test_an_error_on_the_cpu_is_no_reason_to_fall_back(tiny_predictor, encoded, 
     with pytest.raises(torch.OutOfMemoryError):
         tiny_predictor.answer(encoded, "what color?")
     assert tiny_predictor.notice == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('{"reliability": [{"low": 0.2, "high": 0.3, "questions": 30, "accuracy": 0.25}]}', True),
+        ('{"reliability": [{"low": 0.2, "high": 0.3, "questions": 29, "accuracy": 0.25}]}', False),
+        ('{"reliability": [{"low": 0.2, "high": 0.3, "questions": 30, "accuracy": 25}]}', False),
+        ('{"reliability": [{"low": "a", "high": 0.3, "questions": 30, "accuracy": "b"}]}', False),
+        ('{"reliability": 3}', False),
+        ("{}", False),
+        ("no json", False),
+        (None, False),
+    ],
+)
+def test_a_track_record_comes_from_the_checkpoint_and_from_enough_questions(tiny_model, tmp_path, content, found):
+    tiny_model.save_pretrained(tmp_path / "checkpoint", {"metrics.json": content} if content else None)
+    predictor = VqaPredictor.from_checkpoint(tmp_path / "checkpoint", "cpu")
+    assert predictor.track_record(0.25) == (TrackRecord(0.2, 0.3, 30, 0.25) if found else None)
+    assert predictor.track_record(0.5) is None

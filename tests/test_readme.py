@@ -62,6 +62,7 @@ def test_the_checkpoint_metrics_equal_the_report():
     metrics = json.loads((ROOT / "assets/checkpoints/everyday/metrics.json").read_text())
     for name in ("questions", "accuracy", "by_source", "multiple_choice_accuracy"):
         assert metrics[name] == pytest.approx(report[name], abs=1e-6), name
+    assert metrics["reliability"] == report["reliability"] and len(report["reliability"]) == 10
 
 
 def test_every_source_file_is_in_the_file_list():

@@ -106,11 +106,12 @@ def draw_report(report: dict, path: Path) -> None:
             label=label,
         )
     times.set_yscale("log")
-    times.set(ylabel="milliseconds", xticks=range(len(names)), xticklabels=names)
+    times.set(ylabel="milliseconds")
     times.legend(frameon=False, fontsize=8)
     rates.bar(range(len(names)), [rows["rate"][0] for rows in found], 0.6, yerr=[rows["rate"][1] for rows in found])
-    rates.set(ylabel="questions a second, a photo each", xticks=range(len(names)), xticklabels=names)
+    rates.set(ylabel="questions a second, a photo each")
     for axes in (times, rates):
+        axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])  # on two lines, or they touch
         axes.tick_params(axis="x", labelsize=7)
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)

@@ -17,7 +17,7 @@ from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, answer_index
 from training.features import Features
-from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error
+from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
 from valm_core.files import write_text
 from valm_core.heads import candidate_scores
@@ -88,6 +88,7 @@ def score_rows(rows: list[Row], logits: Tensor, answers: list[str], temperature:
         "by_source": {str(name): float(correct[sources == name].mean()) for name in np.unique(sources)},
         "answer_coverage": float(np.mean(covered)),
         "expected_calibration_error": expected_calibration_error(confidence.numpy(), correct),
+        "reliability": reliability(confidence.numpy(), correct),
         "accuracy_at_coverage": {
             str(share): accuracy
             for share, accuracy in accuracy_at_coverage(confidence.numpy(), correct, COVERAGES).items()

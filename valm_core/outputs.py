@@ -83,6 +83,16 @@ class FusedFeatures:
 
 
 @dataclass(frozen=True)
+class TrackRecord:
+    """How often answers with a probability from ``low`` to ``high`` were right, among so many validation questions."""
+
+    low: float
+    high: float
+    questions: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """One candidate answer and its calibrated probability in 0..1."""
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -30,6 +31,7 @@ from valm_core.outputs import (
     Explanation,
     InputError,
     Prediction,
+    TrackRecord,
     UnknownAnswer,
 )
 from valm_core.processor import MAX_QUESTION_CHARACTERS, Photo, clean_question, open_photo
@@ -37,6 +39,7 @@ from valm_core.verdicts import gather_evidence
 from valm_core.word_pieces import merge_word_pieces
 
 MOST_CANDIDATES = 100  # answers that a person may choose among
+FEWEST_ON_RECORD = 30  # validation questions that a track record must rest on
 
 
 def _on_cpu_when_gpu_fails(method: Callable) -> Callable:
@@ -115,6 +118,27 @@ class VqaPredictor:
             facts["checkpoint"] = weights.parent.name
             facts["checkpoint_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
         return facts
+
+    @functools.cached_property
+    def _track_records(self) -> tuple[TrackRecord, ...]:
+        """What the checkpoint's metrics.json says of its validation; empty where it says nothing usable."""
+        try:
+            metrics = json.loads((Path(self.folder or "") / "metrics.json").read_text(encoding="utf-8"))
+            records = [TrackRecord(**record) for record in metrics["reliability"]]
+            usable = all(0 <= record.accuracy <= 1 and record.questions > 0 for record in records)
+            return tuple(records) if usable else ()
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
+    def track_record(self, probability: float) -> TrackRecord | None:
+        """How often answers as likely as this one (0..1) were right on the validation questions.
+
+        None where the checkpoint doesn't say, or had fewer than ``FEWEST_ON_RECORD`` such questions.
+        """
+        for record in self._track_records:
+            if record.low <= probability <= record.high and record.questions >= FEWEST_ON_RECORD:
+                return record
+        return None
 
     def _fall_back_to_cpu(self, error: Exception) -> None:
         """Put the model on the CPU. Raises what torch raises where the weights are lost and there is no checkpoint."""

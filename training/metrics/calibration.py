@@ -41,6 +41,29 @@ def accuracy_at_coverage(
     return {share: float(surest_first[: max(1, round(share * len(correct)))].mean()) for share in coverages}
 
 
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+    """What a reliability diagram shows: how often answers were right, by how sure they were (Guo et al. 2017).
+
+    Args:
+        confidence: [R] probabilities in 0..1 of the given answers.
+        correct: [R] their accuracies in 0..1.
+        bins: number of equally wide bins over 0..1.
+
+    Returns:
+        For each bin that isn't empty ``low`` and ``high``, its bounds, ``questions`` and ``accuracy``.
+    """
+    bin_of_row = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "low": round(index / bins, 6),
+            "high": round((index + 1) / bins, 6),
+            "questions": int((bin_of_row == index).sum()),
+            "accuracy": float(correct[bin_of_row == index].mean()),
+        }
+        for index in np.unique(bin_of_row).tolist()
+    ]
+
+
 def fit_temperature(logits: Tensor, correct: Tensor) -> float:
     """The temperature under which the likeliest answer's probability best predicts whether it is right.
 
