@@ -30,7 +30,7 @@ PARTS = (
     "training",
 )
 # On the hub a plain git push is refused for files above 10 MB and for binary ones: these go to large file storage.
-LARGE_OR_BINARY = ("safetensors", "jpg", "png", "ipynb")
+LARGE_OR_BINARY = ("safetensors", "jpg", "png", "webp", "ipynb")
 STARTS_WITHIN = 300  # seconds
 
 
