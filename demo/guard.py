@@ -1,5 +1,7 @@
 """What stands between the network and the page: security headers, size and rate limits, no fetching of addresses."""
 
+import asyncio
+import contextlib
 import os
 import time
 from collections import OrderedDict, deque
@@ -12,6 +14,8 @@ from demo.uploads import LARGEST_UPLOAD
 
 CALLS = "/gradio_api/"
 MAX_BODY_BYTES = LARGEST_UPLOAD * 4 // 3 + 2**20  # one photo as base64 text, and what surrounds it
+DISCARDED_BYTES = 8 * MAX_BODY_BYTES  # read and thrown away of a refused request, so that its sender sees the reason
+DISCARDING_SECONDS = 5.0
 REMEMBERED_CLIENTS = 10_000
 
 HEADERS = {
@@ -75,9 +79,13 @@ class Guard:
         """Refuse the request, or pass it on with its body limited; the answer gets the headers either way."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        body = Body(receive)
+        receive = body.receive
 
         async def send_with_headers(message):
             if message["type"] == "http.response.start":
+                if scope["method"] == "POST" and message["status"] >= 400:
+                    await body.discard()
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS | {"Content-Security-Policy": self.policy})
             await send(message)
@@ -130,6 +138,31 @@ class Guard:
             return message if total <= MAX_BODY_BYTES else {"type": "http.disconnect"}
 
         return counting
+
+
+class Body:
+    """A request's body, and how far it has been read.
+
+    A server that answers before it has read everything closes the connection, and a client that is still sending sees
+    that instead of the answer.
+    """
+
+    def __init__(self, receive):
+        self._receive, self._more = receive, True
+
+    async def receive(self) -> dict:
+        """The next message."""
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        return message
+
+    async def discard(self) -> None:
+        """Read the rest and throw it away, within ``DISCARDED_BYTES`` and ``DISCARDING_SECONDS``."""
+        left = DISCARDED_BYTES
+        with contextlib.suppress(asyncio.TimeoutError):
+            while self._more and left > 0:
+                message = await asyncio.wait_for(self.receive(), DISCARDING_SECONDS)
+                left -= len(message.get("body", b""))
 
 
 class Refused(Exception):

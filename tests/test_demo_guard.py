@@ -1,5 +1,7 @@
 """The guard in front of the page: headers, sizes, rates, addresses, and what the environment switches on."""
 
+import asyncio
+
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
@@ -100,3 +102,32 @@ def test_a_wrong_variable_says_so(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=name):
         exposure_options()
+
+
+def ask_guard(chunks: int, size: int, stall: bool = False) -> tuple[int, int]:
+    """POST some chunks of more than is allowed; the status, and how many chunks were read before it was sent."""
+    read, sent = 0, []
+
+    async def receive():
+        nonlocal read
+        if read == chunks:
+            await asyncio.sleep(60 if stall else 0)
+        read += 1
+        return {"type": "http.request", "body": bytes(size), "more_body": read < chunks or stall}
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            sent.append((message["status"], read))
+
+    headers = [(b"content-length", str(MAX_BODY_BYTES + 1).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": headers, "client": ("a", 1)}
+    asyncio.run(Guard(None, SAME_PLACE)(scope, receive, send))
+    return sent[0]
+
+
+def test_a_refused_body_is_read_to_its_end_so_that_the_reason_arrives(monkeypatch):
+    assert ask_guard(chunks=30, size=2**20) == (413, 30)
+    monkeypatch.setattr("demo.guard.DISCARDED_BYTES", 5 * 2**20)
+    assert ask_guard(chunks=30, size=2**20) == (413, 5)  # but not without end
+    monkeypatch.setattr("demo.guard.DISCARDING_SECONDS", 0.05)
+    assert ask_guard(chunks=2, size=10, stall=True) == (413, 2)  # nor for long
