@@ -140,8 +140,8 @@ def report(figures: dict) -> str:
     lines = [
         "# Reliability",
         "",
-        f"Model: the shipped checkpoint on the CPU, {machine['cores']} cores. Latencies on a machine that does other work "
-        "too are upper bounds; the load average is that of the part's begin.",
+        f"Model: the shipped checkpoint on the CPU, {machine['cores']} cores. Latencies on a machine that does other "
+        "work too are upper bounds; the load average is that of the part's begin.",
         "",
     ]
     for part, run in figures["runs"].items():
