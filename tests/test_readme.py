@@ -65,6 +65,24 @@ def test_the_checkpoint_metrics_equal_the_report():
     assert metrics["reliability"] == report["reliability"] and len(report["reliability"]) == 10
 
 
+@pytest.mark.parametrize(
+    ("row", "label"),
+    [
+        ("cold", "cold question, photo file to answer, ms"),
+        ("next", "next question on the same photo, ms"),
+        ("rate", "questions a second, a photo each, best batch"),
+        ("peak", "peak memory, MB"),
+    ],
+)
+def test_the_speed_table_equals_the_report(row, label):
+    from training.benchmark_report import summary
+
+    models = json.loads((REPORTS / "benchmark.json").read_text())["models"].values()
+    written = re.search(rf"\| {label} \| (.*) \|", README)[1].split(" | ")
+    for cell, model in zip(written, models, strict=True):
+        assert float(cell) == pytest.approx(summary(model)[row][0], rel=0.05), model["name"]
+
+
 def test_every_source_file_is_in_the_file_list():
     folders = [ROOT / name for name in ("valm_core", "training", "demo", "hosting")]
     files = [path for folder in folders for path in folder.rglob("*.py") if path.name != "__init__.py"]
