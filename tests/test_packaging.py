@@ -72,3 +72,19 @@ def test_the_citation_and_the_workflow_are_what_their_readers_take():
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     steps = [step.get("run") for step in workflow["jobs"]["all"]["steps"]]
     assert ".ci/run" in steps
+
+
+def test_the_lock_pins_every_requirement_with_hashes_and_within_its_range():
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    text = (ROOT / "requirements.lock").read_text()
+    assert "http:" not in text and "https:" not in text  # no registry's address
+    pinned = {}
+    for entry in text.replace("\\\n", "").splitlines():
+        name, _, version = entry.split()[0].partition("==")
+        assert version and "--hash=sha256:" in entry, entry[:80]
+        pinned[canonicalize_name(name)] = version
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        wanted = Requirement(line.split("#")[0])
+        assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), line
