@@ -1,6 +1,5 @@
 """Many questions from the terminal: a folder or a JSON lines file in, JSON lines or Parquet out, resumable."""
 
-import hashlib
 import json
 import time
 import uuid
@@ -14,6 +13,7 @@ from PIL import Image
 from valm_core.files import write_text
 from valm_core.model import WEIGHTS_FILE
 from valm_core.outputs import EncodedImage, InputError, Prediction
+from valm_core.packages import sha256_of
 
 PHOTOS_AT_ONCE, QUESTIONS_AT_ONCE = 16, 64
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -287,4 +287,4 @@ def _parts(items: Iterable, size: int) -> Iterator[list]:
 
 def model_name(checkpoint: str | Path) -> str:
     """What tells a checkpoint's answers from another's: the first 12 digits of its weights' sha256."""
-    return hashlib.sha256((Path(checkpoint) / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
+    return sha256_of(Path(checkpoint) / WEIGHTS_FILE)[:12]

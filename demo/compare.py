@@ -9,6 +9,7 @@ import gradio as gr
 from demo import callbacks
 from demo.figures import Look, notice_html, overlay, side_by_side_html
 from demo.languages import label, say
+from demo.late import find_out
 from demo.peers import Told, load_peer, parse_peers
 from demo.photo_input import ShownPicture
 from valm_core.explanations import DEFAULT_METHOD
@@ -50,7 +51,6 @@ def build_compare(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
         )
         button = gr.Button(label("Compare"), elem_id="compare-button")
         told = gr.HTML(elem_id="compare-told")
-        later = gr.State(time_to_live=seconds)
         with gr.Row(elem_id="compare-pictures"):
             size = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140}
             pictures = [ShownPicture(label=label("ours"), **size), ShownPicture(label=label("the other"), **size)]
@@ -58,10 +58,7 @@ def build_compare(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
     def empty() -> dict:
         return {told: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
 
-    def compare(current, choice) -> callbacks.Later:
-        return callbacks.Later(current, compared(current, choice))
-
-    def compared(current, choice) -> dict:
+    def compare(current, choice) -> dict:
         if current is None:
             return {told: notice_html(callbacks.NO_QUESTION)}
         try:
@@ -83,13 +80,8 @@ def build_compare(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
             for picture, side in zip(pictures, (ours, theirs), strict=True)
         }
 
-    def show(found, current) -> dict:
-        return found.if_still(current) or {told: gr.skip()}
-
     parts = [told, *pictures]
-    button.click(
-        compare, [reply, other], later, concurrency_id="model", concurrency_limit=1, show_progress_on=told
-    ).then(show, [later, reply], parts, queue=False, show_progress="hidden")
+    find_out(button.click, compare, [reply, other], parts, seconds)
     return empty, parts
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from html import escape
 
 import gradio as gr
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw
 from demo import callbacks
 from demo.figures import notice_html, pixel_box, side_by_side_html
 from demo.languages import label, say
+from demo.late import find_out
 from demo.photo_input import Painting, ShownPicture
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction
 
@@ -68,7 +70,6 @@ def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
             again = gr.Button(label("Ask again"), variant="primary", elem_id="ask-again")
             flip = gr.Button(label("Smallest change that flips the answer"), elem_id="flip")
         outcome = gr.HTML(elem_id="what-if-outcome")
-        later = gr.State(time_to_live=seconds)
         flip_picture = ShownPicture(
             show_label=False, interactive=False, visible=False, format="jpeg", elem_id="flip-picture"
         )
@@ -88,13 +89,7 @@ def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
         choices = [(word, place) for place, word in enumerate(current.prediction.question.split())]
         return cleared | {painted: small, words: gr.update(choices=choices, value=[])}
 
-    def ask_again(current, *wanted) -> callbacks.Later:
-        return callbacks.Later(current, asked_again(current, *wanted))
-
-    def find_flip(current) -> callbacks.Later:
-        return callbacks.Later(current, found_flip(current))
-
-    def asked_again(current, edited, words_off, heads_off, allowed) -> dict:
+    def ask_again(current, edited, words_off, heads_off, allowed) -> dict:
         hidden = {flip_picture: gr.update(value=None, visible=False)}
         if current is None:
             return hidden | {outcome: notice_html(callbacks.NO_QUESTION)}
@@ -114,7 +109,7 @@ def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
         except Exception as error:
             return hidden | {outcome: notice_html(callbacks.message_for(error))}
 
-    def found_flip(current) -> dict:
+    def find_flip(current) -> dict:
         if current is None:
             return {outcome: notice_html(callbacks.NO_QUESTION)}
         try:
@@ -129,18 +124,10 @@ def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
             flip_picture: gr.update(value=picture, visible=bool(drawn)),
         }
 
-    def show(told, current) -> dict:
-        return told.if_still(current) or {outcome: gr.skip()}
-
     changed = [outcome, flip_picture]
-    on_model = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": outcome}
-    for asking in (
-        gr.on(
-            [again.click, candidates.submit], ask_again, [reply, painted, words, heads, candidates], later, **on_model
-        ),
-        flip.click(find_flip, reply, later, **on_model),
-    ):
-        asking.then(show, [later, reply], changed, queue=False, show_progress="hidden")
+    changes = [reply, painted, words, heads, candidates]
+    find_out(partial(gr.on, [again.click, candidates.submit]), ask_again, changes, changed, seconds)
+    find_out(flip.click, find_flip, [reply], changed, seconds)
     return prepare, [painted, words, heads, *changed]
 
 

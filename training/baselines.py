@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from valm_core.attention import Attention, AttentionPooling, FeedForward
 from valm_core.config import ValmConfig
-from valm_core.fusion import FUSIONS, SelfAttentionLayer, sine_positions
+from valm_core.fusion import FUSIONS, SelfAttentionLayer, layer_sizes, sine_positions
 from valm_core.outputs import FusedFeatures
 
 
@@ -154,8 +154,7 @@ def _one_glimpse(config: ValmConfig) -> OneGlimpseFusion:
 
 
 def _deep_co_attention(config: ValmConfig) -> DeepCoAttentionFusion:
-    size = (config.width, config.layers, config.heads, config.feed_forward_ratio, config.dropout)
-    return DeepCoAttentionFusion(*size)
+    return DeepCoAttentionFusion(**layer_sizes(config))
 
 
 BASELINES = {

@@ -84,7 +84,7 @@ def time_steps(model, dataset: QuestionDataset, training, steps: int, device: to
     optimizer = build_optimizer(objective, training)
     batch_size = min(training.batch_size, len(dataset))
     source = BucketedBatches(dataset, dataset.collate, batch_size, training.seed)
-    seconds, data_seconds, counted, padded, tokens, flops = [], [], 0, 0, 0, 0
+    seconds, data_seconds, padded, tokens, flops = [], [], 0, 0, 0
     epoch, batches = 0, iter(())
     for step in range(WARM_UP + steps):
         start = time.perf_counter()
@@ -108,7 +108,6 @@ def time_steps(model, dataset: QuestionDataset, training, steps: int, device: to
         if step >= WARM_UP:
             seconds.append(time.perf_counter() - start)
             data_seconds.append(ready - start)
-            counted += batch_size
             padded += int((~batch["text_mask"]).sum())
             tokens += batch["text_mask"].numel()
     rate = batch_size / statistics.median(seconds)

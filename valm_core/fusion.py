@@ -367,20 +367,21 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
 
 def build_bi_attention(config: ValmConfig) -> BiAttentionFusion:
     """Build the bi-attention family from a config."""
-    return BiAttentionFusion(**_size(config), adaptive_gate=config.gate == "adaptive", product=config.product)
+    return BiAttentionFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive", product=config.product)
 
 
 def build_concatenation(config: ValmConfig) -> ConcatenationFusion:
     """Build the concatenation family from a config; its gate is the pooling itself, so ``config.gate`` is not read."""
-    return ConcatenationFusion(**_size(config))
+    return ConcatenationFusion(**layer_sizes(config))
 
 
 def build_dual_tower(config: ValmConfig) -> DualTowerFusion:
     """Build the dual-tower family from a config."""
-    return DualTowerFusion(**_size(config), adaptive_gate=config.gate == "adaptive")
+    return DualTowerFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive")
 
 
-def _size(config: ValmConfig) -> dict:
+def layer_sizes(config: ValmConfig) -> dict:
+    """The sizes of a family's layers, as their constructors name them."""
     return {
         "width": config.width,
         "layers": config.layers,

@@ -1,7 +1,6 @@
 """VqaPredictor: photos and questions in, answers and explanations out. Holds nothing about its users."""
 
 import functools
-import hashlib
 import json
 import logging
 import threading
@@ -34,6 +33,7 @@ from valm_core.outputs import (
     TrackRecord,
     UnknownAnswer,
 )
+from valm_core.packages import sha256_of
 from valm_core.processor import MAX_QUESTION_CHARACTERS, Photo, clean_question, open_photo
 from valm_core.verdicts import gather_evidence
 from valm_core.word_pieces import merge_word_pieces
@@ -116,7 +116,7 @@ class VqaPredictor:
         if self.folder is not None:
             weights = Path(self.folder).resolve() / WEIGHTS_FILE
             facts["checkpoint"] = weights.parent.name
-            facts["checkpoint_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+            facts["checkpoint_sha256"] = sha256_of(weights)
         return facts
 
     @functools.cached_property

@@ -16,12 +16,17 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
     Returns:
         The error in 0..1 (https://arxiv.org/abs/1706.04599, equation 3).
     """
-    bin_of_row = np.minimum((confidence * bins).astype(int), bins - 1)
+    bin_of_row = _bin_of_row(confidence, bins)
     gap = 0.0
     for index in np.unique(bin_of_row):
         inside = bin_of_row == index
         gap += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
     return float(gap)
+
+
+def _bin_of_row(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """Which of so many equally wide bins over 0..1 each row is in, [R]; certainty belongs to the last."""
+    return np.minimum((confidence * bins).astype(int), bins - 1)
 
 
 def accuracy_at_coverage(
@@ -52,7 +57,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> 
     Returns:
         For each bin that isn't empty ``low`` and ``high``, its bounds, ``questions`` and ``accuracy``.
     """
-    bin_of_row = np.minimum((confidence * bins).astype(int), bins - 1)
+    bin_of_row = _bin_of_row(confidence, bins)
     return [
         {
             "low": round(index / bins, 6),
