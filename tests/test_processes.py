@@ -67,13 +67,17 @@ def uneven(config_file, colored_squares):
 
 
 def assert_same(found, expected, tolerance: float) -> None:
-    """Equal rows of metrics up to ``tolerance``, whatever they took."""
-    assert found.keys() == expected.keys()
-    for name in found.keys() - {"seconds"}:
-        if isinstance(found[name], dict):
+    """Equal metrics, lists and sections of them up to ``tolerance``, whatever they took."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name in found.keys() - {"seconds"}:
             assert_same(found[name], expected[name], tolerance)
-        else:
-            assert found[name] == pytest.approx(expected[name], abs=tolerance), name
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other, tolerance)
+    else:
+        assert found == pytest.approx(expected, abs=tolerance)
 
 
 ENCODERS_LEARN = ["train_text_encoder=true", "train_image_encoder=true", "cache=''", "encoder_learning_rate=1e-4"]
