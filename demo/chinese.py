@@ -236,6 +236,7 @@ CHINESE = {
     "checkpoint": "检查点",
     "checkpoint sha256": "检查点 sha256",
     "temperature": "温度",
+    "yes no temperature": "是非题温度",
     "fusion": "融合方式",
     "text encoder": "文本编码器",
     "image encoder": "图像编码器",

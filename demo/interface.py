@@ -56,6 +56,17 @@ SHOW_RESULT = """() => {
   document.querySelector("#result").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
 }"""
 
+# The upload button goes away with the focus when the photo comes; who types next, types the question. Not on a phone,
+# where it would open the keyboard over the photo.
+TO_QUESTION = """() => {
+  const lost = document.activeElement === document.body && !window.matchMedia("(pointer: coarse)").matches;
+  if (lost) document.querySelector("#question textarea, #question input")?.focus({preventScroll: true});
+}"""
+# gradio 6.31 takes Tab in a menu for a key that opens it, so each menu that was only passed would stay open.
+LEAVE_MENUS = """() => document.addEventListener("keydown", (event) => {
+  if (event.key === "Tab" && event.target.role === "combobox") event.stopPropagation();
+}, true)"""
+
 
 def launch_options() -> dict:
     """What ``launch`` must be told so that the page looks and behaves as it was built."""
@@ -493,6 +504,8 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         going_back = {"outputs": [photo, question, *suggestions, *shown], "show_progress": "hidden", "queue": False}
         and_follow(history.pick(back_to_question, [kept, reply, *look], **going_back))
         and_follow(strip.pick(back_to_photo, [kept, *look], **going_back))
+        photo.upload(None, js=TO_QUESTION)
+        page.load(None, js=LEAVE_MENUS)
         page.load(None, js=NO_FULLSCREEN)
         page.load(None, js=f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}")
         # Through the queue: gradio tells of a changed State only there.

@@ -43,6 +43,8 @@ def sample(node: ast.expr) -> str | None:
         return "".join(part.value if isinstance(part, ast.Constant) else "7" for part in node.values)
     return None
 
+FACTS = {"checkpoint sha256", "temperature", "yes no temperature", "fusion", "text encoder", "image encoder"}
+
 
 def test_every_text_that_the_page_says_has_its_chinese():
     said = {
@@ -67,14 +69,13 @@ def test_what_is_said_by_a_variable_has_its_chinese_too():
     }
     messages |= {session.OWN_PHOTO, session.NO_SUCH_EXAMPLE, feedback.LOST, feedback.AGREE}
     controls = {f"{name} (control)" for name in CONTROLS}
-    facts = {"checkpoint sha256", "temperature", "fusion", "text encoder", "image encoder"}
-    assert (facts | methods | verdicts | examples | messages | controls) - CHINESE.keys() == set()
+    assert (FACTS | methods | verdicts | examples | messages | controls) - CHINESE.keys() == set()
 
 
 def test_no_chinese_is_for_a_text_that_the_page_no_longer_has():
     code = {STEPS}.union(*(constants(path) for path in DEMO if path.name != "chinese.py"))
     generated = {name.replace("_", " ") for name in EXPLANATION_METHODS} | {f"{name} (control)" for name in CONTROLS}
-    generated |= {"faithful", "weak", "not supported", "checkpoint sha256", "fusion", "text encoder", "image encoder"}
+    generated |= {"faithful", "weak", "not supported"} | FACTS
     titles = {text for text in CHINESE if any(text.startswith(example.title) for example in read_titles())}
     assert CHINESE.keys() - code - generated - titles == set()
 

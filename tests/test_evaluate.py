@@ -21,12 +21,12 @@ ROWS = [
 
 
 def certain(*chosen: str, answers=ANSWERS) -> torch.Tensor:
-    """Logits that put (nearly) all probability on one answer a row."""
-    return torch.stack([100.0 * torch.eye(len(answers))[answers.index(answer)] for answer in chosen])
+    """All probability on one answer a row."""
+    return torch.stack([torch.eye(len(answers))[answers.index(answer)] for answer in chosen])
 
 
 def test_figures_as_worked_by_hand():
-    report = score_rows(ROWS, certain("red", "no", "2", "red"), ANSWERS, temperature=1.0)
+    report = score_rows(ROWS, certain("red", "no", "2", "red"), ANSWERS)
     assert report["questions"] == 4
     assert report["accuracy"] == 0.5  # red and 2 are right
     assert report["by_type"] == {"yes/no": 0.0, "number": 1.0, "other": 0.5}
@@ -36,12 +36,12 @@ def test_figures_as_worked_by_hand():
 
 
 def test_a_type_that_does_not_occur_has_no_figure():
-    assert score_rows(ROWS[:1], certain("red"), ANSWERS, 1.0)["by_type"]["number"] is None
+    assert score_rows(ROWS[:1], certain("red"), ANSWERS)["by_type"]["number"] is None
 
 
 def test_temperature_changes_confidence_and_not_accuracy():
     logits = torch.tensor([[2.0, 0, 0, 0, 0]])
-    sharp, flat = (score_rows(ROWS[:1], logits, ANSWERS, temperature) for temperature in (0.1, 10.0))
+    sharp, flat = (score_rows(ROWS[:1], (logits / t).softmax(-1), ANSWERS) for t in (0.1, 10.0))
     assert sharp["accuracy"] == flat["accuracy"] == 1
     assert sharp["expected_calibration_error"] < 0.01 < 0.5 < flat["expected_calibration_error"]
 

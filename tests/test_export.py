@@ -1,5 +1,6 @@
 """Export: the graphs say what the model says, for any batch, length and grid, without torch; faults are named."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -41,13 +42,14 @@ print(predictor.explain(image, question).image_map.sum(), predictor.evidence(ima
 
 @pytest.fixture(scope="module")
 def folders(tiny_config, tmp_path_factory):
-    """A tiny checkpoint whose average token isn't 0, and its export."""
+    """A tiny checkpoint with two temperatures, whose average token isn't 0, and its export."""
     from toy_data import ANSWERS
 
     from valm_core.model import ValmModel
 
     torch.manual_seed(4)
-    model = ValmModel(tiny_config, ANSWERS).eval()
+    config = dataclasses.replace(tiny_config, temperature=1.5, yes_no_temperature=0.5)
+    model = ValmModel(config, ANSWERS).eval()
     model.mean_image_token.copy_(torch.randn(16))
     folder = tmp_path_factory.mktemp("exports")
     model.save_pretrained(folder / "checkpoint")
@@ -62,6 +64,17 @@ def predictors(folders):
         VqaPredictor.from_checkpoint(folders / "checkpoint", device="cpu"),
         VqaPredictor.from_checkpoint(folders / "onnx", runtime="onnx"),
     )
+
+
+def test_both_kinds_of_answer_have_their_temperature(predictors):
+    torch_predictor, exported = predictors
+    logits = torch.eye(len(exported.answers))  # each answer is once the likeliest
+    for asked in (None, logits[:1], logits[-1:]):  # red, and no
+        expected = torch_predictor.model.probabilities(logits, asked)
+        found = exported._probabilities(logits.numpy(), None if asked is None else asked.numpy())
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
+    by_answer = exported._probabilities(logits.numpy()).max(axis=1)
+    assert by_answer[exported.answers.index("yes")] > by_answer[exported.answers.index("red")]
 
 
 def noise(seed: int = 0) -> Image.Image:

@@ -69,7 +69,9 @@ def test_a_stopped_search_goes_on_within_its_trial_and_draws_the_same(config_fil
 
         def stop_in_the_second_trial(*settings):
             if settings[0].output.endswith("trial-0001"):
-                patch.setattr("training.train.calibrate", stop)  # after training, before the checkpoint is written
+                patch.setattr(
+                    "training.train.fit_temperatures", stop
+                )  # after training, before the checkpoint is written
             return train(*settings)
 
         patch.setattr("training.search.train", stop_in_the_second_trial)

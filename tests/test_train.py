@@ -148,7 +148,7 @@ def test_a_stopped_run_resumes(config_file, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.train.calibrate", stop)  # after training, before the checkpoint is written
+        patch.setattr("training.train.fit_temperatures", stop)  # after training, before the checkpoint is written
         with pytest.raises(KeyboardInterrupt):
             train(config_file)
     assert not (tmp_path / "run" / "checkpoint").exists()

@@ -39,7 +39,7 @@ def make_trainer(tiny_config, colored_squares, tmp_path):
         dataset = QuestionDataset(rows, model)
 
         def accuracy(model: ValmModel) -> dict:
-            return score_rows(rows, predict_logits(model, dataset), model.answers, temperature=1.0)
+            return score_rows(rows, predict_logits(model, dataset).softmax(dim=-1), model.answers)
 
         config = dataclasses.replace(SMALL, **settings)
         wrapped = dataset.collate if collate is None else lambda indices: collate(dataset.collate(indices))

@@ -85,7 +85,7 @@ class ShardAnswerer:
                 pixels=torch.stack(list(pixels.values())).to(device),
                 photo_index=torch.tensor([rows[batch[place].photo] for place, _ in asked], device=device),
             ).logits.float()
-            best = (logits / model.config.temperature).softmax(dim=-1).max(dim=-1)
+            best = model.probabilities(logits).max(dim=-1)
             for (place, _), value, index in zip(asked, best.values.tolist(), best.indices.tolist(), strict=True):
                 found[place] = (model.answers[index], round(value, 6))
         for place, row in enumerate(batch):

@@ -62,16 +62,15 @@ def processes_of_run() -> tuple[int, int]:
     return 0, 1
 
 
-def score_rows(rows: list[Row], logits: Tensor, answers: list[str], temperature: float) -> dict:
-    """Accuracy figures of a set of logits, each in 0..1; a question whose answer isn't in the list counts as wrong.
+def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> dict:
+    """Accuracy figures of a set of answers, each in 0..1; a question whose answer isn't in the list counts as wrong.
 
     Args:
         rows: R questions with their reference answers.
-        logits: [R, A].
+        probabilities: [R, A]; the highest is the confidence in the answer.
         answers: the answer list.
-        temperature: divides the logits before the softmax that gives the confidence.
     """
-    confidence, chosen = (logits / temperature).softmax(dim=-1).max(dim=-1)
+    confidence, chosen = probabilities.max(dim=-1)
     correct = np.array(
         [vqa_accuracy(answers[index], row.answers) for row, index in zip(rows, chosen.tolist(), strict=True)]
     )
@@ -97,7 +96,7 @@ def score_rows(rows: list[Row], logits: Tensor, answers: list[str], temperature:
 
 
 @torch.no_grad()
-def multiple_choice_accuracy(model: ValmModel, rows: list[Row], logits: Tensor) -> float | None:
+def multiple_choice_accuracy(model: ValmModel, rows: list[Row], probabilities: Tensor) -> float | None:
     """Share of the rows with choices where the right one gets the highest score; None without such rows.
 
     A choice need not be in the answer list: see ``candidate_scores``. Equal scores share the credit, so that the
@@ -109,7 +108,6 @@ def multiple_choice_accuracy(model: ValmModel, rows: list[Row], logits: Tensor) 
     texts = sorted({choice for place in with_choices for choice in rows[place].choices})
     embedded = dict(zip(texts, model.embed_texts(texts).cpu(), strict=True))
     answer_embeddings = model.embed_texts(model.answers).cpu()
-    probabilities = (logits / model.config.temperature).softmax(dim=-1)
     credit = 0.0
     for place in with_choices:
         candidates = torch.stack([embedded[choice] for choice in rows[place].choices])
@@ -117,6 +115,13 @@ def multiple_choice_accuracy(model: ValmModel, rows: list[Row], logits: Tensor) 
         winners = scores == scores.max()
         credit += float(winners[0]) / int(winners.sum())
     return credit / len(with_choices)
+
+
+def score_logits(model: ValmModel, rows: list[Row], logits: Tensor) -> dict:
+    """The figures of ``score_rows`` and multiple choice, of logits [R, A] under the model's temperatures."""
+    probabilities = model.probabilities(logits)
+    report = score_rows(rows, probabilities, model.answers)
+    return report | {"multiple_choice_accuracy": multiple_choice_accuracy(model, rows, probabilities)}
 
 
 def evaluate(model: ValmModel, rows: list[Row], blind: bool = False) -> dict:
@@ -138,8 +143,7 @@ def evaluate_with_logits(
     order = sorted(range(len(rows)), key=lambda place: str(rows[place].image))  # a photo's questions stand together
     by_photo = [rows[place] for place in order]
     logits = predict_logits(model, QuestionDataset(by_photo, model, features, blind))
-    report = score_rows(by_photo, logits, model.answers, model.config.temperature)
-    report["multiple_choice_accuracy"] = multiple_choice_accuracy(model, by_photo, logits)
+    report = score_logits(model, by_photo, logits)
     report |= {"blind": blind, "seconds": round(time.perf_counter() - start, 1)}
     return report, logits[torch.tensor(order).argsort()]
 
@@ -148,6 +152,8 @@ def format_table(report: dict) -> str:
     """The report as lines of text, in percent."""
     lines = [f"{'questions':<32}{report['questions']:>8}"]
     figures = {"accuracy": report["accuracy"]}
+    if "accuracy_without_photo" in report:
+        figures["  without the photo"] = report["accuracy_without_photo"]
     figures |= {f"  {name}": value for name, value in report["by_type"].items()}
     figures |= {f"  {name}": value for name, value in report["by_source"].items()}
     figures["multiple choice"] = report["multiple_choice_accuracy"]

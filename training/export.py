@@ -182,6 +182,7 @@ def export(checkpoint: str | Path, output: str | Path, graph_format: str, int8: 
             },
             "mean_image_token": MEAN_TOKEN_FILE,
             "temperature": model.config.temperature,
+            "yes_no_temperature": model.config.yes_no_temperature,
             "config": dataclasses.asdict(model.config),
             "checkpoint_sha256": sha256_of(Path(checkpoint) / WEIGHTS_FILE),
             "sha256": {path.name: sha256_of(path) for path in sorted(fresh.iterdir())},

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from training.calibrate import fit_temperatures, held_out_error
 from training.check_data import check_data
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
@@ -26,8 +27,7 @@ from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
-from training.metrics.calibration import fit_temperature
-from training.metrics.vqa_accuracy import normalize_answer, vqa_accuracy
+from training.metrics.vqa_accuracy import normalize_answer
 from training.model_card import model_card
 from training.objects import load_object_head
 from training.run_report import read_metrics, write_curves, write_run_report
@@ -74,6 +74,7 @@ class RunConfig:
         objective: ``answers`` learns to answer, ``pretraining`` learns from statements, see ``valm_core.pretraining``.
         targets: ``shares`` splits a row's target over its answers, ``soft`` gives each answer its agreement score.
         weights: how the finished checkpoint stores its numbers, ``float32`` or ``float16``.
+        data_note: for the model card: where the data comes from, its licence, what is known to be wrong with it.
     """
 
     data: str
@@ -94,6 +95,7 @@ class RunConfig:
     objective: str = "answers"
     targets: str = "shares"
     weights: str = "float16"
+    data_note: str = ""
 
     def __post_init__(self):
         for name in ("answers", "repeat"):
@@ -321,7 +323,7 @@ def train(
 
     def validate(model: ValmModel) -> dict:
         logits = predict_logits(model, validation)
-        figures = score_rows(validation_rows, logits, model.answers, temperature=1.0)
+        figures = score_rows(validation_rows, logits.softmax(dim=-1), model.answers)
         if not before.exists() and processes.is_main_process:
             with saving(before):
                 write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
@@ -333,8 +335,9 @@ def train(
     best = ValmModel.from_pretrained(output / "best").to(model.device)
     if photos and image_learns:  # it has moved since
         best.mean_image_token.copy_(mean_image_token(best, photos))
-    temperature = calibrate(best, QuestionDataset(validation_rows, best, features, run.blind))
-    best.config = dataclasses.replace(best.config, temperature=temperature)
+    logits = predict_logits(best, QuestionDataset(validation_rows, best, features, run.blind))
+    temperature, yes_no = fit_temperatures(validation_rows, logits, best.answers)
+    best.config = dataclasses.replace(best.config, temperature=temperature, yes_no_temperature=yes_no)
     checkpoint, half = output / "checkpoint", run.weights == "float16"
     if processes.is_main_process:
         clear_leftovers(checkpoint)
@@ -343,6 +346,9 @@ def train(
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(checkpoint).to(model.device)  # measure what was saved, rounding included
     report, logits = evaluate_with_logits(best, validation_rows, run.blind, features)
+    report["held_out_calibration_error"] = held_out_error(validation_rows, logits, best.answers)
+    if not run.blind:
+        report["accuracy_without_photo"] = evaluate_with_logits(best, validation_rows, True, features)[0]["accuracy"]
     report |= {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
     report |= {"fine_tuning": training.fine_tuning, "learning_parameters": learning}
     if processes.is_main_process:
@@ -413,14 +419,6 @@ def _batches(dataset, training: TrainingConfig) -> BucketedBatches:
     micro_batch = training.batch_size // training.accumulation_steps
     photo_ids = dataset.photo_ids if training.group_photos else None
     return BucketedBatches(dataset, dataset.collate, micro_batch, training.seed, training.workers, photo_ids)
-
-
-def calibrate(model: ValmModel, validation: QuestionDataset) -> float:
-    """The temperature under which the model's confidence fits its accuracy on the validation rows."""
-    logits = predict_logits(model, validation)
-    chosen = chosen_answers(model, logits)
-    correct = [vqa_accuracy(answer, row.answers) for row, answer in zip(validation.rows, chosen, strict=True)]
-    return fit_temperature(logits, torch.tensor(correct))
 
 
 def chosen_answers(model: ValmModel, logits: torch.Tensor) -> list[str]:

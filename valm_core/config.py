@@ -38,6 +38,7 @@ class ValmConfig:
         max_question_tokens: longest question, special tokens included.
         temperature: divides the logits before the softmax, fitted on validation data (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599).
+        yes_no_temperature: takes its place where "yes" or "no" is likeliest; 0 for the same one.
         text_encoder_sha256, image_encoder_sha256: of the packaged weights that the model was trained on.
 
     Raises:
@@ -62,11 +63,12 @@ class ValmConfig:
     dropout: float = 0.2
     max_question_tokens: int = 32
     temperature: float = 1.0
+    yes_no_temperature: float = 0.0
     text_encoder_sha256: str = ""
     image_encoder_sha256: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("feed_forward_ratio", "temperature", "dropout"):
+        for name in ("feed_forward_ratio", "temperature", "yes_no_temperature", "dropout"):
             _require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
         for name in ("image_size", "width", "layers", "heads", "feed_forward_ratio", "temperature"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
@@ -77,6 +79,7 @@ class ValmConfig:
         _require(self.feed_forward_ratio <= 16, "feed_forward_ratio", self.feed_forward_ratio, "at most 16")
         _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of the width {self.width}")
         _require(self.width % 4 == 0, "width", self.width, "a multiple of 4 (for 2-D positions)")
+        _require(self.yes_no_temperature >= 0, "yes_no_temperature", self.yes_no_temperature, "a number from 0")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
         _require(self.resize in RESIZE_MODES, "resize", self.resize, f"one of {', '.join(RESIZE_MODES)}")
         _require(

@@ -1,8 +1,11 @@
 """Answer heads: from the fused vector to a score for every answer."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+YES_NO = ("yes", "no")
 NEAREST_ANSWERS = 5  # whose mean a new answer starts from
 
 
@@ -41,8 +44,35 @@ def extended_layer(layer: nn.Linear, similarity: Tensor) -> nn.Linear:
     return extended.requires_grad_(layer.weight.requires_grad)
 
 
+def calibrated(
+    logits: Tensor, answers: Sequence[str], temperature: float, yes_no_temperature: float, asked: Tensor | None = None
+) -> Tensor:
+    """Probabilities that are right about as often as they say: the softmax of the logits over a temperature.
+
+    One temperature can't serve a choice of two and one of thousands, which a model misjudges in opposite ways, so
+    "yes" and "no" have their own (temperatures by class: Frenkel and Goldberger 2021, "Network calibration by
+    class-based temperature scaling"). The order of the answers stays as it is.
+
+    Args:
+        logits: [.., A].
+        answers: their A texts.
+        temperature: above 0.
+        yes_no_temperature: where "yes" or "no" is likeliest; 0 for the same one.
+        asked: logits [.., A] whose likeliest answers choose the temperature in place of the logits' own, so that
+            variants of one question are told by one scale.
+
+    Returns:
+        [.., A] in float32, each row with the sum 1.
+    """
+    chosen = (logits if asked is None else asked).argmax(dim=-1, keepdim=True)
+    yes_no = torch.tensor([answer in YES_NO for answer in answers], device=logits.device)
+    other = torch.full(chosen.shape, temperature, device=logits.device)
+    temperatures = torch.where(yes_no[chosen], yes_no_temperature or temperature, other)  # [.., 1]
+    return (logits.float() / temperatures).softmax(dim=-1)
+
+
 def candidate_scores(
-    probabilities: Tensor, answer_embeddings: Tensor, candidates: Tensor, sharpness: float = 20.0
+    probabilities: Tensor, answer_embeddings: Tensor, candidates: Tensor, sharpness: float = 12.0
 ) -> Tensor:
     """Score any candidate answers, in the list or not, by how near in meaning they are to the likely answers.
 

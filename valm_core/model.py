@@ -17,7 +17,7 @@ from valm_core.checkpoint_checks import check_claims, check_files
 from valm_core.config import ANSWERS_FILE, CONFIG_FILE, WEIGHTS_FILE, ValmConfig
 from valm_core.files import recover_folder, replace_folder
 from valm_core.fusion import FUSIONS, AttentionHead
-from valm_core.heads import AnswerHead, extended_layer
+from valm_core.heads import AnswerHead, calibrated, extended_layer
 from valm_core.hub import fetch_checkpoint, push_folder
 from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, IMAGENET_CLASSES, build_image_encoder, imagenet_names
 from valm_core.objects import OBJECT_NAMES, ObjectHead
@@ -99,6 +99,10 @@ class ValmModel(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.mean_image_token.device
+
+    def probabilities(self, logits: Tensor, asked: Tensor | None = None) -> Tensor:
+        """Calibrated probabilities [.., A] of logits [.., A]; ``asked`` is explained in ``heads.calibrated``."""
+        return calibrated(logits, self.answers, self.config.temperature, self.config.yes_no_temperature, asked)
 
     def train(self, mode: bool = True) -> "ValmModel":
         """Switch to training, except what is frozen in encoders: dropout and batch statistics stay as in evaluation."""

@@ -162,7 +162,7 @@ class OnnxPredictor:
         tokens = np.where(hidden[..., None], self.mean_image_token, image.tokens)  # [F, N, D_image]
         (logits,) = self._fuse(np.repeat(text, len(hidden), axis=0), tokens, image.grid, ["logits"])
         answer_index = self._answer_index(logits[0], answer)
-        probabilities = split_variants(self._probabilities(logits)[:, answer_index])
+        probabilities = split_variants(self._probabilities(logits, asked=logits[:1])[:, answer_index])
         blind = self._likeliest(self._blind_logits(text), 1)[0]
         return gather_evidence(method, self.answers[answer_index], probabilities, blind, image_map, others)
 
@@ -218,9 +218,13 @@ class OnnxPredictor:
             )
         return self.answers.index(answer)
 
-    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities of logits [.., A]."""
-        scaled = logits.astype(np.float32) / self.metadata["temperature"]
+    def _probabilities(self, logits: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
+        """Calibrated probabilities of logits [.., A], as ``heads.calibrated`` gives them."""
+        chosen = (logits if asked is None else asked).argmax(axis=-1)[..., None]
+        yes_no = np.isin(self.answers, ("yes", "no"))[chosen]
+        temperature = self.metadata["temperature"]
+        of_yes_no = self.metadata.get("yes_no_temperature") or temperature
+        scaled = logits.astype(np.float32) / np.where(yes_no, of_yes_no, temperature).astype(np.float32)
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
 

@@ -109,7 +109,9 @@ class VqaPredictor:
         ``checkpoint`` is the name of its folder and ``checkpoint_sha256`` that of its weights, where it has one.
         """
         config = self.model.config
-        facts: dict[str, str | float] = {"temperature": config.temperature, "fusion": config.fusion}
+        facts: dict[str, str | float] = {"temperature": config.temperature}
+        facts["yes_no_temperature"] = config.yes_no_temperature or config.temperature
+        facts["fusion"] = config.fusion
         for name in ("text_encoder", "image_encoder"):
             kind, _, source = getattr(config, name).partition(":")
             facts[name] = f"{kind}:{Path(source).name if Path(source).is_dir() else source}"  # no path of the server
@@ -441,7 +443,7 @@ class VqaPredictor:
         ]
 
     def _likeliest(self, logits: torch.Tensor, top: int, candidates: tuple[str, ...] = ()) -> tuple[Answer, ...]:
-        probabilities = (logits.float() / self.model.config.temperature).softmax(dim=-1)
+        probabilities = self.model.probabilities(logits)
         answers = candidates or self.model.answers
         if candidates:
             if self.masks(candidates):

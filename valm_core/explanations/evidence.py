@@ -61,9 +61,9 @@ def hiding_probabilities(
         random choices of as many cells, the same ones every time for this question and photo.
     """
     hidden = hidden_variants(image.tokens.float().cpu().numpy(), text.tokens.cpu().numpy(), image_maps)
-    logits = logits_without_cells(model, text, image, torch.from_numpy(hidden)) / model.config.temperature
-    probabilities = logits.softmax(dim=-1)[:, answer_index].cpu().numpy()
-    return split_variants(probabilities)
+    logits = logits_without_cells(model, text, image, torch.from_numpy(hidden))  # the whole photo comes first
+    probabilities = model.probabilities(logits, asked=logits[:1])[:, answer_index]
+    return split_variants(probabilities.cpu().numpy())
 
 
 def compared_maps(

@@ -1,0 +1,74 @@
+"""Everything by keyboard alone: nothing out of reach, the focus always seen and never lost."""
+
+import pytest
+from test_page import overlay_source, wait_for_new_overlay
+
+FOCUS = """() => {
+  const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
+  const ring = parseFloat(style.outlineWidth) > 0 && style.outlineStyle !== "none";
+  const name = at.getAttribute("aria-label") || at.innerText || at.closest("label")?.innerText || at.value || "";
+  const seen = box.bottom > 0 && box.top < innerHeight && box.width > 0;
+  return {name: name.trim().replace(/\\s+/g, " "), tag: at.tagName, seen, ring: ring || style.boxShadow !== "none"};
+}"""
+
+
+def tab_to(page, name: str, shift: bool = False) -> list[str]:
+    """Press Tab until what has the focus is called so; returns the names of all that had it. Fails after 80."""
+    passed = []
+    for _ in range(80):
+        page.keyboard.press("Shift+Tab" if shift else "Tab")
+        focus = page.evaluate(FOCUS)
+        if focus["tag"] != "BODY":
+            page.wait_for_function(f"({FOCUS})().seen && ({FOCUS})().ring")
+        passed.append(focus["name"])
+        if name in focus["name"]:
+            return passed
+    raise AssertionError(f"{name!r} is out of reach; passed: {passed}")
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_a_visit_by_keyboard_alone(visit, page_url, photos, width):
+    page = visit(page_url, width)
+    tab_to(page, "to upload")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(photos / "red.png")
+    page.locator("#photo img").wait_for()
+    page.wait_for_function("document.activeElement.tagName === 'TEXTAREA'")  # the question is next
+    page.keyboard.type("What color is the bus?")
+    page.keyboard.press("Enter")
+    page.locator("#overlay .map img").wait_for()
+    page.locator("#evidence .verdict").wait_for()
+
+    tab_to(page, "whole question")
+    source = overlay_source(page)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    wait_for_new_overlay(page, source)
+    tab_to(page, "row ")
+    page.keyboard.press("Space")
+    page.locator("#served", has_text="this cell").wait_for()
+    tab_to(page, "range slider")
+    source = overlay_source(page)
+    page.keyboard.press("ArrowLeft")
+    wait_for_new_overlay(page, source)
+    tab_to(page, "Side by side", shift=True)
+    page.keyboard.press("Space")
+    page.wait_for_function("document.querySelectorAll('#overlay .map').length === 2")
+
+    tab_to(page, "Choose what is explained")
+    page.keyboard.press("Enter")
+    tab_to(page, "Method")
+    before = page.locator("#subject").inner_text()
+    page.keyboard.press("ArrowDown")
+    page.locator("#method [role=listbox]").wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_function("before => document.querySelector('#subject').innerText !== before", arg=before)
+    tab_to(page, "All layers and heads")
+    page.wait_for_function("!document.querySelector('[role=listbox]')")  # no menu stays open behind
+    page.keyboard.press("Enter")
+    for section in ("What if", "Compare", "Keep and share"):
+        tab_to(page, section)
+        page.keyboard.press("Enter")
+    tab_to(page, "Link to this view")
+    tab_to(page, "Ask again", shift=True)

@@ -1,0 +1,127 @@
+"""Fit the temperatures of a checkpoint on questions that it did not learn from, and write its figures anew.
+
+    python -m training.calibrate --checkpoint runs/mine/checkpoint --data questions.jsonl
+
+The answers and their order stay as they are; how sure the model says it is changes, in ``config.json``,
+``metrics.json`` and the model card. ``training.train`` does the same at the end of every run.
+"""
+
+import argparse
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.datasets import load_rows
+from training.datasets.jsonl import Row
+from training.evaluate import evaluate_with_logits, format_table, score_logits
+from training.metrics.calibration import expected_calibration_error, fit_temperature
+from training.metrics.vqa_accuracy import vqa_accuracy
+from training.model_card import renewed_card
+from valm_core.config import CONFIG_FILE
+from valm_core.files import replace_folder
+from valm_core.heads import YES_NO, calibrated
+from valm_core.model import ValmModel
+from valm_core.predictor import choose_device
+
+FEWEST_ROWS = 100  # of a kind; with fewer, one temperature serves both
+
+
+def fit_temperatures(rows: list[Row], logits: Tensor, answers: list[str]) -> tuple[float, float]:
+    """The temperatures under which the model's confidence fits its accuracy (Guo et al. 2017, by kind of answer).
+
+    Args:
+        rows: R questions with their reference answers.
+        logits: [R, A] before any temperature.
+        answers: the answer list.
+
+    Returns:
+        ``temperature`` and ``yes_no_temperature`` of ``ValmConfig``; the second is 0, which means the same, where
+        "yes" and "no", or all other answers, are the likeliest in fewer than ``FEWEST_ROWS`` rows.
+    """
+    chosen = [answers[index] for index in logits.argmax(dim=-1).tolist()]
+    right = [vqa_accuracy(answer, row.answers) for row, answer in zip(rows, chosen, strict=True)]
+    correct, yes_no = torch.tensor(right), torch.tensor([answer in YES_NO for answer in chosen])
+    if min(yes_no.sum(), (~yes_no).sum()) < FEWEST_ROWS:
+        return fit_temperature(logits, correct), 0.0
+    return fit_temperature(logits[~yes_no], correct[~yes_no]), fit_temperature(logits[yes_no], correct[yes_no])
+
+
+def held_out_error(rows: list[Row], logits: Tensor, answers: list[str]) -> float:
+    """The expected calibration error, 0..1, of temperatures fitted on one half of the photos and used on the other.
+
+    Args:
+        rows, logits, answers: as above; the halves are drawn with seed 0 and used both ways.
+    """
+    photos = np.array([str(row.image or place) for place, row in enumerate(rows)])
+    names = np.random.default_rng(0).permutation(np.unique(photos))
+    first = np.isin(photos, names[: len(names) // 2])
+    confidence, correct = np.zeros(len(rows)), np.zeros(len(rows))
+    for here in (first, ~first):
+        there, places = np.flatnonzero(~here), np.flatnonzero(here)
+        fitted = fit_temperatures([rows[place] for place in there], logits[there], answers)
+        values, chosen = calibrated(logits[places], answers, *fitted).max(dim=-1)
+        confidence[places] = values.numpy()
+        for place, index in zip(places, chosen.tolist(), strict=True):
+            correct[place] = vqa_accuracy(answers[index], rows[place].answers)
+    return expected_calibration_error(confidence, correct)
+
+
+def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: bool = False) -> dict:
+    """Fit the temperatures anew and write them with the figures into the checkpoint, which is replaced as a whole.
+
+    Args:
+        checkpoint: folder of a trained model.
+        data: what ``load_rows`` reads; nothing that the model learned from.
+        device: auto, cpu, cuda or mps.
+        blind: answer from the question alone.
+
+    Returns:
+        The figures of ``training.evaluate`` under the new temperatures, with ``held_out_calibration_error``.
+
+    Raises:
+        FileNotFoundError, ValueError: no checkpoint, or no such data.
+    """
+    rows = load_rows(data, photos=not blind)
+    model = ValmModel.from_pretrained(checkpoint).to(choose_device(device))
+    report, logits = evaluate_with_logits(model, rows, blind)
+    temperature, yes_no = fit_temperatures(rows, logits, model.answers)
+    model.config = dataclasses.replace(model.config, temperature=temperature, yes_no_temperature=yes_no)
+    report |= score_logits(model, rows, logits)
+    report["held_out_calibration_error"] = held_out_error(rows, logits, model.answers)
+    if not blind:
+        report["accuracy_without_photo"] = evaluate_with_logits(model, rows, blind=True)[0]["accuracy"]
+    folder = Path(checkpoint)
+    metrics, card = folder / "metrics.json", folder / "README.md"
+    old = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+    text = renewed_card(model, card.read_text(encoding="utf-8") if card.is_file() else "", data, report, blind)
+    with replace_folder(folder) as fresh:
+        shutil.copytree(folder, fresh, dirs_exist_ok=True)
+        model.config.to_json(fresh / CONFIG_FILE)
+        (fresh / metrics.name).write_text(json.dumps(old | report, indent=2) + "\n", encoding="utf-8")
+        (fresh / card.name).write_text(text, encoding="utf-8")
+    return report
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="folder of a trained model; its figures are replaced")
+    parser.add_argument("--data", required=True, help="questions that the model didn't learn from")
+    parser.add_argument("--blind", action="store_true", help="answer from the question alone; needs no photos")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    try:
+        report = recalibrate(options.checkpoint, options.data, options.device, options.blind)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    print(format_table(report))
+    print(f"calibration error, temperatures of other photos: {100 * report['held_out_calibration_error']:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
