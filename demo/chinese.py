@@ -77,6 +77,12 @@ CHINESE = {
     "random (control)": "随机（对照）",
     "center (control)": "中心（对照）",
     # answers
+    "Unlike the photos it learned from: the percentages may not hold.": "图片不像模型学过的照片，百分比可能不可靠。",
+    "Unlike the questions it learned from: the percentages may not hold.": "问题不像模型学过的问题，百分比可能不可靠。",
+    "yes or no": "是或否",
+    "a number": "数字",
+    "something else": "其他",
+    "Kind of answer: {kinds}.": "答案类型：{kinds}。",
     "This model was trained on English questions; the answers below may be meaningless.": (
         "这个模型只用英文问题训练过；下面的答案可能毫无意义。"
     ),

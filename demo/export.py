@@ -89,6 +89,8 @@ def answers_json(prediction: Prediction) -> dict:
             {"answer": blind.text, "probability": blind.probability} for blind in prediction.blind_answers
         ],
         "gate": prediction.gate,
+        "kinds": prediction.kinds,
+        "unfamiliar": list(prediction.unfamiliar),
     }
 
 

@@ -231,10 +231,30 @@ def record_html(record: TrackRecord | None) -> str:
     return f'<p class="record">{unsure}{told}</p>'
 
 
+def unfamiliar_html(parts: tuple[str, ...]) -> str:
+    """A notice about a photo or a question unlike those that the model learned from; nothing for none."""
+    notices = {
+        "photo": say("Unlike the photos it learned from: the percentages may not hold."),
+        "question": say("Unlike the questions it learned from: the percentages may not hold."),
+    }
+    return "".join(f'<p class="known-mistake doubt" role="status">{notices[part]}</p>' for part in parts)
+
+
+def kinds_html(kinds: dict[str, float]) -> str:
+    """How likely each kind of answer is, in one line; nothing where it isn't known."""
+    if not kinds:
+        return ""
+    names = {"yes/no": say("yes or no"), "number": say("a number"), "other": say("something else")}
+    told = ", ".join(f"{names[kind]} {percent(share)}" for kind, share in kinds.items())
+    return f'<p class="record">{say("Kind of answer: {kinds}.", kinds=told)}</p>'
+
+
 def result_html(prediction: Prediction, right_answer: str | None = None, record: TrackRecord | None = None) -> str:
-    """Answers, how sure ones fared, doubt about the question's language, a known mistake, the blind answer together."""
-    notes = record_html(record) + known_mistake_html(right_answer) + blind_html(prediction)
-    return doubt_html(prediction.question) + answers_html(prediction) + notes
+    """Answers and how sure they are, what makes them doubtful, a known mistake and the blind answer together."""
+    doubts = doubt_html(prediction.question)
+    unfamiliar = [part for part in prediction.unfamiliar if not (doubts and part == "question")]  # told once
+    notes = kinds_html(prediction.kinds) + record_html(record) + known_mistake_html(right_answer)
+    return doubts + unfamiliar_html(tuple(unfamiliar)) + answers_html(prediction) + notes + blind_html(prediction)
 
 
 def place_text(direction: str, layer: int | None, head: int | None) -> str:

@@ -43,6 +43,7 @@ def sample(node: ast.expr) -> str | None:
         return "".join(part.value if isinstance(part, ast.Constant) else "7" for part in node.values)
     return None
 
+
 FACTS = {"checkpoint sha256", "temperature", "yes no temperature", "fusion", "text encoder", "image encoder"}
 
 

@@ -20,13 +20,12 @@ from training.features import Features
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
 from valm_core.files import write_text
-from valm_core.heads import candidate_scores
+from valm_core.heads import ANSWER_KINDS, candidate_scores
 from valm_core.losses import OBJECTIVE_INPUTS
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
 
 EVALUATION_BATCH = 256
-ANSWER_TYPES = ("yes/no", "number", "other")
 COVERAGES = (0.1, 0.25, 0.5, 0.75)
 
 
@@ -82,7 +81,7 @@ def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> di
         "questions": len(rows),
         "accuracy": float(correct.mean()),
         "by_type": {
-            name: float(correct[types == name].mean()) if (types == name).any() else None for name in ANSWER_TYPES
+            name: float(correct[types == name].mean()) if (types == name).any() else None for name in ANSWER_KINDS
         },
         "by_source": {str(name): float(correct[sources == name].mean()) for name in np.unique(sources)},
         "answer_coverage": float(np.mean(covered)),

@@ -1,11 +1,13 @@
 """Answer heads: from the fused vector to a score for every answer."""
 
+import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 YES_NO = ("yes", "no")
+ANSWER_KINDS = ("yes/no", "number", "other")
 NEAREST_ANSWERS = 5  # whose mean a new answer starts from
 
 
@@ -42,6 +44,13 @@ def extended_layer(layer: nn.Linear, similarity: Tensor) -> nn.Linear:
     extended.weight.copy_(torch.cat([layer.weight, layer.weight[nearest].mean(dim=1)]))
     extended.bias.copy_(torch.cat([layer.bias, layer.bias.min().expand(len(similarity))]))
     return extended.requires_grad_(layer.weight.requires_grad)
+
+
+def answer_kind(answer: str) -> str:
+    """One of ``ANSWER_KINDS``, as the VQA challenge sorts its questions by their answers."""
+    if answer in YES_NO:
+        return "yes/no"
+    return "number" if re.fullmatch(r"\d+([.,]\d+)?", answer) else "other"
 
 
 def calibrated(

@@ -8,7 +8,7 @@ Nothing here imports torch: an exported model (``onnx_predictor``) hands out the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,13 +106,17 @@ class Prediction:
 
     ``answers`` are the likeliest, best first. ``blind_answers`` are the likeliest of the same model when the photo is
     replaced by the average photo: what the question alone suggests. ``gate`` is the share of the text stream in the
-    fused answer vector, 0..1; the image stream has the rest.
+    fused answer vector, 0..1; the image stream has the rest. ``kinds`` are the shares, 0..1, of "yes/no", "number" and
+    "other" answers; ``unfamiliar`` names "photo" and "question" where they are unlike those that the model learned
+    from. Both are empty where they aren't known.
     """
 
     question: str
     answers: tuple[Answer, ...]
     blind_answers: tuple[Answer, ...]
     gate: float
+    kinds: dict[str, float] = field(default_factory=dict)
+    unfamiliar: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

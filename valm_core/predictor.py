@@ -15,9 +15,10 @@ from PIL import Image
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
+from valm_core.familiarity import PARTS, load_familiarity, photo_vectors, question_vectors
 from valm_core.folding import ready_for_inference
 from valm_core.fusion import AttentionHead
-from valm_core.heads import candidate_scores
+from valm_core.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.hub import fetch_checkpoint
 from valm_core.model import WEIGHTS_FILE, ValmModel
 from valm_core.onnx_predictor import OnnxPredictor
@@ -72,6 +73,7 @@ class VqaPredictor:
         self.model = model.to(device).eval()
         self.device = device
         self.folder = folder
+        self.familiar = {} if folder is None else load_familiarity(folder)
         self.notice = ""  # for people: why answers come more slowly now
         self._falling_back = threading.Lock()
 
@@ -432,15 +434,38 @@ class VqaPredictor:
         asked = {"text_tokens": text.tokens, "text_mask": text.mask, "silent_heads": silent_heads}
         output = self.model(**asked, image_tokens=image_tokens)
         blind = self.model(**asked)
+        unfamiliar = self._unfamiliar(text, image_tokens)
         return [
             Prediction(
                 question=question,
                 answers=self._likeliest(output.logits[row], top, candidates),
                 blind_answers=self._likeliest(blind.logits[row], top, candidates),
                 gate=float(output.features.gate[row]),
+                kinds=self._kinds(output.logits[row]),
+                unfamiliar=unfamiliar[row],
             )
             for row, question in enumerate(questions)
         ]
+
+    def _kinds(self, logits: torch.Tensor) -> dict[str, float]:
+        """How likely each kind of answer is, of logits [A]."""
+        shares = dict.fromkeys(ANSWER_KINDS, 0.0)
+        for kind, share in zip(self._kind_of_answer, self.model.probabilities(logits).tolist(), strict=True):
+            shares[kind] += share
+        return shares
+
+    @functools.cached_property
+    def _kind_of_answer(self) -> list[str]:
+        return [answer_kind(answer) for answer in self.model.answers]
+
+    def _unfamiliar(self, text: EncodedText, image_tokens: torch.Tensor) -> list[tuple[str, ...]]:
+        """Which of ``familiarity.PARTS`` of each question lie outside what the model learned from."""
+        if not self.familiar:
+            return [()] * len(text.mask)
+        photos = photo_vectors(self.model, image_tokens.expand(len(text.mask), -1, -1))
+        vectors = {"photo": photos, "question": question_vectors(text)}
+        outside = {part: self.familiar[part].distance(vectors[part]) > self.familiar[part].limit for part in PARTS}
+        return [tuple(part for part in PARTS if outside[part][row]) for row in range(len(text.mask))]
 
     def _likeliest(self, logits: torch.Tensor, top: int, candidates: tuple[str, ...] = ()) -> tuple[Answer, ...]:
         probabilities = self.model.probabilities(logits)

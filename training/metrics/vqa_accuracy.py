@@ -9,6 +9,8 @@ import itertools
 import re
 from collections import Counter
 
+from valm_core.heads import answer_kind
+
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
@@ -171,7 +173,4 @@ def most_common_answer(answers: list[str]) -> str:
 
 def answer_type(answers: list[str]) -> str:
     """ "yes/no", "number" or "other", read off the most common answer."""
-    answer = most_common_answer(answers)
-    if answer in ("yes", "no"):
-        return "yes/no"
-    return "number" if re.fullmatch(r"\d+([.,]\d+)?", answer) else "other"
+    return answer_kind(most_common_answer(answers))
