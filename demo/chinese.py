@@ -77,8 +77,12 @@ CHINESE = {
     "random (control)": "随机（对照）",
     "center (control)": "中心（对照）",
     # answers
-    "Unlike the photos it learned from: the percentages may not hold.": "图片不像模型学过的照片，百分比可能不可靠。",
-    "Unlike the questions it learned from: the percentages may not hold.": "问题不像模型学过的问题，百分比可能不可靠。",
+    "Few photos it learned from look like this one: the percentages may not hold.": (
+        "模型学过的照片很少与此相似，百分比可能不可靠。"
+    ),
+    "Few questions it learned from are like this one: the percentages may not hold.": (
+        "模型学过的问题很少与此相似，百分比可能不可靠。"
+    ),
     "yes or no": "是或否",
     "a number": "数字",
     "something else": "其他",

@@ -234,8 +234,8 @@ def record_html(record: TrackRecord | None) -> str:
 def unfamiliar_html(parts: tuple[str, ...]) -> str:
     """A notice about a photo or a question unlike those that the model learned from; nothing for none."""
     notices = {
-        "photo": say("Unlike the photos it learned from: the percentages may not hold."),
-        "question": say("Unlike the questions it learned from: the percentages may not hold."),
+        "photo": say("Few photos it learned from look like this one: the percentages may not hold."),
+        "question": say("Few questions it learned from are like this one: the percentages may not hold."),
     }
     return "".join(f'<p class="known-mistake doubt" role="status">{notices[part]}</p>' for part in parts)
 

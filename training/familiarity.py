@@ -213,7 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_measuring_options(parser, report="write this JSON file, and beside it the same as .md")
     parser.add_argument("--data", required=True, help="what the model learned from, with photos")
     parser.add_argument("--validation", required=True, help="the same kind, which it did not learn from")
-    parser.add_argument("--limit", type=int, default=6000, help="photos and questions of each (default 6000)")
+    parser.add_argument("--limit", type=int, default=12000, help="photos and questions of each (default 12000)")
     options = parser.parse_args(arguments)
     if options.limit <= max(COMPONENTS.values()):
         parser.error(f"--limit is {options.limit}; more than {max(COMPONENTS.values())} are needed.")

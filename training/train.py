@@ -33,6 +33,7 @@ from training.objects import load_object_head
 from training.run_report import read_metrics, write_curves, write_run_report
 from valm_core.adapters import (
     ADAPTER_MODES,
+    FineTuning,
     adapter_of,
     merged,
     parse_fine_tuning,
@@ -250,13 +251,7 @@ def train(
         The report of ``training.evaluate`` on the validation rows.
     """
     fine_tuning = parse_fine_tuning(training.fine_tuning)
-    if fine_tuning.mode in ADAPTER_MODES and not run.init:
-        raise ValueError(
-            f"fine_tuning is {training.fine_tuning!r}, which adapts a trained model. Give one with `init`, or choose "
-            "frozen, full or top_layers:N."
-        )
-    if run.blind and training.alignment_weight:
-        raise ValueError("alignment_weight brings questions and photos together; set it to 0 in a blind run.")
+    check_combination(run, training, fine_tuning)
     from accelerate import PartialState
 
     processes = PartialState(cpu=choose_device(device).type == "cpu")
@@ -265,15 +260,6 @@ def train(
     torch.manual_seed(training.seed)
     captions = run.objective == "pretraining"
     streaming = run.data.startswith(STREAM)
-    if streaming:
-        if run.blind or captions:
-            raise ValueError(
-                f"data is {run.data!r}; a stream is for questions about photos. Use a file for other runs."
-            )
-        if not (run.init or run.answer_data):
-            raise ValueError(f"data is {run.data!r}; the answer list needs `answer_data`, a file, or `init`.")
-        if run.rehearsal or run.repeat > 1:
-            raise ValueError(f"data is {run.data!r}; `rehearsal` and `repeat` are for files, leave them out.")
     rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
     validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
@@ -281,19 +267,9 @@ def train(
     if run.rehearsal:
         rows += _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
     prepare_fine_tuning(model, fine_tuning)
-    text_learns, image_learns = learns(model.text_encoder), learns(model.image_encoder)
-
     photos = [] if run.blind else [row.image for row in rows]
-    features = None
-    if run.cache:
-        # What an encoder that learns gives today is old tomorrow. Pretraining hides words before the text encoder sees
-        # them, so there texts can't be encoded beforehand either.
-        cached_photos = [] if run.blind or image_learns else photos + [row.image for row in validation_rows]
-        texts_vary = text_learns or run.objective == "pretraining"
-        cached_questions = [] if texts_vary else [row.question for row in rows + validation_rows]
-        if cached_photos or cached_questions:
-            with processes.main_process_first():
-                features = Features(model, cached_photos, cached_questions, run.cache)
+    with processes.main_process_first():
+        features = encode_beforehand(run, model, rows, validation_rows)
     if photos and not (run.init and len(set(photos)) < FEW_PHOTOS):
         cached = features is not None and features.has_images
         model.mean_image_token.copy_(features.mean_image_token(photos) if cached else mean_image_token(model, photos))
@@ -333,31 +309,91 @@ def train(
     progress = trainer.train(resume)
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(output / "best").to(model.device)
-    if photos and image_learns:  # it has moved since
+    if photos and learns(model.image_encoder):  # it has moved since
         best.mean_image_token.copy_(mean_image_token(best, photos))
+    facts = {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
+    facts |= {"fine_tuning": training.fine_tuning, "learning_parameters": learning}
+    return finish(run, training, best, validation_rows, features, batches.rows, facts)
+
+
+def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: FineTuning) -> None:
+    """Refuse settings that are fine alone and senseless together. Raises ValueError."""
+    if fine_tuning.mode in ADAPTER_MODES and not run.init:
+        raise ValueError(
+            f"fine_tuning is {training.fine_tuning!r}, which adapts a trained model. Give one with `init`, or choose "
+            "frozen, full or top_layers:N."
+        )
+    if run.blind and training.alignment_weight:
+        raise ValueError("alignment_weight brings questions and photos together; set it to 0 in a blind run.")
+    if not run.data.startswith(STREAM):
+        return
+    if run.blind or run.objective == "pretraining":
+        raise ValueError(f"data is {run.data!r}; a stream is for questions about photos. Use a file for other runs.")
+    if not (run.init or run.answer_data):
+        raise ValueError(f"data is {run.data!r}; the answer list needs `answer_data`, a file, or `init`.")
+    if run.rehearsal or run.repeat > 1:
+        raise ValueError(f"data is {run.data!r}; `rehearsal` and `repeat` are for files, leave them out.")
+
+
+def encode_beforehand(run: RunConfig, model: ValmModel, rows: list[Row], validation_rows: list[Row]) -> Features | None:
+    """What frozen encoders give for all photos and questions, from the cache or into it; None without any.
+
+    What an encoder that learns gives today is old tomorrow. Pretraining hides words before the text encoder sees
+    them, so there texts can't be encoded beforehand either.
+    """
+    if not run.cache:
+        return None
+    both = rows + validation_rows
+    photos = [] if run.blind or learns(model.image_encoder) else [row.image for row in both]
+    texts_vary = learns(model.text_encoder) or run.objective == "pretraining"
+    questions = [] if texts_vary else [row.question for row in both]
+    return Features(model, photos, questions, run.cache) if photos or questions else None
+
+
+def finish(
+    run: RunConfig,
+    training: TrainingConfig,
+    best: ValmModel,
+    validation_rows: list[Row],
+    features: Features | None,
+    learned_rows: int,
+    facts: dict,
+) -> dict:
+    """Calibrate the best epoch's model, write ``<output>/checkpoint``, measure what was written, and report on it.
+
+    Args:
+        learned_rows: how many rows training used.
+        facts: what the report says besides its figures.
+
+    Returns:
+        The report.
+    """
+    from accelerate import PartialState
+
+    processes = PartialState()
     logits = predict_logits(best, QuestionDataset(validation_rows, best, features, run.blind))
     temperature, yes_no = fit_temperatures(validation_rows, logits, best.answers)
     best.config = dataclasses.replace(best.config, temperature=temperature, yes_no_temperature=yes_no)
+    output = Path(run.output)
     checkpoint, half = output / "checkpoint", run.weights == "float16"
     if processes.is_main_process:
         clear_leftovers(checkpoint)
         with saving(checkpoint):
             best.save_pretrained(checkpoint, half=half)
     processes.wait_for_everyone()
-    best = ValmModel.from_pretrained(checkpoint).to(model.device)  # measure what was saved, rounding included
+    best = ValmModel.from_pretrained(checkpoint).to(best.device)  # measure what was saved, rounding included
     report, logits = evaluate_with_logits(best, validation_rows, run.blind, features)
     report["held_out_calibration_error"] = held_out_error(validation_rows, logits, best.answers)
     if not run.blind:
         report["accuracy_without_photo"] = evaluate_with_logits(best, validation_rows, True, features)[0]["accuracy"]
-    report |= {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
-    report |= {"fine_tuning": training.fine_tuning, "learning_parameters": learning}
+    report |= facts
     if processes.is_main_process:
-        card = model_card(best, run, training, batches.rows, report)
+        card = model_card(best, run, training, learned_rows, report)
         extra_files = {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}
-        after = (report, chosen_answers(best, logits))
+        before = json.loads((output / "before.json").read_text(encoding="utf-8"))
         with saving(output):
             best.save_pretrained(checkpoint, extra_files, half)
-            write_run_report(output, validation_rows, json.loads(before.read_text(encoding="utf-8")), after)
+            write_run_report(output, validation_rows, before, (report, chosen_answers(best, logits)))
     return report
 
 

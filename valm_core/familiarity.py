@@ -90,6 +90,7 @@ def save_familiarity(subspaces: dict[str, Subspace], path: str | Path) -> None:
             f"{part}.limit": np.array([subspace.limit], dtype=np.float32),
         }
     save_file(tensors, path)
+    Path(path).chmod(0o644)  # safetensors makes it readable for its owner alone
 
 
 def load_familiarity(folder: str | Path) -> dict[str, Subspace]:
