@@ -123,6 +123,7 @@ FREE_WITH_INIT = (
     "train_text_encoder",
     "train_image_encoder",
     "temperature",
+    "yes_no_temperature",
     "text_encoder_sha256",
     "image_encoder_sha256",
 )
