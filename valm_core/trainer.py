@@ -23,6 +23,7 @@ PRECISIONS = ("auto", "no", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
 TRACKERS = ("", "tensorboard")
+LEFT_TO_THE_FILE = ("reliability", "accuracy_at_coverage")  # too long for a line in the terminal
 
 
 @dataclass(frozen=True)
@@ -416,7 +417,8 @@ class Trainer:
             self.output.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-        self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in row.items()))
+        told = {name: value for name, value in row.items() if name not in LEFT_TO_THE_FILE}
+        self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in told.items()))
         if self.config.tracker:
             numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, int | float)}
             self.accelerator.log(numbers, step=self.schedule.last_epoch)
