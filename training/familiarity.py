@@ -4,9 +4,9 @@ Example:
     python -m training.familiarity --checkpoint assets/checkpoints/everyday --data train.jsonl \\
         --validation validation.jsonl --report docs/reports/familiarity.json
 
-Half of the validation photos and questions set the limits, the other half tells how often the usual is called
-unfamiliar. Pages of text, charts, drawings, digits, noise and plain colours are made here; the questions are about
-knowledge, in other languages, or letters at random.
+A fifth of the photos and questions learned from sets the limits and the others the subspaces; the validation data
+tells how often the usual is called unfamiliar. Pages of text, charts, drawings, digits, noise and plain colours are
+made here; the questions are about knowledge, in other languages, or letters at random.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from training.datasets import load_rows
-from training.features import read_pixels
+from training.features import Features, read_pixels
 from training.measuring import add_measuring_options, load_model, write_report
 from valm_core.familiarity import (
     FAMILIARITY_FILE,
@@ -32,7 +32,7 @@ from valm_core.familiarity import (
 from valm_core.model import ValmModel
 
 COMPONENTS = {"photo": 128, "question": 32}
-WITHIN = {"photo": 0.995, "question": 0.99}  # share of validation data within the limit
+WITHIN = {"photo": 0.998, "question": 0.99}  # share of the usual within the limit
 MADE = 40  # pictures of each kind
 BATCH = 32
 KNOWLEDGE = """Who was the president of France in 1990? What is the capital of Peru? How do I boil an egg?
@@ -119,13 +119,17 @@ def digit(chance: np.random.Generator) -> Image.Image:
 
 
 @torch.no_grad()
-def vectors_of_photos(model: ValmModel, photos: list, what: str) -> np.ndarray:
-    """The vectors [P, D] of photos of a data set, or of pictures."""
+def vectors_of_photos(model: ValmModel, photos: list, what: str, features: Features | None = None) -> np.ndarray:
+    """The vectors [P, D] of photos of a data set, perhaps encoded beforehand, or of pictures."""
 
     def batches() -> Iterator[np.ndarray]:
         for first in tqdm(range(0, len(photos), BATCH), desc=f"encoding {what}", unit="batch", leave=False):
-            pixels = [read_pixels(model, photo) for photo in photos[first : first + BATCH]]
-            yield photo_vectors(model, model.encode_image(torch.stack(pixels).to(model.device)).tokens)
+            batch = photos[first : first + BATCH]
+            if features is not None:
+                yield photo_vectors(model, features.image_tokens(batch))
+                continue
+            pixels = torch.stack([read_pixels(model, photo) for photo in batch])
+            yield photo_vectors(model, model.encode_image(pixels.to(model.device)).tokens)
 
     return np.concatenate(list(batches()))
 
@@ -142,8 +146,17 @@ def vectors_of_questions(model: ValmModel, questions: list[str]) -> np.ndarray:
     return np.concatenate(list(batches()))
 
 
-def measure(model: ValmModel, data: str, validation: str, limit: int) -> tuple[dict, dict[str, Subspace]]:
+def measure(
+    model: ValmModel, data: str, validation: str, limit: int, cache: str = ""
+) -> tuple[dict, dict[str, Subspace]]:
     """Fit on ``limit`` photos and questions of ``data``, and tell how much of each kind is called unfamiliar.
+
+    Args:
+        model: a trained model.
+        data: what it learned from.
+        validation: the same kind, which it did not learn from.
+        limit: how many photos and how many questions of each are used.
+        cache: folder for encoded photos, as in training; empty encodes them here.
 
     Returns:
         The report, and the subspaces by part.
@@ -159,8 +172,11 @@ def measure(model: ValmModel, data: str, validation: str, limit: int) -> tuple[d
     photos = {name: some({row.image for row in rows}, limit) for name, rows in sets.items()}
     questions = {name: some({row.question for row in rows}, limit) for name, rows in sets.items()}
     gibberish = [f"{letters(chance)} {letters(chance)}" for _ in range(MADE)]
+    features = Features(model, [*photos["fit"], *photos["test"]], [], cache) if cache else None
     vectors = {
-        "photo": {name: vectors_of_photos(model, paths, f"photos to {name}") for name, paths in photos.items()},
+        "photo": {
+            name: vectors_of_photos(model, paths, f"photos to {name}", features) for name, paths in photos.items()
+        },
         "question": {name: vectors_of_questions(model, texts) for name, texts in questions.items()},
     }
     unusual = {
@@ -173,13 +189,14 @@ def measure(model: ValmModel, data: str, validation: str, limit: int) -> tuple[d
     }
     subspaces, report = {}, {}
     for part, found in vectors.items():
-        limiting, usual = np.array_split(found["test"], 2)
-        subspace = Subspace.fit(found["fit"], limiting, COMPONENTS[part], WITHIN[part])
-        kinds = {"usual": usual} | unusual[part]
+        fifth = len(found["fit"]) // 5  # in an order drawn by chance
+        subspace = Subspace.fit(found["fit"][fifth:], found["fit"][:fifth], COMPONENTS[part], WITHIN[part])
+        kinds = {"usual": found["test"]} | unusual[part]
         shares = {kind: float((subspace.distance(tested) > subspace.limit).mean()) for kind, tested in kinds.items()}
         subspaces[part] = subspace
         report[part] = {
-            "fitted_on": len(found["fit"]),
+            "fitted_on": len(found["fit"]) - fifth,
+            "limited_by": fifth,
             "limit": round(subspace.limit, 4),
             "tested": {kind: len(tested) for kind, tested in kinds.items()},
             "called_unfamiliar": {kind: round(share, 4) for kind, share in shares.items()},
@@ -195,13 +212,13 @@ def format_report(report: dict) -> str:
         lines += [
             f"A {part} is unfamiliar when its vector leads further than {found['limit']} out of the subspace of "
             f"{found['fitted_on']} {part}s that training saw ({COMPONENTS[part]} dimensions); a limit that "
-            f"{100 * (1 - WITHIN[part]):.1f} % of one half of the validation {part}s pass.",
+            f"{100 * (1 - WITHIN[part]):.1f} % of {found['limited_by']} others of them pass.",
             "",
             f"| {part}s | tested | called unfamiliar |",
             "|---|---|---|",
         ]
         for kind, share in found["called_unfamiliar"].items():
-            name = "of the other half of validation" if kind == "usual" else kind
+            name = "of validation" if kind == "usual" else kind
             lines.append(f"| {name} | {found['tested'][kind]} | {100 * share:.1f} % |")
         lines.append("")
     return "\n".join(lines)
@@ -213,13 +230,14 @@ def main(arguments: list[str] | None = None) -> None:
     add_measuring_options(parser, report="write this JSON file, and beside it the same as .md")
     parser.add_argument("--data", required=True, help="what the model learned from, with photos")
     parser.add_argument("--validation", required=True, help="the same kind, which it did not learn from")
+    parser.add_argument("--cache", default="", help="folder of encoded photos, as in training (default: none)")
     parser.add_argument("--limit", type=int, default=12000, help="photos and questions of each (default 12000)")
     options = parser.parse_args(arguments)
-    if options.limit <= max(COMPONENTS.values()):
-        parser.error(f"--limit is {options.limit}; more than {max(COMPONENTS.values())} are needed.")
+    if options.limit <= 2 * max(COMPONENTS.values()):
+        parser.error(f"--limit is {options.limit}; more than {2 * max(COMPONENTS.values())} are needed.")
     try:
         model = load_model(options)
-        report, subspaces = measure(model, options.data, options.validation, options.limit)
+        report, subspaces = measure(model, options.data, options.validation, options.limit, options.cache)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     save_familiarity(subspaces, Path(options.checkpoint) / FAMILIARITY_FILE)
