@@ -126,12 +126,53 @@ def build_api(page: gr.Blocks, predictor, examples: Sequence[callbacks.Example])
     for event in page.fns.values():
         event.api_visibility = "private"
         event.api_name = f"page_{event._id}"  # the names below stay free for the endpoints
+    endpoints = Endpoints(predictor, examples)
+    on_model = {"concurrency_id": "model", "concurrency_limit": 1}  # they wait in the page's own line
+    gr.api(endpoints.answer, api_name="answer", **on_model)
+    gr.api(endpoints.explain, api_name="explain", **on_model)
+    gr.api(endpoints.examples, api_name="examples")
 
-    def encoded(photo) -> EncodedImage:
-        return predictor.encode(predictor.open_photo(photo_content(photo)))
+
+def mcp_wanted() -> bool:
+    """Whether the endpoints are tools of an MCP server too: ``mcp`` is installed and VALM_MCP isn't 0."""
+    return os.environ.get("VALM_MCP") != "0" and find_spec("mcp") is not None
+
+
+def _check(fits: bool, message: str) -> None:
+    if not fits:
+        raise InputError(message)
+
+
+def _tell_errors(endpoint):
+    """The endpoint with its errors as gr.Error: an input's own text, or that it is our fault; never a traceback."""
+
+    @functools.wraps(endpoint)
+    def told(*arguments, **named):
+        try:
+            return endpoint(*arguments, **named)
+        except UnknownAnswer as error:
+            message = str(error)
+        except Exception as error:
+            message = callbacks.message_for(error)
+        raise gr.Error(message, print_exception=False)
+
+    return told
+
+
+class Endpoints:
+    """The three endpoints; their docstrings, names and types are the API's documentation."""
+
+    def __init__(self, predictor, packaged: Sequence[callbacks.Example]):
+        self.predictor, self.packaged = predictor, packaged
+
+    def encoded(self, photo) -> EncodedImage:
+        """What a caller sent as a photo, ready for questions. Raises InputError."""
+        return self.predictor.encode(self.predictor.open_photo(photo_content(photo)))
 
     @_tell_errors
-    def answer(photo: UploadedPhoto | str, question: str, top: int = 5, candidates: list[str] | None = None) -> Answers:
+    def answer(
+        self, photo: UploadedPhoto | str, question: str, top: int = 5, candidates: list[str] | None = None
+    ) -> Answers:
         """Answer a question about a photo: the likeliest short answers with calibrated probabilities.
 
         A photo has at most 20 MB and 32 megapixels (JPEG: 64). Web addresses are not fetched.
@@ -155,12 +196,12 @@ def build_api(page: gr.Blocks, predictor, examples: Sequence[callbacks.Example])
             "candidates must be a list of texts, for example ['cat', 'dog'].",
         )
         if texts:
-            return answers_json(predictor.what_if(encoded(photo), question, candidates=texts, top=top))
-        return answers_json(predictor.answer(encoded(photo), question, top))
+            return answers_json(self.predictor.what_if(self.encoded(photo), question, candidates=texts, top=top))
+        return answers_json(self.predictor.answer(self.encoded(photo), question, top))
 
     @_tell_errors
     def explain(
-        photo: UploadedPhoto | str, question: str, method: Method = DEFAULT_METHOD, answer: str | None = None
+        self, photo: UploadedPhoto | str, question: str, method: Method = DEFAULT_METHOD, answer: str | None = None
     ) -> Explained:
         """Answer a question about a photo, show where the model looked, and measure whether that can be believed.
 
@@ -189,10 +230,11 @@ def build_api(page: gr.Blocks, predictor, examples: Sequence[callbacks.Example])
         allowed = ", ".join(EXPLANATION_METHODS)
         _check(method in EXPLANATION_METHODS, f"method is {method!r}; allowed: {allowed}.")
         _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
-        return reply_json(*predictor.ask(encoded(photo), question, method, answer or None), predictor.facts)
+        asked = self.predictor.ask(self.encoded(photo), question, method, answer or None)
+        return reply_json(*asked, self.predictor.facts)
 
     @_tell_errors
-    def examples_() -> list[PackagedExample]:
+    def examples(self) -> list[PackagedExample]:
         """The packaged example photos, each with questions about it; a photo can be sent to answer and explain.
 
         Returns:
@@ -207,37 +249,5 @@ def build_api(page: gr.Blocks, predictor, examples: Sequence[callbacks.Example])
                 if example.known_wrong
                 else None,
             }
-            for example in examples
+            for example in self.packaged
         ]
-
-    examples_.__name__ = "examples"  # MCP's tools have their functions' names
-    on_model = {"concurrency_id": "model", "concurrency_limit": 1}  # they wait in the page's own line
-    gr.api(answer, api_name="answer", **on_model)
-    gr.api(explain, api_name="explain", **on_model)
-    gr.api(examples_, api_name="examples")
-
-
-def mcp_wanted() -> bool:
-    """Whether the endpoints are tools of an MCP server too: ``mcp`` is installed and VALM_MCP isn't 0."""
-    return os.environ.get("VALM_MCP") != "0" and find_spec("mcp") is not None
-
-
-def _check(fits: bool, message: str) -> None:
-    if not fits:
-        raise InputError(message)
-
-
-def _tell_errors(endpoint):
-    """The endpoint with its errors as gr.Error: an input's own text, or that it is our fault; never a traceback."""
-
-    @functools.wraps(endpoint)
-    def told(*arguments, **named):
-        try:
-            return endpoint(*arguments, **named)
-        except UnknownAnswer as error:
-            message = str(error)
-        except Exception as error:
-            message = callbacks.message_for(error)
-        raise gr.Error(message, print_exception=False)
-
-    return told

@@ -58,8 +58,7 @@ def question_figure(
     maps = [(say("whole question"), explanation.image_map)]
     maps += [(word, explanation.token_map(index)) for index, word in enumerate(explanation.tokens)]
     rows = math.ceil((len(maps) + 1) / COLUMNS)
-    width, height = photo.size
-    panel = WIDTH * min(max(height / width, 0.5), 2) + 0.8  # inches, words above and below included
+    panel = WIDTH * min(max(photo.height / photo.width, 0.5), 2) + 0.8  # inches, words above and below included
     best = prediction.answers[0]
     explained, place = explained or best.text, place or place_text("text_to_image", None, None)
     subject = say("where it looked for “{answer}”", answer=explained)
@@ -76,23 +75,11 @@ def question_figure(
             axis.set_xticks([])
             axis.set_yticks([])
 
-        left, top, right, bottom = np.multiply(explanation.box, (width, height, width, height))
         axes[0].imshow(photo)
         axes[0].set_title(_wrapped(answered, 32), fontweight="bold")
         axes[0].set_xlabel(say("The photo itself"))
         for axis, (name, values) in zip(axes[1:], maps, strict=False):
-            axis.imshow(photo.convert("L"), cmap="gray")
-            heat = axis.imshow(
-                100 * values,
-                extent=(left, right, bottom, top),
-                cmap="inferno",
-                alpha=0.6,
-                vmin=0,
-                vmax=100 * hottest,
-                zorder=2,
-            )
-            axis.set_xlim(0, width)
-            axis.set_ylim(height, 0)
+            heat = _draw_map(axis, photo, values, explanation.box, hottest)
             axis.set_title(_wrapped(name, 32))
             lines = [f"{method} · {place}".rpartition(" · ")[0], place.rpartition(" · ")[2], _range(values, hottest)]
             axis.set_xlabel("\n".join(_wrapped(line, 50) for line in lines), fontsize=7.5)
@@ -102,6 +89,25 @@ def question_figure(
         if footer:
             figure.supxlabel(_wrapped(footer, 150), fontsize=7.5, color="0.35")
     return figure
+
+
+def _draw_map(axis, photo: Image.Image, values: np.ndarray, box: tuple[float, ...], hottest: float):
+    """One map [rows, columns] over the grey photo, as hot as its share of ``hottest``; returns the drawn heat."""
+    width, height = photo.size
+    left, top, right, bottom = np.multiply(box, (width, height, width, height))
+    axis.imshow(photo.convert("L"), cmap="gray")
+    heat = axis.imshow(
+        100 * values,
+        extent=(left, right, bottom, top),
+        cmap="inferno",
+        alpha=0.6,
+        vmin=0,
+        vmax=100 * hottest,
+        zorder=2,
+    )
+    axis.set_xlim(0, width)
+    axis.set_ylim(height, 0)
+    return heat
 
 
 def _range(values: np.ndarray, hottest: float) -> str:

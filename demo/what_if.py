@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 
@@ -29,6 +30,20 @@ BY_MEANING = (
 )
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The panel's components."""
+
+    painted: Painting
+    words: gr.CheckboxGroup
+    heads: gr.Dropdown
+    candidates: gr.Textbox
+    again: gr.Button
+    flip: gr.Button
+    outcome: gr.HTML
+    flip_picture: ShownPicture
+
+
 def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
@@ -40,6 +55,18 @@ def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
     Returns:
         What makes the panel ready for a new ``Reply`` (it returns the updates), and the components that takes.
     """
+    parts = build_parts()
+    panel = WhatIf(predictor, parts)
+    changed = [parts.outcome, parts.flip_picture]
+    changes = [reply, parts.painted, parts.words, parts.heads, parts.candidates]
+    asking = partial(gr.on, [parts.again.click, parts.candidates.submit])
+    find_out(asking, panel.ask_again, changes, changed, seconds)
+    find_out(parts.flip.click, panel.find_flip, [reply], changed, seconds)
+    return panel.prepare, [parts.painted, parts.words, parts.heads, *changed]
+
+
+def build_parts() -> Parts:
+    """Lay the panel out."""
     with gr.Accordion(label("What if …"), open=False, elem_id="what-if"):
         gr.HTML(label(HELP), elem_classes="fine-print")
         painted = Painting(
@@ -54,12 +81,7 @@ def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
             elem_id="painted",
         )
         words = gr.CheckboxGroup(label=label("Switch off words"), choices=[], elem_id="words-off")
-        heads = gr.Dropdown(
-            [],
-            multiselect=True,
-            label=label("Switch off attention heads"),
-            elem_id="heads-off",
-        )
+        heads = gr.Dropdown([], multiselect=True, label=label("Switch off attention heads"), elem_id="heads-off")
         candidates = gr.Textbox(
             label=label("Allow these answers only, with commas between"),
             placeholder="cat, dog, rabbit",
@@ -73,62 +95,68 @@ def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable,
         flip_picture = ShownPicture(
             show_label=False, interactive=False, visible=False, format="jpeg", elem_id="flip-picture"
         )
+    return Parts(painted, words, heads, candidates, again, flip, outcome, flip_picture)
 
-    def prepare(current) -> dict:
+
+class WhatIf:
+    """The panel's callbacks; they keep nothing about the visitors, who all share them."""
+
+    def __init__(self, predictor, parts: Parts):
+        self.predictor, self.parts = predictor, parts
+
+    def prepare(self, current) -> dict:
         """A new answer: its photo and words, and nothing switched off."""
-        all_heads = [(head_name(head), json.dumps(head)) for head in predictor.attention_heads]
+        parts = self.parts
+        all_heads = [(head_name(head), json.dumps(head)) for head in self.predictor.attention_heads]
         cleared = {
-            outcome: "",
-            flip_picture: gr.update(value=None, visible=False),
-            heads: gr.update(choices=all_heads, value=[]),
+            parts.outcome: "",
+            parts.flip_picture: gr.update(value=None, visible=False),
+            parts.heads: gr.update(choices=all_heads, value=[]),
         }
         if current is None:
-            return cleared | {painted: None, words: gr.update(choices=[], value=[])}
+            return cleared | {parts.painted: None, parts.words: gr.update(choices=[], value=[])}
         small = current.photo.picture.copy()
         small.thumbnail((LONGEST_PAINTED, LONGEST_PAINTED))
         choices = [(word, place) for place, word in enumerate(current.prediction.question.split())]
-        return cleared | {painted: small, words: gr.update(choices=choices, value=[])}
+        return cleared | {parts.painted: small, parts.words: gr.update(choices=choices, value=[])}
 
-    def ask_again(current, edited, words_off, heads_off, allowed) -> dict:
-        hidden = {flip_picture: gr.update(value=None, visible=False)}
+    def ask_again(self, current, edited, words_off, heads_off, allowed) -> dict:
+        """The answer to what is left, beside the former one."""
+        outcome, hidden = self.parts.outcome, {self.parts.flip_picture: gr.update(value=None, visible=False)}
         if current is None:
             return hidden | {outcome: notice_html(callbacks.NO_QUESTION)}
         try:
             choices = split_candidates(allowed)
             changed = painted_photo(edited)
-            encoded = predictor.encode(changed) if changed else current.photo.encoded
-            asked = predictor.what_if(
+            encoded = self.predictor.encode(changed) if changed else current.photo.encoded
+            asked = self.predictor.what_if(
                 encoded,
                 current.prediction.question,
                 hidden_words=words_off,
                 silent_heads=[tuple(json.loads(head)) for head in heads_off],
                 candidates=choices,
             )
-            rule = "" if not choices else say(MASKED if predictor.masks(choices) else BY_MEANING)
+            rule = "" if not choices else say(MASKED if self.predictor.masks(choices) else BY_MEANING)
             return hidden | {outcome: comparison_html(current.prediction, asked, rule)}
         except Exception as error:
             return hidden | {outcome: notice_html(callbacks.message_for(error))}
 
-    def find_flip(current) -> dict:
+    def find_flip(self, current) -> dict:
+        """The fewest cells and words without which the answer is another."""
+        outcome = self.parts.outcome
         if current is None:
             return {outcome: notice_html(callbacks.NO_QUESTION)}
         try:
             best = current.prediction.answers[0].text
-            found = predictor.counterfactual(current.photo.encoded, current.prediction.question, answer=best)
+            found = self.predictor.counterfactual(current.photo.encoded, current.prediction.question, answer=best)
         except Exception as error:
             return {outcome: notice_html(callbacks.message_for(error))}
         drawn = found.region is not None and found.region.any()
         picture = region_picture(current.photo.picture, found.region, current.photo.encoded) if drawn else None
         return {
             outcome: flip_html(found, current.prediction.question),
-            flip_picture: gr.update(value=picture, visible=bool(drawn)),
+            self.parts.flip_picture: gr.update(value=picture, visible=bool(drawn)),
         }
-
-    changed = [outcome, flip_picture]
-    changes = [reply, painted, words, heads, candidates]
-    find_out(partial(gr.on, [again.click, candidates.submit]), ask_again, changes, changed, seconds)
-    find_out(flip.click, find_flip, [reply], changed, seconds)
-    return prepare, [painted, words, heads, *changed]
 
 
 def head_name(head: tuple[str, int, int]) -> str:

@@ -1,0 +1,300 @@
+"""The page's callbacks: what each event takes from the components and gives back; callbacks.py does the work."""
+
+import dataclasses
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from demo import callbacks, figures, session
+from demo.callbacks import ALL
+from demo.languages import say
+from demo.layout import Parts
+from valm_core.outputs import InputError
+
+
+class Page:
+    """The callbacks of one page around one predictor; they keep nothing about the visitors, who all share them.
+
+    Values come in the order in which interface.py lists the inputs; ``wanted`` stands for the rest of ``Parts.look``.
+    What they return are updates by component. A skip of any one component says that nothing is to change.
+    """
+
+    def __init__(self, predictor, examples: tuple[callbacks.Example, ...], parts: Parts):
+        self.predictor, self.examples, self.parts = predictor, examples, parts
+        self.memory, self.ask, self.result = parts.memory, parts.ask, parts.result
+        self.map, self.doubt, self.panels = parts.map, parts.doubt, parts.panels
+
+    # The photo
+
+    def choose(self, example: callbacks.Example) -> dict:
+        """An example's photo and its first question."""
+        return {
+            **self.forget_photo(None, None),
+            **self.offer(example.questions),
+            self.ask.photo: str(example.path),
+            self.ask.question: example.questions[0],
+        }
+
+    def forget_photo(self, path, outcome) -> dict:
+        """The page without its result, since the photo is another."""
+        if path and outcome is not None and outcome.path == path:  # a quick question was answered before us
+            return {self.memory.opened: gr.skip()}
+        return {self.memory.opened: None, **self.no_result(), **self.offer(callbacks.GENERAL_QUESTIONS)}
+
+    def no_result(self) -> dict:
+        """The page as it is before the first question."""
+        return {
+            self.memory.reply: None,
+            self.memory.picked: callbacks.Picked(),
+            self.ask.notice: figures.notice_html(""),
+            self.result.empty: gr.update(visible=True),
+            self.result.whole: gr.update(visible=False),
+            self.result.answers: "",
+            self.doubt.evidence: "",
+            **dict.fromkeys([*self.parts.drawing, self.result.history], ""),
+            self.map.slider: gr.update(value=None, visible=False),
+        }
+
+    def encode(self, path, known, histories) -> dict:
+        """The new photo, made ready for questions while the person types one."""
+        known = session.already_opened(histories, path) or known
+        try:
+            return {self.memory.opened: callbacks.open_photo(self.predictor, path, known) if path else None}
+        except Exception as error:
+            return {self.ask.photo: None, self.ask.notice: figures.notice_html(callbacks.message_for(error))}
+
+    def offer(self, questions) -> dict:
+        """Questions on the buttons below the question; a photo may have fewer than there are buttons."""
+        count = len(self.ask.suggestions)
+        texts = [*questions][:count] + [None] * (count - len(questions))
+        return {
+            button: gr.update(value=text or "", visible=text is not None)
+            for button, text in zip(self.ask.suggestions, texts, strict=True)
+        }
+
+    # A question
+
+    def answer(self, path, known, text, histories) -> dict:
+        """The answer to what was typed."""
+        known = session.already_opened(histories, path) or known
+        return self.answered(callbacks.answer(self.predictor, path, known, text))
+
+    def answer_link(self, link, path, known) -> dict:
+        """The answer to what the page's address asks."""
+        if not link:
+            return {self.memory.asked: gr.skip()}
+        return self.answered(session.follow_link(self.predictor, path, known, link))
+
+    def answered(self, outcome) -> dict:
+        """What became of a question, kept for ``show``."""
+        return {self.memory.asked: outcome, **({self.memory.opened: outcome.reply.photo} if outcome.reply else {})}
+
+    def show(self, outcome, path, toward, in_layer, in_head, *wanted) -> dict:
+        """The answer on the page, or why there is none."""
+        if outcome is None or outcome.path != path:  # another photo came meanwhile: its page stays as it is
+            return {self.memory.reply: gr.skip()}
+        if outcome.reply is None:
+            return {self.ask.notice: figures.notice_html(outcome.message)}  # an earlier answer on this photo stays
+        return self.present(outcome.reply, callbacks.Picked(), outcome.message, toward, None, None, *wanted)
+
+    def show_link(self, outcome, link, path, toward, in_layer, in_head, *wanted) -> dict:
+        """As ``show``, with what the link picks."""
+        if link is None or outcome is None or outcome.path != path or outcome.reply is None:
+            return self.show(outcome, path, toward, in_layer, in_head, *wanted)
+        marked, *place, missing = session.marked_by(link, outcome.reply)
+        message = " ".join(filter(None, (outcome.message, missing)))
+        return {
+            self.doubt.direction: link.direction,
+            **self.present(outcome.reply, marked, message, link.direction, *place, *wanted),
+        }
+
+    def present(self, current, marked, message, toward, in_layer, in_head, *wanted) -> dict:
+        """A reply on the page, as it is after a question."""
+        layers, width = current.explanation.text_to_image.shape[:2]
+        place = tuple(ALL if index is None else index for index in (in_layer, in_head))
+        told = message, getattr(self.predictor, "notice", "")
+        texts = [candidate.text for candidate in current.prediction.answers]
+        doubt = self.doubt
+        return {
+            self.memory.reply: current,
+            self.memory.picked: marked,
+            self.ask.notice: figures.notice_html(" ".join(filter(None, told))),
+            self.result.empty: gr.update(visible=False),
+            self.result.whole: gr.update(visible=True),
+            self.result.answers: figures.result_html(
+                current.prediction,
+                callbacks.right_answer(self.examples, current),
+                self.predictor.track_record(current.prediction.answers[0].probability),
+            ),
+            doubt.evidence: figures.evidence_html(current.evidence, current.prediction.gate),
+            doubt.explained: gr.update(choices=texts, value=current.answer),
+            doubt.method: known_method(current),
+            doubt.refusal: "",
+            doubt.layer: gr.update(choices=numbered(layers), value=place[0]),
+            doubt.head: gr.update(choices=numbered(width), value=place[1]),
+            **self.draw(current, marked, toward, *place, *wanted),
+            # Here, not as events of their own: those could overtake a quick click.
+            **self.panels.prepare_what_if(current),
+            **self.panels.empty_compare(),
+        }
+
+    # The map
+
+    def draw(self, current, marked, toward, in_layer, in_head, percent, raw, same, shape, counted) -> dict:
+        """The map and all that is read with it, from the arrays of the reply."""
+        if current is None:  # the visitor's state was dropped meanwhile, or a new photo arrived
+            return dict.fromkeys(self.parts.drawing, gr.skip())
+        place = callbacks.place_or_all(in_layer), callbacks.place_or_all(in_head)
+        part = callbacks.part_of(current.explanation, toward, *place)
+        wanted = figures.Look(percent / 100, raw, same)
+        picture, words, cells = current.photo.picture, marked.words, marked.cells
+        html = figures.map_html(picture, part, words, cells, wanted, shape == "side_by_side", toward)
+        slider = gr.update(visible=False)
+        if shape == "slider":
+            slider = gr.update(value=(picture, figures.overlay(picture, part, words, wanted)), visible=True)
+        every = callbacks.all_heads(current.explanation, toward)
+        return {
+            self.map.subject: figures.subject_html(current.answer, part, toward, *place),
+            self.map.words: figures.words_html(part, words),
+            self.map.overlay: gr.update(value=html, visible=shape != "slider"),
+            self.map.slider: slider,
+            self.map.description: described(figures.map_description(part, words)),
+            self.map.colour_bar: figures.colour_bar_html(part, words, wanted),
+            self.map.served: figures.served_html(part, cells, toward),
+            self.doubt.heads: figures.heads_html(every, words, cells, wanted, place, counted),
+        }
+
+    def pick_words(self, event: gr.EventData, current, marked, more, *wanted) -> dict:
+        """After a click on a word."""
+        return self.redraw(current, marked, "words", more, event, wanted)
+
+    def pick_cells(self, event: gr.EventData, current, marked, more, *wanted) -> dict:
+        """After a click on the photo."""
+        return self.redraw(current, marked, "cells", more, event, wanted)
+
+    def redraw(self, current, marked, kind, more, event, wanted) -> dict:
+        """The map with what is picked now."""
+        if current is None:
+            return {self.memory.picked: gr.skip()}
+        data = event._data
+        count = {"words": len(current.explanation.tokens), "cells": current.explanation.token_to_patch.shape[1]}
+        most = len(figures.WORD_COLOURS) if kind == "words" else None
+        add = more or bool(data.get("add"))
+        new = callbacks.pick(getattr(marked, kind), data.get("items"), add, count[kind], most)
+        marked = dataclasses.replace(marked, **{kind: new})
+        return {self.memory.picked: marked, **self.draw(current, marked, *wanted)}
+
+    def pick_head(self, event: gr.EventData, current, marked, toward, in_layer, in_head, *wanted) -> dict:
+        """After a click on a small map of "All layers and heads": that head, or all of them for the same once more."""
+        if current is None:
+            return {self.memory.picked: gr.skip()}
+        layers, width = current.explanation.text_to_image.shape[:2]
+        new = callbacks.pick((), event._data.get("items"), False, layers * width)
+        place = divmod(new[0], width) if new and divmod(new[0], width) != (in_layer, in_head) else (ALL, ALL)
+        drawn = self.draw(current, marked, toward, *place, *wanted)
+        return {self.doubt.layer: place[0], self.doubt.head: place[1], **drawn}
+
+    # Another explanation
+
+    def explain_again(self, current, last, name, text):
+        """The map by another method or of another answer, kept for ``show_again``."""
+        if current is None:
+            return None
+        if last is not None and last.reply is not None and last.asked.prediction is current.prediction:
+            current = last.reply  # newer than what the page shows: a menu may tell of one choice twice
+        return callbacks.explain_again(self.predictor, current, name, text)
+
+    def show_again(self, outcome, current, marked, *wanted) -> dict:
+        """The other explanation on the page, or why there is none."""
+        reply, doubt = self.memory.reply, self.doubt
+        if outcome is None or current is None or outcome.asked.prediction is not current.prediction:
+            return {reply: gr.skip()}  # another question was answered meanwhile
+        if outcome.reply is None:  # the menus go back to what the map still shows
+            back = gr.update(value=current.answer), gr.update(value=known_method(current))
+            return {
+                doubt.refusal: figures.notice_html(outcome.message),
+                doubt.explained: back[0],
+                doubt.method: back[1],
+            }
+        current = outcome.reply
+        return {
+            reply: current,
+            doubt.refusal: "",
+            doubt.explained: current.answer,
+            doubt.evidence: figures.evidence_html(current.evidence, current.prediction.gate),
+            **self.draw(current, marked, *wanted),
+        }
+
+    # Back to what was asked, and links
+
+    def remember(self, histories, path, current) -> dict:
+        """The reply among those of this visit."""
+        histories = session.remember(histories, path, current)
+        return {
+            self.memory.kept: histories,
+            self.result.history: session.history_html(histories, current),
+            self.ask.strip: session.strip_html(histories, current),
+        }
+
+    def back_to_question(self, event: gr.EventData, histories, current, toward, in_layer, in_head, *wanted) -> dict:
+        """An earlier question about this photo."""
+        before = session.history_of(histories, current.photo) if current else None
+        place = callbacks.pick((), event._data.get("items"), False, len(before.replies) if before else 0)
+        if not place:
+            return {self.memory.reply: gr.skip()}
+        return self.back_to(before.replies[place[0]], toward, *wanted)
+
+    def back_to_photo(self, event: gr.EventData, histories, toward, in_layer, in_head, *wanted) -> dict:
+        """An earlier photo with its last question."""
+        place = callbacks.pick((), event._data.get("items"), False, len(histories))
+        if not place:
+            return {self.memory.reply: gr.skip()}
+        before = histories[place[0]]
+        example = session.example_of(self.examples, before.photo)
+        there = Path(before.path).is_file()  # unless it lay here for longer than interface.FILE_SECONDS
+        return {
+            self.ask.photo: before.path if there else before.photo.picture,
+            **self.offer(example.questions if example else callbacks.GENERAL_QUESTIONS),
+            **self.back_to(before.replies[-1], toward, *wanted),
+        }
+
+    def back_to(self, current, toward, *wanted) -> dict:
+        """An earlier reply, as it was after its question."""
+        return {
+            self.memory.opened: current.photo,
+            self.ask.question: current.prediction.question,
+            **self.present(current, callbacks.Picked(), "", toward, None, None, *wanted),
+        }
+
+    def open_link(self, request: gr.Request) -> dict:
+        """The example and the question that the page's address names."""
+        try:
+            link = session.read_link(request.query_params, self.examples)
+        except InputError as error:
+            return {self.ask.notice: figures.notice_html(callbacks.message_for(error))}
+        if link is None:
+            return {self.ask.notice: gr.skip()}
+        example = next(example for example in self.examples if example.path.stem == link.photo)
+        return {
+            self.memory.linked: link,
+            self.ask.photo: str(example.path),
+            self.ask.question: link.question,
+            **self.offer(example.questions),
+        }
+
+
+def known_method(current: callbacks.Reply) -> str:
+    """What the menu of methods shows for a reply."""
+    name = current.explanation.method
+    return name if name in callbacks.EXPLANATION_METHODS else callbacks.DEFAULT_METHOD
+
+
+def described(text: str) -> str:
+    """A map in words, read out by screen readers whenever it changes."""
+    return f'<p role="status" aria-live="polite">{escape(text)}</p>'
+
+
+def numbered(count: int) -> list[tuple[str, int]]:
+    """What a menu of layers or heads offers: all of them, then each by its number counted from 1."""
+    return [(say("all"), ALL), *((str(index + 1), index) for index in range(count))]
