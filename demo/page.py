@@ -217,6 +217,8 @@ class Page:
                 doubt.explained: back[0],
                 doubt.method: back[1],
             }
+        if outcome.reply is current:  # a menu was only passed by Tab, or tells of one choice twice
+            return {doubt.refusal: ""}
         current = outcome.reply
         return {
             reply: current,

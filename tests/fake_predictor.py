@@ -126,7 +126,7 @@ class FakePredictor:
         token_scores = lengths / lengths.sum()
         patch_to_token = token_to_patch.T / token_to_patch.T.sum(axis=1, keepdims=True)  # [N, W]
         return Explanation(
-            method=method or "fake",
+            method=method or "grad_cam",
             tokens=words,
             image_map=np.tensordot(token_scores, maps, axes=1),
             token_scores=token_scores,
@@ -149,7 +149,7 @@ class FakePredictor:
         """The same good evidence for every map."""
         self.calls["evidence"] += 1
         return Evidence(
-            method=method or "fake",
+            method=method or "grad_cam",
             answer=answer or "yes",
             probability=0.81,
             hidden_share=0.1,
