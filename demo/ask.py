@@ -37,6 +37,11 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     blind = prediction.blind_answers[0]
     lines.append(f"Without the photo: {blind.text} ({100 * blind.probability:.1f} %)")
     lines.append(f"Mixed from question {prediction.gate:.0%} and photo {1 - prediction.gate:.0%}")
+    if prediction.kinds:
+        kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in prediction.kinds.items())
+        lines.append(f"Kind of answer: {kinds}")
+    for part in prediction.unfamiliar:
+        lines.append(f"Few {part}s that the model learned from are like this one: the percentages may not hold.")
     lines.append(f"Map of {evidence.method}: {evidence.verdict}. {evidence_text(evidence)}")
     return "\n".join(lines)
 

@@ -24,6 +24,7 @@ NOTHING = {
     "predictions": [],  # the likeliest answers, each with its probability
     "blind_predicted": None,  # the likeliest without the photo
     "gate": None,  # the question's share in the answer, 0..1
+    "unfamiliar": None,  # "photo", "question" or "photo question", where unlike those that the model learned from
     "model": None,  # the first 12 digits of the weights' sha256
     "error": None,  # why there is no answer
 }  # the columns that an answer adds to a row; a row's own of these names are left out
@@ -142,6 +143,7 @@ def columns_of(reply: Prediction | InputError) -> dict:
         "predictions": [{"answer": answer.text, "probability": answer.probability} for answer in reply.answers],
         "blind_predicted": reply.blind_answers[0].text,
         "gate": reply.gate,
+        "unfamiliar": " ".join(reply.unfamiliar),
     }
 
 

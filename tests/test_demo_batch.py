@@ -65,6 +65,7 @@ def test_the_answers_are_those_of_one_by_one_in_the_inputs_order(counted, source
         assert row["probability"] == pytest.approx(expected.answers[0].probability, rel=1e-4)
         assert row["blind_predicted"] == expected.blind_answers[0].text and row["predicted"] == expected.answers[0].text
         assert row["gate"] == pytest.approx(expected.gate, rel=1e-4)
+        assert row["unfamiliar"] == ""
         assert row["error"] is None and row["model"] == "abc"
 
 
