@@ -34,6 +34,8 @@ spaces: $(BIN)/python
 train: .venv/dev-installed
 	$(BIN)/python -m training.train --config training/configs/question_prior.yaml
 	$(BIN)/python -m training.train --config training/configs/everyday.yaml
+	$(BIN)/python -m training.familiarity --checkpoint runs/everyday/checkpoint --cache runs/cache \
+		--data ../shared/data/everyday-vqa/train.jsonl --validation ../shared/data/everyday-vqa/validation.jsonl
 
 bench: .venv/dev-installed
 	$(BIN)/python -m training.benchmark --checkpoint assets/checkpoints/everyday --report docs/reports/benchmark.json

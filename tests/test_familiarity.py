@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
+from toy_data import write_rows
 
 from training.familiarity import LANGUAGES, made_pictures, main, of_text
 from valm_core.familiarity import FAMILIARITY_FILE, Subspace, load_familiarity, question_vectors, save_familiarity
@@ -85,11 +86,15 @@ def test_the_shipped_model_knows_its_kind():
     assert predictor.answer(noise, "xkcd qwrtz").unfamiliar == ("photo", "question")
 
 
-def test_the_command_adds_the_file_and_tells_the_shares(tiny_model, colored_squares, tmp_path, monkeypatch, capsys):
+def test_the_command_adds_the_file_and_tells_the_shares(tiny_model, tmp_path, monkeypatch, capsys):
+    rows = [{"image": f"{place}.png", "question": f"is it {place}?", "answer": "yes"} for place in range(6)]
+    for place, row in enumerate(rows):
+        Image.new("RGB", (32, 32), (40 * place, 200, 9)).save(tmp_path / row["image"])
+    data = str(write_rows(tmp_path / "rows.jsonl", rows))
     monkeypatch.setattr("training.familiarity.COMPONENTS", {"photo": 2, "question": 1})
     tiny_model.save_pretrained(tmp_path / "checkpoint")
-    asked = ["--checkpoint", str(tmp_path / "checkpoint"), "--data", str(colored_squares), "--device", "cpu"]
-    main([*asked, "--validation", str(colored_squares), "--report", str(tmp_path / "report.json")])
+    asked = ["--checkpoint", str(tmp_path / "checkpoint"), "--data", data, "--device", "cpu"]
+    main([*asked, "--validation", data, "--report", str(tmp_path / "report.json")])
     assert set(load_familiarity(tmp_path / "checkpoint")) == {"photo", "question"}
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(report["photo"]["called_unfamiliar"]) >= {"usual", "chart", "noise"}
@@ -99,3 +104,7 @@ def test_the_command_adds_the_file_and_tells_the_shares(tiny_model, colored_squa
     with pytest.raises(SystemExit):
         main([*asked, "--validation", str(tmp_path / "none.jsonl")])
     assert "none.jsonl" in capsys.readouterr().err
+    monkeypatch.setattr("training.familiarity.COMPONENTS", {"photo": 128, "question": 32})
+    with pytest.raises(SystemExit):
+        main([*asked, "--validation", data])
+    assert "6 photos; at least 256 are needed" in capsys.readouterr().err

@@ -172,6 +172,9 @@ def measure(
     photos = {name: some({row.image for row in rows}, limit) for name, rows in sets.items()}
     questions = {name: some({row.question for row in rows}, limit) for name, rows in sets.items()}
     gibberish = [f"{letters(chance)} {letters(chance)}" for _ in range(MADE)]
+    for part, values in (("photo", photos["fit"]), ("question", questions["fit"])):
+        if len(values) < (least := max(5, 2 * COMPONENTS[part])):
+            raise ValueError(f"{data} has {len(values)} {part}s; at least {least} are needed.")
     features = Features(model, [*photos["fit"], *photos["test"]], [], cache) if cache else None
     vectors = {
         "photo": {

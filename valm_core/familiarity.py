@@ -52,9 +52,10 @@ class Subspace:
         units = unit(vectors)
         mean = units.mean(axis=0)
         _, basis = np.linalg.eigh(np.cov(units - mean, rowvar=False))  # ascending
-        mean, basis = (array.astype(np.float16).astype(np.float32) for array in (mean, basis[:, ::-1].T[:components]))
-        distances = cls(mean, basis, limit=np.inf).distance(others)
-        return cls(mean, basis, float(np.quantile(distances, quantile)))
+        stored_mean = mean.astype(np.float16).astype(np.float32)  # as the file gives them back
+        stored_basis = basis[:, ::-1].T[:components].astype(np.float16).astype(np.float32)
+        distances = cls(stored_mean, stored_basis, limit=np.inf).distance(others)
+        return cls(stored_mean, stored_basis, float(np.quantile(distances, quantile)))
 
     def distance(self, vectors: np.ndarray) -> np.ndarray:
         """How far vectors [R, D] lie from the subspace, [R], from 0 (in it) to 2."""

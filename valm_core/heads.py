@@ -74,9 +74,9 @@ def calibrated(
         [.., A] in float32, each row with the sum 1.
     """
     chosen = (logits if asked is None else asked).argmax(dim=-1, keepdim=True)
-    yes_no = torch.tensor([answer in YES_NO for answer in answers], device=logits.device)
+    yes_no = torch.tensor([answers.index(text) for text in YES_NO if text in answers], device=logits.device)
     other = torch.full(chosen.shape, temperature, device=logits.device)
-    temperatures = torch.where(yes_no[chosen], yes_no_temperature or temperature, other)  # [.., 1]
+    temperatures = torch.where(torch.isin(chosen, yes_no), yes_no_temperature or temperature, other)  # [.., 1]
     return (logits.float() / temperatures).softmax(dim=-1)
 
 

@@ -449,14 +449,13 @@ class VqaPredictor:
 
     def _kinds(self, logits: torch.Tensor) -> dict[str, float]:
         """How likely each kind of answer is, of logits [A]."""
-        shares = dict.fromkeys(ANSWER_KINDS, 0.0)
-        for kind, share in zip(self._kind_of_answer, self.model.probabilities(logits).tolist(), strict=True):
-            shares[kind] += share
-        return shares
+        probabilities = self.model.probabilities(logits).cpu()
+        shares = torch.bincount(self._kind_of_answer, probabilities, minlength=len(ANSWER_KINDS))
+        return dict(zip(ANSWER_KINDS, shares.tolist(), strict=True))
 
     @functools.cached_property
-    def _kind_of_answer(self) -> list[str]:
-        return [answer_kind(answer) for answer in self.model.answers]
+    def _kind_of_answer(self) -> torch.Tensor:  # [A], places in ANSWER_KINDS
+        return torch.tensor([ANSWER_KINDS.index(answer_kind(answer)) for answer in self.model.answers])
 
     def _unfamiliar(self, text: EncodedText, image_tokens: torch.Tensor) -> list[tuple[str, ...]]:
         """Which of ``familiarity.PARTS`` of each question lie outside what the model learned from."""
