@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+import yaml
 
 from valm_core.config import ValmConfig, from_plain_values
+from valm_core.trainer import TrainingConfig
 
 
 def test_a_config_goes_through_json_unchanged(tmp_path):
@@ -80,3 +82,7 @@ def test_a_missing_value_without_default_is_named():
 
     with pytest.raises(ValueError, match="Settings needs a value for `output`"):
         from_plain_values(Settings, {"data": "rows.jsonl"})
+
+
+def test_a_no_that_yaml_takes_for_false_is_a_text_where_a_text_is_needed():
+    assert from_plain_values(TrainingConfig, yaml.safe_load("precision: no")).precision == "no"

@@ -125,6 +125,8 @@ def from_plain_values(config_class: type, values: dict) -> Any:
         expected: Any = fields[name].type
         if expected is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if expected is str and value is False:
+            value = "no"  # which YAML takes for false
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             raise ValueError(
                 f"{config_class.__name__}.{name} is {value!r}; a value of type {expected.__name__} is needed."
