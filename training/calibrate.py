@@ -19,6 +19,7 @@ from torch import Tensor
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.evaluate import evaluate_with_logits, format_table, score_logits
+from training.features import Features
 from training.metrics.calibration import expected_calibration_error, fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import renewed_card
@@ -71,6 +72,18 @@ def held_out_error(rows: list[Row], logits: Tensor, answers: list[str]) -> float
     return expected_calibration_error(confidence, correct)
 
 
+def figures_of_the_card(
+    model: ValmModel, rows: list[Row], logits: Tensor, blind: bool, features: Features | None = None
+) -> dict:
+    """What a card says beside the figures of ``training.evaluate``: ``held_out_calibration_error``, and of a model that
+    sees also ``accuracy_without_photo``. Arguments as in ``evaluate_with_logits``, whose logits these are."""
+    figures = {"held_out_calibration_error": held_out_error(rows, logits, model.answers)}
+    if not blind:
+        without, _ = evaluate_with_logits(model, rows, blind=True, features=features)
+        figures["accuracy_without_photo"] = without["accuracy"]
+    return figures
+
+
 def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: bool = False) -> dict:
     """Fit the temperatures anew and write them with the figures into the checkpoint, which is replaced as a whole.
 
@@ -92,9 +105,7 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
     temperature, yes_no = fit_temperatures(rows, logits, model.answers)
     model.config = dataclasses.replace(model.config, temperature=temperature, yes_no_temperature=yes_no)
     report |= score_logits(model, rows, logits)
-    report["held_out_calibration_error"] = held_out_error(rows, logits, model.answers)
-    if not blind:
-        report["accuracy_without_photo"] = evaluate_with_logits(model, rows, blind=True)[0]["accuracy"]
+    report |= figures_of_the_card(model, rows, logits, blind)
     folder = Path(checkpoint)
     metrics, card = folder / "metrics.json", folder / "README.md"
     old = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}

@@ -6,7 +6,6 @@ Example:
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.features import read_pixels
-from training.measuring import add_measuring_options, load_model, sample, write_report
+from training.measuring import add_measuring_options, data_name, load_model, sample, tell_report
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations import evidence as rules
 from valm_core.model import ValmModel
@@ -105,14 +104,12 @@ def main(arguments: list[str] | None = None) -> None:
         report = measure(model, sample(rows, options.limit, seed=1))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    data = "/".join(Path(options.data).parts[-2:])
+    data = data_name(options.data)
     report["command"] = (
         f"python -m training.evidence --checkpoint {options.checkpoint} --data {data} --limit {options.limit}"
     )
     text = format_report(report)
-    print(text)
-    if options.report:
-        write_report(options.report, report, text)
+    tell_report(report, text, options.report)
 
 
 if __name__ == "__main__":

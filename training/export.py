@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from training.datasets import load_rows
 from training.export_check import compare_with_checkpoint, format_report
-from training.measuring import sample, write_report
+from training.measuring import data_name, sample, tell_report
 from valm_core.attention_maps import cross_modal_maps, question_map
 from valm_core.explanations.attention_rollout import rollout
 from valm_core.explanations.relevance import cross_blocks, readout, rows_to_one
@@ -216,12 +216,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"{error}\n")
     words = [f"--checkpoint {options.checkpoint} --output {options.output} --format {options.format}"]
     words += ["--int8"] * options.int8
-    words += [f"--data {'/'.join(Path(options.data).parts[-2:])} --limit {options.limit}"]
+    words += [f"--data {data_name(options.data)} --limit {options.limit}"]
     report |= {"int8": options.int8, "command": f"python -m training.export {' '.join(words)}"}
     text = format_report(report)
-    print(text)
-    if options.report:
-        write_report(options.report, report, text)
+    tell_report(report, text, options.report)
 
 
 if __name__ == "__main__":

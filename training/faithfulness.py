@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.features import read_pixels
-from training.measuring import add_measuring_options, load_model, sample, write_report
+from training.measuring import add_measuring_options, data_name, load_model, sample, write_report
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations import faithfulness as measures
@@ -236,7 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
         report = measure(model, sample(rows, options.limit, seed=0), options.pixel_limit)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    data = "/".join(Path(options.data).parts[-2:])
+    data = data_name(options.data)
     report["command"] = (
         f"python -m training.faithfulness --checkpoint {options.checkpoint} --data {data} --limit {options.limit} "
         f"--pixel-limit {options.pixel_limit} --threads {options.threads}"

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from training.datasets import load_rows
 from training.features import Features, read_pixels
-from training.measuring import add_measuring_options, load_model, write_report
+from training.measuring import add_measuring_options, data_name, load_model, tell_report
 from valm_core.familiarity import (
     FAMILIARITY_FILE,
     Subspace,
@@ -244,15 +244,12 @@ def main(arguments: list[str] | None = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     save_familiarity(subspaces, Path(options.checkpoint) / FAMILIARITY_FILE)
-    names = {name: "/".join(Path(getattr(options, name)).parts[-2:]) for name in ("data", "validation")}
     report["command"] = (
-        f"python -m training.familiarity --checkpoint {options.checkpoint} --data {names['data']} "
-        f"--validation {names['validation']} --limit {options.limit}"
+        f"python -m training.familiarity --checkpoint {options.checkpoint} --data {data_name(options.data)} "
+        f"--validation {data_name(options.validation)} --limit {options.limit}"
     )
     text = format_report(report)
-    print(text)
-    if options.report:
-        write_report(options.report, report, text)
+    tell_report(report, text, options.report)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,18 @@ def sample(rows: list[Row], limit: int, seed: int) -> list[Row]:
     return random.Random(seed).sample(rows, min(limit, len(rows)))
 
 
+def data_name(path: str) -> str:
+    """The last two parts of a path: enough to know the data set, nothing about the machine."""
+    return "/".join(path.replace("\\", "/").split("/")[-2:])
+
+
+def tell_report(report: dict, text: str, path: str | None) -> None:
+    """Print ``text``, and where a path was asked for write the report there, see ``write_report``."""
+    print(text)
+    if path:
+        write_report(path, report, text)
+
+
 def write_report(path: str | Path, report: dict, text: str) -> None:
     """``report`` as the JSON file ``path``, and beside it ``text`` as .md."""
     path = Path(path)

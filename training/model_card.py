@@ -3,6 +3,7 @@
 import re
 
 from training.evaluate import format_table
+from training.measuring import data_name
 from valm_core.model import ValmModel
 from valm_core.model_card import checkpoint_card
 from valm_core.trainer import TrainingConfig
@@ -23,7 +24,7 @@ def model_card(model: ValmModel, run, training: TrainingConfig, trained_rows: in
     start = f", starting from `{run.init}`" if run.init else ""
     learned = f"""## Training
 
-{trained_rows} rows of `{_name(run.data)}` whose answer is in the list{start}; at most {training.epochs} epochs, batches of
+{trained_rows} rows of `{data_name(run.data)}` whose answer is in the list{start}; at most {training.epochs} epochs, batches of
 {training.batch_size}, AdamW at {training.learning_rate}, dropout {model.config.dropout}, seed {training.seed}. Epoch {report["best_epoch"]}
 of {report["epochs"]} was the best on the validation rows. Command:
 
@@ -54,7 +55,7 @@ def _card(model: ValmModel, learned: str, data: str, report: dict, blind: bool) 
     temperatures = f"{config.temperature:.3f}"
     if config.yes_no_temperature:
         temperatures += f', and {config.yes_no_temperature:.3f} where "yes" or "no" is likeliest'
-    sections = f"""{learned}{FIGURES}`{_name(data)}`
+    sections = f"""{learned}{FIGURES}`{data_name(data)}`
 
 ```
 {format_table(report)}
@@ -72,10 +73,5 @@ of the photos the calibration error of the other half is {100 * report["held_out
         sees="the question alone (blind)" if blind else "photo and question",
         stored=sum(tensor.numel() for tensor in model.stored_state().values()),
         sections=sections,
-        accuracy=(_name(data), round(report["accuracy"], 4)),
+        accuracy=(data_name(data), round(report["accuracy"], 4)),
     )
-
-
-def _name(path: str) -> str:
-    """The last two parts of a path: enough to know the data set, nothing about the machine."""
-    return "/".join(path.replace("\\", "/").split("/")[-2:])

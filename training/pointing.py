@@ -16,7 +16,7 @@ from training.datasets import load_rows
 from training.datasets.jsonl import DataError, Row
 from training.faithfulness import interval
 from training.features import read_pixels
-from training.measuring import add_measuring_options, load_model, sample, write_report
+from training.measuring import add_measuring_options, load_model, sample, tell_report
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.losses import region_cells
@@ -146,9 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     text = format_report(report)
-    print(text)
-    if options.report:
-        write_report(options.report, report, text)
+    tell_report(report, text, options.report)
 
 
 if __name__ == "__main__":

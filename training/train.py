@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.calibrate import fit_temperatures, held_out_error
+from training.calibrate import figures_of_the_card, fit_temperatures
 from training.check_data import check_data
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
@@ -384,10 +384,7 @@ def finish(
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(checkpoint).to(best.device)  # measure what was saved, rounding included
     report, logits = evaluate_with_logits(best, validation_rows, run.blind, features)
-    report["held_out_calibration_error"] = held_out_error(validation_rows, logits, best.answers)
-    if not run.blind:
-        report["accuracy_without_photo"] = evaluate_with_logits(best, validation_rows, True, features)[0]["accuracy"]
-    report |= facts
+    report |= figures_of_the_card(best, validation_rows, logits, run.blind, features) | facts
     if processes.is_main_process:
         card = model_card(best, run, training, learned_rows, report)
         extra_files = {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}
