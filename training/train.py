@@ -72,6 +72,8 @@ class RunConfig:
         rehearsal_rows: how many rows of ``rehearsal`` an epoch takes, always the same; 0 takes all.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
+        balanced: the ``source`` of rows whose photos were chosen against the usual answer, as VQA v2's pairs are; a
+            question head keeps their likelihood apart, see ``valm_core.heads.QuestionHead``.
         objective: ``answers`` learns to answer, ``pretraining`` learns from statements, see ``valm_core.pretraining``.
         targets: ``shares`` splits a row's target over its answers, ``soft`` gives each answer its agreement score.
         weights: how the finished checkpoint stores its numbers, ``float32`` or ``float16``.
@@ -93,6 +95,7 @@ class RunConfig:
     rehearsal_rows: int = 0
     cache: str = ""
     blind: bool = False
+    balanced: str = ""
     objective: str = "answers"
     targets: str = "shares"
     weights: str = "float16"
@@ -122,6 +125,7 @@ FEW_PHOTOS = 100  # with fewer, what a checkpoint knows of the average photo say
 FREE_WITH_INIT = (
     "train_text_encoder",
     "train_image_encoder",
+    "learned_text_layers",
     "temperature",
     "yes_no_temperature",
     "text_encoder_sha256",
@@ -136,6 +140,7 @@ SHARED_WITH_INIT = (
     "fusion",
     "gate",
     "product",
+    "question_head",
     "width",
     "layers",
     "heads",
@@ -230,7 +235,8 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     learning = {f"train_{side}": getattr(config, f"train_{side}") for side in sides}
     # A checkpoint goes on holding an encoder that has learned before, whether it learns now or not.
     both = {name: stored[name] or learning[name] for name in stored}
-    model = ValmModel(dataclasses.replace(config, **both), start.answers)
+    layers = 0 if both["train_text_encoder"] else max(start.config.learned_text_layers, config.learned_text_layers)
+    model = ValmModel(dataclasses.replace(config, **both, learned_text_layers=layers), start.answers)
     state = model.state_dict() | start.state_dict()  # the model's own are what the checkpoint lacks: an object head
     model.load_stored_state({name: state[name] for name in model.stored_state()}, run.init)
     for side in sides:
@@ -286,7 +292,7 @@ def train(
         if not run.init:
             model.mean_image_token.copy_(batches.mean_image_token())
     else:
-        dataset = QuestionDataset(rows, model, features, run.blind, soft).answerable()
+        dataset = QuestionDataset(rows, model, features, run.blind, soft, run.balanced).answerable()
         batches = _batches(dataset, training)
         processes.print(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
     validation = QuestionDataset(validation_rows, model, features, run.blind)
@@ -324,6 +330,8 @@ def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: Fin
             f"fine_tuning is {training.fine_tuning!r}, which adapts a trained model. Give one with `init`, or choose "
             "frozen, full or top_layers:N."
         )
+    if run.balanced and run.data.startswith(STREAM):
+        raise ValueError(f"balanced is {run.balanced!r}, but a stream's rows have no source. Leave it out.")
     if run.blind and training.alignment_weight:
         raise ValueError("alignment_weight brings questions and photos together; set it to 0 in a blind run.")
     if not run.data.startswith(STREAM):

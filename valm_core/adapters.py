@@ -10,14 +10,15 @@ from pathlib import Path
 from torch import nn
 
 from valm_core.attention import Attention
+from valm_core.encoder_layers import encoder_layers
 from valm_core.files import recover_folder, replace_folder
 from valm_core.model import ANSWERS_FILE, ValmModel, extend_answers
 
-FINE_TUNING_MODES = ("frozen", "full", "top_layers", "lora", "ia3")
+FINE_TUNING_MODES = ("frozen", "photo", "question", "full", "top_layers", "lora", "ia3")
+LAYERED_MODES = ("question", "top_layers")
 ADAPTER_MODES = ("lora", "ia3")
 FULLY_TRAINED = ("head", "text_projection", "image_projection")  # beside the adapters
 LORA_RANK, LORA_ALPHA, LORA_DROPOUT = 8, 16, 0.05
-LAYER_LISTS = ("blocks", "layer", "layers", "stages")  # what timm and transformers call the layers of an encoder
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class FineTuning:
 
     Args:
         mode: one of ``FINE_TUNING_MODES``.
-        layers: of ``top_layers``, how many layers of each encoder learn; 0 in every other mode.
+        layers: of ``top_layers``, how many layers of each encoder learn; of ``question``, of the text encoder; 0 in
+            every other mode.
     """
 
     mode: str
@@ -34,10 +36,12 @@ class FineTuning:
 
 
 def parse_fine_tuning(text: str) -> FineTuning:
-    """``frozen``, ``full``, ``top_layers:N``, ``lora`` or ``ia3`` as a ``FineTuning``.
+    """``frozen``, ``photo``, ``question:N``, ``full``, ``top_layers:N``, ``lora`` or ``ia3`` as a ``FineTuning``.
 
     - ``frozen``: projections, fusion and head learn; the encoders only where ``train_text_encoder`` or
       ``train_image_encoder`` of the model's config say so.
+    - ``photo``: as ``frozen``, but the question head stays: what reads the photo learns.
+    - ``question:N``: the question head and the last N layers of the text encoder learn, nothing else.
     - ``full``: everything learns.
     - ``top_layers:N``: projections, fusion, head and the last N layers of each encoder learn.
     - ``lora``: low-rank updates of the attention of text encoder and fusion (Hu et al. 2022, arXiv 2106.09685); head
@@ -48,12 +52,13 @@ def parse_fine_tuning(text: str) -> FineTuning:
         ValueError: it is none of these.
     """
     mode, colon, count = text.partition(":")
-    if mode == "top_layers" and count.isdecimal() and int(count) > 0:
+    if mode in LAYERED_MODES and count.isdecimal() and int(count) > 0:
         return FineTuning(mode, int(count))
-    if mode in FINE_TUNING_MODES and mode != "top_layers" and not colon:
+    if mode in FINE_TUNING_MODES and mode not in LAYERED_MODES and not colon:
         return FineTuning(mode)
     raise ValueError(
-        f"fine_tuning is {text!r}; allowed: frozen, full, top_layers:N (N at least 1, e.g. top_layers:2), lora, ia3."
+        f"fine_tuning is {text!r}; allowed: frozen, photo, question:N, full, top_layers:N (N at least 1, e.g. "
+        "top_layers:2), lora, ia3."
     )
 
 
@@ -69,11 +74,25 @@ def prepare_fine_tuning(model: ValmModel, fine_tuning: FineTuning) -> None:
     if adapter_of(model) is not None:
         raise ValueError("The model carries adapters already. Call `merged` first.")
     encoders = {"text": model.text_encoder, "image": model.image_encoder}
-    if fine_tuning.mode == "full":
+    if fine_tuning.mode in ("photo", "question") and model.question_head is None:
+        raise ValueError(
+            f"fine_tuning is {fine_tuning.mode!r}, but the model has no question head. Set `question_head: true`."
+        )
+    if fine_tuning.mode == "photo":
+        model.question_head.requires_grad_(False)
+    elif fine_tuning.mode == "question":
+        model.requires_grad_(False)
+        model.question_head.requires_grad_(True)
+        for layer in _top_layers("text", model.text_encoder, fine_tuning):
+            layer.requires_grad_(True)
+        count = max(fine_tuning.layers, model.config.learned_text_layers)
+        if not model.config.train_text_encoder:
+            model.config = dataclasses.replace(model.config, learned_text_layers=count)
+    elif fine_tuning.mode == "full":
         model.requires_grad_(True)
         _will_change(model, text=True, image=True)
     elif fine_tuning.mode == "top_layers":
-        chosen = {name: _top_layers(name, encoder, fine_tuning.layers) for name, encoder in encoders.items()}
+        chosen = {name: _top_layers(name, encoder, fine_tuning) for name, encoder in encoders.items()}
         for name, encoder in encoders.items():
             encoder.requires_grad_(False)
             for layer in chosen[name]:
@@ -175,6 +194,7 @@ def _will_change(model: ValmModel, text: bool = False, image: bool = False) -> N
     model.config = dataclasses.replace(
         config,
         train_text_encoder=config.train_text_encoder or text,
+        learned_text_layers=0 if text else config.learned_text_layers,
         train_image_encoder=config.train_image_encoder or image,
     )
 
@@ -209,38 +229,12 @@ def _adapter_config(model: ValmModel, mode: str):
     )
 
 
-def _top_layers(name: str, encoder: nn.Module, count: int) -> list[nn.Module]:
-    layers = encoder_layers(encoder)
+def _top_layers(name: str, encoder: nn.Module, fine_tuning: FineTuning) -> list[nn.Module]:
+    layers, mode, count = encoder_layers(encoder), fine_tuning.mode, fine_tuning.layers
     if count > len(layers):
         raise ValueError(
-            f"fine_tuning is 'top_layers:{count}', but the {name} encoder has {len(layers)} layers that can be told "
-            f"apart; allowed: {'top_layers:1' if layers else 'frozen, full, lora, ia3'}"
-            f"{f' to top_layers:{len(layers)}' if len(layers) > 1 else ''}."
+            f"fine_tuning is '{mode}:{count}', but the {name} encoder has {len(layers)} layers that can be told "
+            f"apart; allowed: {f'{mode}:1' if layers else 'frozen, full, lora, ia3'}"
+            f"{f' to {mode}:{len(layers)}' if len(layers) > 1 else ''}."
         )
     return layers[-count:]
-
-
-def encoder_layers(encoder: nn.Module) -> list[nn.Module]:
-    """The layers of a text or image encoder from input to output; [] where none are known.
-
-    They are the entries of the outermost list called ``blocks``, ``layer``, ``layers`` or ``stages``, the children
-    ``layer1``, ``layer2``, ... of a ResNet, or the children of a plain sequence. What comes before and after (stem,
-    embeddings, last norm, pooler) is no layer, nor is what has no parameters.
-    """
-    backbone = encoder.backbone
-    if isinstance(backbone, nn.Sequential):
-        return _with_parameters(backbone.children())
-    lists = [
-        (name.count("."), module)
-        for name, module in backbone.named_modules()
-        if name.rpartition(".")[2] in LAYER_LISTS and isinstance(module, nn.ModuleList | nn.Sequential)
-    ]
-    if lists:
-        return _with_parameters(min(lists, key=lambda found: found[0])[1].children())
-    return _with_parameters(
-        module for name, module in backbone.named_modules() if re.fullmatch(r"(model\.)?layer\d+", name)
-    )
-
-
-def _with_parameters(modules) -> list[nn.Module]:
-    return [module for module in modules if next(module.parameters(), None) is not None]

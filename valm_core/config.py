@@ -30,6 +30,9 @@ class ValmConfig:
             whose weights lie in the checkpoint (needs ``semantic_tokens``).
         train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion, or has learned; the
             checkpoint then holds its weights. Which of its parts learn is up to ``valm_core.adapters``.
+        learned_text_layers: where not the whole text encoder has learned but only its last layers, how many; the
+            checkpoint then holds these alone.
+        question_head: add to the answers' logits what the question alone makes likely, see ``heads.QuestionHead``.
         fusion: a key of ``valm_core.fusion.FUSIONS``.
         gate: ``adaptive`` mixes text and image by a share computed for each question, ``fixed`` half and half.
         product: in bi-attention, also multiply the text's vector with the image's; dual towers always do.
@@ -53,6 +56,8 @@ class ValmConfig:
     object_tokens: bool = False
     train_text_encoder: bool = False
     train_image_encoder: bool = False
+    learned_text_layers: int = 0
+    question_head: bool = False
     fusion: str = "bi_attention"
     gate: str = "adaptive"
     product: bool = False
@@ -87,6 +92,12 @@ class ValmConfig:
             "object_tokens",
             self.object_tokens,
             "false where `semantic_tokens` is false",
+        )
+        _require(
+            self.learned_text_layers >= 0 and not (self.learned_text_layers and self.train_text_encoder),
+            "learned_text_layers",
+            self.learned_text_layers,
+            "a number from 0, and 0 where `train_text_encoder` is true",
         )
         _require(self.gate in GATES, "gate", self.gate, f"one of {', '.join(GATES)}")
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")

@@ -28,6 +28,48 @@ class AnswerHead(nn.Sequential):
         return super().forward(fused)
 
 
+class QuestionHead(nn.Module):
+    """What answers a question makes likely, photo unseen: a branch of its own beside the fusion.
+
+    It learns from questions without photos, of which there are many more, and stays as it is while the fusion learns;
+    the fusion then has to bring only what the photo adds to it, as in a product of experts with a question-only model
+    (Clark et al. 2019, https://arxiv.org/abs/1909.03683), which here takes part in the answer.
+
+    Args:
+        width: size D of a question's tokens.
+        answers: length A of the answer list.
+        dropout: probability, 0..1.
+    """
+
+    POOLINGS, HIDDEN = 4, 512
+
+    def __init__(self, width: int, answers: int, dropout: float = 0.0):
+        super().__init__()
+        self.pooling = nn.Linear(width, self.POOLINGS)
+        self.hidden = nn.Linear(width * (self.POOLINGS + 1), self.HIDDEN)
+        self.norm, self.dropout = nn.LayerNorm(self.HIDDEN), nn.Dropout(dropout)
+        self.output = nn.Linear(self.HIDDEN, answers)
+        self.balanced = nn.Parameter(torch.zeros(width))
+
+    def forward(self, tokens: Tensor, mask: Tensor, balanced: Tensor | None = None) -> Tensor:
+        """Logits [B, A] of questions.
+
+        Args:
+            tokens: [B, T, D].
+            mask: [B, T], True where a token is real.
+            balanced: [B], True for rows whose photos were chosen so that the usual answer is wrong half the time; they
+                have a likelihood of their own, so that they don't blur that of ordinary questions.
+        """
+        tokens = tokens.to(self.hidden.weight.dtype)
+        weights = self.pooling(tokens).masked_fill(~mask[..., None], float("-inf")).softmax(dim=1)  # [B, T, 4]
+        pooled = torch.einsum("btd,bth->bhd", tokens, weights.to(tokens)).flatten(1)  # [B, 4 D]
+        mean = (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # [B, D]
+        if balanced is not None:
+            mean = mean + balanced[:, None] * self.balanced
+        hidden = self.norm(nn.functional.gelu(self.hidden(torch.cat([mean, pooled], dim=-1))))
+        return self.output(self.dropout(hidden))
+
+
 @torch.no_grad()
 def extended_layer(layer: nn.Linear, similarity: Tensor) -> nn.Linear:
     """The last layer of a head with rows for n more answers; the old rows are kept to the bit.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from valm_core.attention_maps import cross_modal_maps, question_map
 from valm_core.heads import AnswerHead
-from valm_core.model import ValmModel
+from valm_core.model import ValmModel, learns
 
 OBJECTIVE_INPUTS = ("targets", "photo_ids", "regions")  # of a batch, what the model itself doesn't take
 
@@ -177,6 +177,10 @@ class AnswerObjective(nn.Module):
             regions: [B, 4] with NaN where a row has none, or None where no row has.
             inputs: arguments of ``ValmModel.forward``.
         """
+        if self.model.question_head is not None and "photo_index" not in inputs and not learns(self.model.fusion):
+            # Only the question head learns, from questions alone: no need to run the rest.
+            task = self._answer_loss(self.model.question_logits(**inputs), targets)
+            return LossTerms(task, task.new_zeros(()), task.new_zeros(()), task)
         regions = regions if self.alignment is not None else None
         output = self.model(**inputs, return_attention=regions is not None)
         features = output.features

@@ -15,16 +15,23 @@ from transformers.utils import ModelOutput
 
 from valm_core.checkpoint_checks import check_claims, check_files
 from valm_core.config import ANSWERS_FILE, CONFIG_FILE, WEIGHTS_FILE, ValmConfig
+from valm_core.encoder_layers import encoder_layers
 from valm_core.files import recover_folder, replace_folder
 from valm_core.fusion import FUSIONS, AttentionHead
-from valm_core.heads import AnswerHead, calibrated, extended_layer
+from valm_core.heads import AnswerHead, QuestionHead, calibrated, extended_layer
 from valm_core.hub import fetch_checkpoint, push_folder
 from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, IMAGENET_CLASSES, build_image_encoder, imagenet_names
 from valm_core.objects import OBJECT_NAMES, ObjectHead
 from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 from valm_core.packages import PACKAGES
 from valm_core.processor import QuestionTokenizer, photo_to_pixels
-from valm_core.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, build_text_encoder, build_tokenizer
+from valm_core.text_encoder import (
+    TEXT_ENCODER_FOLDER,
+    TOKENIZER_FOLDER,
+    TextEncoder,
+    build_text_encoder,
+    build_tokenizer,
+)
 
 EXTRA_FILES = ("README.md", "metrics.json")
 
@@ -91,6 +98,11 @@ class ValmModel(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.fusion = FUSIONS[config.fusion](config)
         self.head = AnswerHead(config.width, len(answers), config.dropout)
+        self.question_head = None
+        if config.question_head:
+            self.question_head = QuestionHead(self.text_encoder.width, len(answers), config.dropout)
+            for parameter in self.head[-1].parameters():  # the photo adds nothing until something is learned from it
+                nn.init.zeros_(parameter)
 
         # The average image token of the training data: stands in for the whole photo in a blind answer.
         self.register_buffer("mean_image_token", torch.zeros(self.image_encoder.width))
@@ -135,6 +147,7 @@ class ValmModel(nn.Module):
         photo_index: Tensor | None = None,
         return_attention: bool = False,
         silent_heads: Collection[AttentionHead] = (),
+        balanced: Tensor | None = None,
     ) -> ValmOutput:
         """Score every answer.
 
@@ -148,6 +161,7 @@ class ValmModel(nn.Module):
             return_attention: compute all attention explicitly and return it in ``features.attention``.
             silent_heads: attention heads of the fusion that add nothing, each (step, layer, head); steps are the
                 fusion's ``STEPS``.
+            balanced: [B], see ``heads.QuestionHead``; for training rows of such data alone.
         """
         if text_tokens is None:
             text_tokens = self.encode_question(token_ids, text_mask).tokens
@@ -161,7 +175,28 @@ class ValmModel(nn.Module):
             image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
         text, image = self.project(text_tokens, image_tokens)
         features = self.fusion(text, text_mask, image, grid, return_attention, silent_heads)
-        return ValmOutput(logits=self.head(features.fused), features=features)
+        return ValmOutput(logits=self.score(features, text_tokens, text_mask, balanced), features=features)
+
+    def score(
+        self, features: FusedFeatures, text_tokens: Tensor, text_mask: Tensor, balanced: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, A] of fused features, and of the encoded question where there is a question head."""
+        logits = self.head(features.fused)
+        if self.question_head is None:
+            return logits
+        return logits + self.question_head(text_tokens, text_mask, balanced)
+
+    def question_logits(
+        self,
+        text_mask: Tensor,
+        token_ids: Tensor | None = None,
+        text_tokens: Tensor | None = None,
+        balanced: Tensor | None = None,
+    ) -> Tensor:
+        """What the question head alone makes of questions: logits [B, A]; arguments as of ``forward``."""
+        if text_tokens is None:
+            text_tokens = self.encode_question(token_ids, text_mask).tokens
+        return self.question_head(text_tokens, text_mask, balanced)
 
     def project(self, text_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Bring encoder tokens [B, T, D_text] and [B, N, D_image] to the width of the fusion.
@@ -179,11 +214,25 @@ class ValmModel(nn.Module):
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str], batch_size: int = 256) -> Tensor:
-        """One unit vector [len(texts), D_text] a text, cut where it is too long; the model in evaluation mode."""
+        """One unit vector [len(texts), D_text] a text, cut where it is too long; the model in evaluation mode.
+
+        Layers that learned what questions ask for no longer say what texts have in common, so a packaged text encoder
+        with ``learned_text_layers`` does it as it came.
+        """
+        encoder = self._embedder()
         batches = (
             self.tokenizer(texts[first : first + batch_size], True) for first in range(0, len(texts), batch_size)
         )
-        return torch.cat([self.text_encoder.embed(ids.to(self.device), mask.to(self.device)) for ids, mask in batches])
+        return torch.cat([encoder.embed(ids.to(self.device), mask.to(self.device)) for ids, mask in batches])
+
+    def _embedder(self) -> TextEncoder:
+        """What embeds texts; loaded at the first call where it isn't the text encoder, and no part of the state."""
+        if not self.config.learned_text_layers or not self.config.text_encoder.startswith("package:"):
+            return self.text_encoder
+        if "_pretrained_text_encoder" not in self.__dict__:
+            pretrained = build_text_encoder(self.config.text_encoder).requires_grad_(False).eval()
+            self.__dict__["_pretrained_text_encoder"] = pretrained
+        return self.__dict__["_pretrained_text_encoder"].to(self.device)
 
     def pixels(self, photo) -> tuple[Tensor, tuple[float, float, float, float]]:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
@@ -204,12 +253,28 @@ class ValmModel(nn.Module):
 
     def stored_state(self) -> dict[str, Tensor]:
         """What a checkpoint holds: all tensors but those of frozen packaged encoders, which are named by their hash."""
-        left_out = []
+        left_out, kept = [], []
         if not _is_stored(self.config.text_encoder, self.config.train_text_encoder):
             left_out += ["text_encoder."]
+            kept = self._learned_text_layers()
         if not _is_stored(self.config.image_encoder, self.config.train_image_encoder):
             left_out += ["image_encoder.backbone.", "image_encoder.classifier."]
-        return {name: value for name, value in self.state_dict().items() if not name.startswith(tuple(left_out))}
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if name.startswith(tuple(kept)) or not name.startswith(tuple(left_out))
+        }
+
+    def _learned_text_layers(self) -> list[str]:
+        """How the names of the tensors begin that belong to the last ``learned_text_layers`` of the text encoder."""
+        count = self.config.learned_text_layers
+        if not count:
+            return []
+        layers = encoder_layers(self.text_encoder)
+        if count > len(layers):
+            raise ValueError(f"learned_text_layers is {count}; allowed: 0 to {len(layers)}, as many as there are.")
+        names = {module: name for name, module in self.named_modules()}
+        return [f"{names[layer]}." for layer in layers[-count:]]
 
     def save_pretrained(
         self, folder: str | Path, extra_files: dict[str, str] | None = None, half: bool = False
@@ -349,6 +414,8 @@ def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 2
     embedded = extended.embed_texts(answers, batch_size)  # [A + n, D_text]
     old, new = embedded[: len(model.answers)], embedded[len(model.answers) :]
     extended.head[-1] = extended_layer(model.head[-1], new @ old.T)
+    if extended.question_head is not None:
+        extended.question_head.output = extended_layer(model.question_head.output, new @ old.T)
     extended.answers = answers
     return extended.train(was_training)
 

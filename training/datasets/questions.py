@@ -38,6 +38,7 @@ class QuestionDataset(Dataset):
         features: encoder outputs computed beforehand; without them photos are opened and encoders run in every batch.
         blind: leave the photos out, so that the model sees the question alone.
         soft_targets: score every answer by how many people gave it, see ``soft_score``, instead of sharing out 1.
+        balanced: the ``source`` of rows that are balanced, see ``valm_core.heads.QuestionHead``; for training alone.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class QuestionDataset(Dataset):
         features: Features | None = None,
         blind: bool = False,
         soft_targets: bool = False,
+        balanced: str = "",
     ):
         self.rows, self.model, self.features, self.blind = rows, model, features, blind
-        self.soft_targets = soft_targets
+        self.soft_targets, self.balanced = soft_targets, balanced
         index = answer_index(model.answers)
         if any(row.region for row in rows) and model.config.resize != "squash":
             raise ValueError(
@@ -72,7 +74,7 @@ class QuestionDataset(Dataset):
     def answerable(self) -> "QuestionDataset":
         """Only the rows with an answer in the list: what a classifier can learn from."""
         rows = [row for row, targets in zip(self.rows, self.targets, strict=True) if targets]
-        return QuestionDataset(rows, self.model, self.features, self.blind, self.soft_targets)
+        return QuestionDataset(rows, self.model, self.features, self.blind, self.soft_targets, self.balanced)
 
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices -> arguments of ``AnswerObjective.forward``.
@@ -85,6 +87,8 @@ class QuestionDataset(Dataset):
         if not self.blind:
             batch |= collate_photos([row.image for row in rows], self.model, self.features)
             batch["photo_ids"] = torch.tensor([self.photo_ids[index] for index in indices])
+        if self.balanced:
+            batch["balanced"] = torch.tensor([row.source == self.balanced for row in rows])
         if any(row.region for row in rows):
             batch["regions"] = torch.tensor([row.region or (float("nan"),) * 4 for row in rows])
         targets = torch.zeros(len(rows), len(self.model.answers))
