@@ -1,6 +1,8 @@
 """The layers of an encoder, whatever library it comes from."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -14,7 +16,7 @@ def encoder_layers(encoder: nn.Module) -> list[nn.Module]:
     ``layer1``, ``layer2``, ... of a ResNet, or the children of a plain sequence. What comes before and after (stem,
     embeddings, last norm, pooler) is no layer, nor is what has no parameters.
     """
-    backbone = encoder.backbone
+    backbone: Any = encoder.backbone
     if isinstance(backbone, nn.Sequential):
         return _with_parameters(backbone.children())
     lists = [
@@ -29,5 +31,5 @@ def encoder_layers(encoder: nn.Module) -> list[nn.Module]:
     )
 
 
-def _with_parameters(modules) -> list[nn.Module]:
+def _with_parameters(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return [module for module in modules if next(module.parameters(), None) is not None]
