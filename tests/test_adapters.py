@@ -126,7 +126,7 @@ def test_too_many_layers_are_refused(tiny_model):
 
 @pytest.mark.parametrize("text", ["", "half", "top_layers", "top_layers:0", "top_layers:x", "lora:2", "frozen:"])
 def test_an_unknown_mode_is_refused(text):
-    with pytest.raises(ValueError, match=r"fine_tuning is .* allowed: frozen, full, top_layers:N"):
+    with pytest.raises(ValueError, match=r"fine_tuning is .* allowed: frozen, photo, question:N, full, top_layers:N"):
         TrainingConfig(fine_tuning=text)
 
 

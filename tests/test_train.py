@@ -204,7 +204,7 @@ def refused(capsys, config_file, *arguments: str) -> str:
         (["epochs"], "'epochs' is no setting; write name=value"),
         (["epochs=many"], "TrainingConfig.epochs is 'many'; a value of type int"),
         (["width=30", "heads=4"], "a divisor of the width 30"),
-        (["fine_tuning=half"], "fine_tuning is 'half'; allowed: frozen, full, top_layers:N"),
+        (["fine_tuning=half"], "fine_tuning is 'half'; allowed: frozen, photo, question:N, full, top_layers:N"),
         (["fine_tuning=top_layers:9"], "the text encoder has 2 layers"),
         (["fine_tuning=lora"], "which adapts a trained model. Give one with `init`"),
         (["new_answers=-1"], "new_answers is -1; a number of at least 0 is needed"),
