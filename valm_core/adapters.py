@@ -83,8 +83,7 @@ def prepare_fine_tuning(model: ValmModel, fine_tuning: FineTuning) -> None:
     elif fine_tuning.mode == "question":
         model.requires_grad_(False)
         model.question_head.requires_grad_(True)
-        for layer in _top_layers("text", model.text_encoder, fine_tuning):
-            layer.requires_grad_(True)
+        nn.ModuleList(_top_layers("text", model.text_encoder, fine_tuning)).requires_grad_(True)
         count = max(fine_tuning.layers, model.config.learned_text_layers)
         if not model.config.train_text_encoder:
             model.config = dataclasses.replace(model.config, learned_text_layers=count)
@@ -95,8 +94,7 @@ def prepare_fine_tuning(model: ValmModel, fine_tuning: FineTuning) -> None:
         chosen = {name: _top_layers(name, encoder, fine_tuning) for name, encoder in encoders.items()}
         for name, encoder in encoders.items():
             encoder.requires_grad_(False)
-            for layer in chosen[name]:
-                layer.requires_grad_(True)
+            nn.ModuleList(chosen[name]).requires_grad_(True)
         _will_change(model, text=True, image=True)
     elif fine_tuning.mode in ADAPTER_MODES:
         from peft import get_peft_model  # imported here: most runs don't need it

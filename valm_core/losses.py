@@ -177,7 +177,8 @@ class AnswerObjective(nn.Module):
             regions: [B, 4] with NaN where a row has none, or None where no row has.
             inputs: arguments of ``ValmModel.forward``.
         """
-        if self.model.question_head is not None and "photo_index" not in inputs and not learns(self.model.fusion):
+        blind = not inputs.keys() & {"pixels", "image_tokens"}  # as in ``ValmModel.forward``
+        if self.model.question_head is not None and blind and not learns(self.model.fusion):
             # Only the question head learns, from questions alone: no need to run the rest.
             task = self._answer_loss(self.model.question_logits(**inputs), targets)
             return LossTerms(task, task.new_zeros(()), task.new_zeros(()), task)
