@@ -32,7 +32,7 @@ spaces: $(BIN)/python
 	$(BIN)/python -m hosting.space build/space --try
 
 train: .venv/dev-installed
-	$(BIN)/python -m training.train --config training/configs/question_prior.yaml
+	$(BIN)/python -m training.train --config training/configs/question_head.yaml
 	$(BIN)/python -m training.train --config training/configs/everyday.yaml
 	$(BIN)/python -m training.familiarity --checkpoint runs/everyday/checkpoint --cache runs/cache \
 		--data ../shared/data/everyday-vqa/train.jsonl --validation ../shared/data/everyday-vqa/validation.jsonl
