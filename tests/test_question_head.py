@@ -1,4 +1,4 @@
-"""The question head: what it learns from, what it leaves alone, and how a checkpoint holds it and its text layers."""
+"""The question head and the glimpses beside it: what each learns and leaves alone, and how a checkpoint holds them."""
 
 import dataclasses
 import json
@@ -15,18 +15,19 @@ from training.export import FusionGraph
 from training.train import main as train
 from valm_core.adapters import parse_fine_tuning, prepare_fine_tuning
 from valm_core.config import ValmConfig
-from valm_core.heads import QuestionHead
+from valm_core.heads import Glimpses, QuestionHead
 from valm_core.losses import AnswerObjective
 from valm_core.model import ValmModel, extend_answers
 
 QUESTIONS = ["what color is the square?", "is there any red?"]
 
 
-@pytest.fixture
-def model(tiny_config) -> ValmModel:
-    """A tiny model with a question head."""
+@pytest.fixture(params=[0, 12], ids=["no glimpses", "glimpses"])
+def model(request, tiny_config) -> ValmModel:
+    """A tiny model with a question head, without and with glimpses."""
     torch.manual_seed(3)
-    return ValmModel(dataclasses.replace(tiny_config, question_head=True), ANSWERS).eval()
+    config = dataclasses.replace(tiny_config, question_head=True, glimpse_width=request.param)
+    return ValmModel(config, ANSWERS).eval()
 
 
 def asked(model: ValmModel) -> dict:
@@ -74,8 +75,11 @@ def test_the_photo_adds_to_it_and_the_exported_graph_agrees(model):
     torch.nn.init.normal_(model.head[-1].weight)
     with torch.no_grad():
         output = model(**seen(model))
-        added = model.head(output.features.fused)
-        torch.testing.assert_close(output.logits, added + model.question_logits(**asked(model)))
+        assert output.features.attention == ()
+        torch.testing.assert_close(model(**seen(model), return_attention=True).logits, output.logits)
+        if model.glimpses is None:
+            added = model.head(output.features.fused)
+            torch.testing.assert_close(output.logits, added + model.question_logits(**asked(model)))
         tokens = model.encode_question(**{"token_ids": asked(model)["token_ids"], "mask": asked(model)["text_mask"]})
         image = model.encode_image(seen(model)["pixels"])
         cells = image.tokens.unflatten(1, image.grid)
@@ -96,6 +100,60 @@ def test_photo_mode_leaves_the_question_head_as_it_is(model):
     names = moved(model, seen(model), "photo")
     assert not {name for name in names if name.startswith(("question_head.", "text_encoder.", "image_encoder."))}
     assert {"head.3.weight", "fusion.text_pooling.score.0.weight"} <= names
+    assert model.glimpses is None or {"glimpses.cell.2.weight", "glimpses.question.1.weight"} <= names
+
+
+def test_what_is_frozen_has_no_dropout_in_training(model):
+    model.question_head.dropout.p = 0.5
+    prepare_fine_tuning(model, parse_fine_tuning("photo"))
+    model.train()
+    assert model.fusion.training and not model.question_head.dropout.training
+    model.question_head.requires_grad_(True)
+    assert model.train().question_head.dropout.training
+
+
+def test_a_glimpse_is_the_mean_of_cells_under_its_map():
+    torch.manual_seed(0)
+    glimpses = Glimpses(question=6, cell=5, fused=3, heads=2, width=4).eval()
+    read = []
+    glimpses.norm.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    question, cells, fused = torch.randn(1, 6), torch.randn(1, 3, 5), torch.randn(1, 3)
+    maps = torch.tensor([[[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 1]]]])  # [1, heads, words, cells]
+    with torch.no_grad():
+        assert glimpses(question, cells, maps, torch.tensor([[0.25, 0.75]]), fused).shape == (1, glimpses.width)
+        asked_for, features = glimpses.question(question)[0], glimpses.cell(cells)[0]
+    first, second = 0.25 * features[0] + 0.75 * features[1], features[2]
+    expected = torch.cat([asked_for, asked_for * first, asked_for * second, first + second, fused[0]])
+    torch.testing.assert_close(read[0][0], expected)
+
+
+def test_a_silent_head_has_no_glimpse(tiny_config):
+    torch.manual_seed(3)
+    model = ValmModel(dataclasses.replace(tiny_config, question_head=True, glimpse_width=12), ANSWERS).eval()
+    maps = []
+    model.glimpses.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[2]))
+    with torch.no_grad():
+        model(**seen(model), silent_heads=[("text_to_image", 1, 0), ("text_to_image", 0, 1)])
+    assert not maps[0][:, 0].any()  # of the last layer
+    torch.testing.assert_close(maps[0][:, 1].sum(dim=-1), torch.ones(2, maps[0].shape[2]))
+
+
+def test_glimpses_move_with_the_map_that_is_shown(tiny_config):
+    """With nothing else left of the last layer's reading, an answer still depends on its map."""
+    torch.manual_seed(3)
+    model = ValmModel(dataclasses.replace(tiny_config, question_head=True, glimpse_width=12), ANSWERS).eval()
+    torch.nn.init.normal_(model.head[-1].weight)
+    torch.nn.init.zeros_(model.fusion.layers[-1].text_to_image.output.weight)
+    output = model(**seen(model), return_attention=True)
+    last = [step.weights for step in output.features.attention if (step.query, step.key) == ("text", "image")][-1]
+    whole = torch.autograd.grad(output.logits[0, 0], last)[0]
+    assert whole[0].abs().sum() > 0 and not whole[1].any()
+
+
+def test_glimpses_need_a_question_head_and_bi_attention():
+    for wrong in ({}, {"question_head": True, "fusion": "dual_tower"}):
+        with pytest.raises(ValueError, match="glimpse_width is 8"):
+            ValmConfig(glimpse_width=8, **wrong)
 
 
 @pytest.mark.parametrize("mode", ["photo", "question:1"])
@@ -168,7 +226,7 @@ def test_balanced_rows_are_marked_in_training_batches(model, tmp_path):
     assert "balanced" not in QuestionDataset(rows, model).collate([0, 1])
 
 
-def test_both_stages_by_the_command(config_file, colored_squares, tmp_path):
+def test_both_stages_by_the_command(config_file, colored_squares, tmp_path, capsys):
     """The first stage learns what a question expects, the second leaves that as it is and adds to it."""
     questions = write_rows(
         tmp_path / "questions.jsonl", [{"question": "what color is the square?", "answer": "red", "source": "text"}] * 8
@@ -181,9 +239,14 @@ def test_both_stages_by_the_command(config_file, colored_squares, tmp_path):
         likeliest = prior.question_logits(**asked(prior)).argmax(dim=-1)
     assert prior.answers[likeliest[0]] == "red"  # by number
     second = [f"init={tmp_path / 'prior' / 'checkpoint'}", f"--output={tmp_path / 'seeing'}", "fine_tuning=photo"]
-    train(["--config", str(config_file), *second, "balanced=red", "epochs=3"])
+    second += ["balanced=red", "epochs=3", "layers=1", "glimpse_width=8"]
+    with pytest.raises(SystemExit):  # another shape than the first stage's
+        train(["--config", str(config_file), *second])
+    assert "glimpse_width is 8, but the checkpoint" in capsys.readouterr().err
+    train(["--config", str(config_file), *second, "init_part=question"])
     seeing = ValmModel.from_pretrained(tmp_path / "seeing" / "checkpoint")
-    assert seeing.config.learned_text_layers == 1
+    assert (seeing.config.learned_text_layers, seeing.config.layers, seeing.config.glimpse_width) == (1, 1, 8)
+    assert seeing.answers == prior.answers
     assert not torch.equal(seeing.head[-1].weight, prior.head[-1].weight)  # the photo adds something now
     for name, tensor in prior.question_head.state_dict().items():
         assert torch.equal(tensor, seeing.question_head.state_dict()[name]), name

@@ -60,7 +60,7 @@ class FusionGraph(nn.Module):
         flow = rollout(features)  # [T + N, T + N]
         relevance, length = readout(features) @ flow, text.shape[1]
         rolled = (relevance[length:], relevance[:length], *cross_blocks(features, flow))
-        logits = self.model.score(features, text_tokens, text_mask)
+        logits = self.model.score(features, text_tokens, text_mask, image_tokens.flatten(1, 2))
         return logits, features.gate, text_to_image, image_to_text, *raw, *(rows_to_one(part)[None] for part in rolled)
 
 

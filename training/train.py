@@ -64,6 +64,8 @@ class RunConfig:
         rows, validation_rows: use this many rows at most, drawn once with a fixed seed; 0 takes all.
         init: checkpoint to start from, with its answer list; empty starts afresh. What the config's model section
             leaves out is then taken from the checkpoint.
+        init_part: ``all`` of ``init``, or ``question``: what reads the question (text encoder and question head) and
+            the answer list; what reads the photo starts afresh and may be of another shape.
         new_answers: with ``init``, how many answers at most join its list: the most common of ``data`` that it lacks.
         object_head: file of ``training.objects``, for a model with ``object_tokens``; one that starts from a checkpoint
             without them then gains them.
@@ -88,6 +90,7 @@ class RunConfig:
     rows: int = 0
     validation_rows: int = 0
     init: str = ""
+    init_part: str = "all"
     new_answers: int = 1000
     object_head: str = ""
     repeat: int = 1
@@ -108,6 +111,7 @@ class RunConfig:
         if self.new_answers < 0:
             raise ValueError(f"new_answers is {self.new_answers}; a number of at least 0 is needed.")
         for name, allowed in (
+            ("init_part", ("all", "question")),
             ("weights", ("float32", "float16")),
             ("objective", ("answers", "pretraining")),
             ("targets", ("shares", "soft")),
@@ -141,11 +145,14 @@ SHARED_WITH_INIT = (
     "gate",
     "product",
     "question_head",
+    "glimpse_width",
     "width",
     "layers",
     "heads",
     "feed_forward_ratio",
 )
+QUESTION_SETTINGS = ("text_encoder", "question_head")  # of those, what ``init_part: question`` shares
+QUESTION_TENSORS = ("text_encoder.", "question_head.")
 
 
 def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConfig, ValmConfig, TrainingConfig]:
@@ -216,7 +223,7 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     """The model in ``run.init`` under ``config``, its answer list extended from the rows."""
     start = ValmModel.from_pretrained(run.init)
     gains_objects = run.object_head and not start.config.object_tokens
-    for name in SHARED_WITH_INIT:
+    for name in SHARED_WITH_INIT if run.init_part == "all" else QUESTION_SETTINGS:
         if name == "object_tokens" and gains_objects:
             continue
         own, wanted = getattr(start.config, name), getattr(config, name)
@@ -237,7 +244,10 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     both = {name: stored[name] or learning[name] for name in stored}
     layers = 0 if both["train_text_encoder"] else max(start.config.learned_text_layers, config.learned_text_layers)
     model = ValmModel(dataclasses.replace(config, **both, learned_text_layers=layers), start.answers)
-    state = model.state_dict() | start.state_dict()  # the model's own are what the checkpoint lacks: an object head
+    taken = start.state_dict()
+    if run.init_part == "question":
+        taken = {name: value for name, value in taken.items() if name.startswith(QUESTION_TENSORS)}
+    state = model.state_dict() | taken  # the model's own are what the checkpoint lacks: an object head
     model.load_stored_state({name: state[name] for name in model.stored_state()}, run.init)
     for side in sides:
         getattr(model, side).requires_grad_(learning[f"train_{side}"])

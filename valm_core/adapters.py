@@ -17,7 +17,7 @@ from valm_core.model import ANSWERS_FILE, ValmModel, extend_answers
 FINE_TUNING_MODES = ("frozen", "photo", "question", "full", "top_layers", "lora", "ia3")
 LAYERED_MODES = ("question", "top_layers")
 ADAPTER_MODES = ("lora", "ia3")
-FULLY_TRAINED = ("head", "text_projection", "image_projection")  # beside the adapters
+FULLY_TRAINED = ("head", "glimpses", "text_projection", "image_projection")  # beside the adapters
 LORA_RANK, LORA_ALPHA, LORA_DROPOUT = 8, 16, 0.05
 
 
@@ -213,6 +213,7 @@ def _adapter_config(model: ValmModel, mode: str):
     whole = [
         name
         for part in FULLY_TRAINED
+        if getattr(model, part) is not None
         for name, module in getattr(model, part).named_modules(prefix=part)
         if isinstance(module, nn.Linear)
     ]

@@ -33,6 +33,8 @@ class ValmConfig:
         learned_text_layers: where not the whole text encoder has learned but only its last layers, how many; the
             checkpoint then holds these alone.
         question_head: add to the answers' logits what the question alone makes likely, see ``heads.QuestionHead``.
+        glimpse_width: size of the cells' features that the words gather for the answer head by the last text-to-image
+            attention, see ``heads.Glimpses``; 0 for none. For bi-attention with a question head.
         fusion: a key of ``valm_core.fusion.FUSIONS``.
         gate: ``adaptive`` mixes text and image by a share computed for each question, ``fixed`` half and half.
         product: in bi-attention, also multiply the text's vector with the image's; dual towers always do.
@@ -58,6 +60,7 @@ class ValmConfig:
     train_image_encoder: bool = False
     learned_text_layers: int = 0
     question_head: bool = False
+    glimpse_width: int = 0
     fusion: str = "bi_attention"
     gate: str = "adaptive"
     product: bool = False
@@ -98,6 +101,13 @@ class ValmConfig:
             "learned_text_layers",
             self.learned_text_layers,
             "a number from 0, and 0 where `train_text_encoder` is true",
+        )
+        _require(0 <= self.glimpse_width <= 4096, "glimpse_width", self.glimpse_width, "0 to 4096")
+        _require(
+            not self.glimpse_width or (self.question_head and self.fusion == "bi_attention"),
+            "glimpse_width",
+            self.glimpse_width,
+            "0 but for `fusion: bi_attention` with `question_head: true`",
         )
         _require(self.gate in GATES, "gate", self.gate, f"one of {', '.join(GATES)}")
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")

@@ -15,13 +15,15 @@ class AnswerHead(nn.Sequential):
     """Classify among a fixed list of answers: two linear layers with GELU and dropout between.
 
     Args:
-        width: size D of the fused vector.
+        width: size D of the vector it reads.
         answers: length A of the answer list.
         dropout: probability, 0..1.
+        hidden: size of the layer between; None for 2 D.
     """
 
-    def __init__(self, width: int, answers: int, dropout: float = 0.0):
-        super().__init__(nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, answers))
+    def __init__(self, width: int, answers: int, dropout: float = 0.0, hidden: int | None = None):
+        hidden = hidden or 2 * width
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, answers))
 
     def forward(self, fused: Tensor) -> Tensor:
         """fused [B, D] -> logits [B, A]."""
@@ -60,14 +62,50 @@ class QuestionHead(nn.Module):
             balanced: [B], True for rows whose photos were chosen so that the usual answer is wrong half the time; they
                 have a likelihood of their own, so that they don't blur that of ordinary questions.
         """
+        return self.output(self.dropout(self.vector(tokens, mask, balanced)))
+
+    def vector(self, tokens: Tensor, mask: Tensor, balanced: Tensor | None = None) -> Tensor:
+        """What the logits are read from: one vector [B, HIDDEN] a question; arguments as of ``forward``."""
         tokens = tokens.to(self.hidden.weight.dtype)
         weights = self.pooling(tokens).masked_fill(~mask[..., None], float("-inf")).softmax(dim=1)  # [B, T, 4]
         pooled = torch.einsum("btd,bth->bhd", tokens, weights.to(tokens)).flatten(1)  # [B, 4 D]
         mean = (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # [B, D]
         if balanced is not None:
             mean = mean + balanced[:, None] * self.balanced
-        hidden = self.norm(nn.functional.gelu(self.hidden(torch.cat([mean, pooled], dim=-1))))
-        return self.output(self.dropout(hidden))
+        return self.norm(nn.functional.gelu(self.hidden(torch.cat([mean, pooled], dim=-1))))
+
+
+class Glimpses(nn.Module):
+    """What the words gather from the photo, beside the question: the vector that the answer head reads.
+
+    Each head of the last text-to-image attention gives one glimpse: the mean of the cells' features under its map,
+    which is averaged over the words by how much each counts in the fusion. Question and glimpse are multiplied
+    (Hadamard product for low-rank bilinear pooling, Kim et al. 2017, https://arxiv.org/abs/1610.04325; several glimpses
+    as in Kim et al. 2018, https://arxiv.org/abs/1805.07932). So the maps that people see carry the evidence itself.
+
+    Args:
+        question: size Q of a question's vector.
+        cell: size C of a cell's features.
+        fused: size D of the fused vector.
+        heads: number H of attention heads.
+        width: size W of a glimpse.
+        dropout: probability, 0..1.
+    """
+
+    def __init__(self, question: int, cell: int, fused: int, heads: int, width: int, dropout: float = 0.0):
+        super().__init__()
+        self.width = width * (heads + 2) + fused  # of what comes out
+        self.question = nn.Sequential(nn.Dropout(dropout), nn.Linear(question, width), nn.GELU())
+        self.cell = nn.Sequential(nn.LayerNorm(cell), nn.Dropout(dropout), nn.Linear(cell, width), nn.GELU())
+        self.norm, self.dropout = nn.LayerNorm(self.width), nn.Dropout(dropout)
+
+    def forward(self, question: Tensor, cells: Tensor, maps: Tensor, words: Tensor, fused: Tensor) -> Tensor:
+        """Question [B, Q], cells [B, N, C], maps [B, H, T, N], words' shares [B, T], fused [B, D] -> [B, width]."""
+        shares = torch.einsum("bt,bhtn->bhn", words.to(maps), maps)
+        glimpses = torch.einsum("bhn,bnw->bhw", shares, self.cell(cells.to(self.norm.weight.dtype)).to(shares))
+        asked = self.question(question)  # [B, W]
+        products = (asked[:, None] * glimpses).flatten(1)  # [B, H W]
+        return self.dropout(self.norm(torch.cat([asked, products, glimpses.sum(dim=1), fused], dim=-1)))
 
 
 @torch.no_grad()

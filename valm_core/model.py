@@ -17,8 +17,8 @@ from valm_core.checkpoint_checks import check_claims, check_files
 from valm_core.config import ANSWERS_FILE, CONFIG_FILE, WEIGHTS_FILE, ValmConfig
 from valm_core.encoder_layers import encoder_layers
 from valm_core.files import recover_folder, replace_folder
-from valm_core.fusion import FUSIONS, AttentionHead
-from valm_core.heads import AnswerHead, QuestionHead, calibrated, extended_layer
+from valm_core.fusion import FUSIONS, AttentionHead, heads_of
+from valm_core.heads import AnswerHead, Glimpses, QuestionHead, calibrated, extended_layer
 from valm_core.hub import fetch_checkpoint, push_folder
 from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, IMAGENET_CLASSES, build_image_encoder, imagenet_names
 from valm_core.objects import OBJECT_NAMES, ObjectHead
@@ -97,8 +97,12 @@ class ValmModel(nn.Module):
         self.text_norm, self.image_norm = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.fusion = FUSIONS[config.fusion](config)
-        self.head = AnswerHead(config.width, len(answers), config.dropout)
-        self.question_head = None
+        self.question_head, self.glimpses, read = None, None, config.width
+        if config.glimpse_width:
+            sizes = QuestionHead.HIDDEN, self.image_encoder.feature_width, config.width, config.heads
+            self.glimpses = Glimpses(*sizes, config.glimpse_width, config.dropout)
+            read = self.glimpses.width
+        self.head = AnswerHead(read, len(answers), config.dropout, hidden=2 * config.width)
         if config.question_head:
             self.question_head = QuestionHead(self.text_encoder.width, len(answers), config.dropout)
             for parameter in self.head[-1].parameters():  # the photo adds nothing until something is learned from it
@@ -117,10 +121,11 @@ class ValmModel(nn.Module):
         return calibrated(logits, self.answers, self.config.temperature, self.config.yes_no_temperature, asked)
 
     def train(self, mode: bool = True) -> "ValmModel":
-        """Switch to training, except what is frozen in encoders: dropout and batch statistics stay as in evaluation."""
+        """Switch to training; what is frozen in encoders and question head keeps dropout and batch statistics off."""
         super().train(mode)
-        for encoder in (self.text_encoder, self.image_encoder):
-            _train_what_learns(encoder, mode)
+        for part in (self.text_encoder, self.image_encoder, self.question_head):
+            if part is not None:
+                _train_what_learns(part, mode)
         return self
 
     def encode_question(self, token_ids: Tensor, mask: Tensor) -> EncodedText:
@@ -174,17 +179,33 @@ class ValmModel(nn.Module):
         if photo_index is not None:
             image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
         text, image = self.project(text_tokens, image_tokens)
-        features = self.fusion(text, text_mask, image, grid, return_attention, silent_heads)
-        return ValmOutput(logits=self.score(features, text_tokens, text_mask, balanced), features=features)
+        explicit = return_attention or self.glimpses is not None
+        features = self.fusion(text, text_mask, image, grid, explicit, silent_heads)
+        logits = self.score(features, text_tokens, text_mask, image_tokens, balanced, silent_heads)
+        return ValmOutput(logits, features if return_attention else dataclasses.replace(features, attention=()))
 
     def score(
-        self, features: FusedFeatures, text_tokens: Tensor, text_mask: Tensor, balanced: Tensor | None = None
+        self,
+        features: FusedFeatures,
+        text_tokens: Tensor,
+        text_mask: Tensor,
+        image_tokens: Tensor,
+        balanced: Tensor | None = None,
+        silent_heads: Collection[AttentionHead] = (),
     ) -> Tensor:
-        """Logits [B, A] of fused features, and of the encoded question where there is a question head."""
-        logits = self.head(features.fused)
+        """Logits [B, A] of fused features (with attention) and what they were fused from; see ``forward``."""
         if self.question_head is None:
-            return logits
-        return logits + self.question_head(text_tokens, text_mask, balanced)
+            return self.head(features.fused)
+        read = features.fused
+        if self.glimpses is not None:
+            last = [step for step in features.attention if (step.query, step.key) == ("text", "image")][-1]
+            maps, silent = last.weights, heads_of(silent_heads, "text_to_image", last.layer)
+            if silent:
+                maps = maps.index_fill(1, torch.tensor(silent, device=maps.device), 0.0)
+            question = self.question_head.vector(text_tokens, text_mask)
+            cells = image_tokens[..., : self.image_encoder.feature_width]
+            read = self.glimpses(question, cells, maps, features.text_pooling, read)
+        return self.head(read) + self.question_head(text_tokens, text_mask, balanced)
 
     def question_logits(
         self,

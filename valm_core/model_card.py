@@ -44,6 +44,10 @@ def checkpoint_card(
     )
     semantic = "on: each cell carries the expected meaning of its ImageNet classes" if config.semantic_tokens else "off"
     text = _frozen(config.train_text_encoder, config.text_encoder_sha256)
+    if config.learned_text_layers:
+        text = text.replace("frozen", f"frozen but for its last {config.learned_text_layers} layers")
+    head = "on: what the question alone makes likely is added to the answers' logits" if config.question_head else "off"
+    glimpses = f"{config.heads} of width {config.glimpse_width}" if config.glimpse_width else "off"
     image = f" at {config.image_size} px, {config.resize}" + _frozen(
         config.train_image_encoder, config.image_encoder_sha256
     )
@@ -62,7 +66,9 @@ Answers questions about a photo out of {answers} fixed answers. It sees {sees}.
 | image encoder | `{config.image_encoder}`{image} |
 | semantic tokens | {semantic} |
 | object tokens | {OBJECT_NOTE if config.object_tokens else "off"} |
-| fusion | `{config.fusion}`, {config.layers} layers of width {config.width}, {config.heads} heads |{size}
+| fusion | `{config.fusion}`, {config.layers} layers of width {config.width}, {config.heads} heads |
+| question head | {head} |
+| glimpses | {glimpses} |{size}
 
 ## Use
 

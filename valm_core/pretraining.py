@@ -62,7 +62,9 @@ class PretrainingObjective(nn.Module):
         self.masked_language = MaskedLanguageHead(model.config.width, self._word_embeddings)
         self.matching = nn.Linear(model.config.width, 2)
         self.contrastive = ContrastiveAlignment(model.config.width)
-        model.head.requires_grad_(False)
+        for part in (model.head, model.glimpses):
+            if part is not None:
+                part.requires_grad_(False)
 
     @property
     def _word_embeddings(self) -> nn.Embedding:
