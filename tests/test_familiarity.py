@@ -34,7 +34,8 @@ def test_a_fit_finds_the_planted_subspace_and_its_limit():
 
 def test_padding_does_not_count_in_a_question():
     tokens = torch.tensor([[[1.0, 3.0], [3.0, 5.0], [99.0, 99.0]]])
-    assert question_vectors(EncodedText(tokens, torch.tensor([[1, 1, 0]]))).tolist() == [[2.0, 4.0]]
+    text = EncodedText(torch.zeros_like(tokens), torch.tensor([[1, 1, 0]]), before_last=tokens)
+    assert question_vectors(text).tolist() == [[2.0, 4.0]]
 
 
 def subspaces(width: int = 4) -> dict[str, Subspace]:

@@ -76,9 +76,9 @@ def photo_vectors(model: ValmModel, image_tokens: Tensor) -> np.ndarray:
 
 
 def question_vectors(text: EncodedText) -> np.ndarray:
-    """The mean token of questions: tokens [B, T, D], real where mask [B, T] -> [B, D]."""
+    """The mean token of questions [B, D], of the text encoder's layer before the last."""
     real = text.mask.unsqueeze(-1).float()
-    return ((text.tokens.float() * real).sum(dim=1) / real.sum(dim=1)).cpu().numpy()
+    return ((text.before_last.float() * real).sum(dim=1) / real.sum(dim=1)).cpu().numpy()
 
 
 def save_familiarity(subspaces: dict[str, Subspace], path: str | Path) -> None:

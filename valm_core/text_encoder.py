@@ -19,7 +19,7 @@ class TextEncoder(nn.Module):
     """A transformers text model (BERT family) reduced to what VALM needs.
 
     Args:
-        backbone: a model whose output has ``last_hidden_state`` [B, T, width].
+        backbone: a model whose output has ``last_hidden_state`` [B, T, width] and ``hidden_states``.
     """
 
     def __init__(self, backbone: nn.Module):
@@ -29,8 +29,8 @@ class TextEncoder(nn.Module):
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> EncodedText:
         """token_ids [B, T] and mask [B, T] (True where real) -> tokens [B, T, width]."""
-        hidden = self.backbone(input_ids=token_ids, attention_mask=mask.long()).last_hidden_state
-        return EncodedText(hidden, mask)
+        output = self.backbone(input_ids=token_ids, attention_mask=mask.long(), output_hidden_states=True)
+        return EncodedText(output.last_hidden_state, mask, output.hidden_states[-2])
 
     def embed(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """One unit vector [B, width] a text: the mean of its real tokens (Reimers & Gurevych 2019, D19-1410)."""
