@@ -39,7 +39,7 @@ def test_faithfulness_table_equals_the_report():
         row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
         figures = report["methods"][name]
         expected = [f"{figures['tokens'][metric]['mean']:.3f}" for metric in metrics]
-        assert re.findall(r"\d\.\d{3}", row) == expected, row
+        assert re.findall(r"-?\d\.\d{3}", row) == expected, row
         assert row.endswith(f"| {figures['cpu_milliseconds']:.0f} |"), row
 
 
