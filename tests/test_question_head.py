@@ -156,10 +156,12 @@ def test_glimpses_need_a_question_head_and_bi_attention():
             ValmConfig(glimpse_width=8, **wrong)
 
 
-@pytest.mark.parametrize("mode", ["photo", "question:1"])
-def test_both_modes_need_a_question_head(tiny_model, mode):
+def test_question_mode_needs_a_question_head_and_photo_mode_does_not(tiny_model):
     with pytest.raises(ValueError, match="has no question head"):
-        prepare_fine_tuning(tiny_model, parse_fine_tuning(mode))
+        prepare_fine_tuning(tiny_model, parse_fine_tuning("question:1"))
+    learning = {name for name, parameter in tiny_model.named_parameters() if parameter.requires_grad}
+    prepare_fine_tuning(tiny_model, parse_fine_tuning("photo"))  # the same as frozen
+    assert {name for name, parameter in tiny_model.named_parameters() if parameter.requires_grad} == learning
 
 
 def test_new_answers_leave_the_old_logits_alone(model):
@@ -243,6 +245,9 @@ def test_both_stages_by_the_command(config_file, colored_squares, tmp_path, caps
     with pytest.raises(SystemExit):  # another shape than the first stage's
         train(["--config", str(config_file), *second])
     assert "glimpse_width is 8, but the checkpoint" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train(["--config", str(config_file), *second[1:], "question_head=true", "init_part=question"])
+    assert "nothing to start from" in capsys.readouterr().err
     train(["--config", str(config_file), *second, "init_part=question"])
     seeing = ValmModel.from_pretrained(tmp_path / "seeing" / "checkpoint")
     assert (seeing.config.learned_text_layers, seeing.config.layers, seeing.config.glimpse_width) == (1, 1, 8)

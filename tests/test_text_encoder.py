@@ -24,8 +24,9 @@ def test_tokens_are_those_of_the_transformers_model(tiny_text_folder):
     encoder = build_text_encoder(source).eval()
     ids, mask = QuestionTokenizer(build_tokenizer(source), 16)(["what color", "what color is the square"])
     reference = AutoModel.from_pretrained(tiny_text_folder).eval()
-    expected = reference(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    assert torch.equal(encoder(ids, mask).tokens, expected)
+    expected = reference(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
+    assert torch.equal(encoder(ids, mask).tokens, expected.last_hidden_state)
+    assert torch.equal(encoder(ids, mask).before_last, expected.hidden_states[-2])
 
 
 def test_an_embedding_does_not_depend_on_padding(tiny_text_folder):

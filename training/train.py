@@ -340,6 +340,8 @@ def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: Fin
             f"fine_tuning is {training.fine_tuning!r}, which adapts a trained model. Give one with `init`, or choose "
             "frozen, full or top_layers:N."
         )
+    if run.init_part != "all" and not run.init:
+        raise ValueError(f"init_part is {run.init_part!r}, but there is nothing to start from. Give `init`.")
     if run.balanced and run.data.startswith(STREAM):
         raise ValueError(f"balanced is {run.balanced!r}, but a stream's rows have no source. Leave it out.")
     if run.blind and training.alignment_weight:

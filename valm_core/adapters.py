@@ -40,7 +40,7 @@ def parse_fine_tuning(text: str) -> FineTuning:
 
     - ``frozen``: projections, fusion and head learn; the encoders only where ``train_text_encoder`` or
       ``train_image_encoder`` of the model's config say so.
-    - ``photo``: as ``frozen``, but the question head stays: what reads the photo learns.
+    - ``photo``: as ``frozen``, but a question head stays, where there is one: what reads the photo learns.
     - ``question:N``: the question head and the last N layers of the text encoder learn, nothing else.
     - ``full``: everything learns.
     - ``top_layers:N``: projections, fusion, head and the last N layers of each encoder learn.
@@ -74,12 +74,13 @@ def prepare_fine_tuning(model: ValmModel, fine_tuning: FineTuning) -> None:
     if adapter_of(model) is not None:
         raise ValueError("The model carries adapters already. Call `merged` first.")
     encoders = {"text": model.text_encoder, "image": model.image_encoder}
-    if fine_tuning.mode in ("photo", "question") and model.question_head is None:
+    if fine_tuning.mode == "question" and model.question_head is None:
         raise ValueError(
             f"fine_tuning is {fine_tuning.mode!r}, but the model has no question head. Set `question_head: true`."
         )
     if fine_tuning.mode == "photo":
-        model.question_head.requires_grad_(False)
+        if model.question_head is not None:
+            model.question_head.requires_grad_(False)
     elif fine_tuning.mode == "question":
         model.requires_grad_(False)
         model.question_head.requires_grad_(True)
