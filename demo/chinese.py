@@ -64,7 +64,7 @@ CHINESE = {
     "Astronaut": "宇航员",
     "Dandelion clocks": "蒲公英",
     "Man with camera": "拿相机的人",
-    "Rocket at night · the model gets this one wrong": "夜间的火箭 · 模型会答错",
+    "Rocket at night": "夜间的火箭",
     "Staircase": "楼梯",
     # explanation methods
     "raw attention": "原始注意力",
@@ -133,6 +133,7 @@ CHINESE = {
     "{name}: strongest {place}; {share} % of the map in {count} of {cells} cells": (
         "{name}：{place}最强；热图的 {share} % 位于 {cells} 个格子中的 {count} 个"
     ),
+    "{name}: the same everywhere, no place counted more than another": "{name}：处处相同，没有哪个位置比别处更重要",
     ". For ": "。",
     "Map over the photo for {parts}.": "照片上的热图。{parts}。",
     "in the upper left": "左上方",

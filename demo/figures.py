@@ -70,6 +70,11 @@ def scale_top(explanation: Explanation, word: int, same_scale: bool) -> float:
     return float(word_map(explanation, word).max())
 
 
+def is_flat(heat: np.ndarray) -> bool:
+    """Whether a map is the same everywhere: nothing that was read there counted for the answer."""
+    return float(np.ptp(heat)) <= 1e-6 * float(heat.max())
+
+
 def colour(values: np.ndarray) -> np.ndarray:
     """Inferno colours, uint8 [..., 3], of values in 0..1."""
     steps = np.linspace(0, 1, len(INFERNO))
@@ -109,8 +114,10 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
 
 
 def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look: Look) -> np.ndarray:
-    """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels."""
+    """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels; a flat one is cold."""
     resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BICUBIC
+    if is_flat(word_map(explanation, word)) and not look.same_scale:
+        return np.zeros(size[::-1], dtype=np.float32)
     heat = Image.fromarray(np.asarray(word_map(explanation, word), dtype=np.float32))
     heat = np.asarray(heat.resize(size, resampling))
     highest = scale_top(explanation, word, look.same_scale)
@@ -288,7 +295,7 @@ def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
         swatch = _swatch(words.index(word)) if len(words) > 1 and word in words else ""
         buttons.append(
             f'<button type="button" class="word" data-item="{word}" aria-pressed="{str(pressed).lower()}" '
-            f'data-shares="{_hundredths(word_map(explanation, word))}" '
+            f'data-shares="{_hundredths(_heat_to_show(explanation, word))}" '
             f'tabindex="{0 if enters else -1}">{swatch}{escape(name)}</button>'
         )
     return (
@@ -353,6 +360,11 @@ def map_html(
     return f'<div class="maps">{figures}</div>'
 
 
+def _heat_to_show(explanation: Explanation, word: int) -> np.ndarray:
+    heat = word_map(explanation, word)
+    return np.zeros_like(heat) if is_flat(heat) else heat
+
+
 def _hundredths(shares: np.ndarray) -> str:
     """Numbers as hundredths of the largest, for pick.js."""
     return ",".join(str(round(100 * float(share))) for share in shares.ravel() / max(float(shares.max()), 1e-9))
@@ -413,6 +425,9 @@ def map_description(explanation: Explanation, words: tuple[int, ...]) -> str:
     for word in words or (WHOLE_QUESTION,):
         heat = word_map(explanation, word)
         name = say("the whole question") if word == WHOLE_QUESTION else f"“{explanation.tokens[word]}”"
+        if is_flat(heat):
+            parts.append(say("{name}: the same everywhere, no place counted more than another", name=name))
+            continue
         ranked = np.sort(heat.ravel())[::-1].cumsum()
         count = min(int(np.searchsorted(ranked, 0.5 * ranked[-1])) + 1, heat.size)
         part = say(

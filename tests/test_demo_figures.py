@@ -77,7 +77,7 @@ def test_the_overlay_keeps_the_aspect_ratio_and_a_bounded_size():
 
 
 def test_one_scale_makes_a_weak_word_look_weak():
-    strong, flat = bump((2, 2), width=0.4), np.full(GRID, 1 / 80, dtype=np.float32)
+    strong, flat = bump((2, 2), width=0.4), bump((2, 2), width=20.0)
     explanation = explanation_with(np.stack([strong, flat]), ("bus", "the"))
     picture = Image.new("RGB", (80, 64))
     own = np.asarray(figures.overlay(picture, explanation, (1,), Look(opacity=1.0)))
@@ -152,6 +152,19 @@ def test_the_description_says_where_the_heat_is_and_how_gathered():
     assert text == "Map over the photo for “bus?”: strongest in the lower left; 62 % of the map in 4 of 80 cells."
     whole = figures.map_description(explanation_with(heat[None], ("bus?",)), ())
     assert "the whole question: strongest" in whole
+
+
+def test_a_map_that_is_the_same_everywhere_is_cold_and_told_so():
+    flat = explanation_with(np.full((1, *GRID), 1 / 80), ("in",))
+    grey = Image.new("RGB", (80, 64), (200, 200, 200))
+    cold = np.asarray(figures.overlay(grey, flat, (0,), Look(opacity=1.0)))
+    assert (cold == figures.colour(np.zeros(1))[0]).all()
+    assert figures.map_description(flat, (0,)) == (
+        "Map over the photo for “in”: the same everywhere, no place counted more than another."
+    )
+    assert f'data-shares="{",".join(["0"] * 80)}"' in figures.words_html(flat, ())
+    shared = np.asarray(figures.overlay(grey, flat, (0,), Look(opacity=1.0, same_scale=True)))
+    assert not (shared == cold).all()  # on one scale for all words it has a number
 
 
 @pytest.mark.parametrize(
