@@ -11,10 +11,12 @@ CHINESE_BROWSER = {"locale": "zh-CN"}
 # What stays English on the Chinese page: names, examples of questions and answers, and what the model itself says.
 STAYS_ENGLISH = re.compile(r"VALM|grad cam|PNG|JSON|HTML|Tab|Shift|What is in the photo\?|cat, dog, rabbit")
 
-# gradio writes these names of its own icons in English, whatever the browser's language.
+# gradio writes these names of its own icons in English, whatever the browser's language. The last one is a message for
+# screen readers after an event, whose text in Chinese it lacks: it stands there as its key for a moment.
 GRADIOS_OWN = """
 Fullscreen|Remove Image|File upload|Upload file|Capture from camera|Paste from clipboard|Click to upload or drop files
 Pan|Zoom in|Zoom out|undo|Redo|Clear canvas|Brush|Erase|Color|Brush Size
+common.complete
 """.strip().replace("\n", "|")
 
 
