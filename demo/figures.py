@@ -116,9 +116,8 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
 def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look: Look) -> np.ndarray:
     """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels; a flat one is cold."""
     resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BICUBIC
-    if is_flat(word_map(explanation, word)) and not look.same_scale:
-        return np.zeros(size[::-1], dtype=np.float32)
-    heat = Image.fromarray(np.asarray(word_map(explanation, word), dtype=np.float32))
+    shown = word_map(explanation, word) if look.same_scale else _heat_to_show(explanation, word)
+    heat = Image.fromarray(np.asarray(shown, dtype=np.float32))
     heat = np.asarray(heat.resize(size, resampling))
     highest = scale_top(explanation, word, look.same_scale)
     return np.clip(heat / highest, 0, 1) if highest > 0 else np.zeros_like(heat)
@@ -361,6 +360,7 @@ def map_html(
 
 
 def _heat_to_show(explanation: Explanation, word: int) -> np.ndarray:
+    """A word's map on a scale of its own, [rows, columns]: cold where it is flat, or all of it would be hottest."""
     heat = word_map(explanation, word)
     return np.zeros_like(heat) if is_flat(heat) else heat
 

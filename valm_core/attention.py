@@ -78,6 +78,11 @@ class FeedForward(nn.Sequential):
         super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
 
 
+def mean_token(tokens: Tensor, mask: Tensor) -> Tensor:
+    """The mean [B, D] of the real tokens of ``tokens`` [B, T, D] under ``mask`` [B, T]."""
+    return (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
 class AttentionPooling(nn.Module):
     """Reduce a sequence to one vector by a learned weighting of its tokens (Yang et al. 2016, NAACL N16-1174)."""
 

@@ -77,8 +77,9 @@ def photo_vectors(model: ValmModel, image_tokens: Tensor) -> np.ndarray:
 
 def question_vectors(text: EncodedText) -> np.ndarray:
     """The mean token of questions [B, D], of the text encoder's layer before the last."""
-    real = text.mask.unsqueeze(-1).float()
-    return ((text.before_last.float() * real).sum(dim=1) / real.sum(dim=1)).cpu().numpy()
+    from valm_core.attention import mean_token  # imported here: torch, which the rest of this file does without
+
+    return mean_token(text.before_last.float(), text.mask).cpu().numpy()
 
 
 def save_familiarity(subspaces: dict[str, Subspace], path: str | Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from valm_core.attention import mean_token
+
 YES_NO = ("yes", "no")
 ANSWER_KINDS = ("yes/no", "number", "other")
 NEAREST_ANSWERS = 5  # whose mean a new answer starts from
@@ -62,17 +64,21 @@ class QuestionHead(nn.Module):
             balanced: [B], True for rows whose photos were chosen so that the usual answer is wrong half the time; they
                 have a likelihood of their own, so that they don't blur that of ordinary questions.
         """
-        return self.output(self.dropout(self.vector(tokens, mask, balanced)))
+        return self.logits(self.vector(tokens, mask, balanced))
 
     def vector(self, tokens: Tensor, mask: Tensor, balanced: Tensor | None = None) -> Tensor:
         """What the logits are read from: one vector [B, HIDDEN] a question; arguments as of ``forward``."""
         tokens = tokens.to(self.hidden.weight.dtype)
         weights = self.pooling(tokens).masked_fill(~mask[..., None], float("-inf")).softmax(dim=1)  # [B, T, 4]
         pooled = torch.einsum("btd,bth->bhd", tokens, weights.to(tokens)).flatten(1)  # [B, 4 D]
-        mean = (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # [B, D]
+        mean = mean_token(tokens, mask)
         if balanced is not None:
             mean = mean + balanced[:, None] * self.balanced
         return self.norm(nn.functional.gelu(self.hidden(torch.cat([mean, pooled], dim=-1))))
+
+    def logits(self, vector: Tensor) -> Tensor:
+        """What ``vector`` gave [B, HIDDEN] -> logits [B, A]."""
+        return self.output(self.dropout(vector))
 
 
 class Glimpses(nn.Module):

@@ -196,16 +196,16 @@ class ValmModel(nn.Module):
         """Logits [B, A] of fused features (with attention) and what they were fused from; see ``forward``."""
         if self.question_head is None:
             return self.head(features.fused)
-        read = features.fused
+        read, question = features.fused, self.question_head.vector(text_tokens, text_mask, balanced)
         if self.glimpses is not None:
             last = [step for step in features.attention if (step.query, step.key) == ("text", "image")][-1]
             maps, silent = last.weights, heads_of(silent_heads, "text_to_image", last.layer)
             if silent:
                 maps = maps.index_fill(1, torch.tensor(silent, device=maps.device), 0.0)
-            question = self.question_head.vector(text_tokens, text_mask)
+            plain = question if balanced is None else self.question_head.vector(text_tokens, text_mask)
             cells = image_tokens[..., : self.image_encoder.feature_width]
-            read = self.glimpses(question, cells, maps, features.text_pooling, read)
-        return self.head(read) + self.question_head(text_tokens, text_mask, balanced)
+            read = self.glimpses(plain, cells, maps, features.text_pooling, read)
+        return self.head(read) + self.question_head.logits(question)
 
     def question_logits(
         self,
