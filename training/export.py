@@ -48,8 +48,7 @@ class FusionGraph(nn.Module):
     def forward(self, text_tokens: Tensor, text_mask: Tensor, image_tokens: Tensor) -> tuple[Tensor, ...]:
         """The outputs named ``OUTPUTS``. Those of rollout are the first question's alone, with a batch axis of one."""
         grid = image_tokens.shape[1:3]
-        text, image = self.model.project(text_tokens, image_tokens.flatten(1, 2))
-        features = self.model.fusion(text, text_mask, image, grid, return_attention=True)
+        features = self.model.fuse(text_tokens, text_mask, image_tokens.flatten(1, 2), grid, return_attention=True)
         text_to_image, image_to_text = cross_modal_maps(features)  # [B, L, H, T, N], [B, L, H, N, T]
         raw = (
             question_map(features, text_to_image),  # [B, N]
@@ -58,7 +57,7 @@ class FusionGraph(nn.Module):
             image_to_text.mean(dim=(1, 2)),  # [B, N, T]
         )
         flow = rollout(features)  # [T + N, T + N]
-        relevance, length = readout(features) @ flow, text.shape[1]
+        relevance, length = readout(features) @ flow, text_tokens.shape[1]
         rolled = (relevance[length:], relevance[:length], *cross_blocks(features, flow))
         logits = self.model.score(features, text_tokens, text_mask, image_tokens.flatten(1, 2))
         return logits, features.gate, text_to_image, image_to_text, *raw, *(rows_to_one(part)[None] for part in rolled)

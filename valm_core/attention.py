@@ -34,6 +34,7 @@ class Attention(nn.Module):
         context_mask: Tensor | None = None,
         return_weights: bool = False,
         silent_heads: Sequence[int] = (),
+        bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Let every query token read from the context tokens.
 
@@ -44,6 +45,7 @@ class Attention(nn.Module):
             return_weights: compute the softmax explicitly and return it. The result is the same up to rounding;
                 the fused kernel that runs otherwise is faster and never materialises the weights.
             silent_heads: heads that add nothing, as if pruned (Michel et al. 2019, https://arxiv.org/abs/1905.10650).
+            bias: [B, H, T, N], added to the scores before the softmax; only with ``return_weights``.
 
         Returns:
             The attended tokens [B, T, D], and the weights [B, H, T, N] (rows sum to 1) or None.
@@ -55,6 +57,8 @@ class Attention(nn.Module):
 
         if return_weights:
             scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # [B, H, T, N]
+            if bias is not None:
+                scores = scores + bias
             if mask is not None:
                 scores = scores.masked_fill(~mask, float("-inf"))
             weights = scores.softmax(dim=-1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"  # of a checkpoint
+CONCEPTS_FILE = "concepts.json"
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
 
@@ -24,10 +25,12 @@ class ValmConfig:
         image_size: side in pixels of the square that the image encoder sees.
         resize: ``squash`` shows the whole photo and loses its aspect ratio, ``crop`` keeps the ratio and shows the
             central square.
-        semantic_tokens: add to every image token the meaning of what the image encoder's own ImageNet classifier sees
-            in that cell, as an embedding of the text encoder (only for encoders that have such a classifier).
-        object_tokens: add to the semantic part of every image token what objects it belongs to, by an ``ObjectHead``
-            whose weights lie in the checkpoint (needs ``semantic_tokens``).
+        image_stride: pixels of the square a cell stands for, where the image encoder lets one choose (packaged
+            EfficientNets): 32, or 16 with the last stage dilated in place of strided (four times the cells).
+        cell_width: size of the features that a cell is reduced to; 0 leaves them as the image encoder gives them.
+        concepts: how many concepts a ``ConceptHead`` looks for in every cell; 0 for none. Their names lie in the
+            checkpoint, and what they mean joins each cell as an embedding of the text encoder.
+        similarity: in bi-attention, words read first where cells resemble them, see ``fusion.WordCellSimilarity``.
         train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion, or has learned; the
             checkpoint then holds its weights. Which of its parts learn is up to ``valm_core.adapters``.
         learned_text_layers: where not the whole text encoder has learned but only its last layers, how many; the
@@ -43,6 +46,8 @@ class ValmConfig:
         max_question_tokens: longest question, special tokens included.
         temperature: divides the logits before the softmax, fitted on validation data (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599).
+        neutral_yes_no: how far the question head takes yes/no questions for balanced ones, 0..1, see
+            ``heads.QuestionHead``: at 1 neither answer is likelier before the photo is seen.
         yes_no_temperature: takes its place where "yes" or "no" is likeliest; 0 for the same one.
         text_encoder_sha256, image_encoder_sha256: of the packaged weights that the model was trained on.
 
@@ -54,8 +59,10 @@ class ValmConfig:
     image_encoder: str = "package:efficientnet-lite0"
     image_size: int = 224
     resize: str = "squash"
-    semantic_tokens: bool = True
-    object_tokens: bool = False
+    image_stride: int = 32
+    cell_width: int = 0
+    concepts: int = 0
+    similarity: bool = False
     train_text_encoder: bool = False
     train_image_encoder: bool = False
     learned_text_layers: int = 0
@@ -72,6 +79,7 @@ class ValmConfig:
     max_question_tokens: int = 32
     temperature: float = 1.0
     yes_no_temperature: float = 0.0
+    neutral_yes_no: float = 0.0
     text_encoder_sha256: str = ""
     image_encoder_sha256: str = ""
 
@@ -90,12 +98,16 @@ class ValmConfig:
         _require(self.yes_no_temperature >= 0, "yes_no_temperature", self.yes_no_temperature, "a number from 0")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
         _require(self.resize in RESIZE_MODES, "resize", self.resize, f"one of {', '.join(RESIZE_MODES)}")
+        _require(self.image_stride in (16, 32), "image_stride", self.image_stride, "16 or 32")
+        _require(0 <= self.cell_width <= 4096, "cell_width", self.cell_width, "0 to 4096")
+        _require(0 <= self.concepts <= 20_000, "concepts", self.concepts, "0 to 20000")
         _require(
-            self.semantic_tokens or not self.object_tokens,
-            "object_tokens",
-            self.object_tokens,
-            "false where `semantic_tokens` is false",
+            not self.similarity or self.fusion == "bi_attention",
+            "similarity",
+            self.similarity,
+            "false but for `fusion: bi_attention`",
         )
+        _require(0 <= self.neutral_yes_no <= 1, "neutral_yes_no", self.neutral_yes_no, "a share from 0 to 1")
         _require(
             self.learned_text_layers >= 0 and not (self.learned_text_layers and self.train_text_encoder),
             "learned_text_layers",

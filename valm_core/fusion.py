@@ -23,7 +23,7 @@ class BiAttentionLayer(nn.Module):
     Tan & Bansal 2019, https://arxiv.org/abs/1908.07490). Pre-norm residual blocks throughout.
     """
 
-    def __init__(self, width: int, heads: int, feed_forward_ratio: float, dropout: float):
+    def __init__(self, width: int, heads: int, feed_forward_ratio: float, dropout: float, similarity: bool = False):
         super().__init__()
         self.text_cross_norm, self.image_cross_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_to_image = Attention(width, heads, dropout)
@@ -34,6 +34,8 @@ class BiAttentionLayer(nn.Module):
         self.text_feed_forward = nn.Sequential(nn.LayerNorm(width), FeedForward(width, feed_forward_ratio, dropout))
         self.image_feed_forward = nn.Sequential(nn.LayerNorm(width), FeedForward(width, feed_forward_ratio, dropout))
         self.dropout = nn.Dropout(dropout)
+        self.similarity_weight = nn.Parameter(torch.ones(heads)) if similarity else None
+        self.similarity_value = nn.Linear(heads, width) if similarity else None
 
     def forward(
         self,
@@ -43,8 +45,13 @@ class BiAttentionLayer(nn.Module):
         layer: int,
         return_attention: bool,
         silent_heads: Collection[AttentionHead] = (),
+        similarity: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, tuple[AttentionMap, ...]]:
-        """text [B, T, D], text_mask [B, T], image [B, N, D] -> both updated, and this layer's four maps."""
+        """text [B, T, D], text_mask [B, T], image [B, N, D] -> both updated, and this layer's four maps.
+
+        ``similarity`` [B, T, N], if the layer was built for it, draws each word to the cells that resemble it, and is
+        itself read there: a channel of its own beside the cells' values tells a word how much its cells resemble it.
+        """
 
         def read(
             attention: Attention, query: Tensor, key: Tensor, mask: Tensor | None, step: str
@@ -52,7 +59,10 @@ class BiAttentionLayer(nn.Module):
             return attention(query, key, mask, return_attention, heads_of(silent_heads, step, layer))
 
         normed_text, normed_image = self.text_cross_norm(text), self.image_cross_norm(image)
-        text_update, text_to_image = read(self.text_to_image, normed_text, normed_image, None, "text_to_image")
+        if similarity is None:
+            text_update, text_to_image = read(self.text_to_image, normed_text, normed_image, None, "text_to_image")
+        else:
+            text_update, text_to_image = self._read_similar(normed_text, normed_image, similarity, layer, silent_heads)
         image_update, image_to_text = read(self.image_to_text, normed_image, normed_text, text_mask, "image_to_text")
         text = text + self.dropout(text_update)
         image = image + self.dropout(image_update)
@@ -75,6 +85,47 @@ class BiAttentionLayer(nn.Module):
             AttentionMap(image_to_image, "image", "image", layer),  # [B, H, N, N]
         )
         return text, image, maps
+
+    def _read_similar(
+        self,
+        text: Tensor,
+        image: Tensor,
+        similarity: Tensor,
+        layer: int,
+        silent_heads: Collection[AttentionHead],
+    ) -> tuple[Tensor, Tensor]:
+        """The words' update [B, T, D] and their map [B, H, T, N], with similarity [B, T, N] in scores and values."""
+        silent = heads_of(silent_heads, "text_to_image", layer)
+        bias = similarity[:, None] * self.similarity_weight.to(similarity.dtype)[:, None, None]  # [B, H, T, N]
+        update, weights = self.text_to_image(text, image, None, True, silent, bias)
+        alike = torch.einsum("bhtn,btn->bth", weights, similarity.to(weights.dtype))
+        if silent:
+            alike = alike.index_fill(-1, torch.tensor(silent, device=alike.device), 0.0)
+        return update + self.similarity_value(alike), weights
+
+
+class WordCellSimilarity(nn.Module):
+    """How much each cell of a photo resembles each word: the direct comparison of what is asked and what is shown.
+
+    Cosines in a common space, times a learned sharpness; late interaction as in FILIP (Yao et al. 2022,
+    https://arxiv.org/abs/2111.07783).
+
+    Args:
+        word: size of a word's vector.
+        cell: size of a cell's vector.
+        width: size of the common space.
+    """
+
+    def __init__(self, word: int, cell: int, width: int):
+        super().__init__()
+        self.word, self.cell = nn.Linear(word, width), nn.Linear(cell, width)
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+
+    def forward(self, words: Tensor, cells: Tensor) -> Tensor:
+        """Words [B, T, W], cells [B, N, C] -> [B, T, N] from -scale to scale."""
+        words = functional.normalize(self.word(words), dim=-1)
+        cells = functional.normalize(self.cell(cells), dim=-1)
+        return self.log_scale.exp().clamp(max=30.0) * (words @ cells.transpose(1, 2))
 
 
 class SelfAttentionLayer(nn.Module):
@@ -140,6 +191,7 @@ class BiAttentionFusion(nn.Module):
         heads, feed_forward_ratio, dropout: as in ``BiAttentionLayer``.
         adaptive_gate: see ``GatedFusion``.
         product: add the element-wise product of both streams' vectors to the gated sum, as ``DualTowerFusion`` does.
+        similarity: read by the similarity of words and cells too, see ``BiAttentionLayer``.
     """
 
     STEPS = ("text_to_image", "image_to_text", "text_to_text", "image_to_image")  # whose heads can be silenced
@@ -153,9 +205,11 @@ class BiAttentionFusion(nn.Module):
         dropout: float,
         adaptive_gate: bool = True,
         product: bool = False,
+        similarity: bool = False,
     ):
         super().__init__()
-        self.layers = nn.ModuleList(BiAttentionLayer(width, heads, feed_forward_ratio, dropout) for _ in range(layers))
+        size = (width, heads, feed_forward_ratio, dropout, similarity)
+        self.layers = nn.ModuleList(BiAttentionLayer(*size) for _ in range(layers))
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
         self.gate = GatedFusion(width, adaptive_gate)
@@ -169,12 +223,16 @@ class BiAttentionFusion(nn.Module):
         grid: tuple[int, int],
         return_attention: bool = False,
         silent_heads: Collection[AttentionHead] = (),
+        similarity: Tensor | None = None,
     ) -> FusedFeatures:
-        """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``)."""
+        """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``).
+
+        ``similarity`` [B, T, N] of words and cells is needed by a fusion that was built for it.
+        """
         image = image + sine_positions(*grid, image.shape[-1]).to(image)
         maps: list[AttentionMap] = []
         for index, layer in enumerate(self.layers):
-            text, image, layer_maps = layer(text, text_mask, image, index, return_attention, silent_heads)
+            text, image, layer_maps = layer(text, text_mask, image, index, return_attention, silent_heads, similarity)
             maps += layer_maps
         return fuse_streams(self, self.text_norm(text), text_mask, self.image_norm(image), maps)
 
@@ -367,7 +425,8 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
 
 def build_bi_attention(config: ValmConfig) -> BiAttentionFusion:
     """Build the bi-attention family from a config."""
-    return BiAttentionFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive", product=config.product)
+    options = {"product": config.product, "similarity": config.similarity}
+    return BiAttentionFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive", **options)
 
 
 def build_concatenation(config: ValmConfig) -> ConcatenationFusion:

@@ -73,7 +73,7 @@ class QuestionHead(nn.Module):
         pooled = torch.einsum("btd,bth->bhd", tokens, weights.to(tokens)).flatten(1)  # [B, 4 D]
         mean = mean_token(tokens, mask)
         if balanced is not None:
-            mean = mean + balanced[:, None] * self.balanced
+            mean = mean + balanced[:, None].to(mean.dtype) * self.balanced
         return self.norm(nn.functional.gelu(self.hidden(torch.cat([mean, pooled], dim=-1))))
 
     def logits(self, vector: Tensor) -> Tensor:

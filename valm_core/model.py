@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from valm_core.checkpoint_checks import check_claims, check_files
-from valm_core.config import ANSWERS_FILE, CONFIG_FILE, WEIGHTS_FILE, ValmConfig
+from valm_core.concepts import ConceptHead
+from valm_core.config import ANSWERS_FILE, CONCEPTS_FILE, CONFIG_FILE, WEIGHTS_FILE, ValmConfig
 from valm_core.encoder_layers import encoder_layers
 from valm_core.files import recover_folder, replace_folder
-from valm_core.fusion import FUSIONS, AttentionHead, heads_of
+from valm_core.fusion import FUSIONS, AttentionHead, WordCellSimilarity, heads_of
 from valm_core.heads import AnswerHead, Glimpses, QuestionHead, calibrated, extended_layer
 from valm_core.hub import fetch_checkpoint, push_folder
-from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, IMAGENET_CLASSES, build_image_encoder, imagenet_names
-from valm_core.objects import OBJECT_NAMES, ObjectHead
+from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, build_image_encoder
 from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 from valm_core.packages import PACKAGES
 from valm_core.processor import QuestionTokenizer, photo_to_pixels
@@ -51,16 +51,21 @@ class ValmModel(nn.Module):
         config: what to build.
         answers: the answer list, in the order of the logits, as shown to people.
         checkpoint: folder of a saved model, only for ``from_pretrained``: encoders whose weights lie there stay random.
+        concepts: names of the concepts to look for, ``config.concepts`` of them.
     """
 
     mean_image_token: Tensor
 
-    def __init__(self, config: ValmConfig, answers: list[str], checkpoint: Path | None = None):
+    def __init__(
+        self, config: ValmConfig, answers: list[str], checkpoint: Path | None = None, concepts: Sequence[str] = ()
+    ):
         super().__init__()
         if config.fusion not in FUSIONS:
             raise ValueError(f"fusion is {config.fusion!r}; allowed: {', '.join(FUSIONS)}.")
         if not answers or len(set(answers)) != len(answers):
             raise ValueError("The answer list is empty or has duplicates; give each answer once.")
+        if len(set(concepts)) != config.concepts:
+            raise ValueError(f"concepts is {config.concepts}, but {len(set(concepts))} different names are given.")
         config = dataclasses.replace(
             config,
             text_encoder_sha256=_checked_sha256(config.text_encoder, config.text_encoder_sha256),
@@ -68,6 +73,7 @@ class ValmModel(nn.Module):
         )
         self.config = config
         self.answers = list(answers)
+        self.concepts = tuple(concepts)
 
         stored_text = checkpoint if _is_stored(config.text_encoder, config.train_text_encoder) else None
         stored_image = checkpoint if _is_stored(config.image_encoder, config.train_image_encoder) else None
@@ -75,19 +81,16 @@ class ValmModel(nn.Module):
             build_tokenizer(config.text_encoder, stored_text), config.max_question_tokens
         )
         self.text_encoder = build_text_encoder(config.text_encoder, stored_text)
-        self.image_encoder = build_image_encoder(config.image_encoder, config.image_size, stored_image)
-        if config.semantic_tokens:
-            if self.image_encoder.classifier is None:
-                raise ValueError(
-                    f"image_encoder {config.image_encoder!r} has no ImageNet classifier for `semantic_tokens: true`. "
-                    "Set it to false, or choose `package:efficientnet-lite0`."
-                )
-            self.image_encoder.class_embeddings = self._name_embeddings(IMAGENET_CLASSES, imagenet_names, checkpoint)
-        if config.object_tokens:
-            self.image_encoder.object_head = ObjectHead(self.image_encoder.feature_width)
-            self.image_encoder.object_embeddings = self._name_embeddings(
-                len(OBJECT_NAMES), lambda: OBJECT_NAMES, checkpoint
-            )
+        self.image_encoder = build_image_encoder(
+            config.image_encoder, config.image_size, stored_image, config.image_stride
+        )
+        if config.concepts:
+            sizes = self.image_encoder.backbone_width, config.concepts, self.text_encoder.width
+            self.image_encoder.concept_head = ConceptHead(*sizes)
+            if checkpoint is None:  # else about to be loaded
+                self.image_encoder.concept_head.embeddings.copy_(self._name_embeddings(self.concepts))
+        if config.cell_width:
+            self.image_encoder.add_neck(config.cell_width)
         self.text_encoder.requires_grad_(config.train_text_encoder)
         self.image_encoder.requires_grad_(config.train_image_encoder)
 
@@ -97,9 +100,12 @@ class ValmModel(nn.Module):
         self.text_norm, self.image_norm = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.fusion = FUSIONS[config.fusion](config)
+        self.similarity = None
+        if config.similarity:
+            self.similarity = WordCellSimilarity(self.text_encoder.width, self.image_encoder.width, config.width)
         self.question_head, self.glimpses, read = None, None, config.width
         if config.glimpse_width:
-            sizes = QuestionHead.HIDDEN, self.image_encoder.feature_width, config.width, config.heads
+            sizes = QuestionHead.HIDDEN, self.image_encoder.width, config.width, config.heads
             self.glimpses = Glimpses(*sizes, config.glimpse_width, config.dropout)
             read = self.glimpses.width
         self.head = AnswerHead(read, len(answers), config.dropout, hidden=2 * config.width)
@@ -153,6 +159,7 @@ class ValmModel(nn.Module):
         return_attention: bool = False,
         silent_heads: Collection[AttentionHead] = (),
         balanced: Tensor | None = None,
+        fixed_prior: bool = False,
     ) -> ValmOutput:
         """Score every answer.
 
@@ -167,6 +174,7 @@ class ValmModel(nn.Module):
             silent_heads: attention heads of the fusion that add nothing, each (step, layer, head); steps are the
                 fusion's ``STEPS``.
             balanced: [B], see ``heads.QuestionHead``; for training rows of such data alone.
+            fixed_prior: give the question head no gradient, so that the photo has to bring what it adds to it.
         """
         if text_tokens is None:
             text_tokens = self.encode_question(token_ids, text_mask).tokens
@@ -178,11 +186,27 @@ class ValmModel(nn.Module):
             image_tokens = self.encode_image(pixels).tokens
         if photo_index is not None:
             image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
-        text, image = self.project(text_tokens, image_tokens)
         explicit = return_attention or self.glimpses is not None
-        features = self.fusion(text, text_mask, image, grid, explicit, silent_heads)
-        logits = self.score(features, text_tokens, text_mask, image_tokens, balanced, silent_heads)
+        features = self.fuse(text_tokens, text_mask, image_tokens, grid, explicit, silent_heads)
+        logits = self.score(features, text_tokens, text_mask, image_tokens, balanced, silent_heads, fixed_prior)
         return ValmOutput(logits, features if return_attention else dataclasses.replace(features, attention=()))
+
+    def fuse(
+        self,
+        text_tokens: Tensor,
+        text_mask: Tensor,
+        image_tokens: Tensor,
+        grid: tuple[int, int],
+        return_attention: bool = False,
+        silent_heads: Collection[AttentionHead] = (),
+    ) -> FusedFeatures:
+        """Encoder tokens [B, T, D_text], [B, N, D_image] of ``grid`` -> what the fusion makes of them."""
+        text, image = self.project(text_tokens, image_tokens)
+        if self.similarity is None:
+            return self.fusion(text, text_mask, image, grid, return_attention, silent_heads)
+        dtype = self.image_projection.weight.dtype
+        similarity = self.similarity(text_tokens.to(dtype), image_tokens.to(dtype))  # [B, T, N]
+        return self.fusion(text, text_mask, image, grid, return_attention, silent_heads, similarity)
 
     def score(
         self,
@@ -192,10 +216,13 @@ class ValmModel(nn.Module):
         image_tokens: Tensor,
         balanced: Tensor | None = None,
         silent_heads: Collection[AttentionHead] = (),
+        fixed_prior: bool = False,
     ) -> Tensor:
         """Logits [B, A] of fused features (with attention) and what they were fused from; see ``forward``."""
         if self.question_head is None:
             return self.head(features.fused)
+        if balanced is None and self.config.neutral_yes_no:
+            balanced = text_tokens.new_full((len(text_tokens),), self.config.neutral_yes_no)
         read, question = features.fused, self.question_head.vector(text_tokens, text_mask, balanced)
         if self.glimpses is not None:
             last = [step for step in features.attention if (step.query, step.key) == ("text", "image")][-1]
@@ -203,9 +230,9 @@ class ValmModel(nn.Module):
             if silent:
                 maps = maps.index_fill(1, torch.tensor(silent, device=maps.device), 0.0)
             plain = question if balanced is None else self.question_head.vector(text_tokens, text_mask)
-            cells = image_tokens[..., : self.image_encoder.feature_width]
-            read = self.glimpses(plain, cells, maps, features.text_pooling, read)
-        return self.head(read) + self.question_head.logits(question)
+            read = self.glimpses(plain, image_tokens, maps, features.text_pooling, read)
+        prior = self.question_head.logits(question)
+        return self.head(read) + (prior.detach() if fixed_prior else prior)
 
     def question_logits(
         self,
@@ -260,12 +287,10 @@ class ValmModel(nn.Module):
         return photo_to_pixels(photo, self.config.image_size, self.config.resize)
 
     @torch.no_grad()
-    def _name_embeddings(self, count: int, names: Callable[[], Sequence[str]], checkpoint: Path | None) -> Tensor:
-        """Text embeddings [count, D_text] of names of things, as long as the encoder's own token vectors."""
-        if checkpoint is not None:  # about to be loaded
-            return torch.zeros(count, self.text_encoder.width)
+    def _name_embeddings(self, names: Sequence[str]) -> Tensor:
+        """Text embeddings [len(names), D_text] of names of things, as long as the encoder's own token vectors."""
         self.text_encoder.eval()
-        parts = [self.tokenizer(names()[first : first + 100]) for first in range(0, count, 100)]
+        parts = [self.tokenizer(list(names[first : first + 100])) for first in range(0, len(names), 100)]
         embeddings = torch.cat([self.text_encoder.embed(*part) for part in parts])
         # As exact as a checkpoint in half precision stores it, so that fresh and saved models encode photos alike.
         return (embeddings * self.text_encoder.width**0.5).half().float()
@@ -279,7 +304,7 @@ class ValmModel(nn.Module):
             left_out += ["text_encoder."]
             kept = self._learned_text_layers()
         if not _is_stored(self.config.image_encoder, self.config.train_image_encoder):
-            left_out += ["image_encoder.backbone.", "image_encoder.classifier."]
+            left_out += ["image_encoder.backbone."]
         return {
             name: value
             for name, value in self.state_dict().items()
@@ -313,6 +338,8 @@ class ValmModel(nn.Module):
             (fresh / ANSWERS_FILE).write_text(
                 json.dumps(self.answers, indent=0, ensure_ascii=False) + "\n", encoding="utf-8"
             )
+            if self.concepts:
+                (fresh / CONCEPTS_FILE).write_text(json.dumps(self.concepts, indent=0) + "\n", encoding="utf-8")
             state = self.stored_state().items()
             save_file(
                 {
@@ -367,13 +394,14 @@ class ValmModel(nn.Module):
         try:
             config = ValmConfig.from_json(folder / CONFIG_FILE)
             answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+            concepts = json.loads((folder / CONCEPTS_FILE).read_text(encoding="utf-8")) if config.concepts else []
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(
                 f"{folder} is damaged: {CONFIG_FILE} or {ANSWERS_FILE} is no JSON ({error}). Copy the checkpoint again."
             ) from error
         check_claims(folder, config, answers)
         try:
-            model = cls(config, answers, checkpoint=folder)
+            model = cls(config, answers, checkpoint=folder, concepts=concepts)
         except (ValueError, OSError):
             raise
         except Exception as error:  # transformers and timm raise many kinds for configs that make no sense
