@@ -30,9 +30,10 @@ class Features:
     """Image and text tokens by photo and question, in float16 on disk, memory-mapped.
 
     Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output: weights, photo size and
-    resize mode, normalisation, and how files are read. In it lie shards; each knows what it holds: photos by path, size and time, questions by
-    their text. What is asked for and in no shard is computed and added, so data sets share what they have in common,
-    and an interrupted computation leaves its finished shards. Processes that compute at once each write their own.
+    resize mode, normalisation, and how files are read. In it lie shards; each knows what it holds: photos by path, size
+    and time, questions by their text. What is asked for and in no shard is computed and added, so data sets share what
+    they have in common, and an interrupted computation leaves its finished shards. Processes that compute at once each
+    write their own.
 
     Args:
         model: whose frozen encoders to run.

@@ -9,7 +9,6 @@ import io
 import re
 import unicodedata
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,20 +189,16 @@ def _coarser(image: Image.Image) -> Image.Image:
     return image.reduce(factor)
 
 
-def photos_in(folder: str | Path) -> tuple[list[Path], dict[str, int]]:
-    """The photos in a folder and its folders, by name, and how many other files lie there, by ending.
+def photos_in(folder: str | Path) -> tuple[list[Path], list[Path]]:
+    """The photos in a folder and its folders, and the other files there, both by name.
 
     A photo is what has an ending of ``PHOTO_ENDINGS``. What macOS and Windows put beside people's files is passed over.
     """
-    photos, others = [], Counter()
+    photos, others = [], []
     for path in sorted(Path(folder).rglob("*")):
-        if path.is_dir() or is_companion(path.relative_to(folder)):
-            continue
-        if path.suffix.lower() in PHOTO_ENDINGS:
-            photos.append(path)
-        else:
-            others[printable(path.suffix.lower())] += 1
-    return photos, dict(others.most_common())
+        if not path.is_dir() and not is_companion(path.relative_to(folder)):
+            (photos if path.suffix.lower() in PHOTO_ENDINGS else others).append(path)
+    return photos, others
 
 
 def is_companion(path: Path) -> bool:

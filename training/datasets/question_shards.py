@@ -28,7 +28,8 @@ def find_shards(folder: str | Path) -> list[Path]:
     Raises:
         DataError: there is none, or two would have their answers in one file.
     """
-    shards = sorted(path for path in Path(folder).glob("*") if path.suffix in SHARD_SUFFIXES and not is_companion(path))
+    files = (path for path in Path(folder).glob("*") if not is_companion(Path(path.name)))
+    shards = sorted(path for path in files if path.suffix in SHARD_SUFFIXES)
     if not shards:
         raise DataError(f"{folder} has no shard; {' or '.join(SHARD_SUFFIXES)} files are needed.")
     stems = [shard.stem for shard in shards]
@@ -40,8 +41,9 @@ def find_shards(folder: str | Path) -> list[Path]:
 def read_shard(path: Path) -> Iterator[ShardQuestion]:
     """The questions of one shard.
 
-    A tar holds ``KEY.jpg`` (or another ending of ``PHOTO_ENDINGS``) and ``KEY.json`` with ``question``, next to each other; a Parquet file has
-    the columns ``image`` (bytes, or a struct with ``bytes``), ``question`` and optionally ``id``.
+    A tar holds ``KEY.jpg`` (or another ending of ``PHOTO_ENDINGS``) and ``KEY.json`` with ``question``, next to each
+    other; a Parquet file has the columns ``image`` (bytes, or a struct with ``bytes``), ``question`` and optionally
+    ``id``.
 
     Raises:
         DataError: the shard is damaged, or a row has no photo or question; shard and row are named.
