@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, features
 
+from valm_core.avif import coded_frames
 from valm_core.outputs import InputError
 from valm_core.printing import printable
 from valm_core.word_pieces import words_of_pieces
@@ -44,6 +45,8 @@ MAX_JPEG_PIXELS = 64_000_000  # JPEG decodes at a fraction of its size
 MAX_PHOTO_PIXELS = 32_000_000  # the other formats are decoded whole, 4 bytes a pixel
 MAX_PHOTO_SIDE = 65_535  # what a JPEG can have; Pillow needs 8 bytes for every row
 MAX_JPEG_SCANS = 100  # cameras write at most a dozen; each costs one pass over all pixels
+MAX_AVIF_PICTURES = 4  # as large as a photo may be, in one file: colours, transparency, and what phones put beside
+MAX_AVIF_FRAMES = 32  # of one picture; cameras write one, and one for each of at most four layers
 SHOWN_SIDE = 1600  # longest side of an opened photo: enough for a page, far more than the model sees
 MAX_QUESTION_CHARACTERS = 300
 
@@ -93,6 +96,8 @@ def open_photo(photo: Photo) -> Image.Image:
             with Image.open(io.BytesIO(content), formats=formats) as image:
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(content)
+                if image.format == "AVIF":
+                    _check_frames(content)
                 return _upright_rgb(image)
     except InputError:
         raise
@@ -220,6 +225,23 @@ def _check_scans(content: bytes) -> None:
         if scans > MAX_JPEG_SCANS:
             raise InputError(f"The photo has more than {MAX_JPEG_SCANS} JPEG scans. Save it anew and send that.")
         place += int.from_bytes(content[place : place + 2], "big")  # the segment's length counts itself
+
+
+def _check_frames(content: bytes) -> None:
+    """Refuse an AVIF whose frames are larger, or more, than its container claims: two KB can take gigabytes.
+
+    Raises:
+        InputError: a frame, or all of them, have more pixels than a photo may have, or there are too many.
+        ValueError: the file is damaged.
+    """
+    pictures = coded_frames(content)
+    if not pictures:
+        raise ValueError("the AVIF file has no picture")
+    largest, total = max(picture.pixels for picture in pictures), sum(picture.pixels for picture in pictures)
+    if largest > MAX_PHOTO_PIXELS or total > MAX_AVIF_PICTURES * MAX_PHOTO_PIXELS:
+        raise _too_many_pixels(f"{total / 1e6:.0f} million", MAX_PHOTO_PIXELS)
+    if max(picture.count for picture in pictures) > MAX_AVIF_FRAMES:
+        raise InputError(f"The photo has more than {MAX_AVIF_FRAMES} frames. Save it anew and send that.")
 
 
 def _too_many_pixels(count: str, allowed: int) -> InputError:
