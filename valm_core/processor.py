@@ -92,8 +92,8 @@ def open_photo(photo: Photo) -> Image.Image:
         with warnings.catch_warnings():
             # A warning on standard error helps nobody: what is too large is refused below, by limits of our own.
             warnings.simplefilter("ignore")
-            formats = [kind for kind in PHOTO_FORMATS if kind != "MPO"]  # which Pillow opens as a JPEG
-            with Image.open(io.BytesIO(content), formats=formats) as image:
+            openers = [kind for kind in PHOTO_FORMATS if kind != "MPO"]  # which Pillow opens as a JPEG
+            with Image.open(io.BytesIO(content), formats=openers) as image:
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(content)
                 if image.format == "AVIF":
@@ -123,7 +123,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()  # Pillow turns a TIFF here by itself; a PNG may tell its orientation after the pixels
     largest = _largest_value(image)
     keeps_profile = image.mode.startswith("RGB") and "icc_profile" in image.info
-    profile = {"icc_profile": image.info["icc_profile"]} if keeps_profile else {}
+    profile: dict = {"icc_profile": image.info["icc_profile"]} if keeps_profile else {}
     image = _coarser(_turned_upright(image))
     if image.mode.startswith(("I", "F")):
         image = _eight_bits(image, largest)
@@ -199,7 +199,8 @@ def photos_in(folder: str | Path) -> tuple[list[Path], list[Path]]:
 
     A photo is what has an ending of ``PHOTO_ENDINGS``. What macOS and Windows put beside people's files is passed over.
     """
-    photos, others = [], []
+    photos: list[Path] = []
+    others: list[Path] = []
     for path in sorted(Path(folder).rglob("*")):
         if not path.is_dir() and not is_companion(path.relative_to(folder)):
             (photos if path.suffix.lower() in PHOTO_ENDINGS else others).append(path)
