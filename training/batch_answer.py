@@ -26,7 +26,6 @@ from training.datasets.question_shards import ShardQuestion, find_shards, read_s
 from valm_core.files import write_text
 from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
-from valm_core.printing import printable
 from valm_core.processor import clean_question
 
 ENGINES = ("local", "ray")
@@ -54,7 +53,7 @@ class ShardAnswerer:
         while batch := list(islice(questions, self.batch_size)):
             lines += self._answer_batch(batch)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_text(answers_file(shard, self.output), printable(text))  # halves of characters as JSON escapes
+        write_text(answers_file(shard, self.output), text)
         return len(lines)
 
     def __call__(self, batch: dict) -> dict:
