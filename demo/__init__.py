@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from valm_core.printing import print_what_can_be_shown
+
+print_what_can_be_shown()
 HERE = Path(__file__).parent
 # Example photos and the shipped model: beside this folder in the project, inside it once installed (pyproject.toml).
 ASSETS = HERE / "assets" if (HERE / "assets").is_dir() else HERE.parent / "assets"

@@ -12,6 +12,7 @@ from demo import callbacks
 from demo.export import answers_json, reply_json
 from demo.uploads import photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.familiarity import PARTS
 from valm_core.outputs import EncodedImage, InputError, UnknownAnswer
 
 MOST_ANSWERS = 100
@@ -47,6 +48,8 @@ class Answers(TypedDict):
     answers: list[AnswerShare]
     blind_answers: list[AnswerShare]
     gate: float
+    kinds: dict[str, float]
+    unfamiliar: list[Literal[PARTS]]
 
 
 class Maps(TypedDict):
@@ -187,6 +190,8 @@ class Endpoints:
             an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first
             "blind_answers", the same for the question without the photo
             "gate", the share of the question in the answer, 0..1; the photo has the rest
+            "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not told
+            "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from
         """
         _check(isinstance(question, str), f"question is {question!r}; send text.")
         _check(type(top) is int and 1 <= top <= MOST_ANSWERS, f"top is {top!r}; allowed: 1 to {MOST_ANSWERS}.")

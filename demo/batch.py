@@ -3,9 +3,10 @@
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -14,9 +15,10 @@ from valm_core.files import write_text
 from valm_core.model import WEIGHTS_FILE
 from valm_core.outputs import EncodedImage, InputError, Prediction
 from valm_core.packages import sha256_of
+from valm_core.printing import printable
+from valm_core.processor import PHOTO_ENDINGS, photos_in
 
 PHOTOS_AT_ONCE, QUESTIONS_AT_ONCE = 16, 64
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 FORMATS = (".jsonl", ".parquet")
 NOTHING = {
     "predicted": None,  # the likeliest answer
@@ -34,19 +36,38 @@ Key = tuple[str, str]  # image and question as the row has them
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: the input's rows, those with an error, questions answered now, and the seconds that took."""
+    """What a run did: the input's rows, those with an error, questions answered now, and the seconds that took.
+
+    ``left_out`` counts a folder's files that are no photos, by ending.
+    """
 
     rows: int
     errors: int
     answered: int
     seconds: float
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         speed = f" ({self.answered / self.seconds:.0f} a second)" if self.answered else ""
         return (
             f"{self.rows} rows, {self.errors} of them with an error; {self.answered} questions answered now in "
-            f"{self.seconds:.1f} s{speed}."
+            f"{self.seconds:.1f} s{speed}.{_left_out_text(self.left_out)}"
         )
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be answered.
+
+    Args:
+        rows: each with ``image`` and ``question``, or with an ``error``; all their texts can be written as UTF-8.
+        files: the file that a row's ``image`` stands for.
+        left_out: a folder's other files, counted by ending.
+    """
+
+    rows: list[dict]
+    files: dict[str, Path]
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def answer_batch(
@@ -76,10 +97,10 @@ def answer_batch(
         raise ValueError(f"--output is the file of the questions, {source}. Name another.")
     if output.suffix == ".parquet":
         _parquet()
-    rows = read_rows(source, questions)
-    folder = source if source.is_dir() else source.parent
-    output.parent.mkdir(parents=True, exist_ok=True)
     working = output if output.suffix == ".jsonl" else output.with_name(output.name + ".partial.jsonl")
+    asked = read_source(source, questions, (output, working))
+    rows = asked.rows
+    output.parent.mkdir(parents=True, exist_ok=True)
     earlier = read_answers(output, working)
     done = {key_of(row): row for row in earlier if row.get("error") is None}
     others = {row["model"] for row in done.values() if row.get("model")} - {model}
@@ -91,7 +112,7 @@ def answer_batch(
     waiting: dict[Path, dict[str, list[dict]]] = {}  # photo -> question -> its rows
     for row in rows:
         if row.get("error") is None and key_of(row) not in done:
-            waiting.setdefault(folder / row["image"], {}).setdefault(row["question"], []).append(row)
+            waiting.setdefault(asked.files[row["image"]], {}).setdefault(row["question"], []).append(row)
     started, answered = time.monotonic(), 0
     with working.open("a", encoding="utf-8") as file:
         for path, question, columns in _with_progress(answers(predictor, waiting, top), waiting):
@@ -108,7 +129,7 @@ def answer_batch(
     if working != output:
         working.unlink()
     errors = sum(row["error"] is not None for row in finished)
-    return Summary(len(finished), errors, answered, time.monotonic() - started)
+    return Summary(len(finished), errors, answered, time.monotonic() - started, asked.left_out)
 
 
 def answers(predictor, waiting: dict[Path, dict[str, list[dict]]], top: int) -> Iterator[tuple[Path, str, dict]]:
@@ -151,7 +172,7 @@ def _opened(predictor, path: Path) -> Image.Image | str:
     try:
         return predictor.open_photo(path)
     except (InputError, OSError) as error:
-        return str(error)
+        return printable(str(error))
 
 
 def _replies(
@@ -167,29 +188,63 @@ def _replies(
         return [reply for image, text in singly for reply in _replies(predictor, [image], [text], top)]
 
 
-def read_rows(source: Path, questions: Sequence[str] = ()) -> list[dict]:
+def read_source(source: Path, questions: Sequence[str] = (), ours: Sequence[Path] = ()) -> Source:
     """The rows to answer. A line of a file that is none becomes a row with an ``error``.
+
+    Args:
+        source: a file or a folder.
+        questions: what to ask each photo of a folder.
+        ours: files that are not told as left out of a folder.
 
     Raises:
         ValueError: there is nothing to answer.
     """
     if source.is_dir():
-        if not questions:
-            raise ValueError(f"{source} is a folder: say what to ask its photos with --question.")
-        photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS)
-        if not photos:
-            raise ValueError(f"{source} has no photos ({', '.join(PHOTO_ENDINGS)}).")
-        names = [path.relative_to(source).as_posix() for path in photos]
-        return [{"image": name, "question": question} for name in names for question in questions]
+        return _folder(source, questions, {path.resolve() for path in ours})
     if not source.is_file():
         raise ValueError(f"There is no file or folder {str(source)!r}. Check the path.")
     if questions:
         raise ValueError(f"{source} brings its own questions: leave --question out, or give a folder.")
     with source.open(encoding="utf-8", errors="replace") as file:
-        rows = [_row(line, number) for number, line in enumerate(file, 1) if line.strip()]
-    if not rows:
+        read = [_row(line, number) for number, line in enumerate(file, 1) if line.strip()]
+    if not read:
         raise ValueError(f"{source} is empty. It needs one JSON object a line, with image and question.")
-    return rows
+    rows = [_writable(row) for row in read]
+    # By the name as it was read: what JSON gives as \udce9 is a byte of a name that is no UTF-8.
+    names = {row["image"]: plain["image"] for row, plain in zip(rows, read, strict=True)}
+    return Source(rows, {name: source.parent / plain for name, plain in names.items() if name is not None})
+
+
+def _folder(folder: Path, questions: Sequence[str], ours: set[Path]) -> Source:
+    if not questions:
+        raise ValueError(f"{folder} is a folder: say what to ask its photos with --question.")
+    photos, others = photos_in(folder)
+    left_out = Counter(printable(path.suffix.lower()) for path in others if path.resolve() not in ours)
+    left_out = dict(left_out.most_common())
+    if not photos:
+        raise ValueError(f"{folder} has no photos ({', '.join(PHOTO_ENDINGS)}).{_left_out_text(left_out)}")
+    files = {printable(path.relative_to(folder).as_posix()): path for path in photos}
+    return Source([{"image": name, "question": text} for name in files for text in questions], files, left_out)
+
+
+def _left_out_text(left_out: dict[str, int]) -> str:
+    """`` Left out: 3 .txt, 1 without an ending.``; empty where nothing was."""
+    if not left_out:
+        return ""
+    counts = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in left_out.items())
+    heif = left_out.keys() & {".heic", ".heif", ".hif"}
+    return f" Left out: {counts}.{' For ' + min(heif) + ': pip install pillow-heif.' if heif else ''}"
+
+
+def _writable(value):
+    """A value of JSON with each text as UTF-8 can write it, see ``printable``."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_writable(part) for part in value]
+    if isinstance(value, dict):
+        return {printable(name): _writable(part) for name, part in value.items()}
+    return value
 
 
 def _row(line: str, number: int) -> dict:

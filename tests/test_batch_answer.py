@@ -1,5 +1,6 @@
 """Answering shards: what one question at a time gives, faults by row, finished shards once; Ray gives the same."""
 
+import io
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from toy_data import ANSWERS, write_files, write_parquet, write_tar
 
 from training import batch_answer
@@ -134,3 +136,26 @@ def _paths() -> str:
     """Where the workers find the project and the tests."""
     here = Path(__file__).parent
     return os.pathsep.join([str(here.parent), str(here)])
+
+
+def test_a_tar_made_on_a_mac_with_any_names_and_formats(checkpoint, colored_squares, tmp_path, capsys):
+    photo = read_rows(colored_squares)[0].image
+    jfif = io.BytesIO()
+    Image.open(photo).save(jfif, "JPEG")
+    odd, asked = os.fsdecode(b"caf\xe9"), json.dumps({"question": "what color is the square?"}).encode()
+    files = {
+        "._0.png": b"companion",
+        "0.png": photo.read_bytes(),
+        "._0.json": b"companion",
+        "0.json": asked,
+        "__MACOSX/0.png": b"companion",
+        f"{odd}.JFIF": jfif.getvalue(),
+        f"{odd}.json": asked,
+    }
+    (tmp_path / "shards").mkdir()
+    write_files(tmp_path / "shards" / "a.tar", files)
+    (tmp_path / "shards" / "._a.tar").write_bytes(b"companion")
+    found = run(checkpoint, tmp_path / "shards", tmp_path / "out", capsys)
+    assert (found["shards"], found["questions"]) == (1, 2)
+    assert [line["key"] for line in answers(tmp_path / "out")["a.jsonl"]] == ["0", "caf\\udce9"]
+    assert all("error" not in line for line in answers(tmp_path / "out")["a.jsonl"])

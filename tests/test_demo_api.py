@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import types
+import typing
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,11 @@ from fake_predictor import FakePredictor
 from gradio_client import Client, handle_file
 from PIL import Image
 
+from demo import api
 from demo.api import build_api, mcp_wanted
 from demo.uploads import NOT_UPLOADED, photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.heads import ANSWER_KINDS
 from valm_core.outputs import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -72,11 +76,57 @@ def test_the_documentation_lists_the_three_endpoints_and_their_types(client):
     method = next(part for part in endpoints["/explain"]["parameters"] if part["parameter_name"] == "method")
     assert method["type"]["enum"] == list(EXPLANATION_METHODS) and method["parameter_default"] == DEFAULT_METHOD
     given = endpoints["/explain"]["returns"][0]["type"]["properties"]
-    assert {"question", "answers", "blind_answers", "gate", "explanation", "evidence", "model", "valm_version"} == set(
-        given
-    )
+    assert set(given) == set(typing.get_type_hints(api.Explained))
     assert given["explanation"]["properties"]["image_map"]["items"]["items"] == {"type": "number"}
     assert all(len(endpoint["description"]) > 40 for endpoint in endpoints.values())
+
+
+def differences(documented, value, place: str) -> list[str]:
+    """Where a value of JSON is not of the documented type, a field too many or too few among them."""
+    if typing.is_typeddict(documented):
+        fields = typing.get_type_hints(documented)
+        odd = [f"{place}.{name}" for name in fields.keys() ^ value.keys()]
+        return odd + [
+            found
+            for name in fields.keys() & value.keys()
+            for found in differences(fields[name], value[name], f"{place}.{name}")
+        ]
+    kind, inner = typing.get_origin(documented) or documented, typing.get_args(documented)
+    if kind is typing.Literal:
+        return [] if value in inner else [place]
+    if kind is types.UnionType:
+        return [] if any(not differences(option, value, place) for option in inner) else [place]
+    if not isinstance(value, (int, float) if kind is float else kind):
+        return [place]
+    if kind is list and inner:
+        return [found for part in value for found in differences(inner[0], part, f"{place}[]")]
+    if kind is dict:
+        return [found for name, part in value.items() for found in differences(inner[1], part, f"{place}[{name}]")]
+    return []
+
+
+@pytest.mark.parametrize("familiar", [True, False])
+def test_the_documented_fields_are_those_of_real_replies(tiny_predictor, monkeypatch, familiar):
+    """As JSON carries them; neither a field that is sent and not told, nor one that is told and not sent."""
+    unlike = () if familiar else ("photo", "question")
+    monkeypatch.setattr(tiny_predictor, "_unfamiliar", lambda text, tokens: [unlike] * len(text.mask))
+    endpoints = api.Endpoints(tiny_predictor, ())
+    photo = data_text(CAT.read_bytes())
+    for endpoint, documented in ((endpoints.answer, api.Answers), (endpoints.explain, api.Explained)):
+        reply = json.loads(json.dumps(endpoint(photo, QUESTION)))
+        assert reply["unfamiliar"] == list(unlike) and set(reply["kinds"]) <= set(ANSWER_KINDS)
+        assert differences(documented, reply, documented.__name__) == []
+        told = endpoint.__doc__ + (api.Endpoints.answer.__doc__ if documented is api.Explained else "")
+        assert all(f'"{name}"' in told for name in typing.get_type_hints(documented))
+
+
+def test_a_field_that_is_not_documented_is_found():
+    """That the comparison above can fail."""
+    share = {"answer": "cat", "probability": 0.5}
+    assert differences(api.AnswerShare, share, "share") == []
+    assert differences(api.AnswerShare, share | {"extra": 1}, "share") == ["share.extra"]
+    assert differences(list[api.AnswerShare], [{"answer": "cat"}], "shares") == ["shares[].probability"]
+    assert differences(api.AnswerShare, share | {"probability": "half"}, "share") == ["share.probability"]
 
 
 def test_gradio_client_gets_what_the_predictor_gives(client):

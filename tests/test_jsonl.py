@@ -1,7 +1,9 @@
 """The native data format: what is read, and how every fault is named."""
 
+import contextlib
 import gzip
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -111,3 +113,12 @@ def test_a_damaged_gzip_file_is_named(write, spoil):
     path.write_bytes(spoil(gzip.compress(json.dumps(GOOD).encode())))
     with pytest.raises(DataError, match=r"rows\.jsonl\.gz is a damaged gzip file"):
         read_rows(path)
+
+
+def test_a_photo_whose_name_is_no_utf_8_is_named_with_its_row(write, tmp_path):
+    """Before training: no cache, report or export of ours could hold such a name."""
+    odd = os.fsdecode(b"caf\xe9.png")
+    with contextlib.suppress(OSError):  # some disks take no such name
+        (tmp_path / odd).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: the photo's name '.*caf.*udce9\.png' is no UTF-8 .* rename"):
+        read_rows(write(GOOD, GOOD | {"image": odd}))

@@ -17,7 +17,8 @@ from valm_core.files import replace_folder
 from valm_core.model import ValmModel
 from valm_core.outputs import InputError
 from valm_core.packages import PACKAGES
-from valm_core.processor import open_photo
+from valm_core.printing import printable
+from valm_core.processor import PHOTO_READING, open_photo
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
 PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
@@ -29,9 +30,10 @@ class Features:
     """Image and text tokens by photo and question, in float16 on disk, memory-mapped.
 
     Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output: weights, photo size and
-    resize mode, normalisation. In it lie shards; each knows what it holds: photos by path, size and time, questions by
-    their text. What is asked for and in no shard is computed and added, so data sets share what they have in common,
-    and an interrupted computation leaves its finished shards. Processes that compute at once each write their own.
+    resize mode, normalisation, and how files are read. In it lie shards; each knows what it holds: photos by path, size
+    and time, questions by their text. What is asked for and in no shard is computed and added, so data sets share what
+    they have in common, and an interrupted computation leaves its finished shards. Processes that compute at once each
+    write their own.
 
     Args:
         model: whose frozen encoders to run.
@@ -118,7 +120,7 @@ def _new_shard(folder: Path, keys: list[str]) -> Iterator[Path]:
 def _photo_key(photo: Path) -> str:
     """What tells a photo from another, or from its own later version."""
     stat = photo.stat()
-    return f"{photo.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    return printable(f"{photo.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
 
 
 @torch.no_grad()
@@ -147,7 +149,7 @@ def _image_folder(model: ValmModel, photo_key: dict[Path, str], cache: Path) -> 
     """The folder of the image encoder's shards, with every photo in one of them."""
     encoder = model.image_encoder.eval()
     normalization = [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()]
-    settings = [model.config.image_size, model.config.resize, normalization]
+    settings = [model.config.image_size, model.config.resize, normalization, PHOTO_READING]
     folder = cache / f"image-{_key(encoder, *settings, *_semantics(model))}"
     missing = set(_missing(folder, photo_key.values()))
     photos = [photo for photo, key in photo_key.items() if key in missing]

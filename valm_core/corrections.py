@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from valm_core.outputs import InputError
-from valm_core.processor import clean_question
+from valm_core.processor import clean_question, open_photo
 
 MAX_ANSWER_CHARACTERS = 100
 MIN_RECEIPT_CHARACTERS = 8  # of a photo's sha256, to name it with
@@ -75,7 +75,7 @@ def add_correction(
 
     Args:
         database: the SQLite file; it and its folder are made where missing.
-        picture: the photo as RGB; only its pixels are kept.
+        picture: the photo; only its pixels are kept, upright.
         question, model_answer, right_answer: as asked, given and typed.
         consent: whether the person agreed that photo and texts are kept.
         most_bytes: how large the database may become; 0 sets no bound.
@@ -204,8 +204,9 @@ def clean_answer(answer: str | None) -> str:
 
 
 def _jpeg(picture: Image.Image) -> bytes:
-    plain = Image.new("RGB", picture.size)  # a new image has no EXIF, comment or profile to carry along
-    plain.paste(picture.convert("RGB"))
+    upright = open_photo(picture)
+    plain = Image.new("RGB", upright.size)  # a new image has no EXIF, comment or profile to carry along
+    plain.paste(upright)
     buffer = io.BytesIO()
     plain.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

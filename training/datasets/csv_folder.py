@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.datasets.jsonl import DataError, Row, existing_photo, located
+from valm_core.processor import is_companion
 
 SEPARATOR = "|"  # between several answers or choices
 NEEDED, OPTIONAL = ("image", "question", "answer"), ("choices", "source")
@@ -56,7 +57,8 @@ def _find_csv(path: Path) -> Path:
         if not path.is_file():
             raise DataError(f"There is no data file {path}. Check the path.")
         return path
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".csv")
+    files = (file for file in path.iterdir() if not is_companion(Path(file.name)))
+    files = sorted(file for file in files if file.suffix.lower() == ".csv")
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise DataError(f"The folder {path} needs exactly one .csv file; found: {found}. Name the file itself.")

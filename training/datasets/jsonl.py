@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from valm_core.printing import printable
+
 
 class DataError(ValueError):
     """A fault in a data file. The message names the file, the line and the remedy."""
@@ -135,8 +137,10 @@ def existing_photo(path: Path, remedy: str = "`image` is relative to the data fi
     """The path itself.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or its name is no UTF-8, which no file of ours could hold.
     """
+    if (name := printable(path)) != str(path):
+        raise ValueError(f"the photo's name {name[:300]!r} is no UTF-8 text; rename the file")
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that no file can have: too long, or with a null character

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.datasets.jsonl import DataError
+from valm_core.printing import printable
+from valm_core.processor import PHOTO_ENDINGS, is_companion
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SHARD_SUFFIXES = (".tar", ".parquet")
 
 
@@ -27,7 +28,8 @@ def find_shards(folder: str | Path) -> list[Path]:
     Raises:
         DataError: there is none, or two would have their answers in one file.
     """
-    shards = sorted(path for path in Path(folder).glob("*") if path.suffix in SHARD_SUFFIXES)
+    files = (path for path in Path(folder).glob("*") if not is_companion(Path(path.name)))
+    shards = sorted(path for path in files if path.suffix in SHARD_SUFFIXES)
     if not shards:
         raise DataError(f"{folder} has no shard; {' or '.join(SHARD_SUFFIXES)} files are needed.")
     stems = [shard.stem for shard in shards]
@@ -39,8 +41,9 @@ def find_shards(folder: str | Path) -> list[Path]:
 def read_shard(path: Path) -> Iterator[ShardQuestion]:
     """The questions of one shard.
 
-    A tar holds ``KEY.jpg`` (or .png, .webp) and ``KEY.json`` with ``question``, next to each other; a Parquet file has
-    the columns ``image`` (bytes, or a struct with ``bytes``), ``question`` and optionally ``id``.
+    A tar holds ``KEY.jpg`` (or another ending of ``PHOTO_ENDINGS``) and ``KEY.json`` with ``question``, next to each
+    other; a Parquet file has the columns ``image`` (bytes, or a struct with ``bytes``), ``question`` and optionally
+    ``id``.
 
     Raises:
         DataError: the shard is damaged, or a row has no photo or question; shard and row are named.
@@ -55,7 +58,7 @@ def _read_tar(path: Path) -> Iterator[ShardQuestion]:
     key, parts = "", {}
     with tarfile.open(path) as tar:
         for member in tar:
-            if not member.isfile():
+            if not member.isfile() or is_companion(Path(member.name)):
                 continue
             stem, suffix = (member.name.removesuffix(Path(member.name).suffix), Path(member.name).suffix.lower())
             if stem != key and parts:
@@ -68,7 +71,7 @@ def _read_tar(path: Path) -> Iterator[ShardQuestion]:
 
 
 def _of_tar(path: Path, key: str, parts: dict[str, bytes]) -> ShardQuestion:
-    photo = next((parts[suffix] for suffix in PHOTO_SUFFIXES if suffix in parts), None)
+    photo = next((parts[suffix] for suffix in PHOTO_ENDINGS if suffix in parts), None)
     try:
         text = json.loads(parts.get(".json", b"null"))
     except ValueError as error:
@@ -97,4 +100,4 @@ def _question(path: Path, key: str, photo, question) -> ShardQuestion:
     if not isinstance(photo, bytes) or not isinstance(question, str):
         missing = "photo" if not isinstance(photo, bytes) else "question"
         raise DataError(f"{path}, {key}: there is no {missing}; a photo's file and `question`, a text, are needed.")
-    return ShardQuestion(key, photo, question)
+    return ShardQuestion(printable(key), photo, question)

@@ -16,11 +16,12 @@ from training.datasets.questions import QuestionDataset, answer_index
 from training.features import read_pixels
 from training.metrics.vqa_accuracy import normalize_answer
 from valm_core.model import ValmModel
+from valm_core.processor import PHOTO_ENDINGS
 
 STREAM = "stream:"
 SHUFFLE_BUFFER = 1000  # rows that are held to draw from
 MEAN_PHOTOS = 256  # the average image token is taken over so many
-PHOTO_COLUMNS = ("jpg", "jpeg", "png", "webp", "image")
+PHOTO_COLUMNS = (*(ending.removeprefix(".") for ending in PHOTO_ENDINGS), "image")
 
 
 class StreamingBatches:
