@@ -1,5 +1,6 @@
 """Many questions from the terminal: a folder or a JSON lines file in, JSON lines or Parquet out, resumable."""
 
+import codecs
 import json
 import time
 import uuid
@@ -14,6 +15,7 @@ from valm_core.files import write_text
 from valm_core.model import WEIGHTS_FILE
 from valm_core.outputs import EncodedImage, InputError, Prediction
 from valm_core.packages import sha256_of
+from valm_core.text import LONE_SURROGATE, TwiceError, parse_json, printable
 
 PHOTOS_AT_ONCE, QUESTIONS_AT_ONCE = 16, 64
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -185,20 +187,29 @@ def read_rows(source: Path, questions: Sequence[str] = ()) -> list[dict]:
         raise ValueError(f"There is no file or folder {str(source)!r}. Check the path.")
     if questions:
         raise ValueError(f"{source} brings its own questions: leave --question out, or give a folder.")
-    with source.open(encoding="utf-8", errors="replace") as file:
-        rows = [_row(line, number) for number, line in enumerate(file, 1) if line.strip()]
+    lines = source.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    rows = [_row(line, number) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise ValueError(f"{source} is empty. It needs one JSON object a line, with image and question.")
     return rows
 
 
-def _row(line: str, number: int) -> dict:
+def _row(line: bytes, number: int) -> dict:
+    unusable = {"image": None, "question": None, **NOTHING}
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line.decode())
+    except UnicodeDecodeError:
+        return unusable | {"error": f"line {number} is no UTF-8 text"}
+    except TwiceError as error:
+        return unusable | {"error": f"line {number}: {error}"}
+    except ValueError:
         row = None
     if not isinstance(row, dict):
-        return {"image": None, "question": None, **NOTHING, "error": f"line {number} is no JSON object"}
+        return unusable | {"error": f"line {number} is no JSON object"}
+    if half := LONE_SURROGATE.search(json.dumps(row, ensure_ascii=False)):  # which no output can store
+        return unusable | {
+            "error": f"line {number} has half a character, {printable(half[0])}, as a cut emoji leaves it"
+        }
     row = {name: value for name, value in row.items() if name not in NOTHING}
     missing = [name for name in ("image", "question") if not isinstance(row.get(name), str)]
     if missing:

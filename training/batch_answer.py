@@ -27,6 +27,7 @@ from valm_core.files import write_text
 from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
 from valm_core.processor import clean_question
+from valm_core.text import LONE_SURROGATE, printable
 
 ENGINES = ("local", "ray")
 
@@ -89,11 +90,16 @@ class ShardAnswerer:
             for (place, _), value, index in zip(asked, best.values.tolist(), best.indices.tolist(), strict=True):
                 found[place] = (model.answers[index], round(value, 6))
         for place, row in enumerate(batch):
-            line = {"key": row.key, "question": row.question}
+            line = {"key": _storable(row.key), "question": _storable(row.question)}
             if place in faults:
                 yield line | {"error": faults[place]}
             else:
                 yield line | dict(zip(("answer", "probability"), found[place], strict=True))
+
+
+def _storable(text: str) -> str:
+    """The text itself; with half a character in it, which no file can store, as ``printable`` shows it."""
+    return printable(text) if LONE_SURROGATE.search(text) else text
 
 
 def answers_file(shard: Path, output: str | Path) -> Path:

@@ -20,6 +20,7 @@ from training import baselines
 from training.datasets import load_rows
 from training.run_report import read_metrics
 from training.train import read_config, train
+from training.yaml_files import read_yaml
 from valm_core.files import write_text
 from valm_core.predictor import VqaPredictor
 
@@ -33,7 +34,7 @@ def read_comparison(path: str | Path) -> tuple[dict[str, dict], list[int], bool]
     Raises:
         ValueError: the section is missing or lacks variants or seeds.
     """
-    section = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).get("compare")
+    section = (read_yaml(path) or {}).get("compare")
     if not isinstance(section, dict) or not section.get("variants") or not section.get("seeds"):
         raise ValueError(f"{path} needs a section `compare` with `variants` (name: settings) and `seeds` (a list).")
     return section["variants"], section["seeds"], section.get("equal_budget", True)

@@ -21,16 +21,17 @@ import yaml
 from training.calibrate import figures_of_the_card, fit_temperatures
 from training.check_data import check_data
 from training.datasets import load_rows
+from training.datasets.answer_classes import answer_identity
 from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
-from training.metrics.vqa_accuracy import normalize_answer
 from training.model_card import model_card
 from training.objects import load_object_head
 from training.run_report import read_metrics, write_curves, write_run_report
+from training.yaml_files import read_yaml
 from valm_core.adapters import (
     ADAPTER_MODES,
     FineTuning,
@@ -163,8 +164,7 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     Raises:
         ValueError: an unknown section or setting, or a value that isn't allowed.
     """
-    with _config_file(path).open(encoding="utf-8") as file:  # of a file, errors name it
-        sections = yaml.safe_load(file) or {}
+    sections = read_yaml(_config_file(path)) or {}
     if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
         raise ValueError(f"{path} needs the sections {', '.join(SECTIONS)}, each with lines of `name: value`.")
     if unknown := sections.keys() - SECTIONS.keys() - OTHER_SECTIONS:
@@ -235,7 +235,7 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     if run.objective == "answers" and run.new_answers:
         index = answer_index(start.answers)
         found = build_answer_list(rows, sum(len(row.answers) for row in rows))
-        new = [answer for answer in found if normalize_answer(answer) not in index]
+        new = [answer for answer in found if answer_identity(answer) not in index]
         start = extend_answers(start, new[: run.new_answers])
     sides = ("text_encoder", "image_encoder")
     stored = {f"train_{side}": getattr(start.config, f"train_{side}") for side in sides}

@@ -7,26 +7,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.datasets.answer_classes import answer_identity
 from training.datasets.jsonl import Row
 from training.features import Features, read_pixels
-from training.metrics.vqa_accuracy import normalize_answer
 from valm_core.model import ValmModel
+from valm_core.text import clean_text
 
 
 def build_answer_list(rows: list[Row], size: int) -> list[str]:
-    """The ``size`` most common answers. Those with the same normal form count as one, in its commonest spelling."""
+    """The ``size`` most common answers. Those of one identity (``answer_identity``) count as one, in its commonest
+    spelling, cleaned and in lower case."""
     spellings: dict[str, Counter] = {}
     for row in rows:
         for answer in row.answers:
-            spellings.setdefault(normalize_answer(answer), Counter())[answer.strip().lower()] += 1
+            spellings.setdefault(answer_identity(answer), Counter())[clean_text(answer, "answer").lower()] += 1
     spellings.pop("", None)
     ranked = sorted(spellings.values(), key=lambda counts: -counts.total())
     return [counts.most_common(1)[0][0] for counts in ranked[:size]]
 
 
 def answer_index(answers: list[str]) -> dict[str, int]:
-    """Normal form of every answer -> its place in the list."""
-    return {normalize_answer(answer): index for index, answer in enumerate(answers)}
+    """Identity of every answer, see ``answer_identity`` -> its place in the list."""
+    return {answer_identity(answer): index for index, answer in enumerate(answers)}
 
 
 class QuestionDataset(Dataset):
@@ -59,7 +61,7 @@ class QuestionDataset(Dataset):
                 "the photo that the region is a part of. Change `resize`, or leave the regions out."
             )
         self.photo_ids = number_photos([row.image for row in rows])
-        self.targets = [[index[key] for key in map(normalize_answer, row.answers) if key in index] for row in rows]
+        self.targets = [[index[key] for key in map(answer_identity, row.answers) if key in index] for row in rows]
         if features and features.has_text:
             self.lengths = features.question_lengths([row.question for row in rows])
         else:
