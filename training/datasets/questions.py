@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from training.datasets.answer_classes import answer_identity
 from training.datasets.jsonl import Row
-from training.features import Features, read_pixels
+from training.features import Features, ModelInputs, read_pixels
 from valm_core.model import ValmModel
 from valm_core.text import clean_text
 
@@ -36,7 +36,7 @@ class QuestionDataset(Dataset):
 
     Args:
         rows: the questions.
-        model: gives tokenizer, photo size and answer list.
+        model: gives tokenizer, photo size and answer list (``ModelInputs``); none of its weights are kept.
         features: encoder outputs computed beforehand; without them photos are opened and encoders run in every batch.
         blind: leave the photos out, so that the model sees the question alone.
         soft_targets: score every answer by how many people gave it, see ``soft_score``, instead of sharing out 1.
@@ -46,18 +46,18 @@ class QuestionDataset(Dataset):
     def __init__(
         self,
         rows: list[Row],
-        model: ValmModel,
+        model: ValmModel | ModelInputs,
         features: Features | None = None,
         blind: bool = False,
         soft_targets: bool = False,
         balanced: str = "",
     ):
-        self.rows, self.model, self.features, self.blind = rows, model, features, blind
+        self.rows, self.inputs, self.features, self.blind = rows, ModelInputs.of(model), features, blind
         self.soft_targets, self.balanced = soft_targets, balanced
-        index = answer_index(model.answers)
-        if any(row.region for row in rows) and model.config.resize != "squash":
+        index = answer_index(self.inputs.answers)
+        if any(row.region for row in rows) and self.inputs.resize != "squash":
             raise ValueError(
-                f"resize is {model.config.resize!r}, but rows with a `region` need 'squash': the model must see all of "
+                f"resize is {self.inputs.resize!r}, but rows with a `region` need 'squash': the model must see all of "
                 "the photo that the region is a part of. Change `resize`, or leave the regions out."
             )
         self.photo_ids = number_photos([row.image for row in rows])
@@ -76,7 +76,7 @@ class QuestionDataset(Dataset):
     def answerable(self) -> "QuestionDataset":
         """Only the rows with an answer in the list: what a classifier can learn from."""
         rows = [row for row, targets in zip(self.rows, self.targets, strict=True) if targets]
-        return QuestionDataset(rows, self.model, self.features, self.blind, self.soft_targets, self.balanced)
+        return QuestionDataset(rows, self.inputs, self.features, self.blind, self.soft_targets, self.balanced)
 
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices -> arguments of ``AnswerObjective.forward``.
@@ -87,13 +87,13 @@ class QuestionDataset(Dataset):
         rows = [self.rows[index] for index in indices]
         batch = self._collate_questions([row.question for row in rows])
         if not self.blind:
-            batch |= collate_photos([row.image for row in rows], self.model, self.features)
+            batch |= collate_photos([row.image for row in rows], self.inputs, self.features)
             batch["photo_ids"] = torch.tensor([self.photo_ids[index] for index in indices])
         if self.balanced:
             batch["balanced"] = torch.tensor([row.source == self.balanced for row in rows])
         if any(row.region for row in rows):
             batch["regions"] = torch.tensor([row.region or (float("nan"),) * 4 for row in rows])
-        targets = torch.zeros(len(rows), len(self.model.answers))
+        targets = torch.zeros(len(rows), len(self.inputs.answers))
         for place, index in enumerate(indices):
             for answer, people in Counter(self.targets[index]).items():
                 share = people / len(self.targets[index])
@@ -104,7 +104,7 @@ class QuestionDataset(Dataset):
         if self.features and self.features.has_text:
             tokens, mask = self.features.text_tokens(questions)
             return {"text_tokens": tokens, "text_mask": mask}
-        ids, mask = self.model.tokenizer(questions, truncate=True)
+        ids, mask = self.inputs.tokenizer(questions, truncate=True)
         return {"token_ids": ids, "text_mask": mask}
 
 
@@ -117,7 +117,7 @@ def soft_score(people: int) -> float:
     return min(1.0, 0.3 * people)
 
 
-def collate_photos(photos: list[Path], model: ValmModel, features: Features | None) -> dict[str, Tensor]:
+def collate_photos(photos: list[Path], model: ValmModel | ModelInputs, features: Features | None) -> dict[str, Tensor]:
     """Each photo of a batch once: ``photo_index`` [B], and ``image_tokens`` [P, N, D] or ``pixels`` [P, 3, S, S]."""
     position = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}  # in order
     index = {"photo_index": torch.tensor([position[photo] for photo in photos])}
