@@ -89,8 +89,8 @@ def held_out_error(rows: list[Row], logits: Tensor, answers: list[str]) -> float
 def figures_of_the_card(
     model: ValmModel, rows: list[Row], logits: Tensor, blind: bool, features: Features | None = None
 ) -> dict:
-    """What a card says beside the figures of ``training.evaluate``: ``held_out_calibration_error`` (not with one photo),
-    and of a model that sees also ``accuracy_without_photo``. Arguments as in ``evaluate_with_logits``, whose logits
+    """What a card says beside the figures of ``training.evaluate``: ``held_out_calibration_error`` (not with one photo)
+    and, of a model that sees, ``accuracy_without_photo``. Arguments as in ``evaluate_with_logits``, whose logits
     these are."""
     held_out = held_out_error(rows, logits, model.answers)
     figures = {} if held_out is None else {"held_out_calibration_error": held_out}
