@@ -54,7 +54,9 @@ def test_export_writes_rows_that_training_reads(database, tmp_path, capsys):
 def test_what_earlier_versions_stored_as_typed_is_exported_in_its_normal_form(database, tmp_path, capsys):
     connection = sqlite3.connect(database)
     with connection:
-        connection.execute("UPDATE corrections SET right_answer = 'it’s\u200b red', question = 'what\u00a0color?'")
+        connection.execute(
+            "UPDATE corrections SET right_answer = 'it’s\u200b red', question = 'what\u00a0color?' WHERE id = 1"
+        )
     connection.close()
     feedback("export", "--database", database, "--output", tmp_path / "out")
     line = json.loads((tmp_path / "out" / "corrections.jsonl").read_text(encoding="utf-8").splitlines()[0])
