@@ -1,5 +1,6 @@
 """Many questions from the terminal: a folder or a JSON lines file in, JSON lines or Parquet out, resumable."""
 
+import codecs
 import json
 import time
 import uuid
@@ -15,8 +16,8 @@ from valm_core.files import write_text
 from valm_core.model import WEIGHTS_FILE
 from valm_core.outputs import EncodedImage, InputError, Prediction
 from valm_core.packages import sha256_of
-from valm_core.printing import printable
 from valm_core.processor import PHOTO_ENDINGS, photos_in
+from valm_core.text import LONE_SURROGATE, TwiceError, parse_json, printable, writable
 
 PHOTOS_AT_ONCE, QUESTIONS_AT_ONCE = 16, 64
 FORMATS = (".jsonl", ".parquet")
@@ -172,7 +173,7 @@ def _opened(predictor, path: Path) -> Image.Image | str:
     try:
         return predictor.open_photo(path)
     except (InputError, OSError) as error:
-        return printable(str(error))
+        return writable(error)
 
 
 def _replies(
@@ -205,8 +206,8 @@ def read_source(source: Path, questions: Sequence[str] = (), ours: Sequence[Path
         raise ValueError(f"There is no file or folder {str(source)!r}. Check the path.")
     if questions:
         raise ValueError(f"{source} brings its own questions: leave --question out, or give a folder.")
-    with source.open(encoding="utf-8", errors="replace") as file:
-        read = [_row(line, number) for number, line in enumerate(file, 1) if line.strip()]
+    lines = source.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    read = [_row(line, number) for number, line in enumerate(lines, 1) if line.strip()]
     if not read:
         raise ValueError(f"{source} is empty. It needs one JSON object a line, with image and question.")
     rows = [_writable(row) for row in read]
@@ -219,11 +220,11 @@ def _folder(folder: Path, questions: Sequence[str], ours: set[Path]) -> Source:
     if not questions:
         raise ValueError(f"{folder} is a folder: say what to ask its photos with --question.")
     photos, others = photos_in(folder)
-    left_out = Counter(printable(path.suffix.lower()) for path in others if path.resolve() not in ours)
+    left_out = Counter(writable(path.suffix.lower()) for path in others if path.resolve() not in ours)
     left_out = dict(left_out.most_common())
     if not photos:
         raise ValueError(f"{folder} has no photos ({', '.join(PHOTO_ENDINGS)}).{_left_out_text(left_out)}")
-    files = {printable(path.relative_to(folder).as_posix()): path for path in photos}
+    files = {writable(path.relative_to(folder).as_posix()): path for path in photos}
     return Source([{"image": name, "question": text} for name in files for text in questions], files, left_out)
 
 
@@ -237,28 +238,36 @@ def _left_out_text(left_out: dict[str, int]) -> str:
 
 
 def _writable(value):
-    """A value of JSON with each text as UTF-8 can write it, see ``printable``."""
+    """A value of JSON with each text as UTF-8 can write it, see ``writable``."""
     if isinstance(value, str):
-        return printable(value)
+        return writable(value)
     if isinstance(value, list):
         return [_writable(part) for part in value]
     if isinstance(value, dict):
-        return {printable(name): _writable(part) for name, part in value.items()}
+        return {writable(name): _writable(part) for name, part in value.items()}
     return value
 
 
-def _row(line: str, number: int) -> dict:
+def _row(line: bytes, number: int) -> dict:
+    unusable = {"image": None, "question": None, **NOTHING}
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line.decode())
+    except UnicodeDecodeError:
+        return unusable | {"error": f"line {number} is no UTF-8 text"}
+    except TwiceError as error:
+        return unusable | {"error": f"line {number}: {error}"}
+    except ValueError:
         row = None
     if not isinstance(row, dict):
-        return {"image": None, "question": None, **NOTHING, "error": f"line {number} is no JSON object"}
+        return unusable | {"error": f"line {number} is no JSON object"}
     row = {name: value for name, value in row.items() if name not in NOTHING}
     missing = [name for name in ("image", "question") if not isinstance(row.get(name), str)]
     if missing:
         told = f"line {number} has no text as {' and '.join(missing)}"
         return row | dict.fromkeys(missing) | NOTHING | {"error": told}
+    if half := LONE_SURROGATE.search(row["question"]):  # in a photo's name it may be a byte that is no UTF-8
+        told = f"line {number} has half a character, {printable(half[0])}, as a cut emoji leaves it"
+        return row | NOTHING | {"error": told}
     return row
 
 

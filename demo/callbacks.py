@@ -14,6 +14,7 @@ from demo.figures import LONGEST_SIDE, method_name
 from demo.languages import label, say
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, UnknownAnswer
+from valm_core.text import as_listed
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
@@ -201,12 +202,11 @@ def explain_again(predictor, reply: Reply, method: str, answer: str | None) -> A
 
 
 def known_answer(reply: Reply, answer: str | None) -> str:
-    """A typed answer as the model writes them: without odd spaces, in lower case. Raises InputError for none."""
-    answer = " ".join((answer or "").split())
+    """A typed answer as the model writes them, see ``valm_core.text.as_listed``. Raises InputError for none."""
+    answer = as_listed(answer or "", [candidate.text for candidate in reply.prediction.answers])
     if not answer:
         raise InputError(NO_ANSWER)
-    given = [candidate.text for candidate in reply.prediction.answers]
-    return answer if answer in given else answer.lower()
+    return answer
 
 
 def unknown_answer(reply: Reply, answer: str) -> str:

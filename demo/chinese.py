@@ -399,6 +399,9 @@ MESSAGES = {
     "The question is too long: {length} characters, at most {allowed} characters. Shorten it.": (
         "问题太长：{length} 个字符，最多 {allowed} 个。请缩短。"
     ),
+    "The {text} has half a character at place {place}: {code}, as a cut emoji leaves it. Type it anew.": (
+        "第 {place} 个位置只有半个字符（{code}），像被截断的表情符号。请重新输入。"
+    ),
     "Every word is switched off. Leave at least one.": "所有的词都关闭了。请至少保留一个。",
     "Only one answer to choose from: {answer}. Give at least two.": "只有一个可选答案：{answer}。请至少给出两个。",
     "{count} answers to choose from; at most {most} are allowed.": "有 {count} 个可选答案；最多允许 {most} 个。",

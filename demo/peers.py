@@ -55,6 +55,7 @@ class ViltPeer:
 
         self.name = name
         self.processor = ViltProcessor.from_pretrained(location)
+        self.processor.tokenizer.split_special_tokens = True  # a typed [SEP] is a word, as VALM takes it
         self.model = ViltForQuestionAnswering.from_pretrained(location, attn_implementation="eager").eval()
 
     @torch.no_grad()
@@ -97,6 +98,7 @@ class BlipPeer:
 
         self.name = name
         self.processor = BlipProcessor.from_pretrained(location)
+        self.processor.tokenizer.split_special_tokens = True
         self.model = BlipForQuestionAnswering.from_pretrained(location, attn_implementation="eager").eval()
 
     @torch.no_grad()

@@ -72,6 +72,27 @@ def test_finished_shards_are_not_done_again(checkpoint, shards, tmp_path, capsys
     assert answers(tmp_path / "out")["part-1.jsonl"] == before["part-1.jsonl"]
 
 
+def test_half_a_character_is_an_error_of_its_row_and_a_byte_order_mark_none(
+    checkpoint, colored_squares, tmp_path, capsys
+):
+    photo, folder = (tmp_path / "red.png").read_bytes(), tmp_path / "odd"
+    folder.mkdir()
+    files = {
+        "a.png": photo,
+        "a.json": b'{"question": "what \\ud83d?"}',
+        "b.png": photo,
+        "b.json": b'\xef\xbb\xbf{"question": "what is it?"}',
+    }
+    write_files(folder / "odd.tar", files)
+    run(checkpoint, folder, tmp_path / "out", capsys)
+    first, second = answers(tmp_path / "out")["odd.jsonl"]
+    assert "half a character" in first["error"] and first["question"] == r"what \ud83d?"
+    assert second["answer"] in ANSWERS
+    write_files(folder / "odd.tar", files | {"b.json": b'{"question": "what?", "question": "who?"}'})
+    with pytest.raises(DataError, match=r"odd\.tar, b: .*`question` is given twice"):
+        list(read_shard(folder / "odd.tar"))
+
+
 def test_what_cannot_be_answered_says_why_in_its_line(checkpoint, colored_squares, tmp_path, capsys):
     folder = tmp_path / "faulty"
     folder.mkdir()

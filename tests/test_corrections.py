@@ -89,6 +89,29 @@ def test_a_locked_database_is_named_and_nothing_is_written(database, monkeypatch
     assert len(list(read_corrections(database))) == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("it’s “two”", 'it\'s "two"'),
+        ("cafe\u0301\u200b", "caf\u00e9"),
+        ("+", "+"),
+        (" < 5", "< 5"),
+        ("-", "-"),
+        ("A", "A"),
+    ],
+)
+def test_texts_are_kept_in_their_normal_form(database, typed, kept):
+    add_correction(database, picture(), "what’s\u00a0that?", "blue", typed, True)
+    assert [(row.question, row.right_answer) for row in read_corrections(database)] == [("what's that?", kept)]
+
+
+@pytest.mark.parametrize(("typed", "message"), [("?!", "is empty"), ("cat \ud83d", "half a character at place 5")])
+def test_what_is_no_answer_is_refused(database, typed, message):
+    with pytest.raises(InputError, match=message):
+        add_correction(database, picture(), "what color?", "blue", typed, True)
+    assert not database.exists()
+
+
 def test_a_full_disk_leaves_neither_photo_nor_correction(database, monkeypatch):
     add_correction(database, picture(), "what color?", "blue", "red", True)
     connect = sqlite3.connect

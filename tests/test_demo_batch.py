@@ -147,6 +147,28 @@ def test_bad_rows_say_why_and_stop_nothing(tiny_predictor, source, tmp_path):
     assert (again.answered, again.errors, len(lines(output))) == (1, 8, 13)
 
 
+def test_a_file_as_people_save_it_is_read_and_its_faulty_rows_are_told(tiny_predictor, source, tmp_path):
+    plain = source.read_bytes()
+    bad = [
+        b'{"image": "red.png", "question": "what?", "question": "is there any?"}',
+        b'{"image": "red.png", "question": "gr\xf6\xdfe?"}',
+        b'{"image": "red.png", "question": "what \\ud83d?"}',
+        b'{"image": "caf\\udce9.png", "question": "what?"}',
+    ]
+    typed = '{"image": "red.png", "question": "what\u2019s\u200b the [SEP] color?"}'.encode()
+    source.write_bytes(b"\xef\xbb\xbf" + plain + b"\r\n".join([*bad, typed]))
+    output = tmp_path / "out.jsonl"
+    summary = answer_batch(tiny_predictor, source, output)
+    rows = lines(output)
+    assert (summary.rows, summary.errors) == (9, 4) and all(row["predicted"] for row in [*rows[:4], rows[8]])
+    told = ("line 5: `question` is given twice", "line 6 is no UTF-8 text", "line 7 has half a", "There is no file")
+    for row, message in zip(rows[4:8], told, strict=True):
+        assert message in row["error"]
+    encoded = tiny_predictor.encode(tmp_path / "red.png")
+    expected = tiny_predictor.answer(encoded, "what's the [SEP] color?")
+    assert rows[8]["probability"] == pytest.approx(expected.answers[0].probability, rel=1e-4)
+
+
 def test_a_folder_asks_every_photo_every_question(tiny_predictor, source, tmp_path):
     (tmp_path / "inner").mkdir()
     Image.new("RGB", (40, 30), "green").save(tmp_path / "inner" / "green.JPG", "JPEG")
@@ -275,7 +297,7 @@ def test_a_name_that_is_no_utf_8_is_answered_once_and_written_in_letters(tiny_pr
     if ending == ".jsonl":
         rows = lines(output)  # as UTF-8
         assert [row["image"] for row in rows] == ["caf\\udce9 too.png", "caf\\udce9.png", "z.png"]
-        assert "caf\\udce9 too.png can't be read" in rows[0]["error"] and rows[1]["predicted"] == rows[2]["predicted"]
+        assert "caf\\xe9 too.png can't be read" in rows[0]["error"] and rows[1]["predicted"] == rows[2]["predicted"]
     assert answer_batch(tiny_predictor, folder, output, QUESTIONS[:1]).answered == 0
 
     # The same by a file of rows, as Python's json writes such a name.

@@ -149,6 +149,19 @@ def test_what_an_export_cannot_do_is_said(folders, predictors):
         VqaPredictor.from_checkpoint(folders / "checkpoint", runtime="onnx")
 
 
+def test_typed_control_tokens_are_the_same_words_to_both(predictors):
+    ours, theirs = predictors
+    special = ours.model.tokenizer.tokenizer
+    for token in ("[SEP]", "[MASK]", "[PAD]", "[CLS]"):
+        question = f"what {token} is the color?"
+        ids = theirs.tokenizer.encode(question).ids
+        assert ids == ours.model.tokenizer([question])[0][0].tolist()
+        assert special.convert_tokens_to_ids(token) not in ids[1:-1]
+    image = theirs.encode(Image.new("RGB", (32, 32), "red"))
+    assert theirs.explain(image, "what [SEP]is this?").tokens == ("what", "[SEP]is", "this?")
+    assert theirs.explain(image, QUESTION, answer="Ｒｅｄ").tokens == tuple(QUESTION.split())
+
+
 def test_a_changed_or_missing_file_is_named(folders, tmp_path):
     import shutil
 

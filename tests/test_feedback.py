@@ -1,6 +1,7 @@
 """The command for corrections: export, list, delete; and runs that learn from twenty of them."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,20 @@ def test_export_writes_rows_that_training_reads(database, tmp_path, capsys):
         ("is it red?", ("yes",), "feedback"),
     ]
     assert rows[0].image == rows[1].image and len(list((tmp_path / "out" / "photos").iterdir())) == 1
+
+
+def test_what_earlier_versions_stored_as_typed_is_exported_in_its_normal_form(database, tmp_path, capsys):
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute(
+            "UPDATE corrections SET right_answer = 'it’s\u200b red', question = 'what\u00a0color?' WHERE id = 1"
+        )
+    connection.close()
+    feedback("export", "--database", database, "--output", tmp_path / "out")
+    line = json.loads((tmp_path / "out" / "corrections.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert (line["question"], line["answer"]) == ("what color?", "it's red")
+    feedback("list", "--database", database)
+    assert r"it’s\u200b red" in capsys.readouterr().out
 
 
 def test_export_says_what_is_wrong_and_keeps_other_files(database, tmp_path, capsys):

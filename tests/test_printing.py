@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from valm_core.printing import printable
-
 ROOT = Path(__file__).parent.parent
 COMMANDS = sorted(
     f"{folder}.{path.relative_to(ROOT / folder).with_suffix('').as_posix().replace('/', '.')}"
@@ -48,8 +46,3 @@ def test_the_terminals_answer_has_bars_of_letters_that_it_knows():
     shown = run(code, "cp1252").stdout.decode("cp1252")
     assert "  cat " in shown and "####" in shown and "\\u2588" not in shown
     assert "████" in run(code, "utf-8").stdout.decode("utf-8")
-
-
-def test_a_name_that_is_no_utf_8_can_be_written():
-    assert printable(os.fsdecode(b"caf\xe9.jpg")) == "caf\\udce9.jpg"
-    assert printable("café 是.jpg") == "café 是.jpg" and printable(Path("a") / "\ud800") == str(Path("a") / "\\ud800")

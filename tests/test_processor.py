@@ -278,13 +278,37 @@ def test_control_characters_and_extra_space_are_removed():
     ("question", "cleaned"),
     [
         ("co\u00adlor\u200b ?", "color ?"),  # invisible: a word of its own would have no token, so no map
-        ("what \ud800 color", "what color"),  # half a character, which tokenizers can't take
         ("¿Qué color?", "¿Qué color?"),
         ("它是什么颜色?", "它是什么颜色?"),
     ],
 )
 def test_invisible_characters_are_removed_and_other_scripts_kept(question, cleaned):
     assert clean_question(question) == cleaned
+
+
+def test_half_a_character_is_refused_by_name_and_place():
+    with pytest.raises(InputError, match=r"^The question has half a character at place 6: \\ud800"):
+        clean_question("what \ud800 color")
+
+
+def test_a_file_name_that_is_no_utf_8_can_be_told(tmp_path):
+    with pytest.raises(InputError, match=r"no file '.*caf\\xe9\.jpg'") as caught:
+        open_photo(tmp_path / b"caf\xe9.jpg".decode("utf-8", "surrogateescape"))
+    str(caught.value).encode()  # a terminal or a log can write it
+
+
+@pytest.mark.parametrize("token", ["[SEP]", "[MASK]", "[PAD]", "[CLS]", "[UNK]"])
+def test_a_typed_control_token_is_a_word(tiny_text_folder, token):
+    from transformers import AutoTokenizer
+
+    tokenizer = QuestionTokenizer(AutoTokenizer.from_pretrained(tiny_text_folder), 40)
+    special = set(tokenizer.tokenizer.all_special_ids) - {tokenizer.tokenizer.unk_token_id}  # "[" is unknown here
+    ids, mask = tokenizer([f"what {token} is"])
+    assert special.isdisjoint(ids[0, 1:-1].tolist()) and mask.all()
+    assert [ids[0, 0], ids[0, -1]] == [tokenizer.tokenizer.cls_token_id, tokenizer.tokenizer.sep_token_id]
+    words, token_words = tokenizer.words(f"what {token} is")
+    assert words == ("what", token, "is")
+    assert token_words == (None, 0, *[1] * (len(token_words) - 4), 2, None) and 1 in token_words
 
 
 def test_words_collect_their_pieces(tiny_text_folder):

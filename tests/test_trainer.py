@@ -4,14 +4,19 @@ import dataclasses
 import itertools
 import json
 import math
+import pickle
+from functools import partial
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from toy_data import ANSWERS
 
 from training.datasets.jsonl import read_rows
 from training.datasets.questions import QuestionDataset
+from training.datasets.statements import StatementDataset
 from training.evaluate import predict_logits, score_rows
+from training.features import Features
 from valm_core.losses import AnswerObjective
 from valm_core.model import ValmModel
 from valm_core.trainer import (
@@ -274,6 +279,36 @@ def test_workers_give_the_same_batches(make_trainer):
     for (rows, own, batch), (other_rows, other_own, other) in zip(*seen, strict=True):
         assert (rows, own) == (other_rows, other_own) and batch.keys() == other.keys()
         assert all(torch.equal(batch[name], other[name]) for name in batch)
+
+
+def test_spawned_workers_give_the_same_batches(tiny_model, colored_squares, monkeypatch):
+    """As processes start on macOS and Windows, and on Linux from Python 3.14: all that they get is pickled."""
+    dataset = QuestionDataset(read_rows(colored_squares), tiny_model)
+    here = list(BucketedBatches(dataset, dataset.collate, 4, seed=0).epoch(0, 0, 0, 1))
+    monkeypatch.setattr("valm_core.trainer.DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
+    spawned = list(BucketedBatches(dataset, dataset.collate, 4, seed=0, workers=2).epoch(0, 0, 0, 1))
+    assert len(here) == len(spawned) == 2
+    for (_, _, batch), (_, _, other) in zip(here, spawned, strict=True):
+        assert batch.keys() == other.keys() and all(torch.equal(batch[name], other[name]) for name in batch)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_workers_get_is_small_and_holds_no_model(tiny_model, colored_squares, tmp_path, cached):
+    rows = read_rows(colored_squares)
+    photos, questions = [row.image for row in rows], [row.question for row in rows]
+    features = Features(tiny_model, photos, questions, tmp_path / "cache") if cached else None
+    dataset = QuestionDataset(rows, tiny_model, features)
+    pickled = pickle.dumps(dataset)
+    assert len(pickled) < 30_000 and b"ValmModel" not in pickled and b"memmap" not in pickled
+    batch, other = (part.collate([5, 0, 2]) for part in (dataset, pickle.loads(pickled)))
+    assert batch.keys() == other.keys() and all(torch.equal(batch[name], other[name]) for name in batch)
+    assert ("image_tokens" in batch) == cached
+
+
+def test_statements_can_be_sent_to_spawned_workers(tiny_model, colored_squares):
+    dataset = StatementDataset(read_rows(colored_squares), tiny_model)
+    again = pickle.loads(pickle.dumps(dataset)).collate([0, 3])
+    assert all(torch.equal(again[name], value) for name, value in dataset.collate([0, 3]).items())
 
 
 def test_tensorboard_gets_every_term_and_every_epoch(make_trainer):

@@ -27,6 +27,7 @@ from valm_core.files import write_text
 from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
 from valm_core.processor import clean_question
+from valm_core.text import writable
 
 ENGINES = ("local", "ray")
 
@@ -89,7 +90,7 @@ class ShardAnswerer:
             for (place, _), value, index in zip(asked, best.values.tolist(), best.indices.tolist(), strict=True):
                 found[place] = (model.answers[index], round(value, 6))
         for place, row in enumerate(batch):
-            line = {"key": row.key, "question": row.question}
+            line = {"key": writable(row.key), "question": writable(row.question)}
             if place in faults:
                 yield line | {"error": faults[place]}
             else:

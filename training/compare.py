@@ -20,8 +20,9 @@ from training import baselines
 from training.datasets import load_rows
 from training.run_report import read_metrics
 from training.train import read_config, train
+from training.yaml_files import read_yaml
 from valm_core.files import write_text
-from valm_core.predictor import VqaPredictor
+from valm_core.predictor import VqaPredictor, choose_device
 
 BUDGET_TOLERANCE = 1.05  # largest allowed ratio between the variants' numbers of learning parameters
 TIMED_QUESTIONS = 30
@@ -33,7 +34,7 @@ def read_comparison(path: str | Path) -> tuple[dict[str, dict], list[int], bool]
     Raises:
         ValueError: the section is missing or lacks variants or seeds.
     """
-    section = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).get("compare")
+    section = (read_yaml(path) or {}).get("compare")
     if not isinstance(section, dict) or not section.get("variants") or not section.get("seeds"):
         raise ValueError(f"{path} needs a section `compare` with `variants` (name: settings) and `seeds` (a list).")
     return section["variants"], section["seeds"], section.get("equal_budget", True)
@@ -51,6 +52,7 @@ def compare(config: str, overrides: dict[str, object], device: str = "auto") -> 
     """
     variants, seeds, equal_budget = read_comparison(config)
     report: dict = {"config": config, "seeds": seeds, "threads": torch.get_num_threads(), "variants": {}}
+    report["device"] = choose_device(device).type
     for seed in seeds:  # all variants of one seed first: an unfinished comparison is still a fair one
         for name, settings in variants.items():
             configs = read_config(config, overrides | settings | {"seed": seed})
@@ -105,7 +107,8 @@ def format_report(report: dict, title: str, command: str) -> str:
         f"# {title}",
         "",
         f"Accuracy in percent on {first['questions']} validation questions, mean ± standard deviation over the seeds "
-        f"{', '.join(map(str, report['seeds']))}. Times on {report['threads']} CPU thread, beside other work. Made by",
+        f"{', '.join(map(str, report['seeds']))}. Times on {report['threads']} CPU thread(s), "
+        f"beside whatever else ran; the epochs on {report.get('device', 'cpu')}. Made by",
         "",
         f"    {command}",
         "",

@@ -137,7 +137,12 @@ def measure(options: argparse.Namespace) -> dict:
     def wrong(tried: list[Row]) -> list[bool]:
         return [figure == 0 for figure in score(start, tried, options.cache)]
 
-    report = {"corrections": options.corrections, "validation_questions": len(measured), "runs": []}
+    report = {
+        "corrections": options.corrections,
+        "config": options.config,
+        "validation_questions": len(measured),
+        "runs": [],
+    }
     for answer in options.answers.split(","):
         name = answer or "any"
         chosen = split(rows, wrong, answer, options.corrections, options.validation_rows)
@@ -189,7 +194,7 @@ def as_text(report: dict) -> str:
     {report["command"]}
 
 Training questions that the model answers wrong were stored as corrections and learned with
-`training/configs/feedback.yaml`: alone, or with old training rows mixed in. "similar" and "same question" are training
+`{report["config"]}`: alone, or with old training rows mixed in. "similar" and "same question" are training
 rows on photos that took no part in the run. One half of the validation photos decided how long to train; the figures
 are from {report["validation_questions"]} questions of the other half. "mended" became right, "broken" wrong.
 """

@@ -31,6 +31,7 @@ from training.train import chosen_answers, parse_overrides, read_config
 from valm_core.adapters import parse_fine_tuning
 from valm_core.files import write_text
 from valm_core.model import ValmModel
+from valm_core.predictor import choose_device
 
 MODES = "full,top_layers:1,frozen,lora,ia3"
 CONFIG = "training/configs/daquar.yaml"
@@ -159,7 +160,7 @@ def format_report(report: dict, name: str) -> str:
         f"A checkpoint fine-tuned on indoor photos, measured in percent on {report['questions']} questions about "
         f"{report['photos']} photos that no cell learned from or chose its epoch by. They are a part of DAQUAR's "
         "training photos, so the figures stand beside published ones only roughly. Times and memory are those of the "
-        "whole training process, its start included, on one CPU thread. Made by",
+        f"whole training process, its start included, on {report.get('ran_on', 'one CPU thread')}. Made by",
         "",
         f"    {report['command']}",
         "",
@@ -208,12 +209,14 @@ def daquar(options: argparse.Namespace, command: str) -> dict:
         raise ValueError(f"rows is {min(counts)}; numbers above 0 are needed, or 0 for all.")
     split = Path(options.output) / "split"
     parts = write_split(load_rows(options.data), split)
-    cache = read_config(options.config, parse_overrides(options.settings) | {"init": options.init})[0].cache
+    run, _, training = read_config(options.config, parse_overrides(options.settings) | {"init": options.init})
+    cache = run.cache
     report = {
         "command": command,
         "questions": len(parts["validation"]),
         "photos": len({row.image for row in parts["validation"]}),
         "training_rows": len(parts["train"]),
+        "ran_on": f"{choose_device(options.device).type}, {training.threads or torch.get_num_threads()} CPU thread(s)",
         "floors": floors(parts, options, cache),
         "cells": [],
     }

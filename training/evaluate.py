@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
-from training.datasets.questions import QuestionDataset, answer_index
+from training.datasets.questions import QuestionDataset
 from training.features import Features
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
@@ -75,8 +75,8 @@ def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> di
     )
     types = np.array([answer_type(row.answers) for row in rows])
     sources = np.array([row.source for row in rows])
-    index = answer_index(answers)
-    covered = [any(normalize_answer(answer) in index for answer in row.answers) for row in rows]
+    known = set(map(normalize_answer, answers))
+    covered = [any(normalize_answer(answer) in known for answer in row.answers) for row in rows]
     return {
         "questions": len(rows),
         "accuracy": float(correct.mean()),

@@ -5,10 +5,12 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,13 +19,41 @@ from valm_core.files import replace_folder
 from valm_core.model import ValmModel
 from valm_core.outputs import InputError
 from valm_core.packages import PACKAGES
-from valm_core.printing import printable
-from valm_core.processor import PHOTO_READING, open_photo
+from valm_core.processor import PHOTO_READING, QuestionTokenizer, open_photo, photo_to_pixels
+from valm_core.text import printable, writable
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
 PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
 SHARD_KEYS = "keys.json"
+MAPPED = ("_image_shards", "_text_shards")  # attributes of Features: memory-mapped arrays
 NAME_EMBEDDINGS = ("class_embeddings", "object_embeddings")  # the encoder's buffers, not hashed, see `_semantics`
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """How a model's inputs are made, without its weights: all that a process that opens photos ahead needs of it.
+
+    Args:
+        tokenizer: of the questions.
+        answers: the answer list.
+        image_size, resize: see ``ValmConfig``.
+    """
+
+    tokenizer: QuestionTokenizer
+    answers: tuple[str, ...]
+    image_size: int
+    resize: str
+
+    @classmethod
+    def of(cls, model: "ValmModel | ModelInputs") -> "ModelInputs":
+        """Those of a model, or the given ones."""
+        if isinstance(model, ModelInputs):
+            return model
+        return cls(model.tokenizer, tuple(model.answers), model.config.image_size, model.config.resize)
+
+    def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
+        """As ``ValmModel.pixels``."""
+        return photo_to_pixels(photo, self.image_size, self.resize)
 
 
 class Features:
@@ -53,6 +83,17 @@ class Features:
             shards = _shards(folder)  # looked up once: another process may be adding some
             self._text_shards, self._text_places = _open_shards(shards)
             self._text_starts = [np.load(shard / "starts.npy") for shard in shards]  # each [questions + 1]
+
+    def __getstate__(self) -> dict:
+        """For another process: arrays by their files, for a pickled memory map is a copy of all that it maps."""
+        opened = {name: self.__dict__[name] for name in MAPPED if name in self.__dict__}
+        return self.__dict__ | {name: [array.filename for array in arrays] for name, arrays in opened.items()}
+
+    def __setstate__(self, state: dict) -> None:
+        for name in MAPPED:
+            if name in state:
+                state[name] = [np.load(file, mmap_mode="r") for file in state[name]]
+        self.__dict__.update(state)
 
     def image_tokens(self, photos: list[Path]) -> Tensor:
         """[P, N, D_image] in float16, in the order asked."""
@@ -120,7 +161,7 @@ def _new_shard(folder: Path, keys: list[str]) -> Iterator[Path]:
 def _photo_key(photo: Path) -> str:
     """What tells a photo from another, or from its own later version."""
     stat = photo.stat()
-    return printable(f"{photo.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
+    return writable(f"{photo.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
 
 
 @torch.no_grad()
@@ -132,7 +173,7 @@ def mean_image_token(model: ValmModel, photos: list[Path]) -> Tensor:
     return total / len(photos)
 
 
-def read_pixels(model: ValmModel, photo) -> Tensor:
+def read_pixels(model: ValmModel | ModelInputs, photo) -> Tensor:
     """Open one photo of a data set as pixels [3, S, S].
 
     Raises:
@@ -141,7 +182,7 @@ def read_pixels(model: ValmModel, photo) -> Tensor:
     try:
         return model.pixels(open_photo(photo))[0]
     except InputError as error:
-        raise DataError(f"{photo}: {error}") from error
+        raise DataError(f"{printable(photo)}: {error}") from error
 
 
 @torch.no_grad()

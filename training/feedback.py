@@ -17,6 +17,7 @@ from pathlib import Path
 from training.measuring import add_measuring_options
 from valm_core.corrections import Correction, delete_corrections, read_corrections
 from valm_core.files import replace_folder
+from valm_core.text import clean_text, printable
 
 
 def export(corrections: Iterable[Correction], output: str | Path) -> int:
@@ -44,10 +45,19 @@ def export(corrections: Iterable[Correction], output: str | Path) -> int:
         for correction in corrections:
             photo = folder / "photos" / f"{correction.photo}.jpg"
             photo.write_bytes(correction.jpeg)
-            row = {"image": f"photos/{photo.name}", "question": correction.question, "answer": correction.right_answer}
+            question, answer = _cleaned(correction)
+            row = {"image": f"photos/{photo.name}", "question": question, "answer": answer}
             lines.append(json.dumps(row | {"source": "feedback"}, ensure_ascii=False) + "\n")
         (folder / "corrections.jsonl").write_text("".join(lines), encoding="utf-8")
     return len(lines)
+
+
+def _cleaned(correction: Correction) -> tuple[str, str]:
+    """Question and right answer in their normal form, in which earlier versions didn't store them."""
+    try:
+        return clean_text(correction.question, "question"), clean_text(correction.right_answer, "right answer")
+    except ValueError as error:
+        raise ValueError(f"correction {correction.number}: {error}") from error
 
 
 def read(options: argparse.Namespace) -> Iterable[Correction]:
@@ -66,7 +76,7 @@ def table(corrections: Iterable[Correction]) -> str:
         (str(each.number), each.time, each.photo[:12], each.question, each.model_answer, each.right_answer)
         for each in corrections
     ]
-    return "\n".join("\t".join(row) for row in rows)
+    return "\n".join("\t".join(map(printable, row)) for row in rows)
 
 
 def delete(options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from training.train import SECTIONS, parse_overrides, read_config, train
+from training.yaml_files import read_yaml
 from valm_core.files import recover_folder, write_text
 
 NOT_SEARCHED = {
@@ -50,8 +51,7 @@ def read_space(path: str | Path, config: str | Path, overrides: dict[str, object
     Raises:
         ValueError: an unknown setting, or a range or list that can't be searched; the message names it.
     """
-    with Path(path).open(encoding="utf-8") as file:
-        entries = yaml.safe_load(file)
+    entries = read_yaml(path)
     if not isinstance(entries, dict) or not entries:
         raise ValueError(f"{path} needs lines of `setting: [choices]` or `setting: {{low: ..., high: ...}}`.")
     whole = {field.name for section in SECTIONS.values() for field in dataclasses.fields(section) if field.type is int}

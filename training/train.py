@@ -12,25 +12,27 @@ import dataclasses
 import difflib
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import yaml
 
-from training.calibrate import figures_of_the_card, fit_temperatures
+from training.calibrate import ONE_PHOTO, figures_of_the_card, fit_temperatures, photos_of
 from training.check_data import check_data
 from training.datasets import load_rows
+from training.datasets.answer_classes import answer_identity, answer_notes
 from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
-from training.metrics.vqa_accuracy import normalize_answer
 from training.model_card import model_card
 from training.objects import load_object_head
 from training.run_report import read_metrics, write_curves, write_run_report
+from training.yaml_files import read_yaml
 from valm_core.adapters import (
     ADAPTER_MODES,
     FineTuning,
@@ -163,8 +165,7 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     Raises:
         ValueError: an unknown section or setting, or a value that isn't allowed.
     """
-    with _config_file(path).open(encoding="utf-8") as file:  # of a file, errors name it
-        sections = yaml.safe_load(file) or {}
+    sections = read_yaml(_config_file(path)) or {}
     if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
         raise ValueError(f"{path} needs the sections {', '.join(SECTIONS)}, each with lines of `name: value`.")
     if unknown := sections.keys() - SECTIONS.keys() - OTHER_SECTIONS:
@@ -235,7 +236,7 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     if run.objective == "answers" and run.new_answers:
         index = answer_index(start.answers)
         found = build_answer_list(rows, sum(len(row.answers) for row in rows))
-        new = [answer for answer in found if normalize_answer(answer) not in index]
+        new = [answer for answer in found if answer_identity(answer) not in index]
         start = extend_answers(start, new[: run.new_answers])
     sides = ("text_encoder", "image_encoder")
     stored = {f"train_{side}": getattr(start.config, f"train_{side}") for side in sides}
@@ -280,6 +281,8 @@ def train(
     rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
     validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
+    for note in notes_beforehand(run, rows, validation_rows, model.answers):
+        processes.print(note)
     rows = rows * run.repeat
     if run.rehearsal:
         rows += _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
@@ -331,6 +334,24 @@ def train(
     facts = {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
     facts |= {"fine_tuning": training.fine_tuning, "learning_parameters": learning}
     return finish(run, training, best, validation_rows, features, batches.rows, facts)
+
+
+def notes_beforehand(run: RunConfig, rows: list[Row], validation_rows: list[Row], answers: list[str]) -> Iterator[str]:
+    """What a run should know of its data before it begins: merged answers, unknown ones, a single photo."""
+    for source, part in {run.data: rows, run.validation: validation_rows}.items():
+        for note in answer_notes(answer for row in part for answer in row.answers):
+            yield f"{source}: {note}"
+    if run.objective == "pretraining":
+        return
+    known = answer_index(answers).keys()
+    unknown = sum(not any(answer_identity(answer) in known for answer in row.answers) for row in validation_rows)
+    if unknown:
+        yield (
+            f"{run.validation}: {unknown} of {len(validation_rows)} rows have no answer among the model's "
+            f"{len(answers)}; they count as wrong, whatever it learns. More `answers` would cover more."
+        )
+    if len(set(photos_of(validation_rows))) < 2:
+        yield ONE_PHOTO
 
 
 def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: FineTuning) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from valm_core.text import parse_json, read_text
+
 CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"  # of a checkpoint
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
@@ -120,7 +122,7 @@ class ValmConfig:
     @classmethod
     def from_json(cls, path: str | Path) -> "ValmConfig":
         """Read the file that ``to_json`` wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return cls.from_dict(parse_json(read_text(path)))
 
     def to_json(self, path: str | Path) -> None:
         """Write all values, one a line."""

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from PIL import Image
 
 from valm_core.outputs import InputError
 from valm_core.processor import clean_question, open_photo
+from valm_core.text import clean_text
 
 MAX_ANSWER_CHARACTERS = 100
 MIN_RECEIPT_CHARACTERS = 8  # of a photo's sha256, to name it with
@@ -192,9 +194,14 @@ def the_photo(beginning: str, digests: list[str]) -> str:
 
 
 def clean_answer(answer: str | None) -> str:
-    """A typed answer in one line, of printable characters. Raises InputError where it is empty or too long."""
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in answer or "").split())
-    if not any(letter.isalnum() for letter in text):
+    """A typed answer in its normal form, see ``valm_core.text.clean_text``; its case stays.
+
+    Raises:
+        InputError: it is empty, nothing but punctuation (``+``, ``-`` and ``<`` do answer), too long, or holds half a
+            character.
+    """
+    text = clean_text(answer or "", "answer")
+    if not any(letter.isalnum() or letter == "-" or unicodedata.category(letter)[0] == "S" for letter in text):
         raise InputError("The right answer is empty. Type it, for example: two")
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise InputError(

@@ -12,6 +12,7 @@ from valm_core.graph_runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
 from valm_core.outputs import Answer, EncodedImage, Evidence, Explanation, Prediction, UnknownAnswer
 from valm_core.packages import sha256_of
 from valm_core.processor import Photo, clean_question, open_photo, padded_ids, photo_to_array
+from valm_core.text import as_listed
 from valm_core.verdicts import gather_evidence, hidden_variants, split_variants
 from valm_core.word_pieces import merge_word_pieces, words_of_pieces
 
@@ -86,6 +87,7 @@ class OnnxPredictor:
         tokenizer = Tokenizer.from_file(str(folder / metadata["tokenizer"]["file"]))
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True  # a typed [SEP] or [MASK] is a word, no command to the model
         return cls(graphs, metadata, tokenizer, np.load(folder / metadata["mean_image_token"]))
 
     def open_photo(self, photo: Photo) -> Image.Image:
@@ -211,6 +213,7 @@ class OnnxPredictor:
         """The place of an answer in the list, of the likeliest for None. Raises UnknownAnswer."""
         if answer is None:
             return int(logits.argmax())
+        answer = as_listed(answer, self.answers)
         if answer not in self.answers:
             raise UnknownAnswer(
                 f"answer is {answer!r}, which is not among the {len(self.answers)} answers of the model. Choose one of "

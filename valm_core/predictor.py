@@ -36,6 +36,7 @@ from valm_core.outputs import (
 )
 from valm_core.packages import sha256_of
 from valm_core.processor import MAX_QUESTION_CHARACTERS, Photo, clean_question, open_photo
+from valm_core.text import as_listed, clean_text
 from valm_core.verdicts import gather_evidence
 from valm_core.word_pieces import merge_word_pieces
 
@@ -400,6 +401,7 @@ class VqaPredictor:
         if answer is None:
             output = self.model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens)
             return int(output.logits[0].argmax())
+        answer = as_listed(answer, self.model.answers)
         if answer not in self.model.answers:
             raise UnknownAnswer(
                 f"answer is {answer!r}, which is not among the {len(self.model.answers)} answers of the model. Choose "
@@ -483,8 +485,13 @@ class VqaPredictor:
 
 
 def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:
-    """Candidates in lower case, as the answer list is, each once, in their order; none for none. Raises InputError."""
-    cleaned = tuple(dict.fromkeys(" ".join(text.lower().split()) for text in candidates if text.strip()))
+    """Candidates in their normal form and lower case, as the answer list is, each once, in their order; none for none.
+
+    Raises:
+        InputError: only one, too many, one that is too long, or one with half a character.
+    """
+    texts = (clean_text(text, "answer to choose from").lower() for text in candidates)
+    cleaned = tuple(dict.fromkeys(text for text in texts if text))
     if len(cleaned) == 1:
         raise InputError(f"Only one answer to choose from: {cleaned[0]}. Give at least two.")
     if len(cleaned) > MOST_CANDIDATES:

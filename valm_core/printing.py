@@ -1,12 +1,6 @@
-"""Text that comes from files and goes to a terminal or a file of ours, whatever letters either knows."""
+"""Printing to a terminal, whatever letters it knows."""
 
 import sys
-from pathlib import Path
-
-
-def printable(text: str | Path) -> str:
-    """A text or file name that UTF-8 can write: bytes of a name that are no UTF-8 become ``\\udce9``, in letters."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def print_what_can_be_shown() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import re
-import unicodedata
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, features
 
 from valm_core.avif import coded_frames
 from valm_core.outputs import InputError
-from valm_core.printing import printable
+from valm_core.text import clean_text, printable
 from valm_core.word_pieces import words_of_pieces
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def open_photo(photo: Photo) -> Image.Image:
     else:
         path = Path(photo)
         if not path.is_file():
-            raise InputError(f"There is no file {str(photo)!r}. Check the path.")
+            raise InputError(f"There is no file '{printable(photo)}'. Check the path.")
         name, size = printable(path.name), path.stat().st_size
     if size > MAX_PHOTO_BYTES:
         raise InputError(
@@ -281,17 +280,14 @@ def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor,
 
 
 def clean_question(question: str) -> str:
-    """The question in one line: Unicode NFKC, without control or invisible characters or repeated white space.
+    """The question in its normal form, see ``valm_core.text.clean_text``.
 
     Raises:
-        InputError: nothing is left, or it is longer than ``MAX_QUESTION_CHARACTERS``.
+        InputError: nothing is left, it is longer than ``MAX_QUESTION_CHARACTERS``, or it holds half a character.
     """
     if len(question or "") > 10 * MAX_QUESTION_CHARACTERS:
         raise _too_long(f"{len(question)} characters", f"{MAX_QUESTION_CHARACTERS} characters")
-    text = unicodedata.normalize("NFKC", question or "")
-    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # zero-width space, soft hyphen
-    text = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
-    text = " ".join(text.split())
+    text = clean_text(question or "", "question")
     if not any(character.isalnum() for character in text):
         raise InputError("The question is empty. Type one, for example: What is in the photo?")
     if len(text) > MAX_QUESTION_CHARACTERS:
@@ -309,6 +305,7 @@ class QuestionTokenizer:
 
     def __init__(self, tokenizer: Any, max_tokens: int):
         self.tokenizer = tokenizer
+        self.tokenizer.split_special_tokens = True  # a typed [SEP] or [MASK] is a word, no command to the model
         self.max_tokens = max_tokens
         self.tokenizer("")  # drops the padding and truncation of its file, a change that threads must not meet later
 

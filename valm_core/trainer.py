@@ -307,7 +307,9 @@ class Trainer:
             self._log({"epoch": 0} | before)
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
-                self.accelerator.print(f"No better epoch since {self.progress['best_epoch']}: stopping early.")
+                spare = self.config.accuracy_to_spare
+                better = f"epoch within accuracy_to_spare, {spare}," if spare else "better epoch"
+                self.accelerator.print(f"No {better} since {self.progress['best_epoch']}: stopping early.")
                 break
             start = time.perf_counter()
             terms = self._train_epoch()

@@ -1,14 +1,13 @@
 """Photos with questions out of one shard, in its order, for answering: a WebDataset tar or a Parquet file."""
 
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.datasets.jsonl import DataError
-from valm_core.printing import printable
 from valm_core.processor import PHOTO_ENDINGS, is_companion
+from valm_core.text import parse_json, printable, writable
 
 SHARD_SUFFIXES = (".tar", ".parquet")
 
@@ -73,9 +72,9 @@ def _read_tar(path: Path) -> Iterator[ShardQuestion]:
 def _of_tar(path: Path, key: str, parts: dict[str, bytes]) -> ShardQuestion:
     photo = next((parts[suffix] for suffix in PHOTO_ENDINGS if suffix in parts), None)
     try:
-        text = json.loads(parts.get(".json", b"null"))
+        text = parse_json(parts.get(".json", b"null"))
     except ValueError as error:
-        raise DataError(f"{path}, {key}: its .json is no JSON ({error}).") from error
+        raise DataError(f"{path}, {printable(key)}: its .json can't be read ({error}).") from error
     return _question(path, key, photo, text.get("question") if isinstance(text, dict) else None)
 
 
@@ -85,7 +84,11 @@ def _read_parquet(path: Path) -> Iterator[ShardQuestion]:
 
     try:
         number = 0
-        for batch in ParquetFile(path).iter_batches(batch_size=64, use_threads=False):
+        file = ParquetFile(path)
+        columns = file.schema_arrow.names
+        if twice := next((name for name in columns if columns.count(name) > 1), None):
+            raise DataError(f"{path}: the column {twice!r} is there twice; leave one.")
+        for batch in file.iter_batches(batch_size=64, use_threads=False):
             for row in batch.to_pylist():
                 photo = row.get("image")
                 photo = photo.get("bytes") if isinstance(photo, dict) else photo
@@ -99,5 +102,7 @@ def _read_parquet(path: Path) -> Iterator[ShardQuestion]:
 def _question(path: Path, key: str, photo, question) -> ShardQuestion:
     if not isinstance(photo, bytes) or not isinstance(question, str):
         missing = "photo" if not isinstance(photo, bytes) else "question"
-        raise DataError(f"{path}, {key}: there is no {missing}; a photo's file and `question`, a text, are needed.")
-    return ShardQuestion(printable(key), photo, question)
+        raise DataError(
+            f"{path}, {printable(key)}: there is no {missing}; a photo's file and `question`, a text, are needed."
+        )
+    return ShardQuestion(writable(key), photo, question)
