@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from valm_core.checkpoint_files import WEIGHTS_FILE
 from valm_core.files import write_text
-from valm_core.model import WEIGHTS_FILE
 from valm_core.outputs import EncodedImage, InputError, Prediction
 from valm_core.packages import sha256_of
 

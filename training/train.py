@@ -40,11 +40,12 @@ from valm_core.adapters import (
     prepare_fine_tuning,
     save_adapter,
 )
+from valm_core.checkpoint_files import CARD_FILE, CONFIG_FILE, METRICS_FILE
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.files import clear_leftovers, saving, write_text
 from valm_core.hub import fetch_checkpoint
 from valm_core.losses import AnswerObjective
-from valm_core.model import CONFIG_FILE, ValmModel, extend_answers, learns
+from valm_core.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
 from valm_core.pretraining import PretrainingObjective
 from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig
@@ -407,7 +408,7 @@ def finish(
     report |= figures_of_the_card(best, validation_rows, logits, run.blind, features) | facts
     if processes.is_main_process:
         card = model_card(best, run, training, learned_rows, report)
-        extra_files = {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}
+        extra_files = {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}
         before = json.loads((output / "before.json").read_text(encoding="utf-8"))
         with saving(output):
             best.save_pretrained(checkpoint, extra_files, half)
@@ -449,7 +450,7 @@ def pretrain(
     report = by_epoch[progress["best_epoch"]] | {"before": by_epoch[0], "command": command}
     if trainer.accelerator.is_main_process:
         best = ValmModel.from_pretrained(output / "best")
-        metrics = {"metrics.json": json.dumps(report, indent=2) + "\n"}
+        metrics = {METRICS_FILE: json.dumps(report, indent=2) + "\n"}
         clear_leftovers(output / "checkpoint")
         with saving(output):
             best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"  # of a checkpoint
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
 
