@@ -27,6 +27,7 @@ from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
+from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.metrics.vqa_accuracy import normalize_answer
 from training.model_card import model_card
 from training.objects import load_object_head
@@ -42,13 +43,13 @@ from valm_core.adapters import (
 )
 from valm_core.checkpoint_files import CARD_FILE, CONFIG_FILE, METRICS_FILE
 from valm_core.config import ValmConfig, from_plain_values
-from valm_core.files import clear_leftovers, saving, write_text
+from valm_core.files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.hub import fetch_checkpoint
 from valm_core.losses import AnswerObjective
 from valm_core.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
 from valm_core.pretraining import PretrainingObjective
-from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig
+from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
 
 
 @dataclass(frozen=True)
@@ -281,9 +282,20 @@ def train(
     rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
     validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
+    data = {
+        "data": data_fingerprint(run.data) if streaming else rows_fingerprint(rows),
+        "validation": rows_fingerprint(validation_rows),
+    }
     rows = rows * run.repeat
     if run.rehearsal:
-        rows += _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
+        rehearsal = _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
+        data["rehearsal"] = rows_fingerprint(rehearsal)
+        rows += rehearsal
+    shared = depends_on(run, config, data)
+    if resume:  # before photos are encoded, for hours perhaps
+        with processes.main_process_first():
+            recover_folder(Path(run.output) / "last")
+        check_resume(run.output, made_from(training, model.answers, shared))
     prepare_fine_tuning(model, fine_tuning)
     photos = [] if run.blind else [row.image for row in rows]
     with processes.main_process_first():
@@ -294,7 +306,7 @@ def train(
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     processes.print(f"{learning / 1e6:.2f} M parameters of the model learn")
     if run.objective == "pretraining":
-        return pretrain(run, training, model, (rows, validation_rows), features, command, resume)
+        return pretrain(run, training, model, (rows, validation_rows), features, command, resume, shared)
 
     soft = run.targets == "soft"
     if streaming:
@@ -323,7 +335,7 @@ def train(
                 write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
         return figures
 
-    trainer = Trainer(objective, batches, validate, training, output, save_best)
+    trainer = Trainer(objective, batches, validate, training, output, save_best, shared)
     progress = trainer.train(resume)
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(output / "best").to(model.device)
@@ -424,11 +436,13 @@ def pretrain(
     features: Features | None,
     command: str,
     resume: bool,
+    shared: dict,
 ) -> dict:
     """Train on statements instead of questions and write ``<output>/checkpoint``; its answer head is as it came.
 
     Args:
         rows: those to learn from and those to validate on.
+        shared: see ``training.made_from.depends_on``.
 
     Returns:
         The validation figures of the best epoch: every loss, ``accuracy`` (of hidden tokens) and ``matching_accuracy``.
@@ -443,6 +457,7 @@ def pretrain(
         training,
         output,
         save_best,
+        shared,
     )
     progress = trainer.train(resume)
     trainer.accelerator.wait_for_everyone()

@@ -69,7 +69,7 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             inner = [text for text in differences(before, after) if "(" in text]
-            found.append(f"{name} ({', '.join(inner[:MOST_NAMED])})" if inner else name)
+            found.append(f"{name}: {', '.join(inner[:MOST_NAMED])}" if inner else name)
         elif _shown(before) and _shown(after):
             found.append(f"{name} (was {before!r}, is {after!r})")
         else:
