@@ -21,6 +21,9 @@ from valm_core.word_pieces import words_of_pieces
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Versions of what becomes of a photo and of a question before an encoder sees them. Raise one with every change of the
+# pixels or token ids that come out: features in a cache were made from the former ones.
+PHOTO_PREPROCESSING, QUESTION_PREPROCESSING = 1, 1
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PHOTO_BYTES = 30 * 2**20
 MAX_JPEG_PIXELS = 64_000_000  # JPEG decodes at a fraction of its size
