@@ -14,7 +14,7 @@ import gradio as gr
 from demo import callbacks
 from demo.figures import notice_html
 from demo.languages import label, say, translated
-from valm_core.corrections import CorrectionsError, MadeWith, Receipt, add_correction, delete_corrections
+from valm_core.corrections import UNKNOWN_MODEL, CorrectionsError, MadeWith, Receipt, add_correction, delete_corrections
 from valm_core.fingerprints import answer_list_fingerprint
 from valm_core.outputs import InputError
 
@@ -125,7 +125,7 @@ def made_with(predictor) -> MadeWith:
     )
 
 
-def build_feedback(reply: gr.State, seconds: float, model: MadeWith = MadeWith()) -> tuple[Callable, list, list]:
+def build_feedback(reply: gr.State, seconds: float, model: MadeWith = UNKNOWN_MODEL) -> tuple[Callable, list, list]:
     """Lay the form out and wire it, where it is set up.
 
     Args:
@@ -200,7 +200,7 @@ def store(
     answer: str,
     agree: bool,
     times: tuple[float, ...],
-    model: MadeWith = MadeWith(),
+    model: MadeWith = UNKNOWN_MODEL,
 ) -> tuple[Receipt, tuple[float, ...]]:
     """Keep one correction of what the model said first.
 

@@ -11,6 +11,7 @@ from toy_data import age_corrections
 
 from valm_core.corrections import (
     CorrectionsError,
+    MadeWith,
     add_correction,
     delete_corrections,
     read_corrections,

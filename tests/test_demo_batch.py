@@ -224,3 +224,24 @@ def test_the_command_of_the_readme_runs_and_its_exit_code_tells(tmp_path):
     rows = lines(output)
     assert done.returncode == 0 and len(rows) == 8 and "8 rows, 0 of them with an error" in done.stderr
     assert next(row["predicted"] for row in rows if row["image"] == "cat.jpg") == "cat"
+
+
+def test_another_top_or_another_photo_of_the_same_name_is_refused_and_nothing_is_lost(tiny_predictor, source, tmp_path):
+    output = tmp_path / "out.jsonl"
+    answer_batch(tiny_predictor, source, output, top=2, model="abc")
+    before = output.read_bytes()
+    assert {row["top"] for row in lines(output)} == {2}
+    with pytest.raises(ValueError, match=r"holds the 2 likeliest answers a row, and --top is 3\."):
+        answer_batch(tiny_predictor, source, output, top=3, model="abc")
+    Image.new("RGB", (50, 40), (9, 9, 9)).save(tmp_path / "red.png")
+    with pytest.raises(ValueError, match=r"another red\.png than lies in .* Name another file, or delete"):
+        answer_batch(tiny_predictor, source, output, top=2, model="abc")
+    assert output.read_bytes() == before
+
+
+def test_an_output_of_an_earlier_version_is_gone_on_with(tiny_predictor, source, tmp_path):
+    output = tmp_path / "out.jsonl"
+    answer_batch(tiny_predictor, source, output, model="abc")
+    old = [{name: value for name, value in row.items() if name not in ("top", "photo_sha256")} for row in lines(output)]
+    output.write_text("".join(json.dumps(row) + "\n" for row in old), encoding="utf-8")
+    assert answer_batch(tiny_predictor, source, output, model="abc").answered == 0

@@ -70,6 +70,9 @@ class MadeWith:
     answer_list: str = ""
 
 
+UNKNOWN_MODEL = MadeWith()
+
+
 @dataclass(frozen=True)
 class Receipt:
     """What a person is told: the stored photo's sha256, and whether the correction was ``new``."""
