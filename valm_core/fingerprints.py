@@ -9,7 +9,7 @@ from typing import Any
 from valm_core.packages import sha256_of
 
 MADE_FROM_FILE = "made_from.json"  # beside a stored state: what it depends on
-END_BYTES = 4096  # of a large file, at either end
+SMALL_FILE, END_BYTES = 65536, 4096  # what is read whole; of larger files, how much at either end
 MOST_NAMED = 6  # differences in a message
 LONGEST_SHOWN = 40  # characters of a value in a message
 
@@ -43,7 +43,8 @@ def read_json(path: str | Path) -> Any:
 
 
 def quick_fingerprint(path: str | Path) -> list:
-    """What tells one of many large files from another without reading all of it: name, size, hash of both ends.
+    """What tells one of many large files from another without reading all of it: name, size, hash of a small one's content
+    and of a large one's ends.
 
     A file that can't be read has its name alone; whoever needs it says why.
     """
@@ -51,13 +52,15 @@ def quick_fingerprint(path: str | Path) -> list:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            ends = file.read(END_BYTES)
-            if size > 2 * END_BYTES:
+            if size > SMALL_FILE:
+                content = file.read(END_BYTES)
                 file.seek(-END_BYTES, 2)
-            ends += file.read()
+                content += file.read()
+            else:
+                content = file.read()
     except OSError:
         return [path.name]
-    return [path.name, size, hashlib.sha256(ends).hexdigest()]
+    return [path.name, size, hashlib.sha256(content).hexdigest()]
 
 
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
