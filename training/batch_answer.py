@@ -25,8 +25,9 @@ from training.datasets.jsonl import DataError
 from training.datasets.question_shards import SHARD_SUFFIXES, ShardQuestion, find_shards, read_shard
 from valm_core.checkpoint_files import REQUIRED_FILES, file_fingerprints, missing_file
 from valm_core.files import write_text
-from valm_core.fingerprints import MADE_FROM_FILE, check_same, fingerprint, quick_fingerprint, read_json
+from valm_core.fingerprints import MADE_FROM_FILE, check_same, read_json
 from valm_core.outputs import InputError
+from valm_core.packages import sha256_of
 from valm_core.predictor import VqaPredictor
 from valm_core.processor import PHOTO_PREPROCESSING, QUESTION_PREPROCESSING, clean_question
 
@@ -165,7 +166,7 @@ def check_output(output: Path, checkpoint: str, shards: list[Path]) -> None:
         raise FileNotFoundError(f"{folder} is no VALM checkpoint: {missing} is missing.")
     now = {name: value for name, value in file_fingerprints(folder).items() if name in REQUIRED_FILES}
     now |= {"photo preprocessing": PHOTO_PREPROCESSING, "question preprocessing": QUESTION_PREPROCESSING}
-    now |= {shard.name: fingerprint(quick_fingerprint(shard)) for shard in shards}
+    now |= {shard.name: sha256_of(shard) for shard in shards}
     path = output / MADE_FROM_FILE
     go_on = "Name another --output folder, or delete that one to answer all anew."
     stored = read_json(path) if path.is_file() else {}
@@ -173,9 +174,8 @@ def check_output(output: Path, checkpoint: str, shards: list[Path]) -> None:
     if done and (not isinstance(stored, dict) or not done <= stored.keys()):
         raise ValueError(f"{output} holds answers without a note which model gave them (earlier version). {go_on}")
     if done:
-        kept = {
-            name: value for name, value in stored.items() if name in done or Path(name).suffix not in SHARD_SUFFIXES
-        }
+        settings = {name for name in stored if Path(name).suffix not in SHARD_SUFFIXES}
+        kept = {name: stored[name] for name in stored if name in settings | done}
         ours = {name: now.get(name) for name in {**kept, **now} if name in done or name not in {s.name for s in shards}}
         check_same(f"{output} holds answers made with other", kept, ours, go_on)
     write_text(path, json.dumps((stored if done else {}) | now, indent=2) + "\n")

@@ -187,7 +187,7 @@ def _check_same_search(study, config: str | Path, space: Space, overrides: dict,
     go_on = "Give another --storage and output."
     if stored is None and study.trials:
         raise ValueError(f"{storage} doesn't say what it searched on (an earlier version wrote it). {go_on}")
-    check_same(f"{storage} holds a search with another config, space or data:", stored or now, now, go_on)
+    check_same(f"{storage} holds a search with another config or space, or other data:", stored or now, now, go_on)
     study.set_user_attr("made_from", now)
 
 

@@ -43,8 +43,8 @@ def read_json(path: str | Path) -> Any:
 
 
 def quick_fingerprint(path: str | Path) -> list:
-    """What tells one of many large files from another without reading all of it: name, size, hash of a small one's content
-    and of a large one's ends.
+    """What tells one of many large files from another without reading all of it: name, size and a hash:
+    of a small one's content, of a large one's ends.
 
     A file that can't be read has its name alone; whoever needs it says why.
     """
