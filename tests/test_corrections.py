@@ -212,7 +212,8 @@ def test_a_database_of_an_earlier_version_opens_gains_the_model_and_loses_nothin
         connection.executescript(
             """CREATE TABLE photos (sha256 TEXT PRIMARY KEY, jpeg BLOB NOT NULL);
             CREATE TABLE corrections (id INTEGER PRIMARY KEY AUTOINCREMENT,
-            time TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, photo TEXT NOT NULL REFERENCES photos (sha256), question TEXT NOT NULL, model_answer TEXT NOT NULL,
+            time TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            photo TEXT NOT NULL REFERENCES photos (sha256), question TEXT NOT NULL, model_answer TEXT NOT NULL,
             right_answer TEXT NOT NULL, uploaded INTEGER NOT NULL DEFAULT 0, UNIQUE (photo, question, right_answer));
             INSERT INTO photos VALUES ('00112233', x'ffd8');
             INSERT INTO corrections (photo, question, model_answer, right_answer)
