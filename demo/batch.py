@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from valm_core.checkpoint_files import WEIGHTS_FILE
 from valm_core.files import write_text
-from valm_core.model import WEIGHTS_FILE
 from valm_core.outputs import EncodedImage, InputError, Prediction
 from valm_core.packages import sha256_of
 from valm_core.processor import PHOTO_ENDINGS, photos_in
@@ -29,9 +29,12 @@ NOTHING = {
     "gate": None,  # the question's share in the answer, 0..1
     "unfamiliar": None,  # "photo", "question" or "photo question", where unlike those that the model learned from
     "model": None,  # the first 12 digits of the weights' sha256
+    "top": None,  # how many answers were asked for
+    "photo_sha256": None,  # the first 12 digits of the photo file's sha256
     "error": None,  # why there is no answer
 }  # the columns that an answer adds to a row; a row's own of these names are left out
 
+ADDED_LATER = ("top", "photo_sha256")  # columns that outputs of earlier versions lack
 Key = tuple[str, str]  # image and question as the row has them
 
 
@@ -86,12 +89,14 @@ def answer_batch(
         output: a file with an ending of ``FORMATS``.
         questions: what to ask each photo of a folder; none for a file.
         top: how many answers a row gets.
-        model: written into each row; an output of another model is not gone on with.
+        model: written into each row; an output of another model, another top or other photos under the same names is
+            not gone on with.
 
     Raises:
         ValueError: the source or output can't be used; the message says why.
     """
     source, output = Path(source), Path(output)
+    folder = source if source.is_dir() else source.parent
     if output.suffix not in FORMATS:
         raise ValueError(f"--output is {str(output)!r}; its name must end in {' or '.join(FORMATS)}.")
     if output.resolve() == source.resolve():
@@ -110,6 +115,21 @@ def answer_batch(
             f"{output} holds answers of model {min(others)}, and this is model {model}. Name another file."
         )
 
+    tops = {row["top"] for row in done.values() if row["top"] is not None} - {top}
+    if tops:
+        raise ValueError(
+            f"{output} holds the {min(tops)} likeliest answers a row, and --top is {top}. Ask for as many, or name "
+            "another file."
+        )
+    usable = {key_of(row) for row in rows if row.get("error") is None}
+    earlier_photos = {row["image"]: row["photo_sha256"] for key, row in done.items() if key in usable}
+    for image, digest in earlier_photos.items():
+        if digest and (now := photo_digest(asked.files[image])) and now != digest:
+            raise ValueError(
+                f"{output} holds answers about another {image} than lies in {folder} now. Name another file, or delete "
+                "that one to ask all anew."
+            )
+
     waiting: dict[Path, dict[str, list[dict]]] = {}  # photo -> question -> its rows
     for row in rows:
         if row.get("error") is None and key_of(row) not in done:
@@ -117,7 +137,9 @@ def answer_batch(
     started, answered = time.monotonic(), 0
     with working.open("a", encoding="utf-8") as file:
         for path, question, columns in _with_progress(answers(predictor, waiting, top), waiting):
-            columns["model"] = model or None
+            columns |= {"model": model or None, "top": top}
+            if columns["error"] is None:
+                columns["photo_sha256"] = photo_digest(path)
             for row in waiting[path][question]:
                 done[key_of(row)] = row | columns
                 file.write(json.dumps(done[key_of(row)], ensure_ascii=False) + "\n")
@@ -292,11 +314,13 @@ def read_answers(output: Path, working: Path) -> list[dict]:
             rows += [json.loads(line) for line in whole.splitlines()]
         except ValueError as error:
             raise ValueError(f"{working} is no output of --batch: {error}. Name another file.") from error
-    if not all(isinstance(row, dict) and {"image", "question", *NOTHING} <= row.keys() for row in rows):
+    needed = {"image", "question", *NOTHING} - set(ADDED_LATER)
+    if not all(isinstance(row, dict) and needed <= row.keys() for row in rows):
         raise ValueError(f"{output} is no output of --batch. Name another file.")
     if working.exists() and len(whole) < len(content):  # only now: it is a file of ours
         with working.open("r+b") as file:
             file.truncate(len(whole))
+    rows = [dict.fromkeys(ADDED_LATER) | row for row in rows]
     return [row for row in rows if row["image"] is not None and row["question"] is not None]
 
 
@@ -318,7 +342,12 @@ def _table(rows: list[dict]):
 
     share = pyarrow.struct({"answer": pyarrow.string(), "probability": pyarrow.float64()})
     kinds = dict.fromkeys(NOTHING, pyarrow.string())
-    kinds |= {"probability": pyarrow.float64(), "gate": pyarrow.float64(), "predictions": pyarrow.list_(share)}
+    kinds |= {
+        "top": pyarrow.int64(),
+        "probability": pyarrow.float64(),
+        "gate": pyarrow.float64(),
+        "predictions": pyarrow.list_(share),
+    }
 
     def column(name: str):
         values = [row.get(name) for row in rows]
@@ -349,6 +378,14 @@ def _with_progress(replies: Iterable, waiting: dict[Path, dict[str, list[dict]]]
 def _parts(items: Iterable, size: int) -> Iterator[list]:
     items = list(items)
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def photo_digest(path: Path) -> str | None:
+    """What tells a photo from another of its name; None where it can't be read."""
+    try:
+        return sha256_of(path)[:12]
+    except (OSError, ValueError):
+        return None
 
 
 def model_name(checkpoint: str | Path) -> str:

@@ -14,7 +14,8 @@ import gradio as gr
 from demo import callbacks
 from demo.figures import notice_html
 from demo.languages import label, say, translated
-from valm_core.corrections import CorrectionsError, Receipt, add_correction, delete_corrections
+from valm_core.corrections import UNKNOWN_MODEL, CorrectionsError, MadeWith, Receipt, add_correction, delete_corrections
+from valm_core.fingerprints import answer_list_fingerprint
 from valm_core.outputs import InputError
 
 SPACE_STORAGE = Path("/data")  # where a Space has attached storage
@@ -115,12 +116,22 @@ def delete_old(settings: Settings) -> None:
         logging.getLogger("valm").warning("Old corrections were not deleted. %s", error)
 
 
-def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, list]:
+def made_with(predictor) -> MadeWith:
+    """Which weights and which answer list corrections are about; empty where a predictor doesn't say."""
+    facts = getattr(predictor, "facts", None) or getattr(predictor, "metadata", None) or {}
+    answers = getattr(getattr(predictor, "model", predictor), "answers", None)
+    return MadeWith(
+        str(facts.get("checkpoint_sha256", "")), answer_list_fingerprint(answers) if isinstance(answers, list) else ""
+    )
+
+
+def build_feedback(reply: gr.State, seconds: float, model: MadeWith = UNKNOWN_MODEL) -> tuple[Callable, list, list]:
     """Lay the form out and wire it, where it is set up.
 
     Args:
         reply: the ``Reply`` on the page, None without one.
         seconds: how long an untouched visitor's state stays in memory.
+        model: what answers on this page.
 
     Returns:
         What to run once a new answer is shown, its inputs, and the components it empties: none without a form.
@@ -170,7 +181,7 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
         if said and not agree and not (answer or "").strip():  # pressed twice: the form was emptied by the first
             return {outcome: gr.skip()}
         try:
-            receipt, times = store(settings, current, answer, agree, times)
+            receipt, times = store(settings, current, answer, agree, times, model)
         except Exception as error:
             return {outcome: notice_html(failure(error))}
         thanks = thanks_html(receipt, current.prediction.question, answer)
@@ -184,7 +195,12 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
 
 
 def store(
-    settings: Settings, reply: callbacks.Reply | None, answer: str, agree: bool, times: tuple[float, ...]
+    settings: Settings,
+    reply: callbacks.Reply | None,
+    answer: str,
+    agree: bool,
+    times: tuple[float, ...],
+    model: MadeWith = UNKNOWN_MODEL,
 ) -> tuple[Receipt, tuple[float, ...]]:
     """Keep one correction of what the model said first.
 
@@ -193,6 +209,7 @@ def store(
         reply: the answered question.
         answer, agree: what was typed, and whether the box is ticked.
         times: when this visitor sent the former ones, in seconds.
+        model: what answered.
 
     Returns:
         The receipt, and ``times`` with this one, without those that are older than an hour.
@@ -209,7 +226,7 @@ def store(
         raise InputError(TOO_MANY + TYPED_IS_KEPT)
     prediction = reply.prediction
     texts = (prediction.question, prediction.answers[0].text, answer)
-    receipt = add_correction(settings.database, reply.photo.picture, *texts, agree, settings.most_bytes)
+    receipt = add_correction(settings.database, reply.photo.picture, *texts, agree, settings.most_bytes, model)
     return receipt, (*times, now)
 
 

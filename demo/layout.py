@@ -10,7 +10,7 @@ from demo import callbacks
 from demo.callbacks import ALL
 from demo.chinese import STEPS
 from demo.compare import build_compare
-from demo.feedback import build_feedback
+from demo.feedback import build_feedback, made_with
 from demo.keep import build_keep, build_map_tools
 from demo.languages import label
 from demo.photo_input import PhotoInput, ShownSlider
@@ -323,5 +323,5 @@ def build_panels(predictor, reply: gr.State, seconds: float) -> Panels:
     return Panels(
         *build_what_if(predictor, reply, seconds),
         *build_compare(predictor, reply, seconds),
-        *build_feedback(reply, seconds),
+        *build_feedback(reply, seconds, made_with(predictor)),
     )

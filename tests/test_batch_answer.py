@@ -180,3 +180,30 @@ def test_a_tar_made_on_a_mac_with_any_names_and_formats(checkpoint, colored_squa
     assert (found["shards"], found["questions"]) == (1, 2)
     assert [line["key"] for line in answers(tmp_path / "out")["a.jsonl"]] == ["0", "caf\\udce9"]
     assert all("error" not in line for line in answers(tmp_path / "out")["a.jsonl"])
+
+
+def test_answers_of_another_model_or_of_changed_shards_are_not_gone_on_with(checkpoint, shards, tmp_path, capsys):
+    run(checkpoint, shards, tmp_path / "out", capsys)
+    before = answers(tmp_path / "out")
+    shard = (shards / "part-0.tar").read_bytes()
+
+    def refused() -> str:
+        with pytest.raises(SystemExit) as ended:
+            run(checkpoint, shards, tmp_path / "out", capsys)
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "Name another --output folder" in line and answers(tmp_path / "out") == before
+        return line
+
+    (shards / "part-0.tar").write_bytes(shard[:7000] + b"changed" + shard[7007:])
+    assert "made with other part-0.tar." in refused()
+    (shards / "part-0.tar").write_bytes(shard)
+    (shards / "part-2.tar").write_bytes(shard)  # one that joins is no change
+    assert run(checkpoint, shards, tmp_path / "out", capsys)["done_before"] == 2
+    before = answers(tmp_path / "out")
+    model = ValmModel.from_pretrained(checkpoint)
+    model.head[-1].bias.data += 1
+    model.save_pretrained(checkpoint)
+    assert "made with other model.safetensors." in refused()
+    (tmp_path / "out" / "made_from.json").unlink()
+    assert "without a note which model gave them" in refused()

@@ -309,3 +309,24 @@ def test_a_name_that_is_no_utf_8_is_answered_once_and_written_in_letters(tiny_pr
     if ending == ".jsonl":
         (row,) = lines(other)
         assert row["image"] == "photos/caf\\udce9.png" and row["note \\ud800"] == ["half \\udfff"]
+
+
+def test_another_top_or_another_photo_of_the_same_name_is_refused_and_nothing_is_lost(tiny_predictor, source, tmp_path):
+    output = tmp_path / "out.jsonl"
+    answer_batch(tiny_predictor, source, output, top=2, model="abc")
+    before = output.read_bytes()
+    assert {row["top"] for row in lines(output)} == {2}
+    with pytest.raises(ValueError, match=r"holds the 2 likeliest answers a row, and --top is 3\."):
+        answer_batch(tiny_predictor, source, output, top=3, model="abc")
+    Image.new("RGB", (50, 40), (9, 9, 9)).save(tmp_path / "red.png")
+    with pytest.raises(ValueError, match=r"another red\.png than lies in .* Name another file, or delete"):
+        answer_batch(tiny_predictor, source, output, top=2, model="abc")
+    assert output.read_bytes() == before
+
+
+def test_an_output_of_an_earlier_version_is_gone_on_with(tiny_predictor, source, tmp_path):
+    output = tmp_path / "out.jsonl"
+    answer_batch(tiny_predictor, source, output, model="abc")
+    old = [{name: value for name, value in row.items() if name not in ("top", "photo_sha256")} for row in lines(output)]
+    output.write_text("".join(json.dumps(row) + "\n" for row in old), encoding="utf-8")
+    assert answer_batch(tiny_predictor, source, output, model="abc").answered == 0

@@ -211,7 +211,7 @@ def test_frozen_packaged_encoders_are_named_by_hash_and_not_copied(tmp_path):
     assert model.config.image_encoder_sha256 == PACKAGES["efficientnet-lite0"].sha256
     model.save_pretrained(tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == (
-        ["answers.json", "config.json", "model.safetensors"]
+        ["answers.json", "config.json", "fingerprints.json", "model.safetensors"]
     )
     names = load_file(tmp_path / "model" / "model.safetensors").keys()
     assert not [name for name in names if name.startswith(("text_encoder.", "image_encoder."))]

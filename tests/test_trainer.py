@@ -466,3 +466,42 @@ def test_a_photos_rows_stay_together_where_asked():
     assert changes == 39
     sampler.epoch = 1
     assert list(sampler) != batches
+
+
+def resume_with(make_trainer, output: str, **changes) -> Trainer:
+    """A trainer on ``output`` whose ``made_from`` has other values in ``depends_on`` or other answers."""
+    trainer = make_trainer(output, epochs=1)
+    if "answers" in changes:
+        trainer.made_from["answers"] = changes.pop("answers")
+    trainer.made_from["depends_on"] = trainer.made_from["depends_on"] | changes
+    return trainer
+
+
+def test_resuming_with_another_answer_list_or_other_data_is_refused_in_one_line(make_trainer):
+    resume_with(make_trainer, "run", data={"rows": 8, "sha256": "a" * 64}, blind=False).train()
+    swapped = [ANSWERS[1], ANSWERS[0], *ANSWERS[2:]]
+    for changes, told in (
+        ({"answers": swapped}, f"answer 1 (was {ANSWERS[0]!r}, is {ANSWERS[1]!r})"),
+        ({"answers": ANSWERS[:-1]}, f"answers (was {len(ANSWERS)}, is {len(ANSWERS) - 1})"),
+        ({"data": {"rows": 9, "sha256": "b" * 64}}, "data: rows (was 8, is 9)."),
+        ({"data": {"rows": 8, "sha256": "b" * 64}}, "or data: data."),
+        ({"blind": True}, "blind (was False, is True)"),
+    ):
+        given = {"data": {"rows": 8, "sha256": "a" * 64}, "blind": False} | changes
+        with pytest.raises(ValueError, match="trained with other settings or data") as error:
+            resume_with(make_trainer, "run", **given).train(resume=True)
+        assert told in str(error.value) and "\n" not in str(error.value), told
+        assert "another --output, from these weights with --init" in str(error.value)
+
+
+def test_what_does_not_change_the_result_may_change_on_resume(make_trainer):
+    make_trainer("run", epochs=1).train()
+    progress = make_trainer("run", epochs=1, workers=1, threads=1, save_every=3).train(resume=True)
+    assert progress["epoch"] == 1
+
+
+def test_a_state_of_an_earlier_version_is_refused(make_trainer, tmp_path):
+    make_trainer("run", epochs=1).train()
+    (tmp_path / "run" / "last" / "made_from.json").unlink()
+    with pytest.raises(ValueError, match=r"doesn't say what it was trained on.*start a new run"):
+        make_trainer("run", epochs=1).train(resume=True)

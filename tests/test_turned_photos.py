@@ -199,7 +199,7 @@ def test_training_reads_and_caches_turned_photos_upright(tiny_model, photos, tmp
 def test_a_cache_of_files_that_were_read_otherwise_is_not_taken(tiny_model, photos, tmp_path, monkeypatch):
     Features(tiny_model, [photos[0]], [], tmp_path / "cache")
     assert len(list((tmp_path / "cache").glob("image-*"))) == 1
-    monkeypatch.setattr("training.features.PHOTO_READING", processor.PHOTO_READING + 1)
+    monkeypatch.setattr("training.features.PHOTO_PREPROCESSING", processor.PHOTO_PREPROCESSING + 1)
     Features(tiny_model, [photos[0]], [], tmp_path / "cache")
     assert len(list((tmp_path / "cache").glob("image-*"))) == 2
 

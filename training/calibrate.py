@@ -23,7 +23,7 @@ from training.features import Features
 from training.metrics.calibration import expected_calibration_error, fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import renewed_card
-from valm_core.config import CONFIG_FILE
+from valm_core.checkpoint_files import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
 from valm_core.files import replace_folder
 from valm_core.heads import YES_NO, calibrated
 from valm_core.model import ValmModel
@@ -123,7 +123,7 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
     report |= score_logits(model, rows, logits)
     report |= figures_of_the_card(model, rows, logits, blind)
     folder = Path(checkpoint)
-    metrics, card = folder / "metrics.json", folder / "README.md"
+    metrics, card = folder / METRICS_FILE, folder / CARD_FILE
     old = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
     old.pop("held_out_calibration_error", None)  # of other rows
     text = renewed_card(model, card.read_text(encoding="utf-8") if card.is_file() else "", data, report, blind)
@@ -132,6 +132,7 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
         model.config.to_json(fresh / CONFIG_FILE)
         (fresh / metrics.name).write_text(json.dumps(old | report, indent=2) + "\n", encoding="utf-8")
         (fresh / card.name).write_text(text, encoding="utf-8")
+        write_fingerprints(fresh)
     return report
 
 

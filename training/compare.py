@@ -21,6 +21,7 @@ from training.datasets import load_rows
 from training.run_report import read_metrics
 from training.train import read_config, train
 from training.yaml_files import read_yaml
+from valm_core.checkpoint_files import METRICS_FILE
 from valm_core.files import write_text
 from valm_core.predictor import VqaPredictor, choose_device
 
@@ -59,7 +60,7 @@ def compare(config: str, overrides: dict[str, object], device: str = "auto") -> 
             output = Path(configs[0].output) / f"{name}-{seed}"
             configs = read_config(config, overrides | settings | {"seed": seed, "output": str(output)})
             report["threads"] = configs[2].threads or report["threads"]
-            finished = output / "checkpoint" / "metrics.json"
+            finished = output / "checkpoint" / METRICS_FILE
             if not finished.exists():
                 command = f"python -m training.compare --config {config}  # {name}, seed {seed}"
                 resume = (output / "last").exists()

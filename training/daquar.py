@@ -29,6 +29,7 @@ from training.metrics.vqa_accuracy import vqa_accuracy
 from training.metrics.wups import WordNetMissing, read_wordnet, wups
 from training.train import chosen_answers, parse_overrides, read_config
 from valm_core.adapters import parse_fine_tuning
+from valm_core.checkpoint_files import METRICS_FILE
 from valm_core.files import write_text
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
@@ -126,7 +127,7 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
     if process.returncode:
         said = (folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise ValueError(f"{mode} with {rows or 'all'} rows ended with {process.returncode}: {' '.join(said)}")
-    report = json.loads((folder / "checkpoint" / "metrics.json").read_text(encoding="utf-8"))
+    report = json.loads((folder / "checkpoint" / METRICS_FILE).read_text(encoding="utf-8"))
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     cell = {
         "name": mode,

@@ -15,11 +15,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.datasets.jsonl import DataError
-from valm_core.files import replace_folder
+from valm_core.files import replace_folder, write_text
+from valm_core.fingerprints import MADE_FROM_FILE, differences, fingerprint, read_json
 from valm_core.model import ValmModel
 from valm_core.outputs import InputError
 from valm_core.packages import PACKAGES
-from valm_core.processor import PHOTO_READING, QuestionTokenizer, open_photo, photo_to_pixels
+from valm_core.processor import (
+    PHOTO_PREPROCESSING,
+    QUESTION_PREPROCESSING,
+    QuestionTokenizer,
+    open_photo,
+    photo_to_pixels,
+)
 from valm_core.text import printable, writable
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
@@ -59,11 +66,12 @@ class ModelInputs:
 class Features:
     """Image and text tokens by photo and question, in float16 on disk, memory-mapped.
 
-    Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output: weights, photo size and
-    resize mode, normalisation, and how files are read. In it lie shards; each knows what it holds: photos by path, size
-    and time, questions by their text. What is asked for and in no shard is computed and added, so data sets share what
-    they have in common, and an interrupted computation leaves its finished shards. Processes that compute at once each
-    write their own.
+    Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output, which its
+    ``made_from.json`` lists: weights and settings of the encoder, photo size and resize mode, normalisation, tokenizer,
+    versions of how photos and questions are read. Another encoder or another reading makes another folder, and a line
+    says why. In it lie shards; each knows what it holds: photos by path, size and time, questions by their text. What
+    is asked for and in no shard is computed and added, so data sets share what they have in common, and an interrupted
+    computation leaves its finished shards. Processes that compute at once each write their own.
 
     Args:
         model: whose frozen encoders to run.
@@ -151,11 +159,13 @@ def _missing(folder: Path, keys: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def _new_shard(folder: Path, keys: list[str]) -> Iterator[Path]:
+def _new_shard(folder: Path, keys: list[str], made_from: dict) -> Iterator[Path]:
     """A folder to fill with ``tokens.npy``; it becomes a shard once it is whole."""
     with replace_folder(folder / f"shard-{uuid.uuid4().hex}") as fresh:
         yield fresh
         (fresh / SHARD_KEYS).write_text(json.dumps(keys, ensure_ascii=False), encoding="utf-8")
+    if not (folder / MADE_FROM_FILE).exists():
+        write_text(folder / MADE_FROM_FILE, json.dumps(made_from) + "\n")
 
 
 def _photo_key(photo: Path) -> str:
@@ -189,15 +199,22 @@ def read_pixels(model: ValmModel | ModelInputs, photo) -> Tensor:
 def _image_folder(model: ValmModel, photo_key: dict[Path, str], cache: Path) -> Path:
     """The folder of the image encoder's shards, with every photo in one of them."""
     encoder = model.image_encoder.eval()
-    normalization = [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()]
-    settings = [model.config.image_size, model.config.resize, normalization, PHOTO_READING]
-    folder = cache / f"image-{_key(encoder, *settings, *_semantics(model))}"
+    made_from = {
+        "photo preprocessing": PHOTO_PREPROCESSING,
+        "image_size": model.config.image_size,
+        "resize": model.config.resize,
+        "normalization": [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()],
+        "grid": list(encoder.grid),
+        "names": _semantics(model),
+        "encoder": _weights_fingerprint(encoder),
+    }
+    folder = _encoder_folder(cache, "image", made_from, "photos")
     missing = set(_missing(folder, photo_key.values()))
     photos = [photo for photo, key in photo_key.items() if key in missing]
     rows, columns = encoder.grid
     for first in range(0, len(photos), PHOTO_SHARD):
         part = photos[first : first + PHOTO_SHARD]
-        with _new_shard(folder, [photo_key[photo] for photo in part]) as fresh:
+        with _new_shard(folder, [photo_key[photo] for photo in part], made_from) as fresh:
             shape = (len(part), rows * columns, encoder.width)
             tokens = np.lib.format.open_memmap(fresh / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
             for start, encoded in _encode_photos(model, part):
@@ -216,7 +233,13 @@ def _encode_photos(model: ValmModel, photos: list[Path]) -> Iterator[tuple[int, 
 @torch.no_grad()
 def _text_folder(model: ValmModel, questions: list[str], cache: Path) -> Path:
     """The folder of the text encoder's shards, with every question in one of them."""
-    folder = cache / f"text-{_key(model.text_encoder.eval(), model.config.max_question_tokens)}"
+    made_from = {
+        "question preprocessing": QUESTION_PREPROCESSING,
+        "max_question_tokens": model.config.max_question_tokens,
+        "tokenizer": fingerprint(model.tokenizer.tokenizer.backend_tokenizer.to_str()),
+        "encoder": _weights_fingerprint(model.text_encoder.eval()),
+    }
+    folder = _encoder_folder(cache, "text", made_from, "questions")
     missing = _missing(folder, questions)
     for first in range(0, len(missing), QUESTION_SHARD):
         part = missing[first : first + QUESTION_SHARD]
@@ -228,7 +251,7 @@ def _text_folder(model: ValmModel, questions: list[str], cache: Path) -> Path:
             tokens = model.text_encoder(ids.to(model.device), mask.to(model.device)).tokens.half().cpu().numpy()
             for place, index in enumerate(chosen):
                 encoded[index] = tokens[place, : int(mask[place].sum())]
-        with _new_shard(folder, part) as fresh:
+        with _new_shard(folder, part, made_from) as fresh:
             np.save(fresh / "tokens.npy", np.concatenate(encoded))
             np.save(fresh / "starts.npy", np.cumsum([0, *map(len, encoded)]))
     return folder
@@ -248,12 +271,29 @@ def _semantics(model: ValmModel) -> list[str]:
     return [source, package.sha256 if package else hashlib.sha256(embeddings.cpu().numpy().tobytes()).hexdigest()]
 
 
-def _key(encoder: torch.nn.Module, *settings) -> str:
-    """A hash of an encoder's weights and of settings that JSON can write."""
-    digest = hashlib.sha256(json.dumps(settings).encode())
+def _encoder_folder(cache: Path, kind: str, made_from: dict, what: str) -> Path:
+    """The folder of features that were made from just this; of another it takes none, and says so once."""
+    folder = cache / f"{kind}-{fingerprint(made_from)[:16]}"
+    if not folder.exists():
+        others = [path for path in cache.glob(f"{kind}-*") if path.is_dir()]
+        if others:
+            known = [read_json(path / MADE_FROM_FILE) for path in others if (path / MADE_FROM_FILE).is_file()]
+            told = [differences(other, made_from) for other in known if isinstance(other, dict)]
+            why = ", ".join(min(told, key=len)) if told else "an earlier version wrote them"
+            print(f"{cache} holds features of {what} that can't be used here: {why}. The {what} are encoded anew.")
+    return folder
+
+
+def _weights_fingerprint(encoder: torch.nn.Module) -> str:
+    """A hash of an encoder's weights, and of what its backbone's config says beside them."""
+    config = getattr(encoder.backbone, "config", None)
+    settings = config.to_dict() if hasattr(config, "to_dict") else {}
+    for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"):  # not what it does
+        settings.pop(name, None)
+    digest = hashlib.sha256(fingerprint([type(encoder.backbone).__name__, settings]).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         if name in NAME_EMBEDDINGS:
             continue
         digest.update(name.encode() + str(tensor.dtype).encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()

@@ -29,6 +29,7 @@ from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
+from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
 from training.objects import load_object_head
 from training.run_report import read_metrics, write_curves, write_run_report
@@ -42,14 +43,15 @@ from valm_core.adapters import (
     prepare_fine_tuning,
     save_adapter,
 )
+from valm_core.checkpoint_files import CARD_FILE, CONFIG_FILE, METRICS_FILE
 from valm_core.config import ValmConfig, from_plain_values
-from valm_core.files import clear_leftovers, saving, write_text
+from valm_core.files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.hub import fetch_checkpoint
 from valm_core.losses import AnswerObjective
-from valm_core.model import CONFIG_FILE, ValmModel, extend_answers, learns
+from valm_core.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
 from valm_core.pretraining import PretrainingObjective
-from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig
+from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
 
 
 @dataclass(frozen=True)
@@ -283,9 +285,20 @@ def train(
     model = build_model(run, config, rows).to(choose_device(device))
     for note in notes_beforehand(run, rows, validation_rows, model.answers):
         processes.print(note)
+    data = {
+        "data": data_fingerprint(run.data) if streaming else rows_fingerprint(rows),
+        "validation": rows_fingerprint(validation_rows),
+    }
     rows = rows * run.repeat
     if run.rehearsal:
-        rows += _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
+        rehearsal = _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
+        data["rehearsal"] = rows_fingerprint(rehearsal)
+        rows += rehearsal
+    shared = depends_on(run, config, data)
+    if resume:  # before photos are encoded, for hours perhaps
+        with processes.main_process_first():
+            recover_folder(Path(run.output) / "last")
+        check_resume(run.output, made_from(training, model.answers, shared))
     prepare_fine_tuning(model, fine_tuning)
     photos = [] if run.blind else [row.image for row in rows]
     with processes.main_process_first():
@@ -296,7 +309,7 @@ def train(
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     processes.print(f"{learning / 1e6:.2f} M parameters of the model learn")
     if run.objective == "pretraining":
-        return pretrain(run, training, model, (rows, validation_rows), features, command, resume)
+        return pretrain(run, training, model, (rows, validation_rows), features, command, resume, shared)
 
     soft = run.targets == "soft"
     if streaming:
@@ -325,7 +338,7 @@ def train(
                 write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
         return figures
 
-    trainer = Trainer(objective, batches, validate, training, output, save_best)
+    trainer = Trainer(objective, batches, validate, training, output, save_best, shared)
     progress = trainer.train(resume)
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(output / "best").to(model.device)
@@ -428,7 +441,7 @@ def finish(
     report |= figures_of_the_card(best, validation_rows, logits, run.blind, features) | facts
     if processes.is_main_process:
         card = model_card(best, run, training, learned_rows, report)
-        extra_files = {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}
+        extra_files = {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}
         before = json.loads((output / "before.json").read_text(encoding="utf-8"))
         with saving(output):
             best.save_pretrained(checkpoint, extra_files, half)
@@ -444,11 +457,13 @@ def pretrain(
     features: Features | None,
     command: str,
     resume: bool,
+    shared: dict,
 ) -> dict:
     """Train on statements instead of questions and write ``<output>/checkpoint``; its answer head is as it came.
 
     Args:
         rows: those to learn from and those to validate on.
+        shared: see ``training.made_from.depends_on``.
 
     Returns:
         The validation figures of the best epoch: every loss, ``accuracy`` (of hidden tokens) and ``matching_accuracy``.
@@ -463,6 +478,7 @@ def pretrain(
         training,
         output,
         save_best,
+        shared,
     )
     progress = trainer.train(resume)
     trainer.accelerator.wait_for_everyone()
@@ -470,7 +486,7 @@ def pretrain(
     report = by_epoch[progress["best_epoch"]] | {"before": by_epoch[0], "command": command}
     if trainer.accelerator.is_main_process:
         best = ValmModel.from_pretrained(output / "best")
-        metrics = {"metrics.json": json.dumps(report, indent=2) + "\n"}
+        metrics = {METRICS_FILE: json.dumps(report, indent=2) + "\n"}
         clear_leftovers(output / "checkpoint")
         with saving(output):
             best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")

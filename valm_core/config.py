@@ -10,7 +10,6 @@ from typing import Any
 
 from valm_core.text import parse_json, read_text
 
-CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"  # of a checkpoint
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, CommitScheduler, HfApi, snapshot_download
 
-from valm_core.corrections import Correction, mark_uploaded, read_corrections, the_photo
+from valm_core.corrections import MODEL_COLUMNS, Correction, mark_uploaded, read_corrections, the_photo
 from valm_core.text import parse_json, read_text
 
 REPO_TYPE = "dataset"
@@ -29,6 +29,8 @@ def files_of(correction: Correction) -> dict[str, bytes]:
         "model_answer": correction.model_answer,
         "right_answer": correction.right_answer,
     }
+    made_with = {name: getattr(correction, name) for name in MODEL_COLUMNS}
+    row |= {name: value for name, value in made_with.items() if value}
     content = json.dumps(row, ensure_ascii=False).encode()
     name = f"{day}/{correction.photo}"
     return {f"{name}.jpg": correction.jpeg, f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.json": content}

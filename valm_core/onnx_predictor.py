@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from valm_core.checkpoint_files import WEIGHTS_FILE
+from valm_core.fingerprints import answer_list_fingerprint, fingerprint
 from valm_core.graph_runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
 from valm_core.outputs import Answer, EncodedImage, Evidence, Explanation, Prediction, UnknownAnswer
 from valm_core.packages import sha256_of
@@ -17,7 +19,7 @@ from valm_core.verdicts import gather_evidence, hidden_variants, split_variants
 from valm_core.word_pieces import merge_word_pieces, words_of_pieces
 
 METADATA_FILE = "metadata.json"
-METADATA_VERSION = 1
+METADATA_VERSION = 2
 METHODS = ("raw_attention", "attention_rollout")  # the first is the default
 # Outputs of the fusion graph for each method: image_map, token_scores, token_to_patch, patch_to_token.
 MAP_OUTPUTS = {
@@ -58,7 +60,8 @@ class OnnxPredictor:
         Raises:
             FileNotFoundError: a file is missing.
             ImportError: the runtime's package isn't installed.
-            ValueError: an unknown runtime, an export of another format, or a file that isn't the exported one.
+            ValueError: an unknown runtime, an export of another format, a file that isn't the exported one, or a
+                checkpoint that was trained on since, see ``check_metadata``.
         """
         folder = Path(folder)
         if runtime not in RUNTIMES:
@@ -74,6 +77,7 @@ class OnnxPredictor:
                 f"{folder} is an export of format {metadata.get('format')!r}, version {metadata.get('version')!r}; "
                 f"needed: {runtime!r}, version {METADATA_VERSION}. Choose that runtime, or export again."
             )
+        check_metadata(folder, metadata)
         check_files(folder, metadata["sha256"])
         try:
             from tokenizers import Tokenizer
@@ -245,6 +249,35 @@ def _chosen_method(method: str | None) -> str:
             "model itself: load the checkpoint with runtime='torch' for them."
         )
     return method or METHODS[0]
+
+
+def metadata_fingerprint(metadata: dict) -> str:
+    """What ``fingerprint`` in an export's metadata must be: of all the rest, answers, settings and files' sha256."""
+    return fingerprint({name: value for name, value in metadata.items() if name != "fingerprint"})
+
+
+def check_metadata(folder: Path, metadata: dict) -> None:
+    """Make sure that answers and settings are those of the exported graphs, and that their checkpoint is still the one.
+
+    The checkpoint is looked for in the export's own folder and where ``checkpoint`` says that it lay, seen from there.
+
+    Raises:
+        ValueError: in one line, what doesn't belong together and how to go on.
+    """
+    path = folder / METADATA_FILE
+    if metadata.get("answers_sha256") != answer_list_fingerprint(metadata.get("answers", [])):
+        raise ValueError(f"{path} holds the answers of another model than its graphs. Copy the export again.")
+    if metadata.get("fingerprint") != metadata_fingerprint(metadata):
+        raise ValueError(f"{path} isn't the one that was written with its graphs. Copy the export again.")
+    places = [folder] + ([folder / metadata["checkpoint"]] if metadata.get("checkpoint") else [])
+    for place in places:
+        weights = (place / WEIGHTS_FILE).resolve()
+        if weights.is_file() and (found := sha256_of(weights)) != metadata["checkpoint_sha256"]:
+            raise ValueError(
+                f"{folder} was exported from weights {metadata['checkpoint_sha256'][:12]}, and {weights.parent} holds "
+                f"{found[:12]}: it was trained again since. Export it again with `python -m training.export`, or move "
+                "the export elsewhere to keep the former model."
+            )
 
 
 def check_files(folder: Path, sha256: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from valm_core.checkpoint_files import METRICS_FILE, WEIGHTS_FILE
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
@@ -20,7 +21,7 @@ from valm_core.folding import ready_for_inference
 from valm_core.fusion import AttentionHead
 from valm_core.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.hub import fetch_checkpoint
-from valm_core.model import WEIGHTS_FILE, ValmModel
+from valm_core.model import ValmModel
 from valm_core.onnx_predictor import OnnxPredictor
 from valm_core.outputs import (
     Answer,
@@ -128,7 +129,7 @@ class VqaPredictor:
     def _track_records(self) -> tuple[TrackRecord, ...]:
         """What the checkpoint's metrics.json says of its validation; empty where it says nothing usable."""
         try:
-            metrics = json.loads((Path(self.folder or "") / "metrics.json").read_text(encoding="utf-8"))
+            metrics = json.loads((Path(self.folder or "") / METRICS_FILE).read_text(encoding="utf-8"))
             records = [TrackRecord(**record) for record in metrics["reliability"]]
             usable = all(0 <= record.accuracy <= 1 and record.questions > 0 for record in records)
             return tuple(records) if usable else ()

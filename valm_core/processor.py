@@ -22,6 +22,10 @@ from valm_core.word_pieces import words_of_pieces
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Versions of what becomes of a photo and of a question before an encoder sees them. Raise one with every change of the
+# pixels or token ids that come out: features in a cache were made from the former ones.
+PHOTO_PREPROCESSING, QUESTION_PREPROCESSING = 2, 2
+
 
 def _photo_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that are read here: AVIF from Pillow 11.3 on, HEIF where pillow-heif is there."""
@@ -38,7 +42,6 @@ def _photo_formats() -> tuple[str, ...]:
 
 PHOTO_FORMATS = _photo_formats()
 PHOTO_ENDINGS = tuple(sorted(end for end, kind in Image.registered_extensions().items() if kind in PHOTO_FORMATS))
-PHOTO_READING = 2  # raised when the same file gives other pixels than before, so that caches don't mix the two
 MAX_PHOTO_BYTES = 30 * 2**20
 MAX_JPEG_PIXELS = 64_000_000  # JPEG decodes at a fraction of its size
 MAX_PHOTO_PIXELS = 32_000_000  # the other formats are decoded whole, 4 bytes a pixel
