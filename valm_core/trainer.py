@@ -23,7 +23,7 @@ PRECISIONS = ("auto", "no", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
 TRACKERS = ("", "tensorboard")
-LEFT_TO_THE_FILE = ("reliability", "accuracy_at_coverage")  # too long for a line in the terminal
+LEFT_TO_THE_FILE = ("reliability", "reliability_by_kind", "accuracy_at_coverage")  # too long for a line in the terminal
 
 
 @dataclass(frozen=True)
