@@ -46,7 +46,10 @@ class Answers(TypedDict):
     question: str
     answers: list[AnswerShare]
     blind_answers: list[AnswerShare]
+    guessed_from_question: bool
     gate: float
+    kinds: dict[str, float]
+    unfamiliar: list[str]
 
 
 class Maps(TypedDict):
@@ -184,9 +187,13 @@ class Endpoints:
             candidates: the only answers allowed, 2 to 100; their probabilities sum to 1 and are not calibrated
 
         Returns:
-            an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first
+            an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first;
+            beside "yes" or "no" those below 0.01 are left out
             "blind_answers", the same for the question without the photo
+            "guessed_from_question", true where the first answer is the same and about as likely without the photo
             "gate", the share of the question in the answer, 0..1; the photo has the rest
+            "kinds", the shares of "yes/no", "number" and "other" answers
+            "unfamiliar", "photo" and "question" where few that the model learned from are like this one
         """
         _check(isinstance(question, str), f"question is {question!r}; send text.")
         _check(type(top) is int and 1 <= top <= MOST_ANSWERS, f"top is {top!r}; allowed: 1 to {MOST_ANSWERS}.")

@@ -31,6 +31,8 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     """The reply as lines of text with bars, and how far its map can be believed."""
     width = max(len(answer.text) for answer in prediction.answers)
     lines = [prediction.question]
+    if prediction.guessed_from_question:
+        lines.append("A guess from the question alone: without the photo the answer is the same, and about as likely.")
     for answer in prediction.answers:
         bar = "█" * round(answer.probability * BAR_WIDTH)
         lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar}")

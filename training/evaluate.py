@@ -64,8 +64,8 @@ def processes_of_run() -> tuple[int, int]:
 def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> dict:
     """Accuracy figures of a set of answers, each in 0..1; a question whose answer isn't in the list counts as wrong.
 
-    ``by_type`` sorts questions by their reference answers, ``reliability_by_kind`` by the kind of the given answer: that
-    is all that is known of a question nobody has answered yet.
+    ``by_type`` sorts questions by their reference answers, ``reliability_by_kind`` by the kind of the given answer:
+    that is all that is known of a question nobody has answered yet.
 
     Args:
         rows: R questions with their reference answers.
