@@ -156,7 +156,7 @@ def digest_of(content: bytes) -> str:
 
 
 def right_answer(examples: tuple[Example, ...], reply: Reply) -> str | None:
-    """The right answer where the model gets an offered question of an example wrong; None where it is right or unknown."""
+    """The right answer where the model gets an offered question of an example wrong, None elsewhere."""
     asked = reply.prediction.question.casefold()
     for example in examples:
         if example.digest != reply.photo.digest:

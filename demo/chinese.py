@@ -27,7 +27,9 @@ CHINESE = {
     "server for a few hours at most.": (
         "热图显示模型为得出答案读取了什么，这是线索而不是证明。照片最多在本服务器上保留几个小时。"
     ),
-    "Those that their owners agree to keep with a correction stay longer.": "照片主人同意随纠正一起保留的照片会保留更久。",
+    "Those that their owners agree to keep with a correction stay longer.": (
+        "照片主人同意随纠正一起保留的照片会保留更久。"
+    ),
     "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or the "
     "button here, forgets them.": (
         "此标签页会保存您的问题和照片的名称，以便重新加载后恢复；关闭标签页或点击这里的按钮即会忘记它们。"
