@@ -107,7 +107,7 @@ CHINESE = {
     ),
     "with yes or no": "以是或否",
     "with a number": "以数字",
-    "with neither yes, no nor a number": "以其他答案",
+    "with a word": "以词语",
     "A guess from the question alone.": "这只是根据问题本身的猜测。",
     "Without the photo the answer is the same, and about as likely.": "没有照片时答案相同，可能性也差不多。",
     "Answer to “{question}”: {answer}, {share}.": "“{question}”的答案：{answer}，{share}。",

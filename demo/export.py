@@ -78,7 +78,9 @@ class Shown:
     @property
     def place(self) -> str:
         """The maps' direction, layer and head in words."""
-        return figures.place_text(self.direction, self.layer, self.head)
+        from demo.callbacks import place_in
+
+        return figures.place_text(self.direction, *place_in(self.reply.explanation, self.layer, self.head))
 
 
 def answers_json(prediction: Prediction) -> dict:

@@ -247,7 +247,7 @@ def record_html(record: TrackRecord | None) -> str:
     kinds = {
         "yes/no": say("with yes or no"),
         "number": say("with a number"),
-        "other": say("with neither yes, no nor a number"),
+        "other": say("with a word"),
     }
     told = say(
         "Of {count} validation questions answered {kind} this surely ({low} to {high} %), {share} were right.",

@@ -193,7 +193,7 @@ def build_layout(predictor, examples: Sequence[callbacks.Example], seconds: floa
     told = label(FOOTER, EXCEPTION, VISIT) if panels.feedback_parts else label(FOOTER, VISIT)
     with gr.Row(elem_id="page-end"):
         gr.HTML(f'<footer class="page-footer">{told}</footer>')
-        forget = gr.Button(label("Forget this visit"), size="sm", min_width=0, scale=0, elem_id="forget")
+        forget = gr.Button(label("Forget this visit"), size="sm", min_width=150, scale=0, elem_id="forget")
     result = Result(empty, announcement, whole, answers, history)
     return Parts(memory, ask, result, map_column, doubt, panels, forget)
 
@@ -262,7 +262,7 @@ def build_map_column() -> MapColumn:
         words = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="words")
         with gr.Row(elem_id="picking"):
             several = gr.Checkbox(label=label("Pick several words or cells"), min_width=120, elem_id="several")
-            clear = gr.Button(label("Clear what is picked"), size="sm", min_width=0, scale=0, elem_id="clear-picked")
+            clear = gr.Button(label("Clear what is picked"), size="sm", min_width=170, scale=0, elem_id="clear-picked")
         overlay = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="overlay")
         slider = ShownSlider(
             show_label=False,
