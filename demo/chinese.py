@@ -428,8 +428,8 @@ MESSAGES = {
     "The question is empty. Type one, for example: What is in the photo?": (
         "问题是空的。请输入一个，例如：What is in the photo?"
     ),
-    "The question is too long: {length} word pieces, at most {allowed}. Shorten it.": (
-        "问题太长：{length} 个词片，最多 {allowed} 个。请缩短。"
+    "The question is too long: {length} word pieces (a word has one or more), at most {allowed}. Shorten it.": (
+        "问题太长：{length} 个词片（一个词有一个或多个），最多 {allowed} 个。请缩短。"
     ),
     "The question is too long: {length} characters, at most {allowed} characters. Shorten it.": (
         "问题太长：{length} 个字符，最多 {allowed} 个。请缩短。"

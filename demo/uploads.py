@@ -55,13 +55,14 @@ def upload_path(name: str) -> Path:
         name = unquote(name.partition(OWN_ADDRESS)[2])
     try:
         path = Path(name).resolve()
-        inside, there = path.is_relative_to(Path(get_upload_folder()).resolve()), path.is_file()
+        inside = path.is_relative_to(Path(get_upload_folder()).resolve())
+        there, deleted = path.is_file(), not path.exists()
     except (OSError, ValueError):  # a name that no file can have
         raise InputError(NOT_UPLOADED) from None
-    if not inside:
-        raise InputError(NOT_UPLOADED)
-    if not there:
+    if inside and deleted:
         raise InputError(LOST_PHOTO)
+    if not (inside and there):
+        raise InputError(NOT_UPLOADED)
     return path
 
 

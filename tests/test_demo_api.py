@@ -14,6 +14,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from demo.api import build_api, mcp_wanted
+from demo.callbacks import LOST_PHOTO
 from demo.uploads import NOT_UPLOADED, photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.outputs import InputError
@@ -72,9 +73,19 @@ def test_the_documentation_lists_the_three_endpoints_and_their_types(client):
     method = next(part for part in endpoints["/explain"]["parameters"] if part["parameter_name"] == "method")
     assert method["type"]["enum"] == list(EXPLANATION_METHODS) and method["parameter_default"] == DEFAULT_METHOD
     given = endpoints["/explain"]["returns"][0]["type"]["properties"]
-    assert {"question", "answers", "blind_answers", "gate", "explanation", "evidence", "model", "valm_version"} == set(
-        given
-    )
+    assert {
+        "question",
+        "answers",
+        "blind_answers",
+        "guessed_from_question",
+        "gate",
+        "kinds",
+        "unfamiliar",
+        "explanation",
+        "evidence",
+        "model",
+        "valm_version",
+    } == set(given)
     assert given["explanation"]["properties"]["image_map"]["items"]["items"] == {"type": "number"}
     assert all(len(endpoint["description"]) > 40 for endpoint in endpoints.values())
 
@@ -197,6 +208,10 @@ def test_addresses_and_files_of_the_server_are_refused(page_url, witness, tmp_pa
     for photo in hostile:
         kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
         assert (kind, told["error"]) == ("error", NOT_UPLOADED), photo
+    deleted = str(Path(uploads) / "00ff" / "photo.jpg")
+    for photo in (deleted, {"path": deleted, **MARK}):
+        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert (kind, told["error"]) == ("error", LOST_PHOTO)
     kind, told = call(page_url, "answer", "data:image/jpeg;base64,AA", {"path": f"{address}/q", **MARK}, 5, None)
     assert (kind, told["error"]) == ("error", NOT_UPLOADED)
     assert fetched == []
