@@ -47,6 +47,7 @@ class Answers(TypedDict):
     question: str
     answers: list[AnswerShare]
     blind_answers: list[AnswerShare]
+    guessed_from_question: bool
     gate: float
     kinds: dict[str, float]
     unfamiliar: list[Literal[PARTS]]
@@ -187,8 +188,10 @@ class Endpoints:
             candidates: the only answers allowed, 2 to 100; their probabilities sum to 1 and are not calibrated
 
         Returns:
-            an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first
+            an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first;
+            beside "yes" or "no" those below 0.01 are left out
             "blind_answers", the same for the question without the photo
+            "guessed_from_question", true where the first answer is the same and about as likely without the photo
             "gate", the share of the question in the answer, 0..1; the photo has the rest
             "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not told
             "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from

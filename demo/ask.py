@@ -33,6 +33,8 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     width = max(len(answer.text) for answer in prediction.answers)
     lines = [prediction.question]
     block = "█" if can_show("█") else "#"
+    if prediction.guessed_from_question:
+        lines.append("A guess from the question alone: without the photo the answer is the same, and about as likely.")
     for answer in prediction.answers:
         bar = block * round(answer.probability * BAR_WIDTH)
         lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar}")

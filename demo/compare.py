@@ -7,7 +7,7 @@ from collections.abc import Callable
 import gradio as gr
 
 from demo import callbacks
-from demo.figures import Look, notice_html, overlay, side_by_side_html
+from demo.figures import Look, is_flat, notice_html, overlay, side_by_side_html
 from demo.languages import label, say
 from demo.late import find_out
 from demo.peers import Told, load_peer, parse_peers
@@ -102,5 +102,8 @@ def map_note(current: callbacks.Reply, method: str) -> str:
 
 def told_html(sides: list[Told]) -> str:
     """Every side's answers and how its map was made, as columns."""
-    columns = side_by_side_html([(side.name, side.answers, side.note) for side in sides])
+    notes = [
+        side.note + (f"; {say('no place stands out')}" if is_flat(side.explanation.image_map) else "") for side in sides
+    ]
+    columns = side_by_side_html([(side.name, side.answers, note) for side, note in zip(sides, notes, strict=True)])
     return f'<div class="comparison" role="status">{columns}</div>'

@@ -30,12 +30,13 @@ def main(arguments: list[str] | None = None) -> None:
         predictor = VqaPredictor.from_checkpoint(checkpoint)
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"The VALM checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another.")
+    page = build_page(lend(predictor))
     try:
-        options = launch_options()
+        options = launch_options()  # after the page, whose texts it takes
     except ValueError as error:  # a VALM_... variable of another form
         sys.exit(str(error))
     on_spaces = {"server_name": "0.0.0.0"} if os.environ.get("SPACE_ID") else {}  # noqa: S104, as Spaces ask
-    serve_until_stopped(build_page(lend(predictor)), uploads, **on_spaces, **options)
+    serve_until_stopped(page, uploads, **on_spaces, **options)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from PIL import Image
 
 from demo import api
 from demo.api import build_api, mcp_wanted
+from demo.callbacks import LOST_PHOTO
 from demo.uploads import NOT_UPLOADED, photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.heads import ANSWER_KINDS
@@ -247,6 +248,10 @@ def test_addresses_and_files_of_the_server_are_refused(page_url, witness, tmp_pa
     for photo in hostile:
         kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
         assert (kind, told["error"]) == ("error", NOT_UPLOADED), photo
+    deleted = str(Path(uploads) / "00ff" / "photo.jpg")
+    for photo in (deleted, {"path": deleted, **MARK}):
+        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert (kind, told["error"]) == ("error", LOST_PHOTO)
     kind, told = call(page_url, "answer", "data:image/jpeg;base64,AA", {"path": f"{address}/q", **MARK}, 5, None)
     assert (kind, told["error"]) == ("error", NOT_UPLOADED)
     assert fetched == []

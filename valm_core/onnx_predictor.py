@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from valm_core.answers import YES_NO, listed
 from valm_core.checkpoint_files import WEIGHTS_FILE
 from valm_core.fingerprints import answer_list_fingerprint, fingerprint
 from valm_core.graph_runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
@@ -228,7 +229,7 @@ class OnnxPredictor:
     def _probabilities(self, logits: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
         """Calibrated probabilities of logits [.., A], as ``heads.calibrated`` gives them."""
         chosen = (logits if asked is None else asked).argmax(axis=-1)[..., None]
-        yes_no = np.isin(self.answers, ("yes", "no"))[chosen]
+        yes_no = np.isin(self.answers, YES_NO)[chosen]
         temperature = self.metadata["temperature"]
         of_yes_no = self.metadata.get("yes_no_temperature") or temperature
         scaled = logits.astype(np.float32) / np.where(yes_no, of_yes_no, temperature).astype(np.float32)
@@ -238,7 +239,7 @@ class OnnxPredictor:
     def _likeliest(self, logits: np.ndarray, top: int) -> tuple[Answer, ...]:
         probabilities = self._probabilities(logits)
         best = np.argsort(-probabilities, kind="stable")[:top]
-        return tuple(Answer(self.answers[index], float(probabilities[index])) for index in best)
+        return listed(tuple(Answer(self.answers[index], float(probabilities[index])) for index in best))
 
 
 def _chosen_method(method: str | None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from valm_core.answers import listed
 from valm_core.checkpoint_files import METRICS_FILE, WEIGHTS_FILE
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
@@ -130,19 +131,22 @@ class VqaPredictor:
         """What the checkpoint's metrics.json says of its validation; empty where it says nothing usable."""
         try:
             metrics = json.loads((Path(self.folder or "") / METRICS_FILE).read_text(encoding="utf-8"))
-            records = [TrackRecord(**record) for record in metrics["reliability"]]
+            by_kind = metrics["reliability_by_kind"]
+            records = [TrackRecord(**record, kind=kind) for kind in by_kind for record in by_kind[kind]]
             usable = all(0 <= record.accuracy <= 1 and record.questions > 0 for record in records)
             return tuple(records) if usable else ()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return ()
 
-    def track_record(self, probability: float) -> TrackRecord | None:
-        """How often answers as likely as this one (0..1) were right on the validation questions.
+    def track_record(self, answer: Answer) -> TrackRecord | None:
+        """How often answers of this one's kind, and as likely, were right on the validation questions.
 
         None where the checkpoint doesn't say, or had fewer than ``FEWEST_ON_RECORD`` such questions.
         """
+        kind = answer_kind(answer.text)
         for record in self._track_records:
-            if record.low <= probability <= record.high and record.questions >= FEWEST_ON_RECORD:
+            inside = record.kind == kind and record.low <= answer.probability <= record.high
+            if inside and record.questions >= FEWEST_ON_RECORD:
                 return record
         return None
 
@@ -187,6 +191,8 @@ class VqaPredictor:
 
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
         """The ``top`` likeliest answers with calibrated probabilities, with the photo and without it.
+
+        Beside "yes" or "no" those below 1 % are left out, see ``answers.listed``.
 
         Raises:
             InputError: the question is empty or too long.
@@ -480,9 +486,10 @@ class VqaPredictor:
                 scores = candidate_scores(probabilities, self._answer_embeddings, embedded)
             probabilities = scores / scores.sum()
         values, indices = probabilities.topk(min(top, len(probabilities)))
-        return tuple(
+        likeliest = tuple(
             Answer(answers[index], value) for value, index in zip(values.tolist(), indices.tolist(), strict=True)
         )
+        return likeliest if candidates else listed(likeliest)
 
 
 def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:

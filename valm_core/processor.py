@@ -347,7 +347,7 @@ def padded_ids(encoded: list[list[int]], pad_id: int, max_tokens: int, truncate:
     """
     longest = max(map(len, encoded))
     if longest > max_tokens and not truncate:
-        raise _too_long(f"{longest} word pieces", str(max_tokens))
+        raise _too_long(f"{longest} word pieces (a word has one or more)", str(max_tokens))
     if longest > max_tokens:
         keep = max_tokens - 1
         encoded = [ids if len(ids) <= max_tokens else [*ids[:keep], ids[-1]] for ids in encoded]
