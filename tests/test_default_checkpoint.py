@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from demo import checkpoint_folder
 from demo.ask import main as ask
+from demo.settings import checkpoint_folder
 from valm_core.explanations.evidence import VERDICTS
 from valm_core.predictor import VqaPredictor
 
