@@ -1,7 +1,6 @@
 """The API beside the page: answer, explain, examples, for gradio_client, curl and, where mcp is installed, MCP."""
 
 import functools
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Literal, TypedDict
@@ -137,9 +136,9 @@ def build_api(page: gr.Blocks, predictor, examples: Sequence[callbacks.Example])
     gr.api(endpoints.examples, api_name="examples")
 
 
-def mcp_wanted() -> bool:
-    """Whether the endpoints are tools of an MCP server too: ``mcp`` is installed and VALM_MCP isn't 0."""
-    return os.environ.get("VALM_MCP") != "0" and find_spec("mcp") is not None
+def mcp_wanted(allowed: bool) -> bool:
+    """Whether the endpoints are tools of an MCP server too: it is allowed, and ``mcp`` is installed."""
+    return allowed and find_spec("mcp") is not None
 
 
 def _check(fits: bool, message: str) -> None:

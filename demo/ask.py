@@ -17,9 +17,9 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from demo import checkpoint_folder
 from demo.export import reply_json
 from demo.figures import evidence_text
+from demo.settings import checkpoint_folder
 from valm_core.printing import can_show
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once

@@ -11,8 +11,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo import ASSETS, checkpoint_folder
+from demo import ASSETS
 from demo.callbacks import ANSWERS_FILE, Example, read_examples
+from demo.settings import checkpoint_folder
 
 
 def check_examples(predictor, examples: Sequence[Example]) -> dict:

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from demo import ASSETS, callbacks
 from demo.api import build_api, mcp_wanted
@@ -12,8 +14,9 @@ from demo.chinese import CHINESE
 from demo.guard import exposure_options
 from demo.keep import NO_FULLSCREEN
 from demo.languages import translations
-from demo.layout import build_layout
+from demo.layout import PACKAGED, build_layout
 from demo.page import Page
+from demo.settings import Settings
 from demo.theme import build_theme
 from demo.uploads import LARGEST_UPLOAD, SealedBlocks
 from demo.visit import READ, WRITE
@@ -23,6 +26,7 @@ EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 MOST_WAITING = 96  # questions in the queue, of all visitors
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
+DEFAULTS = Settings()
 TITLE = "VALM – ask a photo, see why"
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
 TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
@@ -57,27 +61,30 @@ READ_ALOUD = """() => {
 }"""
 
 
-def launch_options() -> dict:
-    """What ``launch`` must be told so that the page looks and behaves as it was built."""
+def launch_options(settings: Settings = DEFAULTS) -> dict:
+    """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
+    exposure = exposure_options(settings)
+    exposure["app_kwargs"]["routes"] = [Mount(PACKAGED, StaticFiles(directory=EXAMPLES))]
     return {
+        "root_path": settings.root_path,
         "theme": build_theme(),
         "css_paths": [HERE / "style.css"],
         "footer_links": [],
         "allowed_paths": [str(EXAMPLES)],
         "max_file_size": LARGEST_UPLOAD,
-        "mcp_server": mcp_wanted(),
+        "mcp_server": mcp_wanted(settings.mcp),
         "ssr_mode": False,
         "i18n": gr.I18n(**translations()),
         "show_error": False,  # what our own callbacks say is shown; anything else stays in the log
-        **exposure_options(),
+        **exposure,
     }
 
 
-def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
+def build_page(predictor, examples_folder: Path = EXAMPLES, settings: Settings = DEFAULTS) -> gr.Blocks:
     """The page around one predictor, which all visitors share and which keeps nothing about them."""
     examples = callbacks.read_examples(examples_folder, predictor.facts.get("checkpoint_sha256"))
     with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
-        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS))
+        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings))
         wire_questions(page)
         wire_photo(page)
         wire_map(page)

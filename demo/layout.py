@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -14,6 +15,7 @@ from demo.feedback import build_feedback, made_with
 from demo.keep import build_keep, build_map_tools
 from demo.languages import label
 from demo.photo_input import PhotoInput, ShownSlider
+from demo.settings import Settings
 from demo.what_if import build_what_if
 from valm_core.processor import MAX_QUESTION_CHARACTERS
 
@@ -31,6 +33,7 @@ VISIT = (
     "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or the "
     "button here, forgets them."
 )
+PACKAGED = "/examples"  # the address of the example photos, see interface.launch_options
 VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
 DIRECTIONS = [
     (label("Words → photo: where each looked"), "text_to_image"),
@@ -166,13 +169,14 @@ def look_of(map_column: MapColumn, doubt: DoubtColumn) -> list:
     return [*place, map_column.opacity, map_column.raw_cells, map_column.same_scale, map_column.view, doubt.number]
 
 
-def build_layout(predictor, examples: Sequence[callbacks.Example], seconds: float) -> Parts:
+def build_layout(predictor, examples: Sequence[callbacks.Example], seconds: float, settings: Settings) -> Parts:
     """Lay the page out; call it within the page's block.
 
     Args:
         predictor: for the panels.
         examples: the packaged photos.
         seconds: how long an untouched visitor's photo and maps stay in memory.
+        settings: for the panels.
     """
     memory = build_memory(seconds)
     gr.HTML(HEADER)
@@ -187,7 +191,7 @@ def build_layout(predictor, examples: Sequence[callbacks.Example], seconds: floa
                 with gr.Row(elem_id="inspect"):
                     map_column = build_map_column()
                     doubt = build_doubt_column()
-                panels = build_panels(predictor, memory.reply, seconds)
+                panels = build_panels(predictor, memory.reply, seconds, settings)
                 look = look_of(map_column, doubt)
                 build_keep(predictor, examples, memory.reply, memory.picked, look, map_column.map_button)
     told = label(FOOTER, EXCEPTION, VISIT) if panels.feedback_parts else label(FOOTER, VISIT)
@@ -252,7 +256,16 @@ def example_card(example: callbacks.Example) -> gr.Button:
     if example.right is not None:
         count = len(example.questions)
         name = label("{title} · gets {right} of {count} right", title=example.title, right=example.right, count=count)
-    return gr.Button(name, icon=str(example.path), size="sm", min_width=0, elem_classes=["example-card"])
+    icon = packaged_picture(example.path.name)
+    return gr.Button(name, icon=icon, size="sm", min_width=0, elem_classes=["example-card"])
+
+
+def packaged_picture(name: str) -> dict:
+    """A file of the example photos for the browser, in gradio's form.
+
+    Given its path, gradio would serve a copy among the visitors' uploads, and delete that after some hours.
+    """
+    return {"path": name, "url": f"{PACKAGED}/{quote(name)}", "meta": {"_type": "gradio.FileData"}}
 
 
 def build_map_column() -> MapColumn:
@@ -335,10 +348,10 @@ def build_doubt_column() -> DoubtColumn:
     return DoubtColumn(evidence, explained, method, refusal, direction, layer, head, number, heads)
 
 
-def build_panels(predictor, reply: gr.State, seconds: float) -> Panels:
+def build_panels(predictor, reply: gr.State, seconds: float, settings: Settings) -> Panels:
     """The panels "What if", "Compare" and, where it is set up, the form for corrections."""
     return Panels(
         *build_what_if(predictor, reply, seconds),
-        *build_compare(predictor, reply, seconds),
-        *build_feedback(reply, seconds, made_with(predictor)),
+        *build_compare(predictor, reply, seconds, settings.compare or {}),
+        *build_feedback(reply, seconds, settings, made_with(predictor)),
     )

@@ -162,24 +162,6 @@ def load_peer(name: str, location: str):
     return PEERS[kind](name, location)
 
 
-def parse_peers(text: str) -> dict[str, str]:
-    """``name=LOCATION`` pairs with commas between, as in the environment variable VALM_COMPARE; empty for none.
-
-    Raises:
-        ValueError: a part is no pair, or a name stands twice.
-    """
-    peers: dict[str, str] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        name, equals, location = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and location) or name in peers:
-            raise ValueError(
-                f"VALM_COMPARE has {part!r}; write name=FOLDER or name=HUB_NAME, commas between, each name once, "
-                "e.g. vilt=dandelin/vilt-b32-finetuned-vqa."
-            )
-        peers[name] = location
-    return peers
-
-
 def whole_map(image_map: np.ndarray) -> Explanation:
     """An explanation that knows one map only, [rows, columns] of any positive scale, for the whole question."""
     image_map = (image_map / image_map.sum()).astype(np.float32)

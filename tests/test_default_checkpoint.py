@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from demo import checkpoint_folder
 from demo.ask import main as ask
 from demo.callbacks import ANSWERS_FILE, read_examples
 from demo.check_examples import check_examples
+from demo.settings import checkpoint_folder
 from valm_core.explanations.evidence import VERDICTS
 from valm_core.outputs import Answer
 from valm_core.predictor import VqaPredictor

@@ -18,6 +18,7 @@ from PIL import Image
 from demo import api
 from demo.api import build_api, mcp_wanted
 from demo.callbacks import LOST_PHOTO
+from demo.settings import Settings
 from demo.uploads import NOT_UPLOADED, photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.heads import ANSWER_KINDS
@@ -35,12 +36,11 @@ def page_url(tmp_path_factory):
     """A page around the fake predictor, with a folder for uploads of its own."""
     from browser.conftest import served
 
-    before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "VALM_MCP")}
-    os.environ |= {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("uploads")), "VALM_MCP": "0"}
-    with served(FakePredictor()) as url:
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("uploads"))
+    with served(FakePredictor(), Settings(mcp=False)) as url:
         yield url
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    os.environ.pop("GRADIO_TEMP_DIR") if before is None else os.environ.update(GRADIO_TEMP_DIR=before)
 
 
 @pytest.fixture(scope="module")
@@ -364,10 +364,6 @@ def test_a_real_model_answers_through_the_endpoints(tiny_predictor):
 
 def test_mcp_is_on_where_it_is_installed_and_wanted(monkeypatch):
     monkeypatch.setattr("demo.api.find_spec", lambda name: object())
-    monkeypatch.delenv("VALM_MCP", raising=False)
-    assert mcp_wanted()
-    monkeypatch.setenv("VALM_MCP", "0")
-    assert not mcp_wanted()
-    monkeypatch.delenv("VALM_MCP")
+    assert mcp_wanted(True) and not mcp_wanted(False)
     monkeypatch.setattr("demo.api.find_spec", lambda name: None)
-    assert not mcp_wanted()
+    assert not mcp_wanted(True)

@@ -224,12 +224,12 @@ def test_a_known_mistake_is_offered_and_labelled(tmp_path, photo):
     assert callbacks.read_examples(tmp_path / "nowhere") == ()
 
 
-def test_a_missing_checkpoint_is_one_line_and_exit_code_1(tmp_path):
+def test_a_missing_checkpoint_is_one_line_and_exit_code_2(tmp_path):
     environment = {**os.environ, "VALM_CHECKPOINT": str(tmp_path / "nothing")}
     done = subprocess.run(
         [sys.executable, ROOT / "app.py"], capture_output=True, text=True, env=environment, timeout=60
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "VALM_CHECKPOINT" in done.stderr
 
 

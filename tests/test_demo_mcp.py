@@ -20,7 +20,6 @@ def test_an_mcp_client_finds_and_calls_the_three_tools(monkeypatch, tmp_path):
     from browser.conftest import served
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.delenv("VALM_MCP", raising=False)
     with served(FakePredictor()) as url:
         asyncio.run(talk(url))
 

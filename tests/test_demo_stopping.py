@@ -22,8 +22,9 @@ SERVER = """
 import os, sys
 sys.path[:0] = [{root!r}, {tests!r}]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-from demo.stopping import own_upload_folder, serve_until_stopped
-uploads = own_upload_folder()
+import tempfile
+from demo.stopping import serve_until_stopped
+uploads = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp()
 print(uploads, flush=True)
 from fake_predictor import FakePredictor
 from demo.interface import build_page, launch_options
@@ -87,7 +88,7 @@ def start_app(**environment) -> str:
         text=True,
         timeout=300,
     )
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "Traceback" not in done.stderr
     return done.stderr
 
 

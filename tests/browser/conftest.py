@@ -5,12 +5,13 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from served_page import free_port, served
+
+from demo.settings import Settings
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -80,10 +81,7 @@ def form_url(feedback_database):
     """A page with a fake model and the form for corrections; open until the session ends, as above."""
     from fake_predictor import FakePredictor
 
-    with ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:  # only while this page is built: other pages have no form
-            patch.setenv("VALM_FEEDBACK", str(feedback_database))
-            url = stack.enter_context(served(FakePredictor()))
+    with served(FakePredictor(), Settings(feedback=str(feedback_database))) as url:
         yield url
 
 
