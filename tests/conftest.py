@@ -1,6 +1,11 @@
 """Tiny models with random weights, saved in their real formats, and toy data. Nothing here needs a network."""
 
+import os
 from pathlib import Path
+
+# Before torch is imported, and for every process that a test starts: tests run in several workers beside each other,
+# small tensors are faster on one thread, and results don't depend on the machine's cores.
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "GRADIO_ANALYTICS_ENABLED": "False"}
 
 import numpy as np
 import pytest
@@ -34,14 +39,9 @@ WORDS = [
 COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 
 
-def pytest_collection_modifyitems(items):
-    """Browser tests last: Playwright's event loop runs on in the main thread, where later tests can start no other."""
-    items.sort(key=lambda item: "browser" in item.path.parts)
-
-
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread():
-    """Small tensors are faster on one thread, and results don't depend on the machine's cores."""
+    """As OMP_NUM_THREADS says, also after a test that changed it."""
     torch.set_num_threads(1)
 
 

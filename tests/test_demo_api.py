@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from fake_predictor import FakePredictor
 from gradio_client import Client, handle_file
+from patience import PATIENCE
 from PIL import Image
+from served_page import served
 
 from demo import api
 from demo.api import build_api, mcp_wanted
@@ -27,15 +29,13 @@ from valm_core.outputs import InputError
 ROOT = Path(__file__).parent.parent
 CAT = ROOT / "assets" / "examples" / "cat.jpg"
 QUESTION = "What animal is this?"
-PATIENT = {"timeout": 60}
+PATIENT = {"timeout": PATIENCE}
 MARK = {"meta": {"_type": "gradio.FileData"}}
 
 
 @pytest.fixture(scope="module")
 def page_url(tmp_path_factory):
     """A page around the fake predictor, with a folder for uploads of its own."""
-    from browser.conftest import served
-
     before = os.environ.get("GRADIO_TEMP_DIR")
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("uploads"))
     with served(FakePredictor(), Settings(mcp=False)) as url:
@@ -51,7 +51,9 @@ def client(page_url, tmp_path_factory):
 
 def curl(*arguments: str) -> str:
     """What curl prints; it must be there, as it is wherever the README's commands are to run."""
-    return subprocess.run(["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(
+        ["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout
 
 
 def call(page_url: str, endpoint: str, *data) -> tuple[str, object]:
@@ -166,7 +168,7 @@ def test_curl_as_in_the_readme(page_url):
     """The README's own lines, with the page's address in place of the default one."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     script = readme.split("With curl")[1].split("\n\n")[1].replace("http://127.0.0.1:7860", page_url)
-    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     reply = json.loads(done.stdout.split("event: complete\ndata: ")[1].splitlines()[0])[0]
     assert reply["question"] == QUESTION and len(reply["answers"]) == 5

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from patience import PATIENCE
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -129,7 +130,7 @@ def ask_guard(chunks: int, size: int, stall: bool = False) -> tuple[int, int]:
     async def receive():
         nonlocal read
         if read == chunks:
-            await asyncio.sleep(60 if stall else 0)
+            await asyncio.sleep(PATIENCE if stall else 0)
         read += 1
         return {"type": "http.request", "body": bytes(size), "more_body": read < chunks or stall}
 
@@ -147,5 +148,5 @@ def test_a_refused_body_is_read_to_its_end_so_that_the_reason_arrives(monkeypatc
     assert ask_guard(chunks=30, size=2**20) == (413, 30)
     monkeypatch.setattr("demo.guard.DISCARDED_BYTES", 5 * 2**20)
     assert ask_guard(chunks=30, size=2**20) == (413, 5)  # but not without end
-    monkeypatch.setattr("demo.guard.DISCARDING_SECONDS", 0.05)
+    monkeypatch.setattr("demo.guard.DISCARDING_SECONDS", 1.0)
     assert ask_guard(chunks=2, size=10, stall=True) == (413, 2)  # nor for long

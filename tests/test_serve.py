@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from fake_predictor import FakePredictor
+from patience import PATIENCE, wait_until
 from served_page import free_port, served
 
 from demo.settings import Settings
@@ -25,7 +25,6 @@ from demo.settings import Settings
 pytest.importorskip("gradio")
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 300  # seconds, on a machine that is busy
 PHOTO = (ROOT / "assets" / "examples" / "cat.jpg").read_bytes()
 # `python app.py` with a model that needs no loading.
 FAKE_APP = """
@@ -80,10 +79,8 @@ def clean_environment() -> dict[str, str]:
 
 def wait_for(text: str, process, log: Path) -> None:
     """Until a process has printed something."""
-    deadline = time.monotonic() + PATIENCE
-    while text not in log.read_text():
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+    wait_until(lambda: text in log.read_text() or process.poll() is not None, log.read_text)
+    assert text in log.read_text(), log.read_text()
 
 
 def folders_left(folder: Path) -> list[str]:
@@ -95,7 +92,7 @@ def fetched(address: str) -> int:
     """The status of a page, asked for without a proxy."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        return opener.open(address, timeout=60).status
+        return opener.open(address, timeout=PATIENCE).status
     except urllib.error.HTTPError as error:
         return error.code
 
@@ -105,7 +102,7 @@ def test_the_page_knows_the_path_that_a_proxy_shows_it_under():
         request = urllib.request.Request(
             url + "/", headers={"X-Forwarded-Host": "example.org", "X-Forwarded-Proto": "https"}
         )
-        page = urllib.request.urlopen(request, timeout=60).read().decode()
+        page = urllib.request.urlopen(request, timeout=PATIENCE).read().decode()
     config = config_of(page)
     assert config["root"] == "https://example.org/valm"
     assert icons(config)[0].startswith("https://example.org/valm/examples/")
@@ -205,7 +202,7 @@ class Proxy(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers["Content-Length"]))
         written = self.headers.get("X-Forwarded-For")
         through = f"{written}, {self.client_address[0]}" if written else self.client_address[0]
-        connection = HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.server.behind, timeout=PATIENCE)
         connection.request("POST", self.path, content, {"Content-Type": "application/json", "X-Forwarded-For": through})
         self.send_response(connection.getresponse().status)
         self.end_headers()
@@ -229,7 +226,7 @@ def proxy(behind: int):
 
 def call(port: int, visitor: str, written: str = "") -> int:
     """The status of a call from one of this machine's addresses, with what the visitor wrote as X-Forwarded-For."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=60, source_address=(visitor, 0))
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=(visitor, 0))
     headers = {"Content-Type": "application/json"} | ({"X-Forwarded-For": written} if written else {})
     connection.request("POST", "/gradio_api/queue/join", json.dumps({"fn_index": 10**6, "data": []}), headers)
     status = connection.getresponse().status
@@ -287,20 +284,18 @@ def test_examples_outlive_the_age_at_which_uploads_are_deleted(monkeypatch, tmp_
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with served(FakePredictor()) as url:
         assert list(tmp_path.rglob("*.jpg")) == [], "what gradio copies at the start it deletes by age"
-        page = config_of(httpx.get(url, timeout=60).text)
+        page = config_of(httpx.get(url, timeout=PATIENCE).text)
         pictures = [html.unescape(address) for address in icons(page)]
         assert len(pictures) == 8 and all(fetched(address) == 200 for address in pictures)
         upload = httpx.post(
-            f"{url}/gradio_api/upload", files={"files": ("mine.jpg", PHOTO + b"mine")}, timeout=60
+            f"{url}/gradio_api/upload", files={"files": ("mine.jpg", PHOTO + b"mine")}, timeout=PATIENCE
         ).json()[0]
         uploaded = f"{url}/gradio_api/file={upload}"
         assert fetched(uploaded) == 200
-        deadline = time.monotonic() + PATIENCE
-        while Path(upload).exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
+        wait_until(lambda: not Path(upload).exists())
         assert fetched(uploaded) == 403, "a visitor's upload is deleted"
         assert all(fetched(address) == 200 for address in pictures)
-        assert icons(config_of(httpx.get(url, timeout=60).text)) == icons(page)
+        assert icons(config_of(httpx.get(url, timeout=PATIENCE).text)) == icons(page)
 
 
 def test_the_example_photos_folder_gives_nothing_else():
