@@ -18,6 +18,7 @@ import yaml
 
 from training import baselines
 from training.datasets import load_rows
+from training.made_from import check_finished, of_configs
 from training.run_report import read_metrics
 from training.train import read_config, train
 from training.yaml_files import read_yaml
@@ -49,7 +50,8 @@ def compare(config: str, overrides: dict[str, object], device: str = "auto") -> 
         ``seconds_per_epoch`` and ``runs``, the figures of every seed.
 
     Raises:
-        ValueError: the budgets differ by more than ``BUDGET_TOLERANCE`` although they must be equal.
+        ValueError: the budgets differ by more than ``BUDGET_TOLERANCE`` although they must be equal, or a finished run
+            had other settings or data.
     """
     variants, seeds, equal_budget = read_comparison(config)
     report: dict = {"config": config, "seeds": seeds, "threads": torch.get_num_threads(), "variants": {}}
@@ -61,6 +63,7 @@ def compare(config: str, overrides: dict[str, object], device: str = "auto") -> 
             configs = read_config(config, overrides | settings | {"seed": seed, "output": str(output)})
             report["threads"] = configs[2].threads or report["threads"]
             finished = output / "checkpoint" / METRICS_FILE
+            check_finished(output, finished.exists(), of_configs(*configs))
             if not finished.exists():
                 command = f"python -m training.compare --config {config}  # {name}, seed {seed}"
                 resume = (output / "last").exists()

@@ -25,6 +25,7 @@ from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset
 from training.evaluate import predict_logits
 from training.features import Features
+from training.made_from import check_finished, of_configs, rows_fingerprint
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.metrics.wups import WordNetMissing, read_wordnet, wups
 from training.train import chosen_answers, parse_overrides, read_config
@@ -104,20 +105,22 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
     """Train one cell in a process of its own and measure its checkpoint; of an earlier run's, the answers are read.
 
     Raises:
-        ValueError: training failed; the message ends with what it said.
+        ValueError: training failed, the message ends with what it said; or a finished cell had other settings or data.
     """
     folder = Path(options.output) / f"{mode.replace(':', '')}-{rows or 'all'}"
-    finished = folder / "cell.json"
+    finished, split = folder / "cell.json", Path(options.output) / "split"
+    settings = [f"fine_tuning={mode}", f"rows={rows}", f"epochs={epochs_for(rows)}", *options.settings]
+    sources = {"data": str(split / "train.jsonl"), "validation": str(split / "choose.jsonl"), "init": options.init}
+    made_from = of_configs(*read_config(options.config, parse_overrides(settings) | sources))
+    check_finished(folder, finished.exists(), made_from | {"measured": rows_fingerprint(measured)})
     if finished.exists():
         cell = json.loads(finished.read_text(encoding="utf-8"))
         return cell | figures(cell.pop("answers"), measured)
-    split = Path(options.output) / "split"
     command = [sys.executable, "-m", "training.train", "--config", options.config, "--init", options.init]
-    command += ["--data", str(split / "train.jsonl"), "--validation", str(split / "choose.jsonl")]
+    command += ["--data", sources["data"], "--validation", sources["validation"]]
     command += ["--output", str(folder), "--device", options.device]
     command += ["--resume"] if (folder / "last").exists() else []
-    command += [f"fine_tuning={mode}", f"rows={rows}", f"epochs={epochs_for(rows)}", *options.settings]
-    folder.mkdir(parents=True, exist_ok=True)
+    command += settings
     start = time.perf_counter()
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -3,14 +3,26 @@
 import dataclasses
 import functools
 import glob
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
 from training.datasets.streaming import STREAM
 from valm_core.checkpoint_files import ANSWERS_FILE, CHECKPOINT_FOLDERS, WEIGHTS_FILE
-from valm_core.fingerprints import content_fingerprint, fingerprint, quick_fingerprint
+from valm_core.files import write_text
+from valm_core.fingerprints import (
+    MADE_FROM_FILE,
+    check_same,
+    content_fingerprint,
+    fingerprint,
+    quick_fingerprint,
+    read_json,
+)
 from valm_core.hub import fetch_checkpoint
+from valm_core.trainer import FREE_ON_RESUME
 
 # Settings of a run that don't shape what it learns, or whose content counts and not their name.
 NOT_COMPARED = (
@@ -87,3 +99,27 @@ def of_configs(run, model_config, training) -> dict:
     if run.answer_data:
         data["answer_data"] = data_fingerprint(run.answer_data, photos=False)
     return depends_on(run, model_config, data) | {"answers": run.answers} | dataclasses.asdict(training)
+
+
+def check_finished(folder: Path, finished: bool, now: Mapping[str, Any]) -> None:
+    """Refuse figures that another config or other data gave; note of those to come what they are made from.
+
+    Args:
+        folder: of one run among many, whose figures are kept.
+        finished: whether it has figures.
+        now: see ``of_configs``; what may change when a run is resumed may change here too.
+
+    Raises:
+        ValueError: in one line, what differs and how to go on.
+    """
+    now = {name: value for name, value in now.items() if name not in FREE_ON_RESUME}
+    path = folder / MADE_FROM_FILE
+    if not finished:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(now, indent=2) + "\n")
+        return
+    go_on = "Name another output, or delete that folder to train it anew."
+    stored = read_json(path) if path.is_file() else None
+    if not isinstance(stored, dict):
+        raise ValueError(f"{folder} doesn't say what it was trained on (an earlier version wrote it). {go_on}")
+    check_same(f"{folder} was trained with other", stored, now, go_on)
