@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 
 @contextmanager
 def saving(path: str | Path) -> Iterator[None]:
@@ -19,6 +17,8 @@ def saving(path: str | Path) -> Iterator[None]:
     Raises:
         OSError: the block could not write.
     """
+    from safetensors import SafetensorError  # here, for what runs an export doesn't have it
+
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
