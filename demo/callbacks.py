@@ -22,7 +22,7 @@ GENERAL_QUESTIONS = (
     "How many people are there?",
     "What color is the background?",
 )
-ANSWERS_FILE = "answers.json"  # beside examples.json: what demo.check_examples found
+MODEL_ANSWERS_FILE = "model_answers.json"  # beside examples.json: what demo.check_examples found
 ALL = -1  # in the menus of layers and heads
 NO_PHOTO = "Add a photo first: drop one, take one, or pick an example."
 NO_QUESTION = "Type a question first, for example “What is in the photo?”"
@@ -120,7 +120,7 @@ def read_examples(folder: Path, checkpoint_sha256: str | None = None) -> tuple[E
 
     Args:
         folder: of the photos.
-        checkpoint_sha256: of the model's weights. What ``answers.json`` there says of another model isn't told.
+        checkpoint_sha256: of the model's weights. What ``model_answers.json`` there says of another model isn't told.
     """
     index = folder / "examples.json"
     if not index.is_file():
@@ -143,7 +143,7 @@ def read_examples(folder: Path, checkpoint_sha256: str | None = None) -> tuple[E
 def right_counts(folder: Path, checkpoint_sha256: str | None) -> dict[str, int]:
     """How many of each photo's questions were answered rightly, by file; empty where it wasn't found out."""
     try:
-        found = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+        found = json.loads((folder / MODEL_ANSWERS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     if not checkpoint_sha256 or found["checkpoint_sha256"] != checkpoint_sha256:

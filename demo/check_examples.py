@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demo import ASSETS
-from demo.callbacks import ANSWERS_FILE, Example, read_examples
+from demo.callbacks import MODEL_ANSWERS_FILE, Example, read_examples
 from demo.settings import checkpoint_folder
 
 
 def check_examples(predictor, examples: Sequence[Example]) -> dict:
-    """What the model answers to every offered question: the content of answers.json.
+    """What the model answers to every offered question: the content of model_answers.json.
 
     Args:
         predictor: with ``encode``, ``answer`` and ``facts``.
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
         report = check_examples(predictor, read_examples(options.examples))
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    write_text(options.examples / ANSWERS_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    write_text(options.examples / MODEL_ANSWERS_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     for file, replies in report["examples"].items():
         print(f"{file}: gets {sum(reply['right'] for reply in replies)} of {len(replies)} right")
 

@@ -192,7 +192,7 @@ def test_what_the_cards_say_is_what_was_found_out_about_this_model(tmp_path, pho
     assert callbacks.read_examples(tmp_path, sha)[0].right is None
     report = check_examples(predictor, callbacks.read_examples(tmp_path))
     assert [reply["right"] for reply in report["examples"]["photo.png"]] == [True, False]
-    (tmp_path / callbacks.ANSWERS_FILE).write_text(json.dumps(report))
+    (tmp_path / callbacks.MODEL_ANSWERS_FILE).write_text(json.dumps(report))
     examples = callbacks.read_examples(tmp_path, sha)
     assert examples[0].right == 1
     assert callbacks.read_examples(tmp_path, "another")[0].right is None
