@@ -4,6 +4,9 @@
 # soak: the long tests of load, faults and hostile input; rewrites docs/reports/reliability.*
 PYTHON ?= python3
 BIN := .venv/bin
+# How many processes test beside each other: each takes a core and about 2 GB. WORKERS=0 tests in one, for a debugger.
+WORKERS ?= 2
+TEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: demo test check types coverage docs spaces train bench soak clean
 
@@ -11,7 +14,7 @@ demo: .venv/demo-installed
 	$(BIN)/python app.py
 
 test: .venv/dev-installed
-	$(BIN)/python -m pytest
+	$(TEST)
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .
@@ -21,7 +24,7 @@ types: .venv/dev-installed
 	$(BIN)/mypy
 
 coverage: .venv/dev-installed
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(TEST) --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='valm_core/*' --fail-under=90
 

@@ -1,7 +1,6 @@
 """The API beside the page: answer, explain, examples, for gradio_client, curl and, where mcp is installed, MCP."""
 
 import functools
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Literal, TypedDict
@@ -12,6 +11,7 @@ from demo import callbacks
 from demo.export import answers_json, reply_json
 from demo.uploads import photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.familiarity import PARTS
 from valm_core.outputs import EncodedImage, InputError, UnknownAnswer
 
 MOST_ANSWERS = 100
@@ -46,7 +46,10 @@ class Answers(TypedDict):
     question: str
     answers: list[AnswerShare]
     blind_answers: list[AnswerShare]
+    guessed_from_question: bool
     gate: float
+    kinds: dict[str, float]
+    unfamiliar: list[Literal[PARTS]]
 
 
 class Maps(TypedDict):
@@ -133,9 +136,9 @@ def build_api(page: gr.Blocks, predictor, examples: Sequence[callbacks.Example])
     gr.api(endpoints.examples, api_name="examples")
 
 
-def mcp_wanted() -> bool:
-    """Whether the endpoints are tools of an MCP server too: ``mcp`` is installed and VALM_MCP isn't 0."""
-    return os.environ.get("VALM_MCP") != "0" and find_spec("mcp") is not None
+def mcp_wanted(allowed: bool) -> bool:
+    """Whether the endpoints are tools of an MCP server too: it is allowed, and ``mcp`` is installed."""
+    return allowed and find_spec("mcp") is not None
 
 
 def _check(fits: bool, message: str) -> None:
@@ -184,9 +187,13 @@ class Endpoints:
             candidates: the only answers allowed, 2 to 100; their probabilities sum to 1 and are not calibrated
 
         Returns:
-            an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first
+            an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first;
+            beside "yes" or "no" those below 0.01 are left out
             "blind_answers", the same for the question without the photo
+            "guessed_from_question", true where the first answer is the same and about as likely without the photo
             "gate", the share of the question in the answer, 0..1; the photo has the rest
+            "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not told
+            "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from
         """
         _check(isinstance(question, str), f"question is {question!r}; send text.")
         _check(type(top) is int and 1 <= top <= MOST_ANSWERS, f"top is {top!r}; allowed: 1 to {MOST_ANSWERS}.")

@@ -17,9 +17,10 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from demo import checkpoint_folder
 from demo.export import reply_json
 from demo.figures import evidence_text
+from demo.settings import checkpoint_folder
+from valm_core.printing import can_show
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
     from valm_core.outputs import Evidence, Prediction
@@ -31,8 +32,11 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     """The reply as lines of text with bars, and how far its map can be believed."""
     width = max(len(answer.text) for answer in prediction.answers)
     lines = [prediction.question]
+    block = "█" if can_show("█") else "#"
+    if prediction.guessed_from_question:
+        lines.append("A guess from the question alone: without the photo the answer is the same, and about as likely.")
     for answer in prediction.answers:
-        bar = "█" * round(answer.probability * BAR_WIDTH)
+        bar = block * round(answer.probability * BAR_WIDTH)
         lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar}")
     blind = prediction.blind_answers[0]
     lines.append(f"Without the photo: {blind.text} ({100 * blind.probability:.1f} %)")

@@ -1,22 +1,25 @@
 """Many questions from the terminal: a folder or a JSON lines file in, JSON lines or Parquet out, resumable."""
 
+import codecs
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from valm_core.checkpoint_files import WEIGHTS_FILE
 from valm_core.files import write_text
-from valm_core.model import WEIGHTS_FILE
 from valm_core.outputs import EncodedImage, InputError, Prediction
 from valm_core.packages import sha256_of
+from valm_core.processor import PHOTO_ENDINGS, photos_in
+from valm_core.text import LONE_SURROGATE, TwiceError, parse_json, printable, writable
 
 PHOTOS_AT_ONCE, QUESTIONS_AT_ONCE = 16, 64
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 FORMATS = (".jsonl", ".parquet")
 NOTHING = {
     "predicted": None,  # the likeliest answer
@@ -26,27 +29,49 @@ NOTHING = {
     "gate": None,  # the question's share in the answer, 0..1
     "unfamiliar": None,  # "photo", "question" or "photo question", where unlike those that the model learned from
     "model": None,  # the first 12 digits of the weights' sha256
+    "top": None,  # how many answers were asked for
+    "photo_sha256": None,  # the first 12 digits of the photo file's sha256
     "error": None,  # why there is no answer
 }  # the columns that an answer adds to a row; a row's own of these names are left out
 
+ADDED_LATER = ("top", "photo_sha256")  # columns that outputs of earlier versions lack
 Key = tuple[str, str]  # image and question as the row has them
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: the input's rows, those with an error, questions answered now, and the seconds that took."""
+    """What a run did: the input's rows, those with an error, questions answered now, and the seconds that took.
+
+    ``left_out`` counts a folder's files that are no photos, by ending.
+    """
 
     rows: int
     errors: int
     answered: int
     seconds: float
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         speed = f" ({self.answered / self.seconds:.0f} a second)" if self.answered else ""
         return (
             f"{self.rows} rows, {self.errors} of them with an error; {self.answered} questions answered now in "
-            f"{self.seconds:.1f} s{speed}."
+            f"{self.seconds:.1f} s{speed}.{_left_out_text(self.left_out)}"
         )
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be answered.
+
+    Args:
+        rows: each with ``image`` and ``question``, or with an ``error``; all their texts can be written as UTF-8.
+        files: the file that a row's ``image`` stands for.
+        left_out: a folder's other files, counted by ending.
+    """
+
+    rows: list[dict]
+    files: dict[str, Path]
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def answer_batch(
@@ -64,22 +89,24 @@ def answer_batch(
         output: a file with an ending of ``FORMATS``.
         questions: what to ask each photo of a folder; none for a file.
         top: how many answers a row gets.
-        model: written into each row; an output of another model is not gone on with.
+        model: written into each row; an output of another model, another top or other photos under the same names is
+            not gone on with.
 
     Raises:
         ValueError: the source or output can't be used; the message says why.
     """
     source, output = Path(source), Path(output)
+    folder = source if source.is_dir() else source.parent
     if output.suffix not in FORMATS:
         raise ValueError(f"--output is {str(output)!r}; its name must end in {' or '.join(FORMATS)}.")
     if output.resolve() == source.resolve():
         raise ValueError(f"--output is the file of the questions, {source}. Name another.")
     if output.suffix == ".parquet":
         _parquet()
-    rows = read_rows(source, questions)
-    folder = source if source.is_dir() else source.parent
-    output.parent.mkdir(parents=True, exist_ok=True)
     working = output if output.suffix == ".jsonl" else output.with_name(output.name + ".partial.jsonl")
+    asked = read_source(source, questions, (output, working))
+    rows = asked.rows
+    output.parent.mkdir(parents=True, exist_ok=True)
     earlier = read_answers(output, working)
     done = {key_of(row): row for row in earlier if row.get("error") is None}
     others = {row["model"] for row in done.values() if row.get("model")} - {model}
@@ -88,14 +115,31 @@ def answer_batch(
             f"{output} holds answers of model {min(others)}, and this is model {model}. Name another file."
         )
 
+    tops = {row["top"] for row in done.values() if row["top"] is not None} - {top}
+    if tops:
+        raise ValueError(
+            f"{output} holds the {min(tops)} likeliest answers a row, and --top is {top}. Ask for as many, or name "
+            "another file."
+        )
+    usable = {key_of(row) for row in rows if row.get("error") is None}
+    earlier_photos = {row["image"]: row["photo_sha256"] for key, row in done.items() if key in usable}
+    for image, digest in earlier_photos.items():
+        if digest and (now := photo_digest(asked.files[image])) and now != digest:
+            raise ValueError(
+                f"{output} holds answers about another {image} than lies in {folder} now. Name another file, or delete "
+                "that one to ask all anew."
+            )
+
     waiting: dict[Path, dict[str, list[dict]]] = {}  # photo -> question -> its rows
     for row in rows:
         if row.get("error") is None and key_of(row) not in done:
-            waiting.setdefault(folder / row["image"], {}).setdefault(row["question"], []).append(row)
+            waiting.setdefault(asked.files[row["image"]], {}).setdefault(row["question"], []).append(row)
     started, answered = time.monotonic(), 0
     with working.open("a", encoding="utf-8") as file:
         for path, question, columns in _with_progress(answers(predictor, waiting, top), waiting):
-            columns["model"] = model or None
+            columns |= {"model": model or None, "top": top}
+            if columns["error"] is None:
+                columns["photo_sha256"] = photo_digest(path)
             for row in waiting[path][question]:
                 done[key_of(row)] = row | columns
                 file.write(json.dumps(done[key_of(row)], ensure_ascii=False) + "\n")
@@ -108,7 +152,7 @@ def answer_batch(
     if working != output:
         working.unlink()
     errors = sum(row["error"] is not None for row in finished)
-    return Summary(len(finished), errors, answered, time.monotonic() - started)
+    return Summary(len(finished), errors, answered, time.monotonic() - started, asked.left_out)
 
 
 def answers(predictor, waiting: dict[Path, dict[str, list[dict]]], top: int) -> Iterator[tuple[Path, str, dict]]:
@@ -151,7 +195,7 @@ def _opened(predictor, path: Path) -> Image.Image | str:
     try:
         return predictor.open_photo(path)
     except (InputError, OSError) as error:
-        return str(error)
+        return writable(error)
 
 
 def _replies(
@@ -167,43 +211,85 @@ def _replies(
         return [reply for image, text in singly for reply in _replies(predictor, [image], [text], top)]
 
 
-def read_rows(source: Path, questions: Sequence[str] = ()) -> list[dict]:
+def read_source(source: Path, questions: Sequence[str] = (), ours: Sequence[Path] = ()) -> Source:
     """The rows to answer. A line of a file that is none becomes a row with an ``error``.
+
+    Args:
+        source: a file or a folder.
+        questions: what to ask each photo of a folder.
+        ours: files that are not told as left out of a folder.
 
     Raises:
         ValueError: there is nothing to answer.
     """
     if source.is_dir():
-        if not questions:
-            raise ValueError(f"{source} is a folder: say what to ask its photos with --question.")
-        photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS)
-        if not photos:
-            raise ValueError(f"{source} has no photos ({', '.join(PHOTO_ENDINGS)}).")
-        names = [path.relative_to(source).as_posix() for path in photos]
-        return [{"image": name, "question": question} for name in names for question in questions]
+        return _folder(source, questions, {path.resolve() for path in ours})
     if not source.is_file():
         raise ValueError(f"There is no file or folder {str(source)!r}. Check the path.")
     if questions:
         raise ValueError(f"{source} brings its own questions: leave --question out, or give a folder.")
-    with source.open(encoding="utf-8", errors="replace") as file:
-        rows = [_row(line, number) for number, line in enumerate(file, 1) if line.strip()]
-    if not rows:
+    lines = source.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    read = [_row(line, number) for number, line in enumerate(lines, 1) if line.strip()]
+    if not read:
         raise ValueError(f"{source} is empty. It needs one JSON object a line, with image and question.")
-    return rows
+    rows = [_writable(row) for row in read]
+    # By the name as it was read: what JSON gives as \udce9 is a byte of a name that is no UTF-8.
+    names = {row["image"]: plain["image"] for row, plain in zip(rows, read, strict=True)}
+    return Source(rows, {name: source.parent / plain for name, plain in names.items() if name is not None})
 
 
-def _row(line: str, number: int) -> dict:
+def _folder(folder: Path, questions: Sequence[str], ours: set[Path]) -> Source:
+    if not questions:
+        raise ValueError(f"{folder} is a folder: say what to ask its photos with --question.")
+    photos, others = photos_in(folder)
+    left_out = Counter(writable(path.suffix.lower()) for path in others if path.resolve() not in ours)
+    left_out = dict(left_out.most_common())
+    if not photos:
+        raise ValueError(f"{folder} has no photos ({', '.join(PHOTO_ENDINGS)}).{_left_out_text(left_out)}")
+    files = {writable(path.relative_to(folder).as_posix()): path for path in photos}
+    return Source([{"image": name, "question": text} for name in files for text in questions], files, left_out)
+
+
+def _left_out_text(left_out: dict[str, int]) -> str:
+    """`` Left out: 3 .txt, 1 without an ending.``; empty where nothing was."""
+    if not left_out:
+        return ""
+    counts = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in left_out.items())
+    heif = left_out.keys() & {".heic", ".heif", ".hif"}
+    return f" Left out: {counts}.{' For ' + min(heif) + ': pip install pillow-heif.' if heif else ''}"
+
+
+def _writable(value):
+    """A value of JSON with each text as UTF-8 can write it, see ``writable``."""
+    if isinstance(value, str):
+        return writable(value)
+    if isinstance(value, list):
+        return [_writable(part) for part in value]
+    if isinstance(value, dict):
+        return {writable(name): _writable(part) for name, part in value.items()}
+    return value
+
+
+def _row(line: bytes, number: int) -> dict:
+    unusable = {"image": None, "question": None, **NOTHING}
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line.decode())
+    except UnicodeDecodeError:
+        return unusable | {"error": f"line {number} is no UTF-8 text"}
+    except TwiceError as error:
+        return unusable | {"error": f"line {number}: {error}"}
+    except ValueError:
         row = None
     if not isinstance(row, dict):
-        return {"image": None, "question": None, **NOTHING, "error": f"line {number} is no JSON object"}
+        return unusable | {"error": f"line {number} is no JSON object"}
     row = {name: value for name, value in row.items() if name not in NOTHING}
     missing = [name for name in ("image", "question") if not isinstance(row.get(name), str)]
     if missing:
         told = f"line {number} has no text as {' and '.join(missing)}"
         return row | dict.fromkeys(missing) | NOTHING | {"error": told}
+    if half := LONE_SURROGATE.search(row["question"]):  # in a photo's name it may be a byte that is no UTF-8
+        told = f"line {number} has half a character, {printable(half[0])}, as a cut emoji leaves it"
+        return row | NOTHING | {"error": told}
     return row
 
 
@@ -228,11 +314,13 @@ def read_answers(output: Path, working: Path) -> list[dict]:
             rows += [json.loads(line) for line in whole.splitlines()]
         except ValueError as error:
             raise ValueError(f"{working} is no output of --batch: {error}. Name another file.") from error
-    if not all(isinstance(row, dict) and {"image", "question", *NOTHING} <= row.keys() for row in rows):
+    needed = {"image", "question", *NOTHING} - set(ADDED_LATER)
+    if not all(isinstance(row, dict) and needed <= row.keys() for row in rows):
         raise ValueError(f"{output} is no output of --batch. Name another file.")
     if working.exists() and len(whole) < len(content):  # only now: it is a file of ours
         with working.open("r+b") as file:
             file.truncate(len(whole))
+    rows = [dict.fromkeys(ADDED_LATER) | row for row in rows]
     return [row for row in rows if row["image"] is not None and row["question"] is not None]
 
 
@@ -254,7 +342,12 @@ def _table(rows: list[dict]):
 
     share = pyarrow.struct({"answer": pyarrow.string(), "probability": pyarrow.float64()})
     kinds = dict.fromkeys(NOTHING, pyarrow.string())
-    kinds |= {"probability": pyarrow.float64(), "gate": pyarrow.float64(), "predictions": pyarrow.list_(share)}
+    kinds |= {
+        "top": pyarrow.int64(),
+        "probability": pyarrow.float64(),
+        "gate": pyarrow.float64(),
+        "predictions": pyarrow.list_(share),
+    }
 
     def column(name: str):
         values = [row.get(name) for row in rows]
@@ -285,6 +378,14 @@ def _with_progress(replies: Iterable, waiting: dict[Path, dict[str, list[dict]]]
 def _parts(items: Iterable, size: int) -> Iterator[list]:
     items = list(items)
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def photo_digest(path: Path) -> str | None:
+    """What tells a photo from another of its name; None where it can't be read."""
+    try:
+        return sha256_of(path)[:12]
+    except (OSError, ValueError):
+        return None
 
 
 def model_name(checkpoint: str | Path) -> str:

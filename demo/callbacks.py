@@ -12,8 +12,9 @@ from PIL import Image
 
 from demo.figures import LONGEST_SIDE, method_name
 from demo.languages import label, say
-from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS, WITHOUT_HEADS
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, UnknownAnswer
+from valm_core.text import as_listed
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
@@ -21,10 +22,11 @@ GENERAL_QUESTIONS = (
     "How many people are there?",
     "What color is the background?",
 )
+MODEL_ANSWERS_FILE = "model_answers.json"  # beside examples.json: what demo.check_examples found
 ALL = -1  # in the menus of layers and heads
 NO_PHOTO = "Add a photo first: drop one, take one, or pick an example."
 NO_QUESTION = "Type a question first, for example “What is in the photo?”"
-LOST_PHOTO = "This photo is no longer on the server. Please add it again."
+LOST_PHOTO = "This photo is no longer on the server: photos are deleted after a few hours. Upload it again."
 NO_ANSWER = "Type the answer that you want explained, or pick one from the list."
 OUR_FAULT = "Something went wrong on our side. Please try again, perhaps with another photo."
 
@@ -98,20 +100,32 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Example:
-    """A packaged photo and its suggested questions; ``known_wrong`` is (question, expected answer) or nothing."""
+    """A packaged photo and its suggested questions; ``known_wrong`` is (question, expected answer) or nothing.
+
+    ``accepted`` has, of each question, the answers that are right. ``right`` is how many of the questions the model
+    answered rightly when ``demo.check_examples`` asked it, None where it didn't.
+    """
 
     path: Path
     digest: str
     title: str
     questions: tuple[str, ...]
     known_wrong: tuple[str, str] | None = None
+    accepted: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    right: int | None = None
 
 
-def read_examples(folder: Path) -> tuple[Example, ...]:
-    """The photos that ``examples.json`` in ``folder`` lists; none where there is no such file."""
+def read_examples(folder: Path, checkpoint_sha256: str | None = None) -> tuple[Example, ...]:
+    """The photos that ``examples.json`` in ``folder`` lists; none where there is no such file.
+
+    Args:
+        folder: of the photos.
+        checkpoint_sha256: of the model's weights. What ``model_answers.json`` there says of another model isn't told.
+    """
     index = folder / "examples.json"
     if not index.is_file():
         return ()
+    counted = right_counts(folder, checkpoint_sha256)
     examples = []
     for entry in json.loads(index.read_text(encoding="utf-8")):
         wrong = entry.get("known_wrong")
@@ -120,8 +134,21 @@ def read_examples(folder: Path) -> tuple[Example, ...]:
         if known_wrong and known_wrong[0] not in questions:
             questions += (known_wrong[0],)
         path = folder / entry["file"]
-        examples.append(Example(path, digest_of(path.read_bytes()), entry["title"], questions, known_wrong))
+        accepted = {question: tuple(answers) for question, answers in entry.get("accepted", {}).items()}
+        digest, right = digest_of(path.read_bytes()), counted.get(entry["file"])
+        examples.append(Example(path, digest, entry["title"], questions, known_wrong, accepted, right))
     return tuple(examples)
+
+
+def right_counts(folder: Path, checkpoint_sha256: str | None) -> dict[str, int]:
+    """How many of each photo's questions were answered rightly, by file; empty where it wasn't found out."""
+    try:
+        found = json.loads((folder / MODEL_ANSWERS_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not checkpoint_sha256 or found["checkpoint_sha256"] != checkpoint_sha256:
+        return {}
+    return {file: sum(reply["right"] for reply in replies) for file, replies in found["examples"].items()}
 
 
 def digest_of(content: bytes) -> str:
@@ -130,12 +157,17 @@ def digest_of(content: bytes) -> str:
 
 
 def right_answer(examples: tuple[Example, ...], reply: Reply) -> str | None:
-    """The right answer where an example is packaged with a question that the model is known to get wrong."""
+    """The right answer where the model gets an offered question of an example wrong, None elsewhere."""
+    asked = reply.prediction.question.casefold()
     for example in examples:
-        if example.digest == reply.photo.digest and example.known_wrong:
-            question, expected = example.known_wrong
-            if question.casefold() == reply.prediction.question.casefold():
-                return expected
+        if example.digest != reply.photo.digest:
+            continue
+        accepted = {question.casefold(): answers for question, answers in example.accepted.items()}
+        if example.known_wrong:
+            accepted.setdefault(example.known_wrong[0].casefold(), example.known_wrong[1:])
+        answers = accepted.get(asked, ())
+        if answers and reply.prediction.answers[0].text not in answers:
+            return answers[0]
     return None
 
 
@@ -201,12 +233,11 @@ def explain_again(predictor, reply: Reply, method: str, answer: str | None) -> A
 
 
 def known_answer(reply: Reply, answer: str | None) -> str:
-    """A typed answer as the model writes them: without odd spaces, in lower case. Raises InputError for none."""
-    answer = " ".join((answer or "").split())
+    """A typed answer as the model writes them, see ``valm_core.text.as_listed``. Raises InputError for none."""
+    answer = as_listed(answer or "", [candidate.text for candidate in reply.prediction.answers])
     if not answer:
         raise InputError(NO_ANSWER)
-    given = [candidate.text for candidate in reply.prediction.answers]
-    return answer if answer in given else answer.lower()
+    return answer
 
 
 def unknown_answer(reply: Reply, answer: str) -> str:
@@ -238,12 +269,13 @@ def part_of(explanation: Explanation, direction: str, layer: int | None = None, 
         explanation: W words, N cells, L layers, H heads.
         direction: "text_to_image", where the words looked, or "image_to_text", which words the cells listened to.
         layer: 0 to L - 1; None for the mean over all.
-        head: 0 to H - 1; None for the mean over all.
+        head: 0 to H - 1; None for the mean over all. A method without heads is never taken apart.
 
     Returns:
         Maps that sum to 1. Both None with "text_to_image" is the explanation itself; the map of the whole question is
         the words' maps weighted by ``token_scores`` otherwise.
     """
+    layer, head = place_in(explanation, layer, head)
     everything = layer is None and head is None
     if everything and direction == "text_to_image":
         return explanation
@@ -265,6 +297,16 @@ def part_of(explanation: Explanation, direction: str, layer: int | None = None, 
     )
 
 
+def has_heads(explanation: Explanation) -> bool:
+    """Whether a map is made of layers and heads, so that it can be shown for one of them."""
+    return explanation.method not in WITHOUT_HEADS
+
+
+def place_in(explanation: Explanation, layer: int | None, head: int | None) -> tuple[int | None, int | None]:
+    """The layer and head that can be shown, from what the menus say: None for all, as for a method without heads."""
+    return (place_or_all(layer), place_or_all(head)) if has_heads(explanation) else (None, None)
+
+
 def all_heads(explanation: Explanation, direction: str) -> list[list[Explanation]]:
     """The explanation by layer and head: L lists of H."""
     layers, heads = explanation.text_to_image.shape[:2]
@@ -281,11 +323,13 @@ def pick(old: tuple[int, ...], items, add: bool, count: int, most: int | None = 
 
     Args:
         old: what was picked before.
-        items: numbers as the browser sent them; those outside 0 to count - 1 are left out.
+        items: numbers as the browser sent them; those outside 0 to count - 1 are left out. None clears all.
         add: keep the old ones; a single item that was already picked is taken back.
         count: how many items there are.
         most: how many can be picked at once; one more, and the oldest gives way.
     """
+    if items == []:  # nothing is to be picked, whatever was
+        return ()
     items = items if isinstance(items, list) else []
     items = tuple(dict.fromkeys(item for item in items if type(item) is int and 0 <= item < count))
     if len(items) == 1 and items[0] in old and (add or len(old) == 1):

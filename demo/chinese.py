@@ -27,6 +27,14 @@ CHINESE = {
     "server for a few hours at most.": (
         "热图显示模型为得出答案读取了什么，这是线索而不是证明。照片最多在本服务器上保留几个小时。"
     ),
+    "Those that their owners agree to keep with a correction stay longer.": (
+        "照片主人同意随纠正一起保留的照片会保留更久。"
+    ),
+    "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or the "
+    "button here, forgets them.": (
+        "此标签页会保存您的问题和照片的名称，以便重新加载后恢复；关闭标签页或点击这里的按钮即会忘记它们。"
+    ),
+    "Forget this visit": "忘记本次访问",
     "Photo": "照片",
     "Drop a photo here\nor click to choose one": "将照片拖到这里\n或点击选择",
     "or pick an example": "或选择一个示例",
@@ -34,6 +42,7 @@ CHINESE = {
     "What is in the photo?": "用英文提问，例如：What is in the photo?",
     "Ask": "提问",
     "Pick several words or cells": "可选多个词或格子",
+    "Clear what is picked": "清除所选",
     "Show": "显示",
     "Map": "热图",
     "Side by side": "并排",
@@ -60,7 +69,8 @@ CHINESE = {
     # packaged examples
     "Cat": "猫",
     "Cup of coffee": "一杯咖啡",
-    "Raccoon · the model gets this one wrong": "浣熊 · 模型会答错",
+    "Raccoon": "浣熊",
+    "{title} · gets {right} of {count} right": "{title} · {count} 题答对 {right} 题",
     "Astronaut": "宇航员",
     "Dandelion clocks": "蒲公英",
     "Man with camera": "拿相机的人",
@@ -92,9 +102,16 @@ CHINESE = {
     ),
     "Likeliest answers and their probabilities": "最可能的答案及其概率",
     "The model gets this one wrong. Right answer: {answer}": "模型答错了这个问题。正确答案：{answer}",
-    "Of {count} validation questions answered this surely ({low} to {high} %), {share} were right.": (
-        "在 {count} 个以同样把握（{low}% 至 {high}%）作答的验证问题中，有 {share} 答对。"
+    "Of {count} validation questions answered {kind} this surely ({low} to {high} %), {share} were right.": (
+        "在 {count} 个以同样把握（{low}% 至 {high}%）{kind}作答的验证问题中，有 {share} 答对。"
     ),
+    "with yes or no": "以是或否",
+    "with a number": "以数字",
+    "with a word": "以词语",
+    "A guess from the question alone.": "这只是根据问题本身的猜测。",
+    "Without the photo the answer is the same, and about as likely.": "没有照片时答案相同，可能性也差不多。",
+    "Answer to “{question}”: {answer}, {share}.": "“{question}”的答案：{answer}，{share}。",
+    "It may be meaningless: see the warning.": "它可能毫无意义：请看警告。",
     "The model does not know.": "模型其实并不知道。",
     "Without the photo it would say: {answer} ({share}) – the same answer, so the photo did not change it.": (
         "没有照片时它会回答：{answer}（{share}）– 答案相同，所以照片没有改变它。"
@@ -133,7 +150,11 @@ CHINESE = {
     "{name}: strongest {place}; {share} % of the map in {count} of {cells} cells": (
         "{name}：{place}最强；热图的 {share} % 位于 {cells} 个格子中的 {count} 个"
     ),
-    "{name}: the same everywhere, no place counted more than another": "{name}：处处相同，没有哪个位置比别处更重要",
+    "{name}: no place stands out, every cell counted about the same": "{name}：没有突出的位置，各处的格子都差不多",
+    "no place stands out": "没有突出的位置",
+    "No place stands out: every cell counted about the same, so nothing is coloured.": (
+        "没有突出的位置：每个格子都差不多，因此没有着色。"
+    ),
     ". For ": "。",
     "Map over the photo for {parts}.": "照片上的热图。{parts}。",
     "in the upper left": "左上方",
@@ -197,6 +218,12 @@ CHINESE = {
         "没有照片时它会回答 {answer}（{share}），不是被解释的答案。"
     ),
     "Are the percentages honest?": "百分比可靠吗？",
+    "They were measured on questions unlike this one or about photos unlike this one, so they may not hold here.": (
+        "它们是在与此不同的问题或照片上测得的，因此在这里可能不可靠。"
+    ),
+    "“{method}” isn’t made of layers and heads, so there is none to pick.": (
+        "“{method}”不是由层和头组成的，因此没有可选的层或头。"
+    ),
     "They were calibrated on the validation questions of this checkpoint: right on average over many questions like "
     "those, not for each one, and less on other kinds of photos.": (
         "它们在此检查点的验证问题上校准过：对许多类似的问题平均而言正确，但不保证每一个都对，对其他类型的照片则更不准。"
@@ -324,6 +351,12 @@ CHINESE = {
     "before": "之前",
     "now": "现在",
     "Asked: “{question}”": "提问：“{question}”",
+    "Changed: {list}.": "改动：{list}。",
+    "Nothing was switched off.": "没有关闭任何内容。",
+    "a part of the photo painted over": "涂掉了照片的一部分",
+    "without “{word}”": "去掉“{word}”",
+    "without the head {head}": "去掉头（{head}）",
+    "answers allowed: {answers}": "允许的答案：{answers}",
     "It answers {answer} even when the whole photo is hidden.": "即使遮住整张照片，它也回答 {answer}。",
     "With {count} of {total} cells hidden (shown darkened) it answers {new} and not {answer}.": (
         "遮住 {total} 个格子中的 {count} 个（显示为变暗）后，它回答 {new}，而不是 {answer}。"
@@ -356,7 +389,9 @@ CHINESE = {
     # messages
     "Add a photo first: drop one, take one, or pick an example.": "请先添加照片：拖入、拍摄，或选择一个示例。",
     "Type a question first, for example “What is in the photo?”": "请先输入问题（英文），例如“What is in the photo?”",
-    "This photo is no longer on the server. Please add it again.": "这张照片已不在服务器上。请重新添加。",
+    "This photo is no longer on the server: photos are deleted after a few hours. Upload it again.": (
+        "这张照片已不在服务器上：照片会在几小时后删除。请重新上传。"
+    ),
     "Type the answer that you want explained, or pick one from the list.": "请输入要解释的答案，或从列表中选择。",
     "Something went wrong on our side. Please try again, perhaps with another photo.": (
         "我们这边出了问题。请再试一次，或换一张照片。"
@@ -393,11 +428,14 @@ MESSAGES = {
     "The question is empty. Type one, for example: What is in the photo?": (
         "问题是空的。请输入一个，例如：What is in the photo?"
     ),
-    "The question is too long: {length} word pieces, at most {allowed}. Shorten it.": (
-        "问题太长：{length} 个词片，最多 {allowed} 个。请缩短。"
+    "The question is too long: {length} word pieces (a word has one or more), at most {allowed}. Shorten it.": (
+        "问题太长：{length} 个词片（一个词有一个或多个），最多 {allowed} 个。请缩短。"
     ),
     "The question is too long: {length} characters, at most {allowed} characters. Shorten it.": (
         "问题太长：{length} 个字符，最多 {allowed} 个。请缩短。"
+    ),
+    "The {text} has half a character at place {place}: {code}, as a cut emoji leaves it. Type it anew.": (
+        "第 {place} 个位置只有半个字符（{code}），像被截断的表情符号。请重新输入。"
     ),
     "Every word is switched off. Leave at least one.": "所有的词都关闭了。请至少保留一个。",
     "Only one answer to choose from: {answer}. Give at least two.": "只有一个可选答案：{answer}。请至少给出两个。",

@@ -1,16 +1,15 @@
 """The panel "Compare": what another method, checkpoint or model says about the same photo and question."""
 
 import functools
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import gradio as gr
 
 from demo import callbacks
-from demo.figures import Look, notice_html, overlay, side_by_side_html
+from demo.figures import Look, is_flat, notice_html, overlay, side_by_side_html
 from demo.languages import label, say
 from demo.late import find_out
-from demo.peers import Told, load_peer, parse_peers
+from demo.peers import Told, load_peer
 from demo.photo_input import ShownPicture
 from valm_core.explanations import DEFAULT_METHOD
 
@@ -20,18 +19,18 @@ HELP = (
 )
 
 
-def build_compare(predictor, reply: gr.State, seconds: float) -> tuple[Callable, list]:
+def build_compare(predictor, reply: gr.State, seconds: float, others: Mapping[str, str]) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
     Args:
         predictor: ours, for the other methods.
         reply: the ``Reply`` on the page, None without one.
         seconds: how long what it found out stays in memory.
+        others: folders or hub names of other models, by name; set by who runs the page, never by a visitor.
 
     Returns:
         What empties the panel for a new answer (it returns the updates), and the components that takes.
     """
-    others = parse_peers(os.environ.get("VALM_COMPARE", ""))  # set by who runs the page, never by a visitor
     choices = [(label("model") + f": {name}", f"model:{name}") for name in others]
     choices += [(text, name) for text, name in callbacks.method_choices() if name != DEFAULT_METHOD]
 
@@ -102,5 +101,8 @@ def map_note(current: callbacks.Reply, method: str) -> str:
 
 def told_html(sides: list[Told]) -> str:
     """Every side's answers and how its map was made, as columns."""
-    columns = side_by_side_html([(side.name, side.answers, side.note) for side in sides])
+    notes = [
+        side.note + (f"; {say('no place stands out')}" if is_flat(side.explanation.image_map) else "") for side in sides
+    ]
+    columns = side_by_side_html([(side.name, side.answers, note) for side, note in zip(sides, notes, strict=True)])
     return f'<div class="comparison" role="status">{columns}</div>'

@@ -38,6 +38,7 @@ figure { margin: 0; break-inside: avoid; } img { width: 100%; height: auto; bord
 ol { list-style: none; padding: 0; max-width: 32rem; }
 .answers li { display: grid; grid-template-columns: 1fr auto; }
 .answers li:first-child { font-weight: 700; font-size: 1.2rem; }
+.doubted .answers li:first-child, .doubted .blind strong, .doubted dd strong { font-weight: inherit; }
 .answer-track { grid-column: 1 / -1; height: 8px; background: #e2e8f0; } .answer-track span { display: block; height: 100%; background: #0f766e; }
 .colour-bar p, .gate p { margin: 0.2rem 0; } .colour-bar-strip { height: 10px; }
 .colour-bar-numbers, .gate-numbers { display: flex; justify-content: space-between; font-size: 0.85rem; }
@@ -77,7 +78,9 @@ class Shown:
     @property
     def place(self) -> str:
         """The maps' direction, layer and head in words."""
-        return figures.place_text(self.direction, self.layer, self.head)
+        from demo.callbacks import place_in
+
+        return figures.place_text(self.direction, *place_in(self.reply.explanation, self.layer, self.head))
 
 
 def answers_json(prediction: Prediction) -> dict:
@@ -88,6 +91,7 @@ def answers_json(prediction: Prediction) -> dict:
         "blind_answers": [
             {"answer": blind.text, "probability": blind.probability} for blind in prediction.blind_answers
         ],
+        "guessed_from_question": prediction.guessed_from_question,
         "gate": prediction.gate,
         "kinds": prediction.kinds,
         "unfamiliar": list(prediction.unfamiliar),
@@ -201,6 +205,7 @@ def report_file(shown: Shown, facts: dict) -> bytes:
         "VALM": __version__,
     } | {say(name.replace("_", " ")): value for name, value in facts.items()}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in settings.items())
+    evidence = figures.evidence_html(reply.evidence, prediction.gate, figures.is_doubted(prediction))
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     page = f"""<!doctype html>
 <html lang="{"zh-CN" if language() == "zh" else "en"}">
@@ -212,7 +217,7 @@ def report_file(shown: Shown, facts: dict) -> bytes:
 <h2>{say("Answers")}</h2>{figures.result_html(prediction, shown.right_answer)}
 {figures.subject_html(reply.answer, part, shown.direction, shown.layer, shown.head)}
 <div class="maps">{"".join(maps)}</div>
-<h2>{say("Can this be believed?")}</h2>{figures.evidence_html(reply.evidence, prediction.gate)}
+<h2>{say("Can this be believed?")}</h2>{evidence}
 <h2>{say("Settings")}</h2><table>{rows}</table>
 <footer><p>{say("Made by VALM, {time}.", time=made)}</p></footer></body></html>
 """

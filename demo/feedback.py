@@ -1,11 +1,11 @@
 """The panel "Wrong? Correct me": the right answer and the photo are kept where a person agrees and this is set up."""
 
+import dataclasses
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import gradio as gr
 from demo import callbacks
 from demo.figures import notice_html
 from demo.languages import label, say, translated
-from valm_core.corrections import CorrectionsError, Receipt, add_correction, delete_corrections
+from demo.settings import Settings
+from valm_core.corrections import UNKNOWN_MODEL, CorrectionsError, MadeWith, Receipt, add_correction, delete_corrections
+from valm_core.fingerprints import answer_list_fingerprint
 from valm_core.outputs import InputError
 
 SPACE_STORAGE = Path("/data")  # where a Space has attached storage
@@ -28,74 +30,34 @@ TOO_MANY = f"You have sent {MOST_AN_HOUR} corrections within an hour, the most w
 AGREE = "I agree that this photo and these words are kept to train the model."
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Where corrections go, see ``read_settings``."""
+def start(settings: Settings) -> Settings | None:
+    """Start what goes on behind the page: uploads, and the deletion of what is too old.
 
-    database: Path
-    repo: str
-    most_bytes: int
-    days: int
-    contact: str
-
-
-def read_settings(environment: Mapping[str, str]) -> Settings | None:
-    """What whoever runs the page has set; None where corrections aren't wanted.
-
-    Args:
-        environment: ``VALM_FEEDBACK``, the path of the database: without it the form is off. ``VALM_FEEDBACK_REPO``, a
-            dataset of the Hugging Face hub to upload to. ``VALM_FEEDBACK_MB`` (500), how large the database may become.
-            ``VALM_FEEDBACK_DAYS`` (365), after how long a correction is deleted. ``VALM_FEEDBACK_CONTACT``, whom to
-            ask for deletion. On a Space (``SPACE_ID``) the database must lie on attached storage, or a dataset be
-            named: else all would be lost at the next restart.
-
-    Raises:
-        ValueError: a setting can't be used.
-    """
-    repo, space = environment.get("VALM_FEEDBACK_REPO", ""), environment.get("SPACE_ID", "")
-    if not environment.get("VALM_FEEDBACK"):
-        if repo:
-            raise ValueError("VALM_FEEDBACK_REPO is set, but not VALM_FEEDBACK, the path of the database.")
-        return None
-    database = Path(environment["VALM_FEEDBACK"]).resolve()
-    if space and not repo and not (database.is_relative_to(SPACE_STORAGE) and os.path.ismount(SPACE_STORAGE)):
-        raise ValueError(
-            f"VALM_FEEDBACK is {database}, which is lost when this Space restarts. Attach storage and use a path under "
-            f"{SPACE_STORAGE}, or name a dataset to upload to in VALM_FEEDBACK_REPO."
-        )
-    numbers = {"VALM_FEEDBACK_MB": 500, "VALM_FEEDBACK_DAYS": 365}
-    for name, default in numbers.items():
-        text = environment.get(name) or str(default)
-        if not text.isdecimal() or int(text) < 1:
-            raise ValueError(f"{name} is {text!r}; a whole number above 0 is needed.")
-        numbers[name] = int(text)
-    asked = f"the Community tab of the Space {space}" if space else "whoever gave you this page’s address"
-    return Settings(
-        database,
-        repo,
-        numbers["VALM_FEEDBACK_MB"] * 1_000_000,
-        numbers["VALM_FEEDBACK_DAYS"],
-        environment.get("VALM_FEEDBACK_CONTACT") or asked,
-    )
-
-
-def start(environment: Mapping[str, str]) -> Settings | None:
-    """Read the settings and start what goes on behind the page: uploads, and the deletion of what is too old.
+    On a Space the database must lie on attached storage, or a dataset be named: else all would be lost at the next
+    restart.
 
     Returns:
         None where the form is not wanted or can't be had; the log says why.
     """
+    if not settings.feedback:
+        return None
+    database = Path(settings.feedback).resolve()
+    attached = database.is_relative_to(SPACE_STORAGE) and os.path.ismount(SPACE_STORAGE)
     try:
-        settings = read_settings(environment)
-        if settings is not None and settings.repo:
+        if settings.space and not settings.feedback_repo and not attached:
+            raise ValueError(
+                f"VALM_FEEDBACK is {database}, which is lost when this Space restarts. Attach storage and use a path "
+                f"under {SPACE_STORAGE}, or name a dataset to upload to in VALM_FEEDBACK_REPO."
+            )
+        if settings.feedback_repo:
             from valm_core.corrections_repo import CorrectionsUpload
 
-            CorrectionsUpload(settings.database, settings.repo, settings.days)
+            CorrectionsUpload(database, settings.feedback_repo, settings.feedback_days)
     except (OSError, ValueError) as error:
         logging.getLogger("valm").warning("The form for corrections is off. %s", error)
         return None
-    if settings is not None:
-        threading.Thread(target=delete_old_daily, args=(settings,), daemon=True).start()
+    settings = dataclasses.replace(settings, feedback=str(database))  # whatever the current folder is by then
+    threading.Thread(target=delete_old_daily, args=(settings,), daemon=True).start()
     return settings
 
 
@@ -109,23 +71,36 @@ def delete_old_daily(settings: Settings) -> None:
 def delete_old(settings: Settings) -> None:
     """Delete what was kept long enough; what goes wrong is told in the log."""
     try:
-        if settings.database.is_file():
-            delete_corrections(settings.database, older_than_days=settings.days)
+        if Path(settings.feedback).is_file():
+            delete_corrections(settings.feedback, older_than_days=settings.feedback_days)
     except OSError as error:
         logging.getLogger("valm").warning("Old corrections were not deleted. %s", error)
 
 
-def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, list]:
+def made_with(predictor) -> MadeWith:
+    """Which weights and which answer list corrections are about; empty where a predictor doesn't say."""
+    facts = getattr(predictor, "facts", None) or getattr(predictor, "metadata", None) or {}
+    answers = getattr(getattr(predictor, "model", predictor), "answers", None)
+    return MadeWith(
+        str(facts.get("checkpoint_sha256", "")), answer_list_fingerprint(answers) if isinstance(answers, list) else ""
+    )
+
+
+def build_feedback(
+    reply: gr.State, seconds: float, settings: Settings, model: MadeWith = UNKNOWN_MODEL
+) -> tuple[Callable, list, list]:
     """Lay the form out and wire it, where it is set up.
 
     Args:
         reply: the ``Reply`` on the page, None without one.
         seconds: how long an untouched visitor's state stays in memory.
+        settings: whether it is wanted, where corrections go, and for how long.
+        model: what answers on this page.
 
     Returns:
         What to run once a new answer is shown, its inputs, and the components it empties: none without a form.
     """
-    settings = start(os.environ)
+    settings = start(settings)
     if settings is None:
         return dict, [], []
     with gr.Accordion(label("Wrong? Correct me"), open=False, elem_id="correct"):
@@ -170,7 +145,7 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
         if said and not agree and not (answer or "").strip():  # pressed twice: the form was emptied by the first
             return {outcome: gr.skip()}
         try:
-            receipt, times = store(settings, current, answer, agree, times)
+            receipt, times = store(settings, current, answer, agree, times, model)
         except Exception as error:
             return {outcome: notice_html(failure(error))}
         thanks = thanks_html(receipt, current.prediction.question, answer)
@@ -184,7 +159,12 @@ def build_feedback(reply: gr.State, seconds: float) -> tuple[Callable, list, lis
 
 
 def store(
-    settings: Settings, reply: callbacks.Reply | None, answer: str, agree: bool, times: tuple[float, ...]
+    settings: Settings,
+    reply: callbacks.Reply | None,
+    answer: str,
+    agree: bool,
+    times: tuple[float, ...],
+    model: MadeWith = UNKNOWN_MODEL,
 ) -> tuple[Receipt, tuple[float, ...]]:
     """Keep one correction of what the model said first.
 
@@ -193,6 +173,7 @@ def store(
         reply: the answered question.
         answer, agree: what was typed, and whether the box is ticked.
         times: when this visitor sent the former ones, in seconds.
+        model: what answered.
 
     Returns:
         The receipt, and ``times`` with this one, without those that are older than an hour.
@@ -209,7 +190,8 @@ def store(
         raise InputError(TOO_MANY + TYPED_IS_KEPT)
     prediction = reply.prediction
     texts = (prediction.question, prediction.answers[0].text, answer)
-    receipt = add_correction(settings.database, reply.photo.picture, *texts, agree, settings.most_bytes)
+    most_bytes = settings.feedback_mb * 1_000_000
+    receipt = add_correction(settings.feedback, reply.photo.picture, *texts, agree, most_bytes, model)
     return receipt, (*times, now)
 
 
@@ -227,13 +209,14 @@ def failure(error: Exception) -> str:
 def terms_html(settings: Settings) -> str:
     """What a person agrees to: what is kept, what for, where, for how long, and how to have it deleted."""
     where = say("on this server")
-    if settings.repo:
-        where = say("on this server and in the private dataset {name}", name=settings.repo)
+    if settings.feedback_repo:
+        where = say("on this server and in the private dataset {name}", name=settings.feedback_repo)
     kept = say("this photo without its hidden data (place, time, camera), the question, the model’s answer and yours.")
     purpose = say("to train the model. What a model has learned from it can’t be taken out of it again.")
-    how_long = say("{where}, for at most {days} days.", where=where, days=settings.days)
+    how_long = say("{where}, for at most {days} days.", where=where, days=settings.feedback_days)
     deletion = say(
-        "you get a number; give it to {contact}, and photo and words are deleted.", contact=translated(settings.contact)
+        "you get a number; give it to {contact}, and photo and words are deleted.",
+        contact=translated(contact(settings)),
     )
     lines = [
         (say("Kept:"), kept),
@@ -244,6 +227,12 @@ def terms_html(settings: Settings) -> str:
     listed = "".join(f"<li><strong>{name}</strong> {escape(text)}</li>" for name, text in lines)
     warning = say("Send no photo that shows others against their will.")
     return f'<ul class="terms">{listed}</ul><p class="fine-print">{warning}</p>'
+
+
+def contact(settings: Settings) -> str:
+    """Whom to ask for the deletion of a correction."""
+    on_space = f"the Community tab of the Space {settings.space}"
+    return settings.feedback_contact or (on_space if settings.space else "whoever gave you this page’s address")
 
 
 def about_html(question: str, answer: str) -> str:

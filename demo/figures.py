@@ -42,6 +42,8 @@ WORD_COLOURS = (
 UNSURE = 0.3  # share of right answers below which the page says that the model doesn't know
 LONGEST_SIDE = 1024  # pixels of the drawn overlay
 WHOLE_QUESTION = -1  # in place of a word's index
+LEAST_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
+FLAT_GREY = (128, 128, 128)  # of a flat map where there is no photo beneath it
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def scale_top(explanation: Explanation, word: int, same_scale: bool) -> float:
 
 
 def is_flat(heat: np.ndarray) -> bool:
-    """Whether a map is the same everywhere: nothing that was read there counted for the answer."""
-    return float(np.ptp(heat)) <= 1e-6 * float(heat.max())
+    """Whether no place of a map stands out: its hottest cell is hardly hotter than its coldest."""
+    return float(np.ptp(heat)) <= LEAST_CONTRAST * float(heat.max())
 
 
 def colour(values: np.ndarray) -> np.ndarray:
@@ -88,14 +90,16 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
     One map (of one word, or of the whole question for none) has the inferno colours: inside the box every pixel is
     ``opacity`` heat and the rest photo. Several words have a colour each over the photo in grey, the denser the
     hotter. Outside the box the photo stays as it is, behind a thin frame. Smooth maps are interpolated between the
-    cells' centres, raw ones show the cells themselves.
+    cells' centres, raw ones show the cells themselves. A flat map leaves the photo as it is: no colour would be true.
     """
     canvas = picture.convert("RGB")
     canvas.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     left, top, right, bottom = pixel_box(explanation.box, canvas.size)
     size = (right - left, bottom - top)
     seen = canvas.crop((left, top, right, bottom))
-    if len(words) < 2:
+    if all(is_flat(word_map(explanation, word)) for word in words or (WHOLE_QUESTION,)):
+        drawn = seen
+    elif len(words) < 2:
         heat = _stretched(explanation, words[0] if words else WHOLE_QUESTION, size, look)
         drawn = Image.blend(seen, Image.fromarray(colour(heat)), look.opacity)
     else:
@@ -114,10 +118,9 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
 
 
 def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look: Look) -> np.ndarray:
-    """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels; a flat one is cold."""
+    """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels; a flat one has none."""
     resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BICUBIC
-    shown = word_map(explanation, word) if look.same_scale else _heat_to_show(explanation, word)
-    heat = Image.fromarray(np.asarray(shown, dtype=np.float32))
+    heat = Image.fromarray(np.asarray(_heat_to_show(explanation, word), dtype=np.float32))
     heat = np.asarray(heat.resize(size, resampling))
     highest = scale_top(explanation, word, look.same_scale)
     return np.clip(heat / highest, 0, 1) if highest > 0 else np.zeros_like(heat)
@@ -142,6 +145,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
+def exact_percent(share: float) -> str:
+    """A probability with the digits that tell it from another with 1.3 times its odds: 62%, 97.4%, 0.23%."""
+    away = min(share, 1 - share)
+    decimals = 0 if away >= 0.0995 else 1 if away >= 0.00995 else 2
+    return f"{share:.{decimals}%}"
+
+
 def method_name(method: str) -> str:
     """An explanation method's name for people."""
     return say(method.replace("_", " "))
@@ -163,6 +173,14 @@ def side_by_side_html(columns: list[tuple[str, tuple[Answer, ...], str]]) -> str
         for title, answers, note in columns
     )
     return f'<div class="two-lists">{lists}</div>'
+
+
+def is_doubted(prediction: Prediction) -> bool:
+    """Whether a warning belongs to the answers: perhaps no English, or a photo or question unlike those learned from.
+
+    What was measured on the validation questions says nothing about such an answer.
+    """
+    return bool(prediction.unfamiliar) or is_doubtful(prediction.question)
 
 
 def answers_html(prediction: Prediction) -> str:
@@ -226,9 +244,15 @@ def record_html(record: TrackRecord | None) -> str:
     """How often the model was right when it was as sure as this, and that it is unsure where that was rarely."""
     if record is None:
         return ""
+    kinds = {
+        "yes/no": say("with yes or no"),
+        "number": say("with a number"),
+        "other": say("with a word"),
+    }
     told = say(
-        "Of {count} validation questions answered this surely ({low} to {high} %), {share} were right.",
+        "Of {count} validation questions answered {kind} this surely ({low} to {high} %), {share} were right.",
         count=record.questions,
+        kind=kinds[record.kind],
         low=round(100 * record.low),
         high=round(100 * record.high),
         share=percent(record.accuracy),
@@ -255,12 +279,41 @@ def kinds_html(kinds: dict[str, float]) -> str:
     return f'<p class="record">{say("Kind of answer: {kinds}.", kinds=told)}</p>'
 
 
+def guess_html(prediction: Prediction) -> str:
+    """What leads where the photo hardly mattered: nothing for any other answer."""
+    if not prediction.guessed_from_question:
+        return ""
+    lead = f"<strong>{say('A guess from the question alone.')}</strong>"
+    return f'<p class="guess">{lead} {say("Without the photo the answer is the same, and about as likely.")}</p>'
+
+
 def result_html(prediction: Prediction, right_answer: str | None = None, record: TrackRecord | None = None) -> str:
-    """Answers and how sure they are, what makes them doubtful, a known mistake and the blind answer together."""
-    doubts = doubt_html(prediction.question)
+    """Answers and how sure they are, what makes them doubtful, a known mistake and the blind answer together.
+
+    Under a warning no answer stands out and no track record is told, see ``is_doubted``.
+    """
+    doubts, doubted = doubt_html(prediction.question), is_doubted(prediction)
     unfamiliar = [part for part in prediction.unfamiliar if not (doubts and part == "question")]  # told once
-    notes = kinds_html(prediction.kinds) + record_html(record) + known_mistake_html(right_answer)
-    return doubts + unfamiliar_html(tuple(unfamiliar)) + answers_html(prediction) + notes + blind_html(prediction)
+    warnings = doubts + unfamiliar_html(tuple(unfamiliar)) + guess_html(prediction)
+    notes = kinds_html(prediction.kinds) + ("" if doubted else record_html(record)) + known_mistake_html(right_answer)
+    html = warnings + answers_html(prediction) + notes + blind_html(prediction)
+    return f'<div class="doubted">{html}</div>' if doubted else html
+
+
+def announcement_text(prediction: Prediction) -> str:
+    """A new answer in one sentence, for screen readers. Plain text, not HTML."""
+    best = prediction.answers[0]
+    told = say(
+        "Answer to “{question}”: {answer}, {share}.",
+        question=prediction.question,
+        answer=best.text,
+        share=exact_percent(best.probability),
+    )
+    if is_doubted(prediction):
+        told += " " + say("It may be meaningless: see the warning.")
+    if prediction.guessed_from_question:
+        told += " " + say("A guess from the question alone.")
+    return told
 
 
 def place_text(direction: str, layer: int | None, head: int | None) -> str:
@@ -360,7 +413,7 @@ def map_html(
 
 
 def _heat_to_show(explanation: Explanation, word: int) -> np.ndarray:
-    """A word's map on a scale of its own, [rows, columns]: cold where it is flat, or all of it would be hottest."""
+    """A word's map [rows, columns] to be coloured: zeros where it is flat, or all of it would be hottest."""
     heat = word_map(explanation, word)
     return np.zeros_like(heat) if is_flat(heat) else heat
 
@@ -398,7 +451,7 @@ def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look
     if len(words) > 1:
         names = "".join(
             f"<li>{_swatch(place)}<strong>{escape(explanation.tokens[word])}</strong> "
-            f"{say('0 to {share}', share=percent(scale_top(explanation, word, look.same_scale)))}</li>"
+            f"{_scale_text(explanation, word, look)}</li>"
             for place, word in enumerate(words)
         )
         return f'<div class="colour-bar"><ul class="legend">{names}</ul>{fine_print}</div>'
@@ -411,12 +464,26 @@ def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look
         score = percent(float(explanation.token_scores[word]))
         name = f"<strong>{escape(explanation.tokens[word])}</strong>"
         whose = say("Where it looked for {word}, {share} of the question’s weight.", word=name, share=score)
+    if is_flat(word_map(explanation, word)):
+        return f'<div class="colour-bar flat"><p>{whose}</p><p><strong>{no_place_text()}</strong></p>{fine_print}</div>'
     return (
         f'<div class="colour-bar"><p>{whose}</p>'
         f'<div class="colour-bar-strip" aria-hidden="true" style="background:linear-gradient(90deg, {gradient})"></div>'
         f'<div class="colour-bar-numbers"><span>0 %</span><span>{percent(highest / 2)}</span>'
         f"<span>{percent(highest)}</span></div>{fine_print}</div>"
     )
+
+
+def _scale_text(explanation: Explanation, word: int, look: Look) -> str:
+    """What a word's colour goes from and to, or that it has no place to colour."""
+    if is_flat(word_map(explanation, word)):
+        return say("no place stands out")
+    return say("0 to {share}", share=percent(scale_top(explanation, word, look.same_scale)))
+
+
+def no_place_text() -> str:
+    """What stands in place of the colours of a flat map."""
+    return say("No place stands out: every cell counted about the same, so nothing is coloured.")
 
 
 def map_description(explanation: Explanation, words: tuple[int, ...]) -> str:
@@ -426,7 +493,7 @@ def map_description(explanation: Explanation, words: tuple[int, ...]) -> str:
         heat = word_map(explanation, word)
         name = say("the whole question") if word == WHOLE_QUESTION else f"“{explanation.tokens[word]}”"
         if is_flat(heat):
-            parts.append(say("{name}: the same everywhere, no place counted more than another", name=name))
+            parts.append(say("{name}: no place stands out, every cell counted about the same", name=name))
             continue
         ranked = np.sort(heat.ravel())[::-1].cumsum()
         count = min(int(np.searchsorted(ranked, 0.5 * ranked[-1])) + 1, heat.size)
@@ -536,11 +603,16 @@ def heads_html(
             here = picked == (layer, head)
             enters = here or (None in picked and layer == head == 0)
             name = say("layer {layer}, head {head}: {value}", layer=layer + 1, head=head + 1, value=shown)
+            if is_flat(heat):
+                drawn = np.full((*heat.shape, 3), FLAT_GREY, dtype=np.uint8)
+                name = f"{name}, {say('no place stands out')}"
+            else:
+                drawn = colour(heat / top)
             line.append(
                 f'<button type="button" class="head-map" data-item="{layer * heads + head}" '
                 f'aria-pressed="{str(here).lower()}" tabindex="{0 if enters else -1}" '
                 f'aria-label="{name}">'
-                f'<img src="{data_address(Image.fromarray(colour(heat / top)), "PNG")}" alt="">'
+                f'<img src="{data_address(Image.fromarray(drawn), "PNG")}" alt="">'
                 f"<span>{shown}</span></button>"
             )
         row = say("layer {layer}", layer=layer + 1)
@@ -558,12 +630,16 @@ def heads_html(
     )
 
 
+def no_heads_html(method: str) -> str:
+    """What stands in place of the small maps where a method isn't made of layers and heads."""
+    told = say("“{method}” isn’t made of layers and heads, so there is none to pick.", method=method_name(method))
+    return f'<p class="fine-print">{escape(told)}</p>'
+
+
 def evidence_text(evidence: Evidence) -> str:
     """The evidence for a map in one sentence. Plain text, not HTML."""
-    whole, hottest, random = (
-        f"{probability:.1%}" if probability < 0.0995 else f"{probability:.0%}"
-        for probability in (evidence.probability, evidence.hottest_hidden, evidence.random_hidden)
-    )
+    moved = (evidence.probability, evidence.hottest_hidden, evidence.random_hidden)
+    whole, hottest, random = (exact_percent(probability) for probability in moved)
     return say(
         "Hiding the {share} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding a random "
         "{share} (mean of {draws} draws) moves it to {random}.",
@@ -576,12 +652,13 @@ def evidence_text(evidence: Evidence) -> str:
     )
 
 
-def evidence_html(evidence: Evidence | None, gate: float) -> str:
+def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False) -> str:
     """What speaks for and against the map of the whole question, and what no such map can show.
 
     Args:
         evidence: of the explained answer and method; None where there is none.
         gate: the question's share in 0..1.
+        doubted: ``is_doubted`` of the answer.
     """
     rows, blind_line = [], ""
     if evidence is not None:
@@ -620,6 +697,11 @@ def evidence_html(evidence: Evidence | None, gate: float) -> str:
         (
             say("Are the percentages honest?"),
             say(
+                "They were measured on questions unlike this one or about photos unlike this one, so they may not hold "
+                "here."
+            )
+            if doubted
+            else say(
                 "They were calibrated on the validation questions of this checkpoint: right on average over many "
                 "questions like those, not for each one, and less on other kinds of photos."
             ),
@@ -634,4 +716,4 @@ def evidence_html(evidence: Evidence | None, gate: float) -> str:
         ),
     ]
     lines = "".join(f"<dt>{title}</dt><dd>{text}</dd>" for title, text in rows)
-    return f'<dl class="evidence">{lines}</dl>'
+    return f'<dl class="evidence{" doubted" if doubted else ""}">{lines}</dl>'

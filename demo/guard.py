@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import os
+import ipaddress
 import time
 from collections import OrderedDict, deque
 
@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
+from demo.settings import Settings
 from demo.uploads import LARGEST_UPLOAD
 
 CALLS = "/gradio_api/"
@@ -32,32 +33,38 @@ SAME_PLACE = (
 ON_SPACES = "object-src 'none'; base-uri 'self'; frame-ancestors 'self' https://huggingface.co https://*.hf.space"
 
 
-def exposure_options() -> dict:
-    """What ``launch`` must be told about who may do what, out of the environment.
-
-    ``VALM_AUTH`` is ``name:password``, several with commas between; ``VALM_REQUESTS_PER_MINUTE`` a whole number for
-    each client, 0 for no limit; ``GRADIO_RUN_HISTORY`` True lets the visitor's browser keep earlier questions.
-
-    Raises:
-        ValueError: a variable has another form.
-    """
-    people = [tuple(part.split(":", 1)) for part in _parts("VALM_AUTH")]
-    if any(len(person) != 2 or not all(person) for person in people):
-        raise ValueError("VALM_AUTH must be name:password, several with commas between. Change it, or unset it.")
-    allowed = os.environ.get("VALM_REQUESTS_PER_MINUTE", "0").strip()
-    if not allowed.isdecimal():
-        raise ValueError(f"VALM_REQUESTS_PER_MINUTE is {allowed!r}; a whole number is needed, 0 for no limit.")
-    policy = ON_SPACES if os.environ.get("SPACE_ID") else SAME_PLACE
-    guard = Middleware(Guard, policy, int(allowed))
+def exposure_options(settings: Settings) -> dict:
+    """What ``launch`` must be told about who may do what."""
+    policy = ON_SPACES if settings.space else SAME_PLACE
+    guard = Middleware(Guard, policy, settings.requests_per_minute, settings.trusted_proxies)
     return {
-        "auth": people or None,
-        "run_history": os.environ.get("GRADIO_RUN_HISTORY", "").lower() == "true",
+        "auth": list(settings.auth) or None,
+        "run_history": settings.run_history,
         "app_kwargs": {"middleware": [guard], "docs_url": None, "redoc_url": None},
     }
 
 
-def _parts(variable: str) -> list[str]:
-    return [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
+def visitor(scope, trusted_proxies: int) -> str:
+    """The visitor's network address, as the outermost of our own proxies saw it.
+
+    Each proxy appends to X-Forwarded-For the address that connected to it, so what ours wrote stands at the right;
+    what the visitor wrote himself stands to the left of it and isn't read. Of IPv6, the first 64 bits: a household has
+    all addresses that begin with them.
+    """
+    told = ", ".join(Headers(scope=scope).getlist("x-forwarded-for")) if trusted_proxies else ""
+    written = [part.strip() for part in told.split(",") if part.strip()]
+    address = written[-trusted_proxies:][0] if written else (scope.get("client") or ("",))[0]
+    if address.startswith("["):  # [::1]:443
+        address = address[1:].partition("]")[0]
+    elif address.count(":") == 1:  # 127.0.0.1:443
+        address = address.partition(":")[0]
+    try:
+        number = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if number.version == 4:
+        return str(number)
+    return str(number.ipv4_mapped or ipaddress.ip_network((number, 64), strict=False))
 
 
 class Guard:
@@ -66,14 +73,16 @@ class Guard:
     Args:
         app: what it guards.
         policy: the Content-Security-Policy.
-        requests_per_minute: how many calls one client may make in any 60 seconds; 0 for no limit.
+        requests_per_minute: how many calls one visitor may make in any 60 seconds; 0 for no limit.
+        trusted_proxies: how many of our own proxies a call comes through, see ``visitor``.
     """
 
-    def __init__(self, app, policy: str, requests_per_minute: int = 0):
+    def __init__(self, app, policy: str, requests_per_minute: int = 0, trusted_proxies: int = 0):
         self.app = app
         self.policy = policy
         self.requests_per_minute = requests_per_minute
-        self.calls: OrderedDict[str, deque[float]] = OrderedDict()  # client -> times of its calls, latest client last
+        self.trusted_proxies = trusted_proxies
+        self.calls: OrderedDict[str, deque[float]] = OrderedDict()  # visitor -> times of the calls, latest visitor last
 
     async def __call__(self, scope, receive, send):
         """Refuse the request, or pass it on with its body limited; the answer gets the headers either way."""
@@ -105,10 +114,10 @@ class Guard:
     def _count(self, scope) -> None:
         if not self.requests_per_minute:
             return
-        client = (scope.get("client") or ("unknown",))[0]
+        address = visitor(scope, self.trusted_proxies)
         now = time.monotonic()
-        times = self.calls.setdefault(client, deque())
-        self.calls.move_to_end(client)
+        times = self.calls.setdefault(address, deque())
+        self.calls.move_to_end(address)
         while times and times[0] < now - 60:
             times.popleft()
         if len(times) >= self.requests_per_minute:

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from demo import ASSETS, callbacks
 from demo.api import build_api, mcp_wanted
@@ -12,16 +14,19 @@ from demo.chinese import CHINESE
 from demo.guard import exposure_options
 from demo.keep import NO_FULLSCREEN
 from demo.languages import translations
-from demo.layout import build_layout
+from demo.layout import PACKAGED, build_layout
 from demo.page import Page
+from demo.settings import Settings
 from demo.theme import build_theme
 from demo.uploads import LARGEST_UPLOAD, SealedBlocks
+from demo.visit import READ, WRITE
 
 HERE = Path(__file__).parent
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 MOST_WAITING = 96  # questions in the queue, of all visitors
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
+DEFAULTS = Settings()
 TITLE = "VALM – ask a photo, see why"
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
 TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
@@ -48,28 +53,38 @@ LEAVE_MENUS = """() => document.addEventListener("keydown", (event) => {
   if (event.key === "Tab" && event.target.role === "combobox") event.stopPropagation();
 }, true)"""
 
+# What a screen reader is to read must lie in an element that said so before the text came.
+READ_ALOUD = """() => {
+  const region = document.querySelector("#announcement");
+  region?.setAttribute("role", "status");
+  region?.setAttribute("aria-live", "polite");
+}"""
 
-def launch_options() -> dict:
-    """What ``launch`` must be told so that the page looks and behaves as it was built."""
+
+def launch_options(settings: Settings = DEFAULTS) -> dict:
+    """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
+    exposure = exposure_options(settings)
+    exposure["app_kwargs"]["routes"] = [Mount(PACKAGED, StaticFiles(directory=EXAMPLES))]
     return {
+        "root_path": settings.root_path,
         "theme": build_theme(),
         "css_paths": [HERE / "style.css"],
         "footer_links": [],
         "allowed_paths": [str(EXAMPLES)],
         "max_file_size": LARGEST_UPLOAD,
-        "mcp_server": mcp_wanted(),
+        "mcp_server": mcp_wanted(settings.mcp),
         "ssr_mode": False,
         "i18n": gr.I18n(**translations()),
         "show_error": False,  # what our own callbacks say is shown; anything else stays in the log
-        **exposure_options(),
+        **exposure,
     }
 
 
-def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
+def build_page(predictor, examples_folder: Path = EXAMPLES, settings: Settings = DEFAULTS) -> gr.Blocks:
     """The page around one predictor, which all visitors share and which keeps nothing about them."""
-    examples = callbacks.read_examples(examples_folder)
+    examples = callbacks.read_examples(examples_folder, predictor.facts.get("checkpoint_sha256"))
     with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
-        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS))
+        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings))
         wire_questions(page)
         wire_photo(page)
         wire_map(page)
@@ -77,6 +92,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES) -> gr.Blocks:
         wire_history(page)
         wire_browser(blocks, page)
         wire_links(blocks, page)
+        wire_visit(page)
         build_api(blocks, predictor, examples)
     # Nobody skips the queue by calling a function directly; past the limit a visitor is told that the page is busy.
     return blocks.queue(default_concurrency_limit=4, max_size=MOST_WAITING, api_open=False)
@@ -98,7 +114,7 @@ def wire_questions(page: Page) -> None:
     chosen = [ask.photo, ask.question, *parts.shown, *ask.suggestions]
     for button, example in zip(ask.example_buttons, page.examples, strict=True):
         choose = partial(page.choose, example)
-        and_show(page, button.click(choose, None, chosen, **AT_ONCE).then(**asking))
+        and_show(page, button.click(choose, memory.kept, chosen, **AT_ONCE).then(**asking))
 
 
 def and_show(page: Page, asking) -> None:
@@ -118,8 +134,10 @@ def and_follow(page: Page, showing) -> None:
 
 def and_remember(page: Page, showing) -> None:
     """After an answer or another explanation: keep it among those of this visit."""
-    memory, history = page.memory, [page.memory.kept, page.result.history, page.ask.strip]
-    showing.then(page.remember, [memory.kept, page.ask.photo, memory.reply], history, **AT_ONCE)
+    memory = page.memory
+    remembered = [memory.kept, page.result.history, page.ask.strip, memory.visit]
+    remembering = showing.then(page.remember, [memory.kept, page.ask.photo, memory.reply], remembered, **AT_ONCE)
+    remembering.then(None, memory.visit, memory.visit, js=WRITE)
 
 
 def wire_photo(page: Page) -> None:
@@ -132,7 +150,7 @@ def wire_photo(page: Page) -> None:
     gr.on(
         [ask.photo.input, ask.photo.clear],
         page.forget_photo,
-        [ask.photo, memory.asked],
+        [ask.photo, memory.asked, memory.kept],
         [*parts.shown, *ask.suggestions],
         **AT_ONCE,
     ).then(
@@ -159,11 +177,14 @@ def wire_map(page: Page) -> None:
     page.map.overlay.pick(page.pick_cells, picked_from, [memory.picked, *parts.drawing], **picking)
     placed = [memory.picked, doubt.layer, doubt.head, *parts.drawing]
     doubt.heads.pick(page.pick_head, drawn_from, placed, **picking)
+    cleared_from = [memory.reply, *parts.look]
+    page.map.clear.click(page.clear_picked, cleared_from, [memory.picked, *parts.drawing], **picking)
 
 
 def wire_explanations(page: Page) -> None:
     """Another answer or method is chosen: explain again."""
     memory, doubt, parts = page.memory, page.doubt, page.parts
+    place = [doubt.layer, doubt.head]
     explaining = gr.on(
         [doubt.explained.input, doubt.method.input],
         page.explain_again,
@@ -176,7 +197,7 @@ def wire_explanations(page: Page) -> None:
     showing = explaining.then(
         page.show_again,
         [memory.again, memory.reply, memory.picked, *parts.look],
-        [memory.reply, doubt.refusal, doubt.explained, doubt.method, doubt.evidence, *parts.drawing],
+        [memory.reply, doubt.refusal, doubt.explained, doubt.method, doubt.evidence, *place, *parts.drawing],
         **AT_ONCE,
     )
     and_remember(page, showing)
@@ -194,16 +215,16 @@ def wire_history(page: Page) -> None:
 def wire_browser(blocks: gr.Blocks, page: Page) -> None:
     """What happens in the browser alone."""
     page.ask.photo.upload(None, js=TO_QUESTION)
-    for script in (LEAVE_MENUS, NO_FULLSCREEN, TRANSLATE_TITLE):
+    for script in (LEAVE_MENUS, NO_FULLSCREEN, TRANSLATE_TITLE, READ_ALOUD):
         blocks.load(None, js=script)
 
 
 def wire_links(blocks: gr.Blocks, page: Page) -> None:
     """The page is opened, perhaps by a link that brings a question."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    opened = [memory.linked, ask.notice, ask.photo, ask.question, *ask.suggestions]
+    opened = [memory.linked, memory.kept_by_tab, ask.notice, ask.photo, ask.question, *ask.suggestions]
     # Through the queue: gradio tells of a changed State only there.
-    blocks.load(page.open_link, None, opened, show_progress="hidden")
+    blocks.load(page.open_page, memory.visit, opened, js=READ, show_progress="hidden")
     following = memory.linked.change(
         page.answer_link,
         [memory.linked, ask.photo, memory.opened],
@@ -213,3 +234,20 @@ def wire_links(blocks: gr.Blocks, page: Page) -> None:
     )
     inputs = [memory.asked, memory.linked, ask.photo, *parts.look]
     and_follow(page, following.then(page.show_link, inputs, [page.doubt.direction, *parts.shown], **AT_ONCE))
+
+
+def wire_visit(page: Page) -> None:
+    """The page was loaded again: bring back what its tab kept; or the visit is to be forgotten."""
+    ask, memory, parts = page.ask, page.memory, page.parts
+    asked = [ask.photo, ask.question, *ask.suggestions]
+    coming = memory.kept_by_tab.change(
+        page.come_back,
+        [memory.kept_by_tab, *parts.look],
+        [memory.kept, *asked, *parts.shown],
+        show_progress_on=[page.result.empty, page.result.answers],
+        **ON_MODEL,
+    )
+    and_follow(page, coming)
+    forgotten = [memory.kept, memory.asked, memory.visit, *asked, *parts.shown]
+    forgetting = parts.forget.click(page.forget_visit, None, forgotten, **AT_ONCE)
+    forgetting.then(None, memory.visit, memory.visit, js=WRITE)

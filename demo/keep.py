@@ -60,7 +60,7 @@ def build_keep(predictor, examples, reply: gr.State, picked: gr.State, look: lis
         file = gr.DownloadButton(visible=False)
 
     def shown_of(current, marked, direction, layer, head, percent, raw, same, view, *_) -> Shown:
-        layer, head = (callbacks.place_or_all(number) for number in (layer, head))
+        layer, head = callbacks.place_in(current.explanation, layer, head)
         look_now = Look(percent / 100, raw, same)
         right = callbacks.right_answer(examples, current)
         return Shown(current, marked, direction, layer, head, look_now, view, right)

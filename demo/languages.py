@@ -35,6 +35,7 @@ um uma un una une vad var wat welche welk welke wer wie wieviele wo yang zdjeciu
 """
 ENGLISH_WORDS, OTHER_WORDS = frozenset(ENGLISH.split()), frozenset(OTHER.split())
 
+_composed: dict[str, str] = {}  # of label, the Chinese by the English; as many as the pages of this process have
 _spoken: ContextVar[str | None] = ContextVar("spoken", default=None)
 
 
@@ -74,16 +75,32 @@ def say(text: str, **values) -> str:
     return text.format(**values) if values else text
 
 
-def label(text: str):
-    """A text that is laid out once for all visitors, translated in their browsers: a ``gr.I18n`` key."""
+def label(*texts: str, **values):
+    """Texts that are laid out once for all visitors, translated in their browsers: one ``gr.I18n`` key.
+
+    Gradio's frontend translates the first key of a string only, and shows the code of any other: what stands together
+    must be made of one call.
+
+    Args:
+        texts: sentences, joined by a space, each with its line in ``CHINESE``.
+        values: what stands in place of ``{name}`` in them, translated too where it has a line of its own.
+    """
     from gradio.i18n import I18nData
 
-    return I18nData(text)
+    if len(texts) == 1 and not values:
+        return I18nData(texts[0])
+    with speaking("en"):
+        english = " ".join(say(text, **values) for text in texts)
+    with speaking("zh"):
+        chinese = {name: say(value) if isinstance(value, str) else value for name, value in values.items()}
+        _composed[english] = "".join(say(text, **chinese) for text in texts)
+    return I18nData(english)
 
 
 def translations() -> dict[str, dict[str, str]]:
-    """What ``gr.I18n`` is made of: every text by locale."""
-    return {"en": {text: text for text in CHINESE}, **dict.fromkeys(CHINESE_LOCALES, CHINESE)}
+    """What ``gr.I18n`` is made of: every text by locale. Lay the page out first: it composes some of them."""
+    texts = CHINESE | _composed
+    return {"en": {text: text for text in texts}, **dict.fromkeys(CHINESE_LOCALES, texts)}
 
 
 def translated(message: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -10,11 +11,13 @@ from demo import callbacks
 from demo.callbacks import ALL
 from demo.chinese import STEPS
 from demo.compare import build_compare
-from demo.feedback import build_feedback
+from demo.feedback import build_feedback, made_with
 from demo.keep import build_keep, build_map_tools
 from demo.languages import label
 from demo.photo_input import PhotoInput, ShownSlider
+from demo.settings import Settings
 from demo.what_if import build_what_if
+from valm_core.processor import MAX_QUESTION_CHARACTERS
 
 PICK = (Path(__file__).parent / "pick.js").read_text(encoding="utf-8")
 CLAIM = "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word."
@@ -26,6 +29,11 @@ FOOTER = (
     "server for a few hours at most."
 )
 EXCEPTION = "Those that their owners agree to keep with a correction stay longer."
+VISIT = (
+    "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or the "
+    "button here, forgets them."
+)
+PACKAGED = "/examples"  # the address of the example photos, see interface.launch_options
 VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
 DIRECTIONS = [
     (label("Words → photo: where each looked"), "text_to_image"),
@@ -45,6 +53,8 @@ class Memory:
     picked: gr.State  # the words and cells that are picked
     kept: gr.State  # PhotoHistory of each photo of this visit, to go back to
     linked: gr.State  # Link that the page was opened with
+    visit: gr.Textbox  # what the tab's own storage is to keep of this visit, see visit.py
+    kept_by_tab: gr.State  # what it kept before the page was loaded again
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Result:
     """The answers, and what stands in their place before there are any."""
 
     empty: gr.HTML
+    announcement: gr.HTML  # the new answer, for screen readers
     whole: gr.Column  # everything below, hidden until the first answer
     answers: gr.HTML
     history: gr.HTML  # the questions about this photo
@@ -77,6 +88,7 @@ class MapColumn:
     subject: gr.HTML
     words: gr.HTML
     several: gr.Checkbox
+    clear: gr.Button  # takes back what is picked
     overlay: gr.HTML
     slider: ShownSlider
     map_button: gr.Button
@@ -127,6 +139,7 @@ class Parts:
     map: MapColumn
     doubt: DoubtColumn
     panels: Panels
+    forget: gr.Button  # what the tab keeps
 
     @property
     def look(self) -> list:
@@ -137,7 +150,7 @@ class Parts:
     def drawing(self) -> list:
         """What ``Page.draw`` updates."""
         column = self.map
-        drawn = [column.subject, column.words, column.overlay, column.slider]
+        drawn = [column.subject, column.words, column.clear, column.overlay, column.slider]
         return [*drawn, column.description, column.colour_bar, column.served, self.doubt.heads]
 
     @property
@@ -145,7 +158,7 @@ class Parts:
         """What a new answer updates."""
         memory, result, doubt = self.memory, self.result, self.doubt
         answered = [memory.opened, memory.reply, memory.picked, self.ask.notice]
-        answered += [result.empty, result.whole, result.answers, result.history]
+        answered += [result.empty, result.announcement, result.whole, result.answers, result.history, self.ask.strip]
         chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]
         return [*answered, *chosen, *self.drawing, *self.panels.what_if_parts, *self.panels.compare_parts]
 
@@ -156,13 +169,14 @@ def look_of(map_column: MapColumn, doubt: DoubtColumn) -> list:
     return [*place, map_column.opacity, map_column.raw_cells, map_column.same_scale, map_column.view, doubt.number]
 
 
-def build_layout(predictor, examples: Sequence[callbacks.Example], seconds: float) -> Parts:
+def build_layout(predictor, examples: Sequence[callbacks.Example], seconds: float, settings: Settings) -> Parts:
     """Lay the page out; call it within the page's block.
 
     Args:
         predictor: for the panels.
         examples: the packaged photos.
         seconds: how long an untouched visitor's photo and maps stay in memory.
+        settings: for the panels.
     """
     memory = build_memory(seconds)
     gr.HTML(HEADER)
@@ -170,18 +184,22 @@ def build_layout(predictor, examples: Sequence[callbacks.Example], seconds: floa
         ask = build_ask_column(examples)
         with gr.Column(scale=8, min_width=320, elem_id="result-column"):
             empty = gr.HTML(EMPTY_RESULT, elem_id="empty")
+            announcement = gr.HTML(elem_id="announcement")  # outside of what is hidden: it must be there beforehand
             with gr.Column(visible=False, elem_id="result") as whole:
                 answers = gr.HTML(elem_id="answers")
                 history = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="history")
                 with gr.Row(elem_id="inspect"):
                     map_column = build_map_column()
                     doubt = build_doubt_column()
-                panels = build_panels(predictor, memory.reply, seconds)
+                panels = build_panels(predictor, memory.reply, seconds, settings)
                 look = look_of(map_column, doubt)
                 build_keep(predictor, examples, memory.reply, memory.picked, look, map_column.map_button)
-    kept_photos = " " + label(EXCEPTION) if panels.feedback_parts else ""
-    gr.HTML(f'<footer class="page-footer">{label(FOOTER)}{kept_photos}</footer>')
-    return Parts(memory, ask, Result(empty, whole, answers, history), map_column, doubt, panels)
+    told = label(FOOTER, EXCEPTION, VISIT) if panels.feedback_parts else label(FOOTER, VISIT)
+    with gr.Row(elem_id="page-end"):
+        gr.HTML(f'<footer class="page-footer">{told}</footer>')
+        forget = gr.Button(label("Forget this visit"), size="sm", min_width=150, scale=0, elem_id="forget")
+    result = Result(empty, announcement, whole, answers, history)
+    return Parts(memory, ask, result, map_column, doubt, panels, forget)
 
 
 def build_memory(seconds: float) -> Memory:
@@ -194,6 +212,8 @@ def build_memory(seconds: float) -> Memory:
         picked=gr.State(callbacks.Picked(), time_to_live=seconds),
         kept=gr.State((), time_to_live=seconds),
         linked=gr.State(time_to_live=seconds),
+        visit=gr.Textbox(visible=False),
+        kept_by_tab=gr.State(time_to_live=seconds),
     )
 
 
@@ -217,7 +237,7 @@ def build_ask_column(examples: Sequence[callbacks.Example]) -> AskColumn:
             question = gr.Textbox(
                 label=label("Question"),
                 placeholder=label("What is in the photo?"),
-                max_length=1000,
+                max_length=MAX_QUESTION_CHARACTERS,
                 lines=1,
                 scale=5,
                 min_width=200,
@@ -231,14 +251,21 @@ def build_ask_column(examples: Sequence[callbacks.Example]) -> AskColumn:
 
 
 def example_card(example: callbacks.Example) -> gr.Button:
-    """A photo as a button, so that the keyboard reaches it too; says so when the model is known to be wrong on it."""
-    return gr.Button(
-        label(example.title + (" · the model gets this one wrong" if example.known_wrong else "")),
-        icon=str(example.path),
-        size="sm",
-        min_width=0,
-        elem_classes=["example-card"] + (["known-wrong"] if example.known_wrong else []),
-    )
+    """A photo as a button, so that the keyboard reaches it too; says how many questions the model gets right."""
+    name = label(example.title)
+    if example.right is not None:
+        count = len(example.questions)
+        name = label("{title} · gets {right} of {count} right", title=example.title, right=example.right, count=count)
+    icon = packaged_picture(example.path.name)
+    return gr.Button(name, icon=icon, size="sm", min_width=0, elem_classes=["example-card"])
+
+
+def packaged_picture(name: str) -> dict:
+    """A file of the example photos for the browser, in gradio's form.
+
+    Given its path, gradio would serve a copy among the visitors' uploads, and delete that after some hours.
+    """
+    return {"path": name, "url": f"{PACKAGED}/{quote(name)}", "meta": {"_type": "gradio.FileData"}}
 
 
 def build_map_column() -> MapColumn:
@@ -246,7 +273,9 @@ def build_map_column() -> MapColumn:
     with gr.Column(min_width=360):
         subject = gr.HTML(elem_id="subject")
         words = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="words")
-        several = gr.Checkbox(label=label("Pick several words or cells"), elem_id="several")
+        with gr.Row(elem_id="picking"):
+            several = gr.Checkbox(label=label("Pick several words or cells"), min_width=120, elem_id="several")
+            clear = gr.Button(label("Clear what is picked"), size="sm", min_width=170, scale=0, elem_id="clear-picked")
         overlay = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="overlay")
         slider = ShownSlider(
             show_label=False,
@@ -270,6 +299,7 @@ def build_map_column() -> MapColumn:
         subject,
         words,
         several,
+        clear,
         overlay,
         slider,
         map_button,
@@ -318,10 +348,10 @@ def build_doubt_column() -> DoubtColumn:
     return DoubtColumn(evidence, explained, method, refusal, direction, layer, head, number, heads)
 
 
-def build_panels(predictor, reply: gr.State, seconds: float) -> Panels:
+def build_panels(predictor, reply: gr.State, seconds: float, settings: Settings) -> Panels:
     """The panels "What if", "Compare" and, where it is set up, the form for corrections."""
     return Panels(
         *build_what_if(predictor, reply, seconds),
-        *build_compare(predictor, reply, seconds),
-        *build_feedback(reply, seconds),
+        *build_compare(predictor, reply, seconds, settings.compare or {}),
+        *build_feedback(reply, seconds, settings, made_with(predictor)),
     )

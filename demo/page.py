@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo import callbacks, figures, session
+from demo import callbacks, figures, session, visit
 from demo.callbacks import ALL
 from demo.languages import say
 from demo.layout import Parts
@@ -27,20 +27,22 @@ class Page:
 
     # The photo
 
-    def choose(self, example: callbacks.Example) -> dict:
+    def choose(self, example: callbacks.Example, histories) -> dict:
         """An example's photo and its first question."""
         return {
-            **self.forget_photo(None, None),
+            **self.forget_photo(None, None, histories),
             **self.offer(example.questions),
             self.ask.photo: str(example.path),
             self.ask.question: example.questions[0],
         }
 
-    def forget_photo(self, path, outcome) -> dict:
+    def forget_photo(self, path, outcome, histories) -> dict:
         """The page without its result, since the photo is another."""
         if path and outcome is not None and outcome.path == path:  # a quick question was answered before us
             return {self.memory.opened: gr.skip()}
-        return {self.memory.opened: None, **self.no_result(), **self.offer(callbacks.GENERAL_QUESTIONS)}
+        strip = session.strip_html(histories, session.already_opened(histories, path))
+        cleared = {self.memory.opened: None, **self.no_result(), self.ask.strip: strip}
+        return {**cleared, **self.offer(callbacks.GENERAL_QUESTIONS)}
 
     def no_result(self) -> dict:
         """The page as it is before the first question."""
@@ -51,9 +53,11 @@ class Page:
             self.result.empty: gr.update(visible=True),
             self.result.whole: gr.update(visible=False),
             self.result.answers: "",
+            self.result.announcement: "",
             self.doubt.evidence: "",
             **dict.fromkeys([*self.parts.drawing, self.result.history], ""),
             self.map.slider: gr.update(value=None, visible=False),
+            self.map.clear: gr.update(interactive=False),
         }
 
     def encode(self, path, known, histories) -> dict:
@@ -111,8 +115,6 @@ class Page:
 
     def present(self, current, marked, message, toward, in_layer, in_head, *wanted) -> dict:
         """A reply on the page, as it is after a question."""
-        layers, width = current.explanation.text_to_image.shape[:2]
-        place = tuple(ALL if index is None else index for index in (in_layer, in_head))
         told = message, getattr(self.predictor, "notice", "")
         texts = [candidate.text for candidate in current.prediction.answers]
         doubt = self.doubt
@@ -125,15 +127,15 @@ class Page:
             self.result.answers: figures.result_html(
                 current.prediction,
                 callbacks.right_answer(self.examples, current),
-                self.predictor.track_record(current.prediction.answers[0].probability),
+                self.predictor.track_record(current.prediction.answers[0]),
             ),
-            doubt.evidence: figures.evidence_html(current.evidence, current.prediction.gate),
+            self.result.announcement: escape(figures.announcement_text(current.prediction)),
+            doubt.evidence: evidence_of(current),
             doubt.explained: gr.update(choices=texts, value=current.answer),
             doubt.method: known_method(current),
             doubt.refusal: "",
-            doubt.layer: gr.update(choices=numbered(layers), value=place[0]),
-            doubt.head: gr.update(choices=numbered(width), value=place[1]),
-            **self.draw(current, marked, toward, *place, *wanted),
+            **self.offer_heads(current, in_layer, in_head),
+            **self.draw(current, marked, toward, in_layer, in_head, *wanted),
             # Here, not as events of their own: those could overtake a quick click.
             **self.panels.prepare_what_if(current),
             **self.panels.empty_compare(),
@@ -141,11 +143,22 @@ class Page:
 
     # The map
 
+    def offer_heads(self, current, in_layer, in_head) -> dict:
+        """The menus of layers and heads as they are for the map on the page; a method without heads has all only."""
+        layers, width = current.explanation.text_to_image.shape[:2]
+        place = callbacks.place_in(current.explanation, in_layer, in_head)
+        layer, head = (ALL if index is None else index for index in place)
+        some = callbacks.has_heads(current.explanation)
+        return {
+            self.doubt.layer: gr.update(choices=numbered(layers if some else 0), value=layer, interactive=some),
+            self.doubt.head: gr.update(choices=numbered(width if some else 0), value=head, interactive=some),
+        }
+
     def draw(self, current, marked, toward, in_layer, in_head, percent, raw, same, shape, counted) -> dict:
         """The map and all that is read with it, from the arrays of the reply."""
         if current is None:  # the visitor's state was dropped meanwhile, or a new photo arrived
             return dict.fromkeys(self.parts.drawing, gr.skip())
-        place = callbacks.place_or_all(in_layer), callbacks.place_or_all(in_head)
+        place = callbacks.place_in(current.explanation, in_layer, in_head)
         part = callbacks.part_of(current.explanation, toward, *place)
         wanted = figures.Look(percent / 100, raw, same)
         picture, words, cells = current.photo.picture, marked.words, marked.cells
@@ -153,16 +166,20 @@ class Page:
         slider = gr.update(visible=False)
         if shape == "slider":
             slider = gr.update(value=(picture, figures.overlay(picture, part, words, wanted)), visible=True)
-        every = callbacks.all_heads(current.explanation, toward)
+        heads = figures.no_heads_html(current.explanation.method)
+        if callbacks.has_heads(current.explanation):
+            every = callbacks.all_heads(current.explanation, toward)
+            heads = figures.heads_html(every, words, cells, wanted, place, counted)
         return {
             self.map.subject: figures.subject_html(current.answer, part, toward, *place),
             self.map.words: figures.words_html(part, words),
+            self.map.clear: gr.update(interactive=bool(words or cells)),
             self.map.overlay: gr.update(value=html, visible=shape != "slider"),
             self.map.slider: slider,
             self.map.description: described(figures.map_description(part, words)),
             self.map.colour_bar: figures.colour_bar_html(part, words, wanted),
             self.map.served: figures.served_html(part, cells, toward),
-            self.doubt.heads: figures.heads_html(every, words, cells, wanted, place, counted),
+            self.doubt.heads: heads,
         }
 
     def pick_words(self, event: gr.EventData, current, marked, more, *wanted) -> dict:
@@ -172,6 +189,13 @@ class Page:
     def pick_cells(self, event: gr.EventData, current, marked, more, *wanted) -> dict:
         """After a click on the photo."""
         return self.redraw(current, marked, "cells", more, event, wanted)
+
+    def clear_picked(self, current, *wanted) -> dict:
+        """Nothing is picked any more."""
+        if current is None:
+            return {self.memory.picked: gr.skip()}
+        marked = callbacks.Picked()
+        return {self.memory.picked: marked, **self.draw(current, marked, *wanted)}
 
     def redraw(self, current, marked, kind, more, event, wanted) -> dict:
         """The map with what is picked now."""
@@ -187,7 +211,7 @@ class Page:
 
     def pick_head(self, event: gr.EventData, current, marked, toward, in_layer, in_head, *wanted) -> dict:
         """After a click on a small map of "All layers and heads": that head, or all of them for the same once more."""
-        if current is None:
+        if current is None or not callbacks.has_heads(current.explanation):
             return {self.memory.picked: gr.skip()}
         layers, width = current.explanation.text_to_image.shape[:2]
         new = callbacks.pick((), event._data.get("items"), False, layers * width)
@@ -205,7 +229,7 @@ class Page:
             current = last.reply  # newer than what the page shows: a menu may tell of one choice twice
         return callbacks.explain_again(self.predictor, current, name, text)
 
-    def show_again(self, outcome, current, marked, *wanted) -> dict:
+    def show_again(self, outcome, current, marked, toward, in_layer, in_head, *wanted) -> dict:
         """The other explanation on the page, or why there is none."""
         reply, doubt = self.memory.reply, self.doubt
         if outcome is None or current is None or outcome.asked.prediction is not current.prediction:
@@ -224,8 +248,9 @@ class Page:
             reply: current,
             doubt.refusal: "",
             doubt.explained: current.answer,
-            doubt.evidence: figures.evidence_html(current.evidence, current.prediction.gate),
-            **self.draw(current, marked, *wanted),
+            doubt.evidence: evidence_of(current),
+            **self.offer_heads(current, in_layer, in_head),
+            **self.draw(current, marked, toward, in_layer, in_head, *wanted),
         }
 
     # Back to what was asked, and links
@@ -236,7 +261,8 @@ class Page:
         return {
             self.memory.kept: histories,
             self.result.history: session.history_html(histories, current),
-            self.ask.strip: session.strip_html(histories, current),
+            self.ask.strip: session.strip_html(histories, current.photo if current else None),
+            self.memory.visit: visit.to_keep(histories, current, self.examples),
         }
 
     def back_to_question(self, event: gr.EventData, histories, current, toward, in_layer, in_head, *wanted) -> dict:
@@ -269,6 +295,36 @@ class Page:
             **self.present(current, callbacks.Picked(), "", toward, None, None, *wanted),
         }
 
+    def open_page(self, kept, request: gr.Request) -> dict:
+        """What a page that was just opened is to show: what its address names, else what its tab kept."""
+        opened = self.open_link(request)
+        return opened if self.memory.linked in opened or not kept else {**opened, self.memory.kept_by_tab: kept}
+
+    def come_back(self, kept, toward, in_layer, in_head, *wanted) -> dict:
+        """A visit as it was before the page was loaded again, see ``visit.bring_back``."""
+        histories, current = visit.bring_back(self.predictor, self.examples, kept) if kept else ((), None)
+        if current is None:
+            lost = figures.notice_html(callbacks.LOST_PHOTO) if kept and '"upload"' in kept else gr.skip()
+            return {self.memory.kept: histories or gr.skip(), self.ask.notice: lost}
+        example = session.example_of(self.examples, current.photo)
+        return {
+            self.memory.kept: histories,
+            self.ask.photo: session.history_of(histories, current.photo).path,
+            **self.offer(example.questions if example else callbacks.GENERAL_QUESTIONS),
+            **self.back_to(current, toward, *wanted),
+        }
+
+    def forget_visit(self) -> dict:
+        """The page as it was when it was first opened, and nothing kept in the tab."""
+        return {
+            self.memory.kept: (),
+            self.memory.asked: None,
+            self.memory.visit: "",
+            self.ask.photo: None,
+            self.ask.question: "",
+            **self.forget_photo(None, None, ()),
+        }
+
     def open_link(self, request: gr.Request) -> dict:
         """The example and the question that the page's address names."""
         try:
@@ -284,6 +340,12 @@ class Page:
             self.ask.question: link.question,
             **self.offer(example.questions),
         }
+
+
+def evidence_of(current: callbacks.Reply) -> str:
+    """The evidence panel for a reply."""
+    prediction = current.prediction
+    return figures.evidence_html(current.evidence, prediction.gate, figures.is_doubted(prediction))
 
 
 def known_method(current: callbacks.Reply) -> str:

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from demo import checkpoint_folder
+from demo.settings import checkpoint_folder
 
 ROOT = Path(__file__).parent.parent
 PHOTO, QUESTION = ROOT / "assets" / "examples" / "cat.jpg", "What color is the cat?"

@@ -55,6 +55,7 @@ class ViltPeer:
 
         self.name = name
         self.processor = ViltProcessor.from_pretrained(location)
+        self.processor.tokenizer.split_special_tokens = True  # a typed [SEP] is a word, as VALM takes it
         self.model = ViltForQuestionAnswering.from_pretrained(location, attn_implementation="eager").eval()
 
     @torch.no_grad()
@@ -97,6 +98,7 @@ class BlipPeer:
 
         self.name = name
         self.processor = BlipProcessor.from_pretrained(location)
+        self.processor.tokenizer.split_special_tokens = True
         self.model = BlipForQuestionAnswering.from_pretrained(location, attn_implementation="eager").eval()
 
     @torch.no_grad()
@@ -158,24 +160,6 @@ def load_peer(name: str, location: str):
     if kind not in PEERS:
         raise ValueError(f"{name}: {location!r} is a {kind} model; allowed: a VALM checkpoint, {', '.join(PEERS)}.")
     return PEERS[kind](name, location)
-
-
-def parse_peers(text: str) -> dict[str, str]:
-    """``name=LOCATION`` pairs with commas between, as in the environment variable VALM_COMPARE; empty for none.
-
-    Raises:
-        ValueError: a part is no pair, or a name stands twice.
-    """
-    peers: dict[str, str] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        name, equals, location = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and location) or name in peers:
-            raise ValueError(
-                f"VALM_COMPARE has {part!r}; write name=FOLDER or name=HUB_NAME, commas between, each name once, "
-                "e.g. vilt=dandelin/vilt-b32-finetuned-vqa."
-            )
-        peers[name] = location
-    return peers
 
 
 def whole_map(image_map: np.ndarray) -> Explanation:

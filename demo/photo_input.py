@@ -16,6 +16,8 @@ MAX_PAINTED_PIXELS = 4_000_000  # the page hands out far smaller photos to paint
 MAX_PAINTED_BYTES = 8 * 2**20
 MAX_LAYERS = 4
 UNUSABLE = "This painting can't be read, or is too large. Start it again."
+# gradio's third button, "share", would publish a visitor's photo on the Hub.
+NO_SHARING = ("download", "fullscreen")
 MOST_PAINTINGS = 32  # sent and not yet asked about, of all visitors
 
 
@@ -50,6 +52,9 @@ class ShownPicture(gr.Image):
 
     is_template = True  # gradio then shows it with gr.Image's own frontend
 
+    def __init__(self, *arguments, buttons=NO_SHARING, **named):
+        super().__init__(*arguments, buttons=[*buttons], **named)
+
     def postprocess(self, value):
         """As gr.Image."""
         return super().postprocess(steady_file(value, self.GRADIO_CACHE, self.format))
@@ -59,6 +64,9 @@ class ShownSlider(gr.ImageSlider):
     """Two pictures that the server drew, see ``steady_file``."""
 
     is_template = True
+
+    def __init__(self, *arguments, buttons=NO_SHARING, **named):
+        super().__init__(*arguments, buttons=[*buttons], **named)
 
     def postprocess(self, value):
         """As gr.ImageSlider."""
@@ -90,6 +98,9 @@ class Painting(gr.ImageEditor):
     """
 
     is_template = True
+
+    def __init__(self, *arguments, buttons=NO_SHARING, **named):
+        super().__init__(*arguments, buttons=[*buttons], **named)
 
     @server
     def accept_blobs(self, data: AcceptBlobs):

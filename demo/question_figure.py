@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 from PIL import Image
 
-from demo.figures import method_name, place_text
+from demo.figures import is_doubted, is_flat, method_name, place_text
 from demo.languages import say
 from valm_core.outputs import Explanation, Prediction
 
@@ -39,7 +39,7 @@ def question_figure(
     """Draw the figure; save it with ``figure.savefig(path)``.
 
     All maps share one colour scale, so that they can be compared; cells are shown as they are, without smoothing.
-    Every map says its method, layer, head and scale.
+    Every map says its method, layer, head and scale; a flat one says so and is the photo without any heat.
 
     Args:
         photo: upright RGB, as ``VqaPredictor.open_photo`` gives it.
@@ -76,16 +76,21 @@ def question_figure(
             axis.set_yticks([])
 
         axes[0].imshow(photo)
-        axes[0].set_title(_wrapped(answered, 32), fontweight="bold")
+        axes[0].set_title(_wrapped(answered, 32), fontweight="normal" if is_doubted(prediction) else "bold")
         axes[0].set_xlabel(say("The photo itself"))
+        heat = None
         for axis, (name, values) in zip(axes[1:], maps, strict=False):
-            heat = _draw_map(axis, photo, values, explanation.box, hottest)
+            if is_flat(values):
+                axis.imshow(photo.convert("L"), cmap="gray")
+            else:
+                heat = _draw_map(axis, photo, values, explanation.box, hottest)
             axis.set_title(_wrapped(name, 32))
             lines = [f"{method} · {place}".rpartition(" · ")[0], place.rpartition(" · ")[2], _range(values, hottest)]
             axis.set_xlabel("\n".join(_wrapped(line, 50) for line in lines), fontsize=7.5)
         rows, columns = explanation.grid
         scale = say("% of the map per cell ({rows} × {columns} cells), one scale for all", rows=rows, columns=columns)
-        figure.colorbar(heat, ax=axes.tolist(), shrink=0.7, label=scale)
+        if heat is not None:
+            figure.colorbar(heat, ax=axes.tolist(), shrink=0.7, label=scale)
         if footer:
             figure.supxlabel(_wrapped(footer, 150), fontsize=7.5, color="0.35")
     return figure
@@ -111,7 +116,9 @@ def _draw_map(axis, photo: Image.Image, values: np.ndarray, box: tuple[float, ..
 
 
 def _range(values: np.ndarray, hottest: float) -> str:
-    """A map's own range on the common scale, in percent."""
+    """A map's own range on the common scale, in percent, or that there is none to see."""
+    if is_flat(values):
+        return say("no place stands out")
     low, high, top = (f"{100 * share:.1f}" for share in (values.min(), values.max(), hottest))
     return say("{low}–{high} % on a scale of 0–{top} %", low=low, high=high, top=top)
 

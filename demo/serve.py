@@ -2,26 +2,45 @@
 
 Example:
     GRADIO_SERVER_PORT=7861 VALM_CHECKPOINT=runs/mine/checkpoint python -m demo.serve
+
+Settings are environment variables; docs/hosting.md lists them. Exit code 2 where one can't be used.
 """
 
 import argparse
 import os
 import sys
 
-from demo import checkpoint_folder
-from demo.stopping import own_upload_folder, serve_until_stopped
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+from demo.settings import Settings, bind_address, check_places, free_port, prepare_environment, read_settings, stop
+from demo.stopping import end_on_signals, own_upload_folder, serve_until_stopped
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve the page on 127.0.0.1:7860 (GRADIO_SERVER_NAME, _PORT and GRADIO_ROOT_PATH change that)."""
+    """Serve the page until it is told to stop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default=checkpoint_folder(), help="model: a folder, or user/model on the hub")
-    checkpoint = parser.parse_args(arguments).checkpoint
+    parser.add_argument("--checkpoint", help="model: a folder, or user/model on the hub; default: VALM_CHECKPOINT")
+    chosen = parser.parse_args(arguments).checkpoint
 
-    uploads = own_upload_folder()
+    end_on_signals()
+    try:
+        settings = read_settings(os.environ)
+        check_places(settings)
+        port = free_port(settings)
+        with own_upload_folder(settings.temp_dir) as uploads:
+            prepare_environment(settings)
+            serve(settings, chosen or settings.checkpoint, port, uploads)
+    except (OSError, ValueError, ImportError) as error:
+        stop(f"The page can't start: {error}")
+    except KeyboardInterrupt:
+        print("Stopping.")
+        sys.exit(130)
+
+
+def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> None:
+    """Load the model and serve the page around it; returns only by an exception.
+
+    Raises:
+        OSError, ValueError: the checkpoint can't be used, or the page can't be served.
+    """
     from demo.interface import build_page, launch_options
     from demo.zero_gpu import lend
     from valm_core.predictor import VqaPredictor
@@ -29,13 +48,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         predictor = VqaPredictor.from_checkpoint(checkpoint)
     except (OSError, ValueError, KeyError) as error:
-        sys.exit(f"The VALM checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another.")
-    try:
-        options = launch_options()
-    except ValueError as error:  # a VALM_... variable of another form
-        sys.exit(str(error))
-    on_spaces = {"server_name": "0.0.0.0"} if os.environ.get("SPACE_ID") else {}  # noqa: S104, as Spaces ask
-    serve_until_stopped(build_page(lend(predictor)), uploads, **on_spaces, **options)
+        raise ValueError(
+            f"The VALM checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
+        ) from error
+    page = build_page(lend(predictor), settings=settings)
+    place = {"server_name": bind_address(settings.address), "server_port": port}
+    options = launch_options(settings)  # after the page, whose texts it takes
+    serve_until_stopped(page, uploads, **place, **options)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from demo import callbacks
 from demo.callbacks import Example, OpenedPhoto, Outcome, Picked, Reply
-from demo.figures import data_address, percent
+from demo.figures import data_address, is_doubted, percent
 from demo.languages import say
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.outputs import InputError
@@ -112,15 +112,17 @@ def history_html(kept: tuple[PhotoHistory, ...], current: Reply | None) -> str:
 
 def _asked(reply: Reply) -> str:
     best = reply.prediction.answers[0]
+    kind = "asked-doubted" if is_doubted(reply.prediction) else "asked-answer"
     return (
         f'<span class="asked-question">{escape(reply.prediction.question)}</span>'
-        f'<span class="asked-answer">{escape(best.text)}</span><span>{percent(best.probability)}</span>'
+        f'<span class="{kind}">{escape(best.text)}</span>'
+        f"<span>{percent(best.probability)}</span>"
     )
 
 
-def strip_html(kept: tuple[PhotoHistory, ...], current: Reply | None) -> str:
-    """The photos of this visit as buttons for pick.js; nothing where the only one is on the page."""
-    here = history_of(kept, current.photo) if current else None
+def strip_html(kept: tuple[PhotoHistory, ...], photo: OpenedPhoto | None) -> str:
+    """The photos of this visit as buttons for pick.js, the one on the page marked; nothing where it is the only one."""
+    here = history_of(kept, photo) if photo else None
     if not kept or (len(kept) == 1 and here):
         return ""
     title = say("Photos of this visit")
@@ -248,6 +250,7 @@ def marked_by(link: Link, reply: Reply) -> tuple[Picked, int | None, int | None,
     }
     layer = link.layer if link.layer is not None and link.layer < layers else None
     head = link.head if link.head is not None and link.head < heads else None
+    layer, head = callbacks.place_in(explanation, layer, head)
     found = inside | {"layer": layer, "head": head}
     ignored = [*link.ignored, *(name for name, value in found.items() if value != getattr(link, name))]
     message = say("Ignored in the link, because it can’t be used here: {names}.", names=", ".join(ignored))

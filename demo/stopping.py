@@ -7,28 +7,52 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 FINISH_SECONDS = 4.0  # for answers that are being computed when the signal comes; service managers wait 10 or more
 SHOW_SECONDS = 1.5  # of them, for the browser to fetch what was just computed
 CLOSE_SECONDS = 0.5
 
 
-def own_upload_folder() -> str | None:
-    """Give gradio a folder of its own for uploads, unless ``GRADIO_TEMP_DIR`` names one.
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+
+
+@contextmanager
+def own_upload_folder(named: str = "") -> Iterator[str | None]:
+    """Give gradio a folder of its own for uploads within the block, unless one is ``named``.
 
     In the folder that pages share by default, one that ends would empty it for the others.
 
-    Returns:
-        The folder, to be deleted at the end; None where the environment named one.
+    Yields:
+        The folder, which is deleted when the block ends; None where one was named.
     """
-    if os.environ.get("GRADIO_TEMP_DIR"):
-        return None
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="valm-")
-    return os.environ["GRADIO_TEMP_DIR"]
+    if named:
+        yield None
+        return
+    folder = tempfile.mkdtemp(prefix="valm-")
+    os.environ["GRADIO_TEMP_DIR"] = folder
+    try:
+        yield folder
+    finally:
+        del os.environ["GRADIO_TEMP_DIR"]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_on_signals() -> None:
+    """From now on SIGTERM, and a terminal that closes, end the process as ``sys.exit`` does: what is open is closed."""
+    on_signals(lambda *_: sys.exit(0))
+
+
+def on_signals(call) -> None:
+    """Call ``call`` at SIGTERM and SIGHUP, but for one that whoever started us ignores (nohup)."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, call)
 
 
 def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
-    """Launch a page and keep it up until SIGTERM or Ctrl+C, then end the process within 5 seconds.
+    """Launch a page and keep it up until SIGTERM, SIGHUP or Ctrl+C, then end the process within 5 seconds.
 
     Args:
         page: a ``gr.Blocks`` with its queue.
@@ -36,8 +60,8 @@ def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
         options: for ``launch``.
     """
     stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     page.launch(prevent_thread_lock=True, **options)
+    on_signals(lambda *_: stopping.set())
     try:
         while page.is_running and not stopping.wait(0.2):
             pass

@@ -9,6 +9,8 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from gradio_client.utils import is_file_obj_with_meta, traverse
 
+from demo.callbacks import LOST_PHOTO
+from demo.languages import translated
 from valm_core.outputs import InputError
 
 LARGEST_UPLOAD = 20 * 2**20  # bytes
@@ -35,7 +37,7 @@ class SealedBlocks(gr.Blocks):
         try:
             inputs = traverse(inputs, _local, is_file_obj_with_meta)
         except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(translated(str(error)), print_exception=False) from error
         return await super().preprocess_data(block_fn, inputs, *others, **named)
 
 
@@ -47,16 +49,19 @@ def upload_path(name: str) -> Path:
     """The file that was uploaded to this server under ``name``, its path or its address.
 
     Raises:
-        InputError: it lies anywhere else.
+        InputError: it lies anywhere else, or was deleted since.
     """
     if name.startswith(("http://", "https://")) and OWN_ADDRESS in name:
         name = unquote(name.partition(OWN_ADDRESS)[2])
     try:
         path = Path(name).resolve()
-        inside = path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file()
+        inside = path.is_relative_to(Path(get_upload_folder()).resolve())
+        there, deleted = path.is_file(), not path.exists()
     except (OSError, ValueError):  # a name that no file can have
-        inside = False
-    if not inside:
+        raise InputError(NOT_UPLOADED) from None
+    if inside and deleted:
+        raise InputError(LOST_PHOTO)
+    if not (inside and there):
         raise InputError(NOT_UPLOADED)
     return path
 

@@ -137,7 +137,8 @@ class WhatIf:
                 candidates=choices,
             )
             rule = "" if not choices else say(MASKED if self.predictor.masks(choices) else BY_MEANING)
-            return hidden | {outcome: comparison_html(current.prediction, asked, rule)}
+            off = switched_off(current.prediction.question, words_off, heads_off, choices, changed is not None)
+            return hidden | {outcome: comparison_html(current.prediction, asked, rule, off)}
         except Exception as error:
             return hidden | {outcome: notice_html(callbacks.message_for(error))}
 
@@ -188,8 +189,33 @@ def painted_photo(edited: dict | None) -> Image.Image | None:
     return edited["composite"].convert("RGB") if painted and edited.get("composite") is not None else None
 
 
-def comparison_html(before: Prediction, after: Prediction, rule: str = "") -> str:
-    """Former and new answers side by side, and in one sentence whether the likeliest is another."""
+def switched_off(question: str, words_off, heads_off, allowed, painted: bool) -> list[str]:
+    """Everything that was changed for asking again, each in words: plain text, nothing for nothing.
+
+    Args:
+        question: as it was first asked.
+        words_off: places of its words.
+        heads_off: the chosen heads, as the menu gives them.
+        allowed: the only answers allowed, none for all.
+        painted: whether a part of the photo was painted over.
+    """
+    told = [say("a part of the photo painted over")] if painted else []
+    words = question.split()
+    told += [say("without “{word}”", word=words[place]) for place in sorted(words_off)]
+    told += [say("without the head {head}", head=head_name(tuple(json.loads(head)))) for head in heads_off]
+    if allowed:
+        told.append(say("answers allowed: {answers}", answers=", ".join(allowed)))
+    return told
+
+
+def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: list[str] | None = None) -> str:
+    """Former and new answers side by side, and in one sentence whether the likeliest is another.
+
+    Args:
+        before, after: the former reply and the new one.
+        rule: how the new one was scored.
+        off: what was switched off, see ``switched_off``.
+    """
     first, now = before.answers[0].text, after.answers[0].text
     names = {"now": f"<strong>{escape(now)}</strong>", "before": f"<strong>{escape(first)}</strong>"}
     if first == now:
@@ -203,7 +229,9 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "") -> st
         else f"<p>{say('Asked: “{question}”', question=escape(after.question))}</p>"
     )
     note = f'<p class="fine-print">{escape(rule)}</p>' if rule else ""
-    return f'<div class="comparison" role="status"><p>{told}</p>{asked}{lists}{note}</div>'
+    changed = say("Changed: {list}.", list="; ".join(off)) if off else say("Nothing was switched off.")
+    changed = f'<p class="changed">{escape(changed)}</p>'
+    return f'<div class="comparison" role="status"><p>{told}</p>{changed}{asked}{lists}{note}</div>'
 
 
 def flip_html(found: Counterfactual, question: str) -> str:

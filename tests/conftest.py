@@ -1,6 +1,11 @@
 """Tiny models with random weights, saved in their real formats, and toy data. Nothing here needs a network."""
 
+import os
 from pathlib import Path
+
+# Before torch is imported, and for every process that a test starts: tests run in several workers beside each other,
+# small tensors are faster on one thread, and results don't depend on the machine's cores.
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "GRADIO_ANALYTICS_ENABLED": "False"}
 
 import numpy as np
 import pytest
@@ -34,14 +39,9 @@ WORDS = [
 COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 
 
-def pytest_collection_modifyitems(items):
-    """Browser tests last: Playwright's event loop runs on in the main thread, where later tests can start no other."""
-    items.sort(key=lambda item: "browser" in item.path.parts)
-
-
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread():
-    """Small tensors are faster on one thread, and results don't depend on the machine's cores."""
+    """As OMP_NUM_THREADS says, also after a test that changed it."""
     torch.set_num_threads(1)
 
 
@@ -89,7 +89,6 @@ def tiny_config(tiny_text_folder, tiny_image_folder) -> ValmConfig:
         text_encoder=f"transformers:{tiny_text_folder}",
         image_encoder=f"transformers:{tiny_image_folder}",
         image_size=32,
-        semantic_tokens=False,
         width=16,
         layers=2,
         heads=2,
@@ -135,7 +134,7 @@ def colored_squares(tmp_path) -> Path:
 @pytest.fixture
 def config_file(tiny_config, colored_squares, tmp_path):
     """A config of the tiny model and the toy set; output and cache lie under tmp_path."""
-    model = ["text_encoder", "image_encoder", "image_size", "semantic_tokens", "width", "layers", "heads"]
+    model = ["text_encoder", "image_encoder", "image_size", "width", "layers", "heads"]
     sections = {
         "run": {
             "data": str(colored_squares),

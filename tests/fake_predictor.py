@@ -187,9 +187,9 @@ class FakePredictor:
         answers = tuple(Answer(text, 1 / len(texts)) for text in texts)
         return Prediction(left, answers, prediction.blind_answers, prediction.gate)
 
-    def track_record(self, probability: float) -> TrackRecord:
+    def track_record(self, answer: Answer) -> TrackRecord:
         """The same for every answer."""
-        return TrackRecord(0.2, 0.3, 812, 0.27)
+        return TrackRecord(0.2, 0.3, 812, 0.27, "other")
 
     def masks(self, candidates) -> bool:
         """Whether all candidates are in the vocabulary."""

@@ -12,13 +12,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(predictor):
-    """The address of a page around ``predictor``, open for as long as the block runs."""
+def served(predictor, settings=None):
+    """The address of a page around ``predictor``, open for as long as the block runs; ``Settings`` by default."""
     from demo.interface import build_page, launch_options
+    from demo.settings import Settings
 
-    port = free_port()
-    page = build_page(predictor)
-    page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, **launch_options())
+    settings, port = settings or Settings(), free_port()
+    page = build_page(predictor, settings=settings)
+    options = {"server_name": "127.0.0.1", "server_port": port, "prevent_thread_lock": True, "quiet": True}
+    page.launch(**options, **launch_options(settings))
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

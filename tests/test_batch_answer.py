@@ -1,5 +1,6 @@
 """Answering shards: what one question at a time gives, faults by row, finished shards once; Ray gives the same."""
 
+import io
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from toy_data import ANSWERS, write_files, write_parquet, write_tar
 
 from training import batch_answer
@@ -68,6 +70,27 @@ def test_finished_shards_are_not_done_again(checkpoint, shards, tmp_path, capsys
     assert (tmp_path / "out" / "part-0.jsonl").read_text() == "kept\n"
     (tmp_path / "out" / "part-0.jsonl").unlink()
     assert answers(tmp_path / "out")["part-1.jsonl"] == before["part-1.jsonl"]
+
+
+def test_half_a_character_is_an_error_of_its_row_and_a_byte_order_mark_none(
+    checkpoint, colored_squares, tmp_path, capsys
+):
+    photo, folder = (tmp_path / "red.png").read_bytes(), tmp_path / "odd"
+    folder.mkdir()
+    files = {
+        "a.png": photo,
+        "a.json": b'{"question": "what \\ud83d?"}',
+        "b.png": photo,
+        "b.json": b'\xef\xbb\xbf{"question": "what is it?"}',
+    }
+    write_files(folder / "odd.tar", files)
+    run(checkpoint, folder, tmp_path / "out", capsys)
+    first, second = answers(tmp_path / "out")["odd.jsonl"]
+    assert "half a character" in first["error"] and first["question"] == r"what \ud83d?"
+    assert second["answer"] in ANSWERS
+    write_files(folder / "odd.tar", files | {"b.json": b'{"question": "what?", "question": "who?"}'})
+    with pytest.raises(DataError, match=r"odd\.tar, b: .*`question` is given twice"):
+        list(read_shard(folder / "odd.tar"))
 
 
 def test_what_cannot_be_answered_says_why_in_its_line(checkpoint, colored_squares, tmp_path, capsys):
@@ -134,3 +157,53 @@ def _paths() -> str:
     """Where the workers find the project and the tests."""
     here = Path(__file__).parent
     return os.pathsep.join([str(here.parent), str(here)])
+
+
+def test_a_tar_made_on_a_mac_with_any_names_and_formats(checkpoint, colored_squares, tmp_path, capsys):
+    photo = read_rows(colored_squares)[0].image
+    jfif = io.BytesIO()
+    Image.open(photo).save(jfif, "JPEG")
+    odd, asked = os.fsdecode(b"caf\xe9"), json.dumps({"question": "what color is the square?"}).encode()
+    files = {
+        "._0.png": b"companion",
+        "0.png": photo.read_bytes(),
+        "._0.json": b"companion",
+        "0.json": asked,
+        "__MACOSX/0.png": b"companion",
+        f"{odd}.JFIF": jfif.getvalue(),
+        f"{odd}.json": asked,
+    }
+    (tmp_path / "shards").mkdir()
+    write_files(tmp_path / "shards" / "a.tar", files)
+    (tmp_path / "shards" / "._a.tar").write_bytes(b"companion")
+    found = run(checkpoint, tmp_path / "shards", tmp_path / "out", capsys)
+    assert (found["shards"], found["questions"]) == (1, 2)
+    assert [line["key"] for line in answers(tmp_path / "out")["a.jsonl"]] == ["0", "caf\\udce9"]
+    assert all("error" not in line for line in answers(tmp_path / "out")["a.jsonl"])
+
+
+def test_answers_of_another_model_or_of_changed_shards_are_not_gone_on_with(checkpoint, shards, tmp_path, capsys):
+    run(checkpoint, shards, tmp_path / "out", capsys)
+    before = answers(tmp_path / "out")
+    shard = (shards / "part-0.tar").read_bytes()
+
+    def refused() -> str:
+        with pytest.raises(SystemExit) as ended:
+            run(checkpoint, shards, tmp_path / "out", capsys)
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "Name another --output folder" in line and answers(tmp_path / "out") == before
+        return line
+
+    (shards / "part-0.tar").write_bytes(shard[:7000] + b"changed" + shard[7007:])
+    assert "made with other part-0.tar." in refused()
+    (shards / "part-0.tar").write_bytes(shard)
+    (shards / "part-2.tar").write_bytes(shard)  # one that joins is no change
+    assert run(checkpoint, shards, tmp_path / "out", capsys)["done_before"] == 2
+    before = answers(tmp_path / "out")
+    model = ValmModel.from_pretrained(checkpoint)
+    model.head[-1].bias.data += 1
+    model.save_pretrained(checkpoint)
+    assert "made with other model.safetensors." in refused()
+    (tmp_path / "out" / "made_from.json").unlink()
+    assert "without a note which model gave them" in refused()

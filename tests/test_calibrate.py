@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from toy_data import write_rows
 
-from training.calibrate import fit_temperatures, held_out_error, main
+from training.calibrate import ONE_PHOTO, fit_temperatures, held_out_error, main
 from training.datasets.jsonl import Row
 from valm_core.config import ValmConfig
 from valm_core.heads import calibrated
@@ -77,6 +78,18 @@ def test_the_command_changes_confidence_and_figures_and_nothing_else(tiny_model,
     assert f"{after.temperature:.3f}" in text and "without the photo" in text
     ValmModel.from_pretrained(folder)
     assert "temperatures of other photos" in capsys.readouterr().out
+
+
+def test_one_photo_has_no_other_half(tiny_model, colored_squares, tmp_path, capsys):
+    rows = [json.loads(line) for line in colored_squares.read_text().splitlines()][:2]
+    data = write_rows(tmp_path / "one.jsonl", rows)
+    folder = tmp_path / "checkpoint"
+    tiny_model.save_pretrained(folder, {"metrics.json": json.dumps({"held_out_calibration_error": 0.5})})
+    main(["--checkpoint", str(folder), "--data", str(data), "--device", "cpu"])
+    assert ONE_PHOTO in capsys.readouterr().out
+    assert "held_out_calibration_error" not in json.loads((folder / "metrics.json").read_text())
+    card = (folder / "README.md").read_text()
+    assert "All of them are about one photo" in card and "The epoch" not in card
 
 
 def test_no_checkpoint_or_no_data_is_told(tiny_model, tmp_path, colored_squares, capsys):

@@ -47,6 +47,19 @@ def test_finished_runs_are_not_run_again(config, monkeypatch):
         assert entry["runs"] == second["variants"][name]["runs"]
 
 
+def test_finished_runs_with_other_settings_or_data_are_refused(config, colored_squares):
+    compare(str(config), {})
+    with pytest.raises(
+        ValueError, match=r"bi-0 was trained with other batch_size \(was 4, is 2\)\. Name another output"
+    ):
+        compare(str(config), {"batch_size": 2})
+    assert compare(str(config), {"workers": 0, "threads": 1})["variants"].keys() == {"bi", "towers"}
+    rows = colored_squares.read_text(encoding="utf-8").splitlines(keepends=True)
+    colored_squares.write_text("".join(rows[1:]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bi-0 was trained with other data: rows \(was \d+, is \d+\)"):
+        compare(str(config), {})
+
+
 def test_unequal_budgets_are_refused_where_they_must_be_equal(config):
     text = config.read_text().replace("equal_budget: false", "equal_budget: true").replace("layers: 3", "layers: 9")
     config.write_text(text)

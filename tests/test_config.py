@@ -61,7 +61,7 @@ def test_an_unknown_name_is_refused_and_the_nearest_suggested():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("width", "64"), ("width", 64.0), ("width", True), ("dropout", "0.1"), ("semantic_tokens", 1), ("fusion", None)],
+    [("width", "64"), ("width", 64.0), ("width", True), ("dropout", "0.1"), ("similarity", 1), ("fusion", None)],
 )
 def test_a_value_of_another_type_is_refused(name, value):
     with pytest.raises(ValueError, match=f"ValmConfig.{name} is "):

@@ -11,6 +11,7 @@ from toy_data import age_corrections
 
 from valm_core.corrections import (
     CorrectionsError,
+    MadeWith,
     add_correction,
     delete_corrections,
     read_corrections,
@@ -87,6 +88,29 @@ def test_a_locked_database_is_named_and_nothing_is_written(database, monkeypatch
         other.execute("ROLLBACK")
         other.close()
     assert len(list(read_corrections(database))) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("it’s “two”", 'it\'s "two"'),
+        ("cafe\u0301\u200b", "caf\u00e9"),
+        ("+", "+"),
+        (" < 5", "< 5"),
+        ("-", "-"),
+        ("A", "A"),
+    ],
+)
+def test_texts_are_kept_in_their_normal_form(database, typed, kept):
+    add_correction(database, picture(), "what’s\u00a0that?", "blue", typed, True)
+    assert [(row.question, row.right_answer) for row in read_corrections(database)] == [("what's that?", kept)]
+
+
+@pytest.mark.parametrize(("typed", "message"), [("?!", "is empty"), ("cat \ud83d", "half a character at place 5")])
+def test_what_is_no_answer_is_refused(database, typed, message):
+    with pytest.raises(InputError, match=message):
+        add_correction(database, picture(), "what color?", "blue", typed, True)
+    assert not database.exists()
 
 
 def test_a_full_disk_leaves_neither_photo_nor_correction(database, monkeypatch):
@@ -202,3 +226,29 @@ def test_several_photos_that_begin_alike_are_not_guessed_among():
     with pytest.raises(ValueError, match="2 photos begin"):
         the_photo("abcdef00", digests)
     assert the_photo("abcdef002", digests) == "abcdef0022"
+
+
+def test_a_database_of_an_earlier_version_opens_gains_the_model_and_loses_nothing(database):
+    database.parent.mkdir()
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.executescript(
+            """CREATE TABLE photos (sha256 TEXT PRIMARY KEY, jpeg BLOB NOT NULL);
+            CREATE TABLE corrections (id INTEGER PRIMARY KEY AUTOINCREMENT,
+            time TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            photo TEXT NOT NULL REFERENCES photos (sha256), question TEXT NOT NULL, model_answer TEXT NOT NULL,
+            right_answer TEXT NOT NULL, uploaded INTEGER NOT NULL DEFAULT 0, UNIQUE (photo, question, right_answer));
+            INSERT INTO photos VALUES ('00112233', x'ffd8');
+            INSERT INTO corrections (photo, question, model_answer, right_answer)
+            VALUES ('00112233', 'what color?', 'blue', 'red');"""
+        )
+    connection.close()
+    before = database.read_bytes()
+    (old,) = read_corrections(database)
+    assert (old.right_answer, old.jpeg, old.checkpoint, old.answer_list) == ("red", b"\xff\xd8", "", "")
+    assert database.read_bytes() == before  # reading changes nothing
+    model = MadeWith("c" * 64, "a" * 64)
+    assert add_correction(database, picture(), "is it red?", "no", "yes", True, made_with=model).new
+    first, second = read_corrections(database)
+    assert first == old and (second.checkpoint, second.answer_list) == ("c" * 64, "a" * 64)
+    assert delete_corrections(database, number=old.number) == 1

@@ -62,6 +62,12 @@ def test_from_rows_to_a_report_that_goes_on_where_it_stopped(rooms, config_file,
     assert "| lora | 8 |" in text and "| lora | all |" in text and "(daquar.png)" in text
     assert text == format_report(again, "daquar")
 
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--rows", "8", "batch_size=2"])
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and "lora-8 was trained with other batch_size (was 4, is 2)." in told
+    assert json.loads(report.with_suffix(".json").read_text()) == again
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),

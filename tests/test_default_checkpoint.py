@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from demo import checkpoint_folder
 from demo.ask import main as ask
+from demo.callbacks import MODEL_ANSWERS_FILE, read_examples
+from demo.check_examples import check_examples
+from demo.settings import checkpoint_folder
 from valm_core.explanations.evidence import VERDICTS
+from valm_core.outputs import Answer
 from valm_core.predictor import VqaPredictor
 
 EXAMPLES = "assets/examples"
@@ -63,3 +66,23 @@ def test_an_example_is_labelled_wrong_only_where_the_model_is_wrong(predictor):
             best = predictor.answer(predictor.encode(f"{EXAMPLES}/{entry['file']}"), wrong["question"]).answers[0].text
             assert best != wrong["expected"], f"{entry['file']}: the model is right now, remove the label"
     assert labelled >= 1
+
+
+def test_the_example_cards_say_what_the_shipped_checkpoint_really_gives(predictor):
+    examples = read_examples(Path(EXAMPLES), predictor.facts["checkpoint_sha256"])
+    stored = json.loads(Path(EXAMPLES, MODEL_ANSWERS_FILE).read_text(encoding="utf-8"))
+    assert check_examples(predictor, examples) == stored, "run: python -m demo.check_examples"
+    assert all(example.right is not None and len(example.questions) >= 3 for example in examples)
+
+
+def test_yes_no_questions_list_no_odd_answers_and_have_a_record_of_their_own(predictor, capsys):
+    photo = predictor.encode(f"{EXAMPLES}/cat.jpg")
+    best, *others = predictor.answer(photo, "Is the cat asleep?").answers
+    assert best.text in ("yes", "no") and all(
+        answer.text in ("yes", "no") or answer.probability >= 0.01 for answer in others
+    )
+    assert predictor.track_record(best).kind == "yes/no"
+    assert predictor.track_record(Answer("red", best.probability)) != predictor.track_record(best)
+    ask([f"{EXAMPLES}/cat.jpg", "Is the cat asleep?", "--device", "cpu"])
+    told = capsys.readouterr().out
+    assert "A guess from the question alone" in told.splitlines()[1] and "shoe" not in told

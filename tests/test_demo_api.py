@@ -6,36 +6,41 @@ import json
 import os
 import shutil
 import subprocess
+import types
+import typing
 from pathlib import Path
 
 import pytest
 from fake_predictor import FakePredictor
 from gradio_client import Client, handle_file
+from patience import PATIENCE
 from PIL import Image
+from served_page import served
 
+from demo import api
 from demo.api import build_api, mcp_wanted
+from demo.callbacks import LOST_PHOTO
+from demo.settings import Settings
 from demo.uploads import NOT_UPLOADED, photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.heads import ANSWER_KINDS
 from valm_core.outputs import InputError
 
 ROOT = Path(__file__).parent.parent
 CAT = ROOT / "assets" / "examples" / "cat.jpg"
 QUESTION = "What animal is this?"
-PATIENT = {"timeout": 60}
+PATIENT = {"timeout": PATIENCE}
 MARK = {"meta": {"_type": "gradio.FileData"}}
 
 
 @pytest.fixture(scope="module")
 def page_url(tmp_path_factory):
     """A page around the fake predictor, with a folder for uploads of its own."""
-    from browser.conftest import served
-
-    before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "VALM_MCP")}
-    os.environ |= {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("uploads")), "VALM_MCP": "0"}
-    with served(FakePredictor()) as url:
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("uploads"))
+    with served(FakePredictor(), Settings(mcp=False)) as url:
         yield url
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    os.environ.pop("GRADIO_TEMP_DIR") if before is None else os.environ.update(GRADIO_TEMP_DIR=before)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,9 @@ def client(page_url, tmp_path_factory):
 
 def curl(*arguments: str) -> str:
     """What curl prints; it must be there, as it is wherever the README's commands are to run."""
-    return subprocess.run(["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(
+        ["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout
 
 
 def call(page_url: str, endpoint: str, *data) -> tuple[str, object]:
@@ -72,11 +79,57 @@ def test_the_documentation_lists_the_three_endpoints_and_their_types(client):
     method = next(part for part in endpoints["/explain"]["parameters"] if part["parameter_name"] == "method")
     assert method["type"]["enum"] == list(EXPLANATION_METHODS) and method["parameter_default"] == DEFAULT_METHOD
     given = endpoints["/explain"]["returns"][0]["type"]["properties"]
-    assert {"question", "answers", "blind_answers", "gate", "explanation", "evidence", "model", "valm_version"} == set(
-        given
-    )
+    assert set(given) == set(typing.get_type_hints(api.Explained))
     assert given["explanation"]["properties"]["image_map"]["items"]["items"] == {"type": "number"}
     assert all(len(endpoint["description"]) > 40 for endpoint in endpoints.values())
+
+
+def differences(documented, value, place: str) -> list[str]:
+    """Where a value of JSON is not of the documented type, a field too many or too few among them."""
+    if typing.is_typeddict(documented):
+        fields = typing.get_type_hints(documented)
+        odd = [f"{place}.{name}" for name in fields.keys() ^ value.keys()]
+        return odd + [
+            found
+            for name in fields.keys() & value.keys()
+            for found in differences(fields[name], value[name], f"{place}.{name}")
+        ]
+    kind, inner = typing.get_origin(documented) or documented, typing.get_args(documented)
+    if kind is typing.Literal:
+        return [] if value in inner else [place]
+    if kind is types.UnionType:
+        return [] if any(not differences(option, value, place) for option in inner) else [place]
+    if not isinstance(value, (int, float) if kind is float else kind):
+        return [place]
+    if kind is list and inner:
+        return [found for part in value for found in differences(inner[0], part, f"{place}[]")]
+    if kind is dict:
+        return [found for name, part in value.items() for found in differences(inner[1], part, f"{place}[{name}]")]
+    return []
+
+
+@pytest.mark.parametrize("familiar", [True, False])
+def test_the_documented_fields_are_those_of_real_replies(tiny_predictor, monkeypatch, familiar):
+    """As JSON carries them; neither a field that is sent and not told, nor one that is told and not sent."""
+    unlike = () if familiar else ("photo", "question")
+    monkeypatch.setattr(tiny_predictor, "_unfamiliar", lambda text, tokens: [unlike] * len(text.mask))
+    endpoints = api.Endpoints(tiny_predictor, ())
+    photo = data_text(CAT.read_bytes())
+    for endpoint, documented in ((endpoints.answer, api.Answers), (endpoints.explain, api.Explained)):
+        reply = json.loads(json.dumps(endpoint(photo, QUESTION)))
+        assert reply["unfamiliar"] == list(unlike) and set(reply["kinds"]) <= set(ANSWER_KINDS)
+        assert differences(documented, reply, documented.__name__) == []
+        told = endpoint.__doc__ + (api.Endpoints.answer.__doc__ if documented is api.Explained else "")
+        assert all(f'"{name}"' in told for name in typing.get_type_hints(documented))
+
+
+def test_a_field_that_is_not_documented_is_found():
+    """That the comparison above can fail."""
+    share = {"answer": "cat", "probability": 0.5}
+    assert differences(api.AnswerShare, share, "share") == []
+    assert differences(api.AnswerShare, share | {"extra": 1}, "share") == ["share.extra"]
+    assert differences(list[api.AnswerShare], [{"answer": "cat"}], "shares") == ["shares[].probability"]
+    assert differences(api.AnswerShare, share | {"probability": "half"}, "share") == ["share.probability"]
 
 
 def test_gradio_client_gets_what_the_predictor_gives(client):
@@ -115,7 +168,7 @@ def test_curl_as_in_the_readme(page_url):
     """The README's own lines, with the page's address in place of the default one."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     script = readme.split("With curl")[1].split("\n\n")[1].replace("http://127.0.0.1:7860", page_url)
-    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     reply = json.loads(done.stdout.split("event: complete\ndata: ")[1].splitlines()[0])[0]
     assert reply["question"] == QUESTION and len(reply["answers"]) == 5
@@ -197,6 +250,10 @@ def test_addresses_and_files_of_the_server_are_refused(page_url, witness, tmp_pa
     for photo in hostile:
         kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
         assert (kind, told["error"]) == ("error", NOT_UPLOADED), photo
+    deleted = str(Path(uploads) / "00ff" / "photo.jpg")
+    for photo in (deleted, {"path": deleted, **MARK}):
+        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert (kind, told["error"]) == ("error", LOST_PHOTO)
     kind, told = call(page_url, "answer", "data:image/jpeg;base64,AA", {"path": f"{address}/q", **MARK}, 5, None)
     assert (kind, told["error"]) == ("error", NOT_UPLOADED)
     assert fetched == []
@@ -309,10 +366,6 @@ def test_a_real_model_answers_through_the_endpoints(tiny_predictor):
 
 def test_mcp_is_on_where_it_is_installed_and_wanted(monkeypatch):
     monkeypatch.setattr("demo.api.find_spec", lambda name: object())
-    monkeypatch.delenv("VALM_MCP", raising=False)
-    assert mcp_wanted()
-    monkeypatch.setenv("VALM_MCP", "0")
-    assert not mcp_wanted()
-    monkeypatch.delenv("VALM_MCP")
+    assert mcp_wanted(True) and not mcp_wanted(False)
     monkeypatch.setattr("demo.api.find_spec", lambda name: None)
-    assert not mcp_wanted()
+    assert not mcp_wanted(True)

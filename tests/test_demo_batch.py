@@ -13,6 +13,7 @@ from toy_data import write_rows
 from demo import batch
 from demo.ask import main
 from demo.batch import answer_batch
+from valm_core.processor import PHOTO_FORMATS
 
 ROOT = Path(__file__).parent.parent
 QUESTIONS = ["what color is the square?", "is there any red?"]
@@ -146,6 +147,28 @@ def test_bad_rows_say_why_and_stop_nothing(tiny_predictor, source, tmp_path):
     assert (again.answered, again.errors, len(lines(output))) == (1, 8, 13)
 
 
+def test_a_file_as_people_save_it_is_read_and_its_faulty_rows_are_told(tiny_predictor, source, tmp_path):
+    plain = source.read_bytes()
+    bad = [
+        b'{"image": "red.png", "question": "what?", "question": "is there any?"}',
+        b'{"image": "red.png", "question": "gr\xf6\xdfe?"}',
+        b'{"image": "red.png", "question": "what \\ud83d?"}',
+        b'{"image": "caf\\udce9.png", "question": "what?"}',
+    ]
+    typed = '{"image": "red.png", "question": "what\u2019s\u200b the [SEP] color?"}'.encode()
+    source.write_bytes(b"\xef\xbb\xbf" + plain + b"\r\n".join([*bad, typed]))
+    output = tmp_path / "out.jsonl"
+    summary = answer_batch(tiny_predictor, source, output)
+    rows = lines(output)
+    assert (summary.rows, summary.errors) == (9, 4) and all(row["predicted"] for row in [*rows[:4], rows[8]])
+    told = ("line 5: `question` is given twice", "line 6 is no UTF-8 text", "line 7 has half a", "There is no file")
+    for row, message in zip(rows[4:8], told, strict=True):
+        assert message in row["error"]
+    encoded = tiny_predictor.encode(tmp_path / "red.png")
+    expected = tiny_predictor.answer(encoded, "what's the [SEP] color?")
+    assert rows[8]["probability"] == pytest.approx(expected.answers[0].probability, rel=1e-4)
+
+
 def test_a_folder_asks_every_photo_every_question(tiny_predictor, source, tmp_path):
     (tmp_path / "inner").mkdir()
     Image.new("RGB", (40, 30), "green").save(tmp_path / "inner" / "green.JPG", "JPEG")
@@ -224,3 +247,86 @@ def test_the_command_of_the_readme_runs_and_its_exit_code_tells(tmp_path):
     rows = lines(output)
     assert done.returncode == 0 and len(rows) == 8 and "8 rows, 0 of them with an error" in done.stderr
     assert next(row["predicted"] for row in rows if row["image"] == "cat.jpg") == "cat"
+
+
+def test_a_folder_as_people_have_it(tiny_predictor, tmp_path, capsys):
+    """Every ending that Pillow opens is answered, companions are passed over, what is left out is told."""
+    folder = tmp_path / "phone"
+    (folder / "__MACOSX").mkdir(parents=True)
+    red = Image.new("RGB", (40, 30), "red")
+    for name, kind in (("a.jfif", "JPEG"), ("b.jpe", "JPEG"), ("c.mpo", "MPO"), ("d.JPG", "JPEG")):
+        red.save(folder / name, kind)
+    expected = ["a.jfif", "b.jpe", "c.mpo", "d.JPG"]
+    if "AVIF" in PHOTO_FORMATS:
+        red.save(folder / "e.avif")
+        expected.append("e.avif")
+    for name in ("._a.jfif", ".DS_Store", "__MACOSX/a.jpg", "notes.txt", "more.TXT", "clip.mov", "plain"):
+        (folder / name).write_bytes(b"x")
+    answer_batch(tiny_predictor, folder, folder / "answers.jsonl", QUESTIONS[:1])  # the output isn't told as left out
+    summary = answer_batch(tiny_predictor, folder, folder / "answers.jsonl", QUESTIONS[:1])
+    rows = lines(folder / "answers.jsonl")
+    assert [row["image"] for row in rows] == expected and all(row["error"] is None for row in rows)
+    assert summary.left_out == {".txt": 2, ".mov": 1, "": 1}
+    assert str(summary).endswith(" Left out: 2 .txt, 1 .mov, 1 without an ending.")
+
+
+def test_photos_that_need_a_package_are_told_with_it(tiny_predictor, tmp_path):
+    if "HEIF" in PHOTO_FORMATS:
+        pytest.skip("pillow-heif is installed")
+    (tmp_path / "a.HEIC").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"has no photos .*Left out: 1 \.heic\. For \.heic: pip install pillow-heif\."):
+        answer_batch(tiny_predictor, tmp_path, tmp_path / "out.jsonl", QUESTIONS)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_a_name_that_is_no_utf_8_is_answered_once_and_written_in_letters(tiny_predictor, tmp_path, ending):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    odd = os.fsdecode(b"caf\xe9")
+    try:
+        Image.new("RGB", (40, 30), "red").save(folder / f"{odd}.png")
+    except OSError:
+        pytest.skip("this disk takes no such name")
+    (folder / f"{odd} too.png").write_bytes(b"no photo")
+    Image.new("RGB", (40, 30), "red").save(folder / "z.png")
+    output = tmp_path / f"out{ending}"
+    summary = answer_batch(tiny_predictor, folder, output, QUESTIONS[:1])
+    assert (summary.rows, summary.errors, summary.answered) == (3, 1, 2)
+    if ending == ".jsonl":
+        rows = lines(output)  # as UTF-8
+        assert [row["image"] for row in rows] == ["caf\\udce9 too.png", "caf\\udce9.png", "z.png"]
+        assert "caf\\xe9 too.png can't be read" in rows[0]["error"] and rows[1]["predicted"] == rows[2]["predicted"]
+    assert answer_batch(tiny_predictor, folder, output, QUESTIONS[:1]).answered == 0
+
+    # The same by a file of rows, as Python's json writes such a name.
+    asked = [{"image": f"photos/{odd}.png", "question": QUESTIONS[0], "note \ud800": ["half \udfff"]}]
+    source = write_rows(tmp_path / "q.jsonl", asked)
+    other = tmp_path / f"other{ending}"
+    assert str(answer_batch(tiny_predictor, source, other)).startswith("1 rows, 0 of them with an error; 1 ")
+    assert answer_batch(tiny_predictor, source, other).answered == 0
+    if ending == ".jsonl":
+        (row,) = lines(other)
+        assert row["image"] == "photos/caf\\udce9.png" and row["note \\ud800"] == ["half \\udfff"]
+
+
+def test_another_top_or_another_photo_of_the_same_name_is_refused_and_nothing_is_lost(tiny_predictor, source, tmp_path):
+    output = tmp_path / "out.jsonl"
+    answer_batch(tiny_predictor, source, output, top=2, model="abc")
+    before = output.read_bytes()
+    assert {row["top"] for row in lines(output)} == {2}
+    with pytest.raises(ValueError, match=r"holds the 2 likeliest answers a row, and --top is 3\."):
+        answer_batch(tiny_predictor, source, output, top=3, model="abc")
+    Image.new("RGB", (50, 40), (9, 9, 9)).save(tmp_path / "red.png")
+    with pytest.raises(ValueError, match=r"another red\.png than lies in .* Name another file, or delete"):
+        answer_batch(tiny_predictor, source, output, top=2, model="abc")
+    assert output.read_bytes() == before
+
+
+def test_an_output_of_an_earlier_version_is_gone_on_with(tiny_predictor, source, tmp_path):
+    output = tmp_path / "out.jsonl"
+    answer_batch(tiny_predictor, source, output, model="abc")
+    old = [{name: value for name, value in row.items() if name not in ("top", "photo_sha256")} for row in lines(output)]
+    output.write_text("".join(json.dumps(row) + "\n" for row in old), encoding="utf-8")
+    assert answer_batch(tiny_predictor, source, output, model="abc").answered == 0

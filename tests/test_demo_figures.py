@@ -1,5 +1,7 @@
 """demo/figures.py: the heat lies where the map says, the numbers are the map's own, and no text becomes HTML."""
 
+import base64
+import io
 import os
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from fake_predictor import GRID, FakePredictor, bump
 from PIL import Image
 
-from demo import figures
+from demo import export, figures
 from demo.figures import Look
 from demo.photo_input import steady_file
 from valm_core.outputs import Answer, Explanation, Prediction, TrackRecord
@@ -90,7 +92,7 @@ def test_a_map_of_zeros_draws_without_a_division_by_zero():
     explanation = explanation_with(np.zeros((1, *GRID), dtype=np.float32), ("bus?",))
     with np.errstate(all="raise"):
         drawn = np.asarray(figures.overlay(Image.new("RGB", (80, 64)), explanation, (0,), Look(opacity=1.0)))
-    assert (drawn == figures.INFERNO[0]).all()
+    assert (drawn == 0).all()  # the photo, which is black
 
 
 def test_the_colours_are_matplotlibs_inferno():
@@ -154,17 +156,46 @@ def test_the_description_says_where_the_heat_is_and_how_gathered():
     assert "the whole question: strongest" in whole
 
 
-def test_a_map_that_is_the_same_everywhere_is_cold_and_told_so():
-    flat = explanation_with(np.full((1, *GRID), 1 / 80), ("in",))
-    grey = Image.new("RGB", (80, 64), (200, 200, 200))
-    cold = np.asarray(figures.overlay(grey, flat, (0,), Look(opacity=1.0)))
-    assert (cold == figures.colour(np.zeros(1))[0]).all()
+@pytest.mark.parametrize("look", [Look(opacity=1.0), Look(same_scale=True), Look(raw_cells=True)])
+def test_where_no_place_stands_out_the_photo_stays_and_the_colour_bar_agrees(look):
+    nearly = np.full((2, *GRID), 1 / 80)
+    nearly[0, 3, 3] *= 1.04
+    flat = explanation_with(nearly, ("in", "the"))
+    grey = Image.new("RGB", (80, 64), (200, 90, 10))
+    assert (np.asarray(figures.overlay(grey, flat, (0,), look)) == np.asarray(grey)).all()
+    assert (np.asarray(figures.overlay(grey, flat, (), look)) == np.asarray(grey)).all()
+    bar = figures.colour_bar_html(flat, (0,), look)
+    assert "No place stands out" in bar and "colour-bar-strip" not in bar and "colour-bar-numbers" not in bar
+    assert figures.colour_bar_html(flat, (0, 1), look).count("no place stands out") == 2
     assert figures.map_description(flat, (0,)) == (
-        "Map over the photo for “in”: the same everywhere, no place counted more than another."
+        "Map over the photo for “in”: no place stands out, every cell counted about the same."
     )
     assert f'data-shares="{",".join(["0"] * 80)}"' in figures.words_html(flat, ())
-    shared = np.asarray(figures.overlay(grey, flat, (0,), Look(opacity=1.0, same_scale=True)))
-    assert not (shared == cold).all()  # on one scale for all words it has a number
+    told = figures.colour_bar_html(explanation_with(bump((2, 2))[None], ("bus?",)), (0,), look)
+    assert "colour-bar-strip" in told and "No place" not in told
+
+
+def test_a_flat_head_is_grey_in_the_gallery_and_said_so():
+    even, sharp = np.full((1, *GRID), 1 / 80), bump((2, 2))[None]
+    parts = [[explanation_with(even, ("a",)), explanation_with(sharp, ("a",))]]
+    html = figures.heads_html(parts, (), (), Look(), (None, None), "evenness")
+    assert 'head 1: 1.00, no place stands out"' in html and html.count("no place stands out") == 1
+    pictures = [part.split('"')[0] for part in html.split("base64,")[1:]]
+    first, second = (Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB") for picture in pictures)
+    assert first.getcolors() == [(80, figures.FLAT_GREY)] and len(second.getcolors()) > 3
+
+
+def test_a_flat_map_has_no_heat_in_the_figure_either():
+    from demo.question_figure import question_figure
+
+    prediction = Prediction("a", (Answer("yes", 0.6),), (Answer("no", 0.5),), 0.5)
+    photo = Image.new("RGB", (80, 64), (200, 90, 10))
+    for maps, heats in ((np.full((1, *GRID), 1 / 80), 0), (bump((2, 2))[None], 2)):
+        figure = question_figure(photo, prediction, explanation_with(maps, ("a",)))
+        assert sum(image.get_cmap().name == "inferno" for axis in figure.axes for image in axis.images) == heats
+        told = " ".join(axis.get_xlabel().replace("\n", " ") for axis in figure.axes)
+        assert told.count("no place stands out") == (2 if heats == 0 else 0)
+        assert len(figure.axes) == (4 if heats == 0 else 5)  # a colour bar where there is a colour
 
 
 @pytest.mark.parametrize(
@@ -252,9 +283,55 @@ def test_a_picture_that_comes_again_leaves_its_file_alone(tmp_path):
 
 
 def test_a_track_record_says_how_many_were_right_and_when_the_model_does_not_know():
-    record = TrackRecord(0.2, 0.3, 812, 0.27)
+    record = TrackRecord(0.2, 0.3, 812, 0.27, "other")
     html = figures.record_html(record)
-    assert "812 validation questions" in html and "(20 to 30 %), 27 % were right" in html
+    assert "812 validation questions answered with a word" in html and "(20 to 30 %), 27 % were right" in html
     assert "does not know" in html
-    assert "does not know" not in figures.record_html(TrackRecord(0.6, 0.7, 300, 0.62))
+    assert "does not know" not in figures.record_html(TrackRecord(0.6, 0.7, 300, 0.62, "other"))
+    assert "answered with yes or no this surely" in figures.record_html(TrackRecord(0.6, 0.7, 300, 0.62, "yes/no"))
     assert figures.record_html(None) == ""
+
+
+def prediction_of(question="Is it a bus?", with_photo=0.6, without=0.3, unfamiliar=()):
+    answers, blind = (Answer("yes", with_photo), Answer("no", 0.1)), (Answer("yes", without),)
+    return Prediction(question, answers, blind, 0.5, unfamiliar=unfamiliar)
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        prediction_of("Was ist das für ein Tier?"),
+        prediction_of(unfamiliar=("photo",)),
+        prediction_of(unfamiliar=("question",)),
+    ],
+)
+def test_under_a_warning_no_share_of_right_answers_is_told_and_no_answer_is_bold(prediction):
+    record = TrackRecord(0.5, 0.6, 300, 0.62, "yes/no")
+    html = figures.result_html(prediction, None, record)
+    assert (
+        "were right" not in html and html.startswith('<div class="doubted">') and 'class="known-mistake doubt"' in html
+    )
+    sheet = (Path(figures.__file__).parent / "style.css").read_text(encoding="utf-8")
+    rule = ".doubted .answers li:first-child, .doubted .blind strong, .doubted dd strong { font-weight: inherit; }"
+    assert rule in sheet and rule in export.STYLE
+    assert 'class="evidence doubted"' in figures.evidence_html(None, 0.5, figures.is_doubted(prediction))
+    assert "It may be meaningless" in figures.announcement_text(prediction)
+    plain = figures.result_html(prediction_of(), None, record)
+    assert "62 % were right" in plain and "doubt" not in plain
+
+
+def test_a_guess_from_the_question_alone_leads():
+    html = figures.result_html(prediction_of(with_photo=0.6, without=0.58))
+    assert html.startswith('<p class="guess"><strong>A guess from the question alone.</strong>')
+    assert "A guess from the question alone." in figures.announcement_text(prediction_of(without=0.58))
+    assert "guess" not in figures.result_html(prediction_of(with_photo=0.6, without=0.3))
+    assert figures.announcement_text(prediction_of()) == "Answer to “Is it a bus?”: yes, 60%."
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.81, "81%"), (0.974, "97.4%"), (0.0023, "0.23%"), (0.9977, "99.77%"), (0.05, "5.0%")]
+)
+def test_what_hiding_does_has_enough_digits_to_be_seen(share, told):
+    assert figures.exact_percent(share) == told
+    odds = share / (1 - share) / 1.3
+    assert figures.exact_percent(odds / (1 + odds)) != told

@@ -1,15 +1,17 @@
-"""The guard in front of the page: headers, sizes, rates, addresses, and what the environment switches on."""
+"""The guard in front of the page: headers, sizes, rates, addresses, and what settings switch on."""
 
 import asyncio
 
 import pytest
+from patience import PATIENCE
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from demo.guard import MAX_BODY_BYTES, SAME_PLACE, Guard, exposure_options
+from demo.guard import MAX_BODY_BYTES, SAME_PLACE, Guard, exposure_options, visitor
+from demo.settings import Settings
 
 
 async def echo(request):
@@ -71,37 +73,54 @@ def test_one_client_may_ask_only_so_often(monkeypatch):
     assert ask().status_code == 200
 
 
-def test_clients_are_counted_apart_and_forgotten(monkeypatch):
+def test_visitors_are_counted_apart_and_forgotten(monkeypatch):
     monkeypatch.setattr("demo.guard.REMEMBERED_CLIENTS", 2)
     guard = Guard(None, "", requests_per_minute=1)
-    for client_name in "abcab":
-        guard._count({"client": (client_name, 1)})  # a and b were forgotten when the next ones came
+    for number in (1, 2, 3, 1, 2):
+        guard._count({"client": (f"192.0.2.{number}", 1), "headers": []})  # each was forgotten when the next ones came
     assert len(guard.calls) == 2
 
 
-def test_the_environment_switches_on_passwords_limits_and_history(monkeypatch):
-    for name in ("VALM_AUTH", "VALM_REQUESTS_PER_MINUTE", "GRADIO_RUN_HISTORY", "SPACE_ID"):
-        monkeypatch.delenv(name, raising=False)
-    plain = exposure_options()
-    assert plain["auth"] is None and plain["run_history"] is False
-    assert plain["app_kwargs"]["middleware"][0].args[1:] == (0,)
-    monkeypatch.setenv("VALM_AUTH", "ann:a:b, bob:c")
-    monkeypatch.setenv("VALM_REQUESTS_PER_MINUTE", "30")
-    monkeypatch.setenv("GRADIO_RUN_HISTORY", "True")
-    monkeypatch.setenv("SPACE_ID", "me/valm")
-    chosen = exposure_options()
-    assert chosen["auth"] == [("ann", "a:b"), ("bob", "c")] and chosen["run_history"] is True
-    policy, *limits = chosen["app_kwargs"]["middleware"][0].args
-    assert "huggingface.co" in policy and limits == [30]
-
-
 @pytest.mark.parametrize(
-    ("name", "value"), [("VALM_AUTH", "ann"), ("VALM_AUTH", ":a"), ("VALM_REQUESTS_PER_MINUTE", "x")]
+    ("proxies", "headers", "expected"),
+    [
+        (0, [], "127.0.0.1"),
+        (0, ["192.0.2.7"], "127.0.0.1"),  # nobody is asked to write it
+        (1, ["192.0.2.7"], "192.0.2.7"),
+        (1, ["203.0.113.1, 192.0.2.7"], "192.0.2.7"),  # the visitor wrote the first himself
+        (1, ["203.0.113.1", "203.0.113.2 , 192.0.2.7"], "192.0.2.7"),  # in a header of his own
+        (2, ["203.0.113.1, 192.0.2.7, 10.0.0.1"], "192.0.2.7"),
+        (2, ["10.0.0.1"], "10.0.0.1"),  # came past the outer proxy
+        (1, [], "127.0.0.1"),
+        (1, ["192.0.2.7:4711"], "192.0.2.7"),
+        (1, ["[2001:db8::1]:4711"], "2001:db8::/64"),
+        (1, ["2001:db8:0:0:1::9"], "2001:db8::/64"),
+        (1, ["2001:db8:0:1::9"], "2001:db8:0:1::/64"),
+        (1, ["fe80::1%eth0"], "fe80::/64"),
+        (1, ["::ffff:192.0.2.7"], "192.0.2.7"),
+        (1, ["anything " * 99], "unknown"),
+    ],
 )
-def test_a_wrong_variable_says_so(monkeypatch, name, value):
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=name):
-        exposure_options()
+def test_a_visitor_is_who_the_outermost_trusted_proxy_saw(proxies, headers, expected):
+    scope = {
+        "type": "http",
+        "client": ("127.0.0.1", 4711),
+        "headers": [(b"x-forwarded-for", text.encode()) for text in headers],
+    }
+    assert visitor(scope, proxies) == expected
+
+
+def test_settings_switch_on_passwords_limits_and_history():
+    plain = exposure_options(Settings())
+    assert plain["auth"] is None and plain["run_history"] is False
+    assert plain["app_kwargs"]["middleware"][0].args[1:] == (0, 0)
+    people = (("ann", "a:b"), ("bob", "c"))
+    chosen = exposure_options(
+        Settings(auth=people, requests_per_minute=30, trusted_proxies=1, run_history=True, space="me/valm")
+    )
+    assert chosen["auth"] == [*people] and chosen["run_history"] is True
+    policy, *limits = chosen["app_kwargs"]["middleware"][0].args
+    assert "huggingface.co" in policy and limits == [30, 1]
 
 
 def ask_guard(chunks: int, size: int, stall: bool = False) -> tuple[int, int]:
@@ -111,7 +130,7 @@ def ask_guard(chunks: int, size: int, stall: bool = False) -> tuple[int, int]:
     async def receive():
         nonlocal read
         if read == chunks:
-            await asyncio.sleep(60 if stall else 0)
+            await asyncio.sleep(PATIENCE if stall else 0)
         read += 1
         return {"type": "http.request", "body": bytes(size), "more_body": read < chunks or stall}
 
@@ -129,5 +148,5 @@ def test_a_refused_body_is_read_to_its_end_so_that_the_reason_arrives(monkeypatc
     assert ask_guard(chunks=30, size=2**20) == (413, 30)
     monkeypatch.setattr("demo.guard.DISCARDED_BYTES", 5 * 2**20)
     assert ask_guard(chunks=30, size=2**20) == (413, 5)  # but not without end
-    monkeypatch.setattr("demo.guard.DISCARDING_SECONDS", 0.05)
+    monkeypatch.setattr("demo.guard.DISCARDING_SECONDS", 1.0)
     assert ask_guard(chunks=2, size=10, stall=True) == (413, 2)  # nor for long

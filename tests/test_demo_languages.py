@@ -1,6 +1,7 @@
 """demo/languages.py: no text lacks its Chinese, the page's language is the browser's, doubt about questions is fair."""
 
 import ast
+import json
 import re
 import string
 from pathlib import Path
@@ -11,7 +12,8 @@ from PIL import Image
 
 from demo import callbacks, feedback, figures, session
 from demo.chinese import CHINESE, MESSAGES, STEPS
-from demo.languages import is_doubtful, language, language_of, say, speaking, translated, translations
+from demo.interface import build_page
+from demo.languages import is_doubtful, label, language, language_of, say, speaking, translated, translations
 from valm_core.corrections import OTHER_REASON, REASONS
 from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
 
@@ -61,10 +63,7 @@ def test_every_text_that_the_page_says_has_its_chinese():
 def test_what_is_said_by_a_variable_has_its_chinese_too():
     methods = {name.replace("_", " ") for name in EXPLANATION_METHODS}
     verdicts = {"faithful", "weak", "not supported"}
-    examples = {
-        example.title + (" · the model gets this one wrong" if example.known_wrong else "")
-        for example in callbacks.read_examples(ROOT / "assets" / "examples")
-    }
+    examples = {example.title for example in callbacks.read_examples(ROOT / "assets" / "examples")}
     messages = {
         getattr(callbacks, name) for name in ("NO_PHOTO", "NO_QUESTION", "LOST_PHOTO", "NO_ANSWER", "OUR_FAULT")
     }
@@ -108,12 +107,12 @@ def test_every_error_that_valm_core_tells_people_has_its_chinese():
     ]
     told += [feedback.TOO_MANY + feedback.TYPED_IS_KEPT, OTHER_REASON[0], *(reason for _, reason, _ in REASONS)]
     told += ["The photo has far more pixels; at most 64 million are read. Shrink it."]
-    told += ["The question is too long: 40 word pieces, at most 32. Shorten it."]
+    told += ["The question is too long: 40 word pieces (a word has one or more), at most 32. Shorten it."]
     told += ["The question is too long: 400 characters, at most 300 characters. Shorten it."]
     assert len(told) > 12
     with speaking("zh"):
         assert [message for message in told if translated(message) == message] == []
-        assert translated(told[-2]) == "问题太长：40 个词片，最多 32 个。请缩短。"
+        assert translated(told[-2]) == "问题太长：40 个词片（一个词有一个或多个），最多 32 个。请缩短。"
 
 
 def test_values_in_an_error_stay_and_unknown_messages_pass():
@@ -151,7 +150,39 @@ def test_without_a_request_it_is_english_and_a_block_speaks_its_own():
 
 def test_gradio_gets_every_text_for_every_locale():
     found = translations()
-    assert set(found) == {"en", "zh-CN", "zh-TW"} and all(texts.keys() == CHINESE.keys() for texts in found.values())
+    assert set(found) == {"en", "zh-CN", "zh-TW"} and all(texts.keys() >= CHINESE.keys() for texts in found.values())
+
+
+def test_texts_that_stand_together_are_one_key_with_both_languages():
+    together = label("Photo", "{title} · gets {right} of {count} right", title="Cat", right=2, count=3)
+    assert together.key == "Photo Cat · gets 2 of 3 right"
+    assert translations()["zh-CN"][together.key] == "照片猫 · 3 题答对 2 题"
+    assert translations()["en"][together.key] == together.key
+    assert label("Photo").key == "Photo"
+
+
+@pytest.mark.parametrize("corrections", [False, True])
+def test_no_text_of_the_page_holds_more_than_one_key(corrections, tmp_path, monkeypatch):
+    """Gradio's frontend translates the first of a text and shows the code of the others."""
+    if corrections:
+        monkeypatch.setenv("VALM_FEEDBACK", str(tmp_path / "corrections.db"))
+    page = build_page(FakePredictor())
+    texts = [value for block in page.blocks.values() for value in strings(block.get_config())]
+    keys = [text.count("__i18n__") for text in texts]
+    assert sum(keys) > 50 and max(keys) == 1
+    footer = next(text for text in texts if "page-footer" in text)
+    key = json.loads(footer.split("__i18n__")[1].split("}")[0] + "}")["key"]
+    assert ("with a correction stay longer" in key) == corrections and "Photos stay on this" in key
+    assert "照片" in translations()["zh-CN"][key]
+
+
+def strings(value) -> list[str]:
+    """Every string in a component's configuration."""
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in strings(inner)]
+    if isinstance(value, list | tuple):
+        return [text for inner in value for text in strings(inner)]
+    return [str(value)]
 
 
 def test_what_the_server_writes_is_chinese_and_escapes_as_before():

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fake_predictor import FakePredictor
+from served_page import served
 
 from demo.uploads import NOT_UPLOADED
 
@@ -17,10 +18,7 @@ CAT = Path(__file__).parent.parent / "assets" / "examples" / "cat.jpg"
 
 
 def test_an_mcp_client_finds_and_calls_the_three_tools(monkeypatch, tmp_path):
-    from browser.conftest import served
-
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.delenv("VALM_MCP", raising=False)
     with served(FakePredictor()) as url:
         asyncio.run(talk(url))
 

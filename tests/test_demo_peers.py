@@ -16,7 +16,7 @@ from transformers import (
     ViltProcessor,
 )
 
-from demo.peers import BlipPeer, ViltPeer, load_peer, parse_peers, whole_map
+from demo.peers import BlipPeer, ViltPeer, load_peer, whole_map
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.outputs import InputError
 
@@ -115,14 +115,6 @@ def test_what_is_no_model_is_named(tmp_path, tiny_text_folder, monkeypatch):
         load_peer("lost", str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="is a bert model; allowed"):
         load_peer("text", str(tiny_text_folder))
-
-
-def test_peers_come_from_one_setting():
-    assert parse_peers("") == {}
-    assert parse_peers("a=runs/x, vilt = dandelin/vilt") == {"a": "runs/x", "vilt": "dandelin/vilt"}
-    for wrong in ("runs/x", "a=1,a=2", "=x"):
-        with pytest.raises(ValueError, match="VALM_COMPARE has"):
-            parse_peers(wrong)
 
 
 def test_a_map_of_any_scale_sums_to_one():

@@ -79,29 +79,34 @@ def test_the_list_shows_the_newest_first_marks_the_current_one_and_escapes(predi
     hostile = dataclasses.replace(second.prediction, answers=(Answer(HOSTILE, 0.5),))
     second = dataclasses.replace(second, prediction=hostile)
     kept = remember((), photo(1), first)
-    assert session.history_html(kept, first) == "" and session.strip_html(kept, first) == ""
+    assert session.history_html(kept, first) == "" and session.strip_html(kept, first.photo) == ""
     assert session.strip_html(kept, None).count("data-item") == 1  # the photo was taken away: here is the way back
     kept = remember(kept, photo(1), second)
     html = session.history_html(kept, second)
     assert html.index('data-item="1" aria-current="true"') < html.index('data-item="0" aria-current="false"')
     assert "<img" not in html and html.count("&lt;img") == 2
     kept = remember(kept, photo(2), asked(predictor, photo(2), "Where?"))
-    strip = session.strip_html(kept, second)
+    strip = session.strip_html(kept, second.photo)
     assert strip.count("<img") == 2 and "2 questions" in strip and strip.count('aria-current="true"') == 1
+    assert 'data-item="0" aria-current="true"' in strip
+    assert 'aria-current="true"' not in session.strip_html(kept, None)  # a photo that wasn't asked about yet
 
 
 def test_a_link_brings_back_all_that_it_carries(predictor, example):
     reply = asked(predictor, str(example.path), "How many & who?")
     other = reply.prediction.answers[1].text
-    reply = callbacks.explain_again(predictor, reply, "occlusion", other).reply
+    reply = callbacks.explain_again(predictor, reply, "raw_attention", other).reply
     marked = callbacks.Picked((0, 3), (5,))
     link = session.link_to(reply, (example,), marked, "image_to_text", 0, None)
     query = {name: values[0] for name, values in parse_qs(to_query(link)[1:]).items()}
     assert query["words"] == "1,4" and query["layer"] == "1" and "head" not in query
     assert read_link(query, (example,)) == link
     found = session.follow_link(predictor, str(example.path), None, link)
-    assert found.message == "" and (found.reply.answer, found.reply.explanation.method) == (other, "occlusion")
+    assert found.message == "" and (found.reply.answer, found.reply.explanation.method) == (other, "raw_attention")
     assert session.marked_by(link, found.reply) == (marked, 0, None, "")
+    headless = callbacks.explain_again(predictor, found.reply, "occlusion", other).reply
+    _, layer, head, message = session.marked_by(link, headless)
+    assert (layer, head) == (None, None) and message.endswith("layer.")  # that method has none
 
 
 def test_an_own_photo_has_no_link_and_a_page_without_one_opens_nothing(predictor, photo, example):

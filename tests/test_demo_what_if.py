@@ -1,11 +1,21 @@
 """The panel's plain functions: what was painted, what is written, and that nobody's text becomes HTML."""
 
+import json
+
 import numpy as np
 import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
 
-from demo.what_if import comparison_html, flip_html, head_name, painted_photo, region_picture, split_candidates
+from demo.what_if import (
+    comparison_html,
+    flip_html,
+    head_name,
+    painted_photo,
+    region_picture,
+    split_candidates,
+    switched_off,
+)
 from valm_core.outputs import Answer, Counterfactual, Prediction
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -34,6 +44,23 @@ def test_the_sentence_says_whether_the_answer_changed():
     assert "stays <strong>cat</strong>" in comparison_html(prediction("cat", "dog"), prediction("cat"))
     changed = comparison_html(prediction("cat"), prediction("dog", question="shorter"))
     assert "from <strong>cat</strong> to <strong>dog</strong>" in changed and "shorter" in changed
+
+
+def test_all_that_was_switched_off_is_named():
+    heads = [json.dumps(["text_to_image", 0, 1]), json.dumps(["image_to_text", 1, 0])]
+    off = switched_off("what <b> is it?", [2, 1], heads, ["cat", "dog"], True)
+    assert off == [
+        "a part of the photo painted over",
+        "without “<b>”",
+        "without “is”",
+        "without the head words read the photo: layer 1, head 2",
+        "without the head the photo reads words: layer 2, head 1",
+        "answers allowed: cat, dog",
+    ]
+    told = comparison_html(prediction("cat"), prediction("cat"), "", off)
+    assert f"Changed: {'; '.join(off).replace('<b>', '&lt;b&gt;')}." in told
+    assert switched_off("what?", [], [], [], False) == []
+    assert "Nothing was switched off." in comparison_html(prediction("cat"), prediction("cat"))
 
 
 def test_nothing_that_people_or_the_model_write_is_html():

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from valm_core.explanations import EXPLANATION_METHODS
 
@@ -60,7 +61,7 @@ def test_the_notebook_runs():
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(DOCS / "notebooks" / "inspect_attention.ipynb", as_version=4)
     assert all(cell.get("outputs", []) == [] for cell in notebook.cells), "clear the outputs before committing"
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=PATIENCE, resources={"metadata": {"path": str(ROOT)}}).execute()
     outputs = [cell["outputs"] for cell in notebook.cells if cell["cell_type"] == "code"]
     assert "cat" in outputs[1][0]["text"].splitlines()[0]
     assert any("image/png" in output.get("data", {}) for output in outputs[2])

@@ -12,9 +12,9 @@ from valm_core.explanations import EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region
 from valm_core.explanations.hiding import logits_without_cells
 from valm_core.model import ValmModel
-from valm_core.outputs import InputError
+from valm_core.outputs import Answer, InputError
 from valm_core.predictor import VqaPredictor
-from valm_core.verdicts import rank_correlation
+from valm_core.verdicts import gather_evidence, rank_correlation
 
 QUESTION = "what color is the square?"
 
@@ -80,10 +80,35 @@ def test_any_answer_has_its_evidence(tiny_predictor, encoded):
 def test_support_and_verdicts():
     random = np.array([0.5, 0.52, 0.48, 0.5, 0.51, 0.49, 0.5, 0.5])
     assert evidence.support(0.5, random) == pytest.approx(0, abs=1e-3)
-    assert evidence.verdict(evidence.support(0.1, random)) == "faithful"
-    assert evidence.verdict(evidence.support(0.9, random)) == "not supported"
+    assert evidence.verdict(evidence.support(0.1, random), 0.5, 0.1, 0.5) == "faithful"
+    assert evidence.verdict(evidence.support(0.9, random), 0.5, 0.9, 0.5) == "not supported"
     assert evidence.support(0.499, np.full(8, 0.5)) < 1  # what nothing moves supports no map
-    assert evidence.verdict(evidence.WEAK_SUPPORT) == "weak"
+    assert evidence.verdict(evidence.WEAK_SUPPORT, 0.5, 0.4, 0.5) == "weak"
+
+
+@pytest.mark.parametrize(
+    ("whole", "hottest", "random", "found"),
+    [
+        (0.97, 0.97, 0.97, "not supported"),
+        (0.97, 0.967, 0.97, "not supported"),
+        (0.002, 0.002, 0.002, "not supported"),
+        (0.002, 0.0017, 0.002, "not supported"),
+        (0.5, 0.46, 0.5, "not supported"),
+        (0.5, 0.55, 0.6, "not supported"),  # hiding made it likelier
+        (0.5, 0.4, 0.41, "not supported"),  # hiding anything does that
+        (0.5, 0.45, 0.5, "faithful"),  # 5 points
+        (0.02, 0.015, 0.02, "faithful"),  # a factor of 1.35 of the odds
+        (0.97, 0.955, 0.97, "faithful"),  # a factor of 1.5
+    ],
+)
+def test_no_verdict_without_an_effect(whole, hottest, random, found):
+    strongest = 100.0
+    assert evidence.verdict(strongest, whole, hottest, random) == found
+    draws = np.full(evidence.RANDOM_DRAWS, random)
+    one_map = np.arange(6.0).reshape(2, 3)
+    told = gather_evidence("m", "a", (whole, np.array([hottest]), draws), Answer("b", 0.1), one_map, [one_map])
+    if found == "not supported":
+        assert told.verdict == found
 
 
 def test_evenness_and_agreement():

@@ -15,6 +15,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from training import export as command
+from training.export_check import compare_with_checkpoint
 from valm_core.onnx_predictor import METADATA_FILE, OnnxPredictor
 from valm_core.outputs import InputError, UnknownAnswer
 from valm_core.predictor import VqaPredictor
@@ -149,6 +150,19 @@ def test_what_an_export_cannot_do_is_said(folders, predictors):
         VqaPredictor.from_checkpoint(folders / "checkpoint", runtime="onnx")
 
 
+def test_typed_control_tokens_are_the_same_words_to_both(predictors):
+    ours, theirs = predictors
+    special = ours.model.tokenizer.tokenizer
+    for token in ("[SEP]", "[MASK]", "[PAD]", "[CLS]"):
+        question = f"what {token} is the color?"
+        ids = theirs.tokenizer.encode(question).ids
+        assert ids == ours.model.tokenizer([question])[0][0].tolist()
+        assert special.convert_tokens_to_ids(token) not in ids[1:-1]
+    image = theirs.encode(Image.new("RGB", (32, 32), "red"))
+    assert theirs.explain(image, "what [SEP]is this?").tokens == ("what", "[SEP]is", "this?")
+    assert theirs.explain(image, QUESTION, answer="Ｒｅｄ").tokens == tuple(QUESTION.split())
+
+
 def test_a_changed_or_missing_file_is_named(folders, tmp_path):
     import shutil
 
@@ -203,3 +217,58 @@ os.kill(os.getpid(), signal.SIGUSR1)
     command = [sys.executable, "-X", "faulthandler", "-c", code, str(folders / "onnx" / "fusion.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout.strip()) == (0, "handled")
+
+
+def moved(folders, tmp_path):
+    """Checkpoint and export, side by side as they were, to be changed."""
+    import shutil
+
+    for name in ("checkpoint", "onnx"):
+        shutil.copytree(folders / name, tmp_path / name)
+    return tmp_path / "checkpoint", tmp_path / "onnx"
+
+
+def refused(folder) -> str:
+    """The line that an export's files are refused with."""
+    with pytest.raises(ValueError) as told:
+        OnnxPredictor.from_checkpoint(folder)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_an_export_beside_a_retrained_checkpoint_is_refused(folders, tmp_path):
+    from valm_core.model import ValmModel
+
+    checkpoint, export = moved(folders, tmp_path)
+    metadata = json.loads((export / METADATA_FILE).read_text())
+    assert metadata["checkpoint"] == "../checkpoint" and len(metadata["answers_sha256"]) == 64
+    OnnxPredictor.from_checkpoint(export)
+    model = ValmModel.from_pretrained(checkpoint)
+    model.head[-1].bias.data += 1
+    model.save_pretrained(checkpoint)
+    told = refused(export)
+    assert metadata["checkpoint_sha256"][:12] in told and "trained again since. Export it again" in told
+    with pytest.raises(ValueError, match="trained again since"):
+        compare_with_checkpoint(checkpoint, export, "onnx", [])
+    (tmp_path / "kept").mkdir()
+    export.rename(tmp_path / "kept" / "onnx")  # elsewhere the former model goes on
+    OnnxPredictor.from_checkpoint(tmp_path / "kept" / "onnx")
+    with pytest.raises(ValueError, match=r"they don't compare\. Export that checkpoint"):
+        compare_with_checkpoint(checkpoint, tmp_path / "kept" / "onnx", "onnx", [])
+
+
+def test_answers_and_settings_of_another_model_are_refused(folders, tmp_path):
+    _, export = moved(folders, tmp_path)
+    whole = (export / METADATA_FILE).read_text()
+    metadata = json.loads(whole)
+    (export / METADATA_FILE).write_text(json.dumps(metadata | {"answers": metadata["answers"][::-1]}))
+    assert "holds the answers of another model than its graphs" in refused(export)
+    (export / METADATA_FILE).write_text(json.dumps(metadata | {"temperature": 9.0}))
+    assert "isn't the one that was written with its graphs" in refused(export)
+    (export / METADATA_FILE).write_text(whole)
+    OnnxPredictor.from_checkpoint(export)
+
+
+def test_an_export_far_from_its_checkpoint_does_not_say_where_that_lies(tmp_path):
+    assert command.nearby(tmp_path / "a" / "checkpoint", tmp_path / "b" / "export") == "../../a/checkpoint"
+    assert command.nearby(tmp_path / "a", tmp_path / "b" / "c" / "export") == ""

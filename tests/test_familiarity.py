@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 from toy_data import write_rows
 
 from training.familiarity import LANGUAGES, made_pictures, main, of_text
-from valm_core.familiarity import FAMILIARITY_FILE, Subspace, load_familiarity, question_vectors, save_familiarity
+from valm_core.checkpoint_files import FAMILIARITY_FILE
+from valm_core.familiarity import Subspace, load_familiarity, question_vectors, save_familiarity
 from valm_core.outputs import EncodedText
 from valm_core.predictor import VqaPredictor
 

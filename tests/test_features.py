@@ -1,6 +1,5 @@
 """The feature cache: equal to running the encoders, used instead of them, renewed when anything changes."""
 
-import dataclasses
 import json
 import os
 
@@ -196,18 +195,37 @@ def test_a_run_that_fills_the_same_cache_meanwhile_does_no_harm(tiny_model, phot
         )
 
 
-def test_class_embeddings_of_a_packaged_text_encoder_count_by_its_name_and_hash(tiny_model, photos, tmp_path):
-    cells = tiny_model.image_encoder.feature_width
-    tiny_model.image_encoder.classifier = torch.nn.Linear(cells, 1000)
-    embeddings = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+def test_features_of_another_reading_are_not_taken_and_a_line_says_why(
+    tiny_model, photos, tmp_path, monkeypatch, capsys
+):
+    cache = tmp_path / "cache"
+    before = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
+    assert "encoded anew" not in capsys.readouterr().out
+    original = features_module.read_pixels
+    monkeypatch.setattr(features_module, "PHOTO_PREPROCESSING", 1000)
+    monkeypatch.setattr(features_module, "read_pixels", lambda *given: original(*given).flip(1, 2).square())
+    after = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "photo preprocessing (was" in line and "is 1000). The photos are encoded anew." in line
+    assert not torch.equal(before, after) and len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
+    monkeypatch.setattr(features_module, "QUESTION_PREPROCESSING", 1000)
+    Features(tiny_model, photos, QUESTIONS, cache)
+    assert "question preprocessing (was" in capsys.readouterr().out and len(folders(cache, "text-")) == 2
 
-    def folders(source: str, offset: float) -> set[str]:
-        tiny_model.image_encoder.class_embeddings = embeddings + offset
-        tiny_model.config = dataclasses.replace(tiny_model.config, text_encoder=source)
-        Features(tiny_model, photos[:1], [], tmp_path / "cache")
-        return {path.name for path in (tmp_path / "cache").glob("image-*")}
 
-    here = folders("package:all-minilm-l6-v2", 0.0)
-    assert folders("package:all-minilm-l6-v2", 1e-6) == here and len(here) == 1
-    assert len(folders("transformers:other", 0.0)) == 2
-    assert len(folders("transformers:other", 1e-6)) == 3  # not packaged: the values themselves count
+def test_a_cache_of_an_earlier_version_is_told_and_left_alone(tiny_model, photos, tmp_path, capsys):
+    old = tmp_path / "cache" / "image-0123456789abcdef" / "shard-1"
+    old.mkdir(parents=True)
+    Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    assert "an earlier version wrote them" in capsys.readouterr().out and old.is_dir()
+
+
+def test_an_encoder_that_computes_otherwise_from_the_same_weights_is_another(tiny_model, photos, tmp_path):
+    Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    config = tiny_model.text_encoder.backbone.config
+    try:
+        config.layer_norm_eps *= 10
+        Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    finally:
+        config.layer_norm_eps /= 10
+    assert len(folders(tmp_path / "cache", "text-")) == 2 and len(folders(tmp_path / "cache", "image-")) == 1

@@ -1,6 +1,7 @@
 """The command for corrections: export, list, delete; and runs that learn from twenty of them."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from toy_data import write_rows
 from training.datasets.jsonl import read_rows
 from training.feedback import main
 from training.train import main as train
-from valm_core.corrections import add_correction, read_corrections
+from valm_core.corrections import MadeWith, add_correction, read_corrections
+from valm_core.fingerprints import answer_list_fingerprint
 from valm_core.predictor import VqaPredictor
 
 CONFIG = Path(__file__).parent.parent / "training" / "configs" / "feedback.yaml"
@@ -48,6 +50,20 @@ def test_export_writes_rows_that_training_reads(database, tmp_path, capsys):
         ("is it red?", ("yes",), "feedback"),
     ]
     assert rows[0].image == rows[1].image and len(list((tmp_path / "out" / "photos").iterdir())) == 1
+
+
+def test_what_earlier_versions_stored_as_typed_is_exported_in_its_normal_form(database, tmp_path, capsys):
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute(
+            "UPDATE corrections SET right_answer = 'it’s\u200b red', question = 'what\u00a0color?' WHERE id = 1"
+        )
+    connection.close()
+    feedback("export", "--database", database, "--output", tmp_path / "out")
+    line = json.loads((tmp_path / "out" / "corrections.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert (line["question"], line["answer"]) == ("what color?", "it's red")
+    feedback("list", "--database", database)
+    assert r"it’s\u200b red" in capsys.readouterr().out
 
 
 def test_export_says_what_is_wrong_and_keeps_other_files(database, tmp_path, capsys):
@@ -165,3 +181,33 @@ def test_measure_reports_what_was_learned_and_what_was_lost(config_file, tmp_pat
     guard = {row.image for row in read_rows(tmp_path / "work" / "guard.jsonl")}
     assert len(guard) > 2 and not rehearsal & guard
     assert "| the corrected questions | 4 | 0.0 % |" in report.with_suffix(".md").read_text()
+
+
+def test_corrections_of_a_model_with_another_answer_list_are_refused_left_out_or_kept(tiny_model, tmp_path, capsys):
+    tiny_model.save_pretrained(tmp_path / "checkpoint")
+    path = tmp_path / "corrections.db"
+    ours = MadeWith("c" * 64, answer_list_fingerprint(tiny_model.answers))
+    for answer, model in (("teal", ours), ("red", MadeWith("d" * 64, "other")), ("blue", MadeWith())):
+        add_correction(path, Image.new("RGB", (40, 30), "red"), "what color?", "pink", answer, True, made_with=model)
+    words = ["export", "--database", path, "--output", tmp_path / "out", "--checkpoint", tmp_path / "checkpoint"]
+    told = refusal(capsys, *words)
+    assert "1 of 3 corrections were made with a model of another answer list" in told and "\n" not in told.strip()
+    assert "--other-models leave-out" in told and not (tmp_path / "out").exists()
+
+    def exported(*more) -> list[dict]:
+        feedback(*words, *more)
+        return [json.loads(line) for line in (tmp_path / "out" / "corrections.jsonl").read_text().splitlines()]
+
+    assert [row["answer"] for row in exported("--other-models", "leave-out")] == ["teal", "blue"]
+    told = capsys.readouterr().out
+    assert "1 corrections were made with another answer list and are left out." in told
+    assert "1 don't say which model" in told and "1 right answers are not in the list" in told and "teal" in told
+    rows = exported("--other-models", "keep")
+    assert [row.get("answer_list") for row in rows] == [ours.answer_list, "other", None]
+    assert [row.answers for row in read_rows(tmp_path / "out" / "corrections.jsonl")] == [
+        ("teal",),
+        ("red",),
+        ("blue",),
+    ]
+    feedback(*words[:5])
+    assert "of models with 3 answer lists" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Replacing a folder: all or nothing, and recovery from a kill between the two renames."""
 
 import itertools
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from valm_core.files import clear_leftovers, recover_folder, replace_folder, saving
+from valm_core.files import clear_leftovers, recover_folder, replace_folder, saving, write_text
 
 
 def content(folder) -> dict[str, str]:
@@ -114,3 +115,10 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path):
 def test_a_failed_writer_is_told_with_the_name_of_the_folder(error):
     with pytest.raises(OSError, match=r"runs/x/last could not be written \(.*whole.*--resume"), saving("runs/x/last"):
         raise error
+
+
+def test_a_name_that_is_no_utf_8_ends_no_report(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_text(tmp_path / "report.json", json.dumps({"data": name}, ensure_ascii=False))
+    content = (tmp_path / "report.json").read_bytes().decode("utf-8")
+    assert content == '{"data": "caf\\udce9.jpg"}' and json.loads(content) == {"data": name}

@@ -1,10 +1,14 @@
 """Every kind of image encoder gives tokens on the right grid; the packaged one knows a cat."""
 
+import copy
+
 import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, ResNetConfig, ResNetModel
 
+from valm_core.concepts import ConceptHead
 from valm_core.image_encoder import build_image_encoder
+from valm_core.packages import packaged_file
 from valm_core.processor import open_photo, photo_to_pixels
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "patch_size": 8}
@@ -15,27 +19,46 @@ def lite0():
     return build_image_encoder("package:efficientnet-lite0", 224)
 
 
-def test_the_packaged_encoder_classifies_a_cat_cell_by_cell(lite0):
-    assert lite0.grid == (7, 7) and lite0.feature_width == 1280
+def imagenet_classifier() -> torch.nn.Linear:
+    """The packaged network's own classifier, which the encoder leaves out: the last two tensors of its file."""
+    weight, bias = list(torch.load(packaged_file("efficientnet-lite0"), weights_only=True).values())[-2:]
+    classifier = torch.nn.Linear(1280, 1000)
+    classifier.load_state_dict({"weight": weight, "bias": bias})
+    return classifier
+
+
+@pytest.mark.parametrize(("stride", "grid"), [(32, (7, 7)), (16, (14, 14))])
+def test_the_packaged_weights_know_a_cat_at_both_strides(stride, grid):
+    encoder = build_image_encoder("package:efficientnet-lite0", 224, stride=stride)
+    assert encoder.grid == grid and encoder.feature_width == encoder.width == 1280
     pixels, _ = photo_to_pixels(open_photo("assets/examples/cat.jpg"), 224, "squash")
     with torch.no_grad():
-        classes = lite0.classifier(lite0(pixels[None])).softmax(dim=-1).mean(dim=1)[0].topk(3).indices.tolist()
+        cells = imagenet_classifier()(encoder(pixels[None])).softmax(dim=-1)  # [1, N, 1000]
+    classes = cells.mean(dim=1)[0].topk(3).indices.tolist()
     assert any(281 <= index <= 285 for index in classes)  # ImageNet's domestic cats
 
 
-def test_the_semantic_part_is_the_expected_class_embedding(lite0):
+def test_other_encoders_have_a_stride_of_their_own(tmp_path):
+    with pytest.raises(ValueError, match="image_stride is 16"):
+        build_image_encoder("torchvision:resnet50", 64, checkpoint=tmp_path, stride=16)
+
+
+def test_a_token_is_the_reduced_features_and_the_meaning_of_the_concepts(lite0):
     torch.manual_seed(0)
+    encoder = copy.deepcopy(lite0)
     pixels = torch.rand(1, 3, 224, 224)
+    encoder.concept_head = ConceptHead(1280, concepts=3, embedding_width=6)
+    encoder.concept_head.embeddings.copy_(torch.randn(3, 6))
+    encoder.add_neck(8)
     with torch.no_grad():
-        features = lite0(pixels)
-        lite0.class_embeddings = torch.randn(1000, 6)
-        tokens = lite0(pixels)
-    assert lite0.width == 1286
-    torch.testing.assert_close(tokens[..., :1280], features)
-    cell = lite0.classifier(features[0, 10]).softmax(dim=-1)
-    expected = sum(cell[index] * lite0.class_embeddings[index] for index in range(1000))
-    torch.testing.assert_close(tokens[0, 10, 1280:], expected, atol=1e-4, rtol=1e-4)
-    lite0.class_embeddings = None
+        features = lite0(pixels)  # [1, N, 1280]
+        tokens = encoder(pixels)
+        shown = torch.sigmoid(features[0, 10] @ encoder.concept_head.score.weight.T + encoder.concept_head.score.bias)
+        reduced = torch.nn.functional.gelu(features[0, 10] @ encoder.neck[0].weight.T + encoder.neck[0].bias)
+    assert encoder.width == tokens.shape[-1] == 14 and encoder.semantic_width == 6
+    torch.testing.assert_close(tokens[0, 10, :8], reduced, atol=1e-4, rtol=1e-4)
+    meaning = sum(shown[index] * encoder.concept_head.embeddings[index] for index in range(3))
+    torch.testing.assert_close(tokens[0, 10, 8:], meaning, atol=1e-4, rtol=1e-4)
 
 
 def test_building_does_not_move_batch_statistics(lite0):

@@ -1,7 +1,9 @@
 """The native data format: what is read, and how every fault is named."""
 
+import contextlib
 import gzip
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -44,6 +46,30 @@ def test_compressed_rows_are_the_same(write):
     assert read_rows(compressed) == read_rows(path)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_row(write):
+    path = write(GOOD, GOOD)
+    expected, plain = read_rows(path), path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + plain)
+    assert read_rows(path) == expected
+    compressed = path.with_suffix(".jsonl.gz")
+    compressed.write_bytes(gzip.compress(b"\xef\xbb\xbf" + plain))
+    assert read_rows(compressed) == expected
+
+
+def test_texts_are_read_in_their_normal_form_and_names_of_files_as_they_are(write, tmp_path):
+    photo = tmp_path / "photos" / "cafe\u0301 ’1’.png"
+    photo.write_bytes((tmp_path / "photos" / "1.png").read_bytes())
+    row = {
+        "image": f"photos/{photo.name}",
+        "question": "what’s\u00a0it?",
+        "answers": ["a ﬁsh", "“cat”"],
+        "source": "x y",
+    }
+    assert read_rows(write(row | {"choices": ["cat’s", "dog"]})) == [
+        Row(photo, "what's it?", ("a fish", '"cat"'), ("cat's", "dog"), "x y")
+    ]
+
+
 def test_without_photos_the_image_is_ignored(write):
     path = write({"question": "what?", "answer": "cat"}, GOOD | {"image": "gone.png"})
     assert [row.image for row in read_rows(path, photos=False)] == [None, None]
@@ -58,6 +84,12 @@ def changed(**changes) -> dict:
     [
         ('{"image": ', "not valid JSON"),
         ("[1, 2]", "a JSON object is expected, not list"),
+        (json.dumps(GOOD)[:-1] + ', "answer": "dog"}', "`answer` is given twice; leave one"),
+        (changed(question="what \ud83d?"), r"The question has half a character at place 6: \\ud83d"),
+        (changed(answer="\udfff"), "The answer has half a character at place 1"),
+        (changed(choices=["cat", "\udfff"]), "The choices has half a character"),
+        (changed(answer="\u200b"), "`answer` is "),
+        (changed(image="caf\udce9.png"), r"the name of the photo .*caf\\xe9\.png is no UTF-8 text; rename"),
         (changed(image="absent"), "`image` is None"),
         (changed(image=3), "`image` is 3"),
         (changed(image="gone.png"), "there is no photo .*gone.png"),
@@ -111,3 +143,12 @@ def test_a_damaged_gzip_file_is_named(write, spoil):
     path.write_bytes(spoil(gzip.compress(json.dumps(GOOD).encode())))
     with pytest.raises(DataError, match=r"rows\.jsonl\.gz is a damaged gzip file"):
         read_rows(path)
+
+
+def test_a_photo_whose_name_is_no_utf_8_is_named_with_its_row(write, tmp_path):
+    """Before training: no cache, report or export of ours could hold such a name."""
+    odd = os.fsdecode(b"caf\xe9.png")
+    with contextlib.suppress(OSError):  # some disks take no such name
+        (tmp_path / odd).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: the name of the photo .*caf\\xe9\.png is no UTF-8 .* rename"):
+        read_rows(write(GOOD, GOOD | {"image": odd}))

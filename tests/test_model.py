@@ -205,13 +205,13 @@ def test_a_save_that_was_killed_between_the_renames_is_recovered(tiny_model, tmp
 
 
 def test_frozen_packaged_encoders_are_named_by_hash_and_not_copied(tmp_path):
-    config = ValmConfig(image_size=64, semantic_tokens=False, width=16, layers=1, heads=2)
+    config = ValmConfig(image_size=64, width=16, layers=1, heads=2)
     model = ValmModel(config, ["a", "b"]).eval()
     assert model.config.text_encoder_sha256 == PACKAGES["all-minilm-l6-v2"].sha256
     assert model.config.image_encoder_sha256 == PACKAGES["efficientnet-lite0"].sha256
     model.save_pretrained(tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == (
-        ["answers.json", "config.json", "model.safetensors"]
+        ["answers.json", "config.json", "fingerprints.json", "model.safetensors"]
     )
     names = load_file(tmp_path / "model" / "model.safetensors").keys()
     assert not [name for name in names if name.startswith(("text_encoder.", "image_encoder."))]
@@ -241,11 +241,6 @@ def test_an_unknown_fusion_is_named(tiny_config):
 def test_an_empty_or_doubled_answer_list_is_refused(tiny_config, answers):
     with pytest.raises(ValueError, match="answer list"):
         ValmModel(tiny_config, answers)
-
-
-def test_semantic_tokens_need_a_classifier(tiny_config):
-    with pytest.raises(ValueError, match="semantic_tokens"):
-        ValmModel(dataclasses.replace(tiny_config, semantic_tokens=True), ["a"])
 
 
 def test_frozen_encoders_stay_in_evaluation_mode_and_get_no_gradient(tiny_model):

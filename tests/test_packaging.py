@@ -59,7 +59,7 @@ def test_the_version_has_one_source(wheel):
 
 def test_an_installed_page_finds_its_model(wheel, tmp_path):
     wheel.extractall(tmp_path)
-    code = "import demo; print(demo.checkpoint_folder() / 'config.json')"
+    code = "from demo.settings import checkpoint_folder; print(checkpoint_folder() / 'config.json')"
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     config = Path(done.stdout.strip())

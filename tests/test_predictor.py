@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from valm_core.outputs import Explanation, InputError, TrackRecord, UnknownAnswer
+from valm_core.outputs import Answer, Explanation, InputError, TrackRecord, UnknownAnswer
 from valm_core.predictor import VqaPredictor, choose_device, merge_word_pieces
 
 QUESTION = "what color is the square?"
@@ -245,11 +245,13 @@ def test_an_error_on_the_cpu_is_no_reason_to_fall_back(tiny_predictor, encoded, 
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ('{"reliability": [{"low": 0.2, "high": 0.3, "questions": 30, "accuracy": 0.25}]}', True),
-        ('{"reliability": [{"low": 0.2, "high": 0.3, "questions": 29, "accuracy": 0.25}]}', False),
-        ('{"reliability": [{"low": 0.2, "high": 0.3, "questions": 30, "accuracy": 25}]}', False),
-        ('{"reliability": [{"low": "a", "high": 0.3, "questions": 30, "accuracy": "b"}]}', False),
-        ('{"reliability": 3}', False),
+        ('{"reliability_by_kind": {"yes/no": [{"low": 0.2, "high": 0.3, "questions": 30, "accuracy": 0.25}]}}', True),
+        ('{"reliability_by_kind": {"yes/no": [{"low": 0.2, "high": 0.3, "questions": 29, "accuracy": 0.25}]}}', False),
+        ('{"reliability_by_kind": {"yes/no": [{"low": 0.2, "high": 0.3, "questions": 30, "accuracy": 25}]}}', False),
+        ('{"reliability_by_kind": {"yes/no": [{"low": "a", "high": 0.3, "questions": 30, "accuracy": "b"}]}}', False),
+        ('{"reliability_by_kind": {"yes/no": 3}}', False),
+        ('{"reliability_by_kind": 3}', False),
+        ('{"reliability": [{"low": 0.2, "high": 0.3, "questions": 30, "accuracy": 0.25}]}', False),
         ("{}", False),
         ("no json", False),
         (None, False),
@@ -258,5 +260,8 @@ def test_an_error_on_the_cpu_is_no_reason_to_fall_back(tiny_predictor, encoded, 
 def test_a_track_record_comes_from_the_checkpoint_and_from_enough_questions(tiny_model, tmp_path, content, found):
     tiny_model.save_pretrained(tmp_path / "checkpoint", {"metrics.json": content} if content else None)
     predictor = VqaPredictor.from_checkpoint(tmp_path / "checkpoint", "cpu")
-    assert predictor.track_record(0.25) == (TrackRecord(0.2, 0.3, 30, 0.25) if found else None)
-    assert predictor.track_record(0.5) is None
+    expected = TrackRecord(0.2, 0.3, 30, 0.25, "yes/no") if found else None
+    assert predictor.track_record(Answer("yes", 0.25)) == expected
+    assert predictor.track_record(Answer("yes", 0.5)) is None
+    assert predictor.track_record(Answer("red", 0.25)) is None  # another kind of answer has its own record
+    assert predictor.track_record(Answer("2", 0.25)) is None

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from patience import wait_until
 from safetensors.torch import load_file
 from toy_data import write_rows
 
@@ -41,13 +41,13 @@ def launch(config_file, output: Path, processes: int, *settings: str, kill_when=
                 stderr=errors,
                 start_new_session=True,
             )
-            deadline = time.monotonic() + 180
-            while process.poll() is None and time.monotonic() < deadline and not (kill_when and kill_when()):
-                time.sleep(0.001)
-            running = process.poll() is None
-            if running:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            try:
+                wait_until(lambda: process.poll() is not None or (kill_when and kill_when()), pause=0.001)
+            finally:
+                running = process.poll() is None
+                if running:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             errors.seek(0)
             assert running == (kill_when is not None) and process.returncode in (0, -9), errors.read()[-3000:]
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]

@@ -73,8 +73,85 @@ def test_16_bit_grey_keeps_its_shades():
     assert len(np.unique(opened)) == 16 and opened[0, 0] == 0 and opened[3, 3] == 255
 
 
-def test_flat_16_bit_grey_does_not_divide_by_zero():
-    assert open_photo(encoded(Image.fromarray(np.full((2, 2), 7, dtype=np.uint16)), "PNG")).size == (2, 2)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 65535], [0, 255]),
+        ([32767, 32768], [127, 128]),  # a grey wall
+        ([28270, 33924], [110, 132]),  # fog
+        ([0, 4883], [0, 19]),  # a dark room
+        ([7, 7], [0, 0]),
+        ([257 * 200, 257 * 100], [200, 100]),
+    ],
+)
+def test_16_bits_are_read_by_their_range(values, expected, kind):
+    image = Image.fromarray(np.tile(np.array(values, dtype=np.uint16), (4, 2)))
+    opened = open_photo(encoded(image, kind))
+    assert np.asarray(opened)[0, :2, 0].tolist() == expected and open_photo(opened) == opened
+    assert np.asarray(open_photo(image))[0, :2, 0].tolist() == expected
+
+
+def test_16_bits_above_the_shown_size_are_read_by_their_range():
+    wall = np.full((40, 7000), 30_000, dtype=np.uint16)
+    assert open_photo(encoded(Image.fromarray(wall), "PNG")).getextrema() == ((117, 117),) * 3
+
+
+def test_a_big_endian_tiff_is_read_like_a_little_endian_one():
+    values = np.linspace(0, 65535, 16, dtype=np.uint16).reshape(4, 4)
+    big = Image.frombytes("I;16B", (4, 4), values.astype(">u2").tobytes())
+    assert open_photo(encoded(big, "TIFF")) == open_photo(encoded(Image.fromarray(values), "TIFF"))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_values_without_a_range_are_spread_by_percentiles(kind):
+    values = np.linspace(300, 400, 10_000).astype(kind).reshape(100, 100)  # kelvin
+    values[0, 0] = 100_000  # one broken cell
+    shades = np.asarray(open_photo(Image.fromarray(values)))[..., 0]
+    assert shades[0, 0] == 255 and shades[0, 1] == 0 and shades[99, 99] == 255 and len(np.unique(shades)) > 90
+    assert 100 < shades[50, 0] < 155
+
+
+@pytest.mark.parametrize("values", [[1000, 1001], [0.5, 0.5001]])
+def test_a_wall_of_two_values_without_a_range_stays_a_wall(values):
+    kind = np.int32 if isinstance(values[0], int) else np.float32
+    shades = np.asarray(open_photo(Image.fromarray(np.tile(np.array(values, dtype=kind), (8, 8)))))
+    assert int(shades.max()) - int(shades.min()) <= 5 and 100 < shades.mean() < 155
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_spoil_no_others(odd):
+    values = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
+    values[0, 0] = odd
+    shades = np.asarray(open_photo(Image.fromarray(values)))[..., 0]
+    assert shades[0, 0] == (255 if odd == np.inf else 0) and shades[19, 19] == 255 and len(np.unique(shades)) > 200
+    assert open_photo(Image.fromarray(np.full((4, 4), odd, dtype=np.float32))).size == (4, 4)
+
+
+def test_a_star_in_the_sky_is_seen():
+    values = np.zeros((50, 50), dtype=np.float32)
+    values[20, 20] = 3
+    assert np.asarray(open_photo(Image.fromarray(values)))[..., 0].max() == 255
+
+
+def test_the_photos_of_a_folder_are_all_that_can_be_opened_without_companions(tmp_path):
+    (tmp_path / "__MACOSX" / "inner").mkdir(parents=True)
+    (tmp_path / "inner").mkdir()
+    photos = ["a.JFIF", "b.jpe", "c.mpo", "d.apng", "inner/e.tif", "caf\u00e9.webp", "f.GIF"]
+    companions = ["._a.jpg", ".DS_Store", "inner/._e.tif", "inner/Thumbs.db", "__MACOSX/a.jpg", "__MACOSX/inner/b.jpg"]
+    others = ["notes.txt", "inner/clip.MOV", "README"]
+    for name in (*photos, *companions, *others):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "album.jpg").mkdir()
+    found, left = processor.photos_in(tmp_path)
+    assert {path.relative_to(tmp_path).as_posix() for path in found} == set(photos)
+    assert {path.relative_to(tmp_path).as_posix() for path in left} == set(others)
+
+
+def test_the_endings_are_those_of_the_formats():
+    assert {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff"} <= set(processor.PHOTO_ENDINGS)
+    assert (".avif" in processor.PHOTO_ENDINGS) == ("AVIF" in processor.PHOTO_FORMATS)
+    assert not {".pdf", ".eps", ".psd", ".heic"} & set(processor.PHOTO_ENDINGS) or "HEIF" in processor.PHOTO_FORMATS
 
 
 def test_cmyk_keeps_its_colour():
@@ -201,13 +278,37 @@ def test_control_characters_and_extra_space_are_removed():
     ("question", "cleaned"),
     [
         ("co\u00adlor\u200b ?", "color ?"),  # invisible: a word of its own would have no token, so no map
-        ("what \ud800 color", "what color"),  # half a character, which tokenizers can't take
         ("¿Qué color?", "¿Qué color?"),
         ("它是什么颜色?", "它是什么颜色?"),
     ],
 )
 def test_invisible_characters_are_removed_and_other_scripts_kept(question, cleaned):
     assert clean_question(question) == cleaned
+
+
+def test_half_a_character_is_refused_by_name_and_place():
+    with pytest.raises(InputError, match=r"^The question has half a character at place 6: \\ud800"):
+        clean_question("what \ud800 color")
+
+
+def test_a_file_name_that_is_no_utf_8_can_be_told(tmp_path):
+    with pytest.raises(InputError, match=r"no file '.*caf\\xe9\.jpg'") as caught:
+        open_photo(tmp_path / b"caf\xe9.jpg".decode("utf-8", "surrogateescape"))
+    str(caught.value).encode()  # a terminal or a log can write it
+
+
+@pytest.mark.parametrize("token", ["[SEP]", "[MASK]", "[PAD]", "[CLS]", "[UNK]"])
+def test_a_typed_control_token_is_a_word(tiny_text_folder, token):
+    from transformers import AutoTokenizer
+
+    tokenizer = QuestionTokenizer(AutoTokenizer.from_pretrained(tiny_text_folder), 40)
+    special = set(tokenizer.tokenizer.all_special_ids) - {tokenizer.tokenizer.unk_token_id}  # "[" is unknown here
+    ids, mask = tokenizer([f"what {token} is"])
+    assert special.isdisjoint(ids[0, 1:-1].tolist()) and mask.all()
+    assert [ids[0, 0], ids[0, -1]] == [tokenizer.tokenizer.cls_token_id, tokenizer.tokenizer.sep_token_id]
+    words, token_words = tokenizer.words(f"what {token} is")
+    assert words == ("what", token, "is")
+    assert token_words == (None, 0, *[1] * (len(token_words) - 4), 2, None) and 1 in token_words
 
 
 def test_words_collect_their_pieces(tiny_text_folder):
@@ -226,7 +327,7 @@ def test_padding_and_truncation(tiny_text_folder):
     tokenizer = QuestionTokenizer(AutoTokenizer.from_pretrained(tiny_text_folder), 5)
     ids, mask = tokenizer(["what", "what color is"])
     assert ids.shape == (2, 5) and mask.sum(dim=1).tolist() == [3, 5] and (ids[0, 3:] == 0).all()
-    with pytest.raises(InputError, match="6 word pieces, at most 5"):
+    with pytest.raises(InputError, match=r"6 word pieces \(a word has one or more\), at most 5"):
         tokenizer(["what color is the"])
     truncated, _ = tokenizer(["what color is the"], truncate=True)
     assert truncated[0].tolist() == [*ids[1, :4].tolist(), ids[1, 4].item()]  # keeps [SEP]

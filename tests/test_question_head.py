@@ -175,7 +175,7 @@ def test_new_answers_leave_the_old_logits_alone(model):
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory):
     """A model on the packaged text encoder whose last layer has moved, and its checkpoint."""
-    config = ValmConfig(semantic_tokens=False, image_size=64, width=16, layers=1, heads=2, question_head=True)
+    config = ValmConfig(image_size=64, width=16, layers=1, heads=2, question_head=True)
     model = ValmModel(dataclasses.replace(config, learned_text_layers=1), ANSWERS).eval()
     with torch.no_grad():
         for parameter in model.text_encoder.backbone.encoder.layer[-1].parameters():

@@ -24,8 +24,8 @@ def test_spellings_of_one_answer_count_together_and_the_commonest_is_shown():
     assert build_answer_list(rows, 10) == ["two", "cat"]
 
 
-def test_an_answer_that_is_nothing_after_normalisation_is_left_out():
-    assert build_answer_list([row("the"), row("?"), row("red")], 10) == ["red"]
+def test_an_answer_of_which_the_rules_for_scoring_leave_nothing_stays():
+    assert build_answer_list([row("the"), row("?"), row("red")], 10) == ["the", "?", "red"]
 
 
 def test_answers_are_found_by_their_normal_form():

@@ -70,6 +70,8 @@ def test_a_faulty_line_of_a_csv_is_named(tmp_path, photo, line, fault):
     [
         (["image;question;answer", "1;2;3"], r":1: there is no column 'image' but 'image;question;answer'"),
         (["image,question", "1,2"], "there is no column 'answer'"),
+        (["image,question,answer,answer", "1,2,3,4"], ":1: the column 'answer' is there twice; leave one"),
+        (["source,image,question,answer,source", "1,2,3,4,5"], ":1: the column 'source' is there twice"),
         (["image,question,answer"], "has no row"),
         (["image,question,answer", 'photos/1.png,what?,"cat'], "not valid CSV"),
     ],

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from toy_data import write_rows, write_vqa_v2
 
+from training.calibrate import ONE_PHOTO
 from training.datasets.jsonl import read_rows
 from training.datasets.statements import StatementDataset
 from training.evaluate import evaluate
@@ -87,6 +88,49 @@ def test_a_blind_run_needs_no_photo(config_file, tmp_path):
     train(config_file, "--data", data, "--validation", data, "blind=true", "epochs=8", "early_stopping_patience=8")
     report = report_of(tmp_path / "run")
     assert report["blind"] is True and report["accuracy"] == 1.0
+
+
+def test_one_validation_photo_leaves_one_figure_out_and_says_so_first(config_file, colored_squares, tmp_path, capsys):
+    rows = [json.loads(line) for line in colored_squares.read_text().splitlines()]
+    validation = str(write_rows(tmp_path / "one.jsonl", rows[:2]))
+    train(config_file, "--validation", validation, "epochs=1")
+    printed = capsys.readouterr().out
+    assert printed.index(ONE_PHOTO) < printed.index("epoch 0")
+    report = report_of(tmp_path / "run")
+    assert report["questions"] == 2 and "held_out_calibration_error" not in report
+    card = (tmp_path / "run" / "checkpoint" / "README.md").read_text()
+    assert "All of them are about one photo" in card and "the other half" not in card
+    assert (tmp_path / "run" / "report.md").is_file()
+
+
+def test_a_run_tells_first_what_becomes_of_its_answers(config_file, colored_squares, tmp_path, capsys):
+    rows = [json.loads(line) for line in colored_squares.read_text().splitlines()]
+    rows = [row | {"answer": answer} for row, answer in zip(rows, ["A", "A", "B", "+", "C++", "C"], strict=False)]
+    data = str(write_rows(tmp_path / "letters.jsonl", rows))
+    validation = str(write_rows(tmp_path / "val.jsonl", [*rows, rows[0] | {"answer": "purple"}]))
+    train(config_file, "--data", data, "--validation", validation, "epochs=1")
+    printed = capsys.readouterr().out
+    before, after = printed.split("epoch 0", 1)
+    assert f"{data}: 2 answers of which the VQA rules leave nothing are kept as written: 'a' (2), '+' (1)" in before
+    assert "'c++' (1) = 'c' (1)" in before and "5 of them with" not in printed
+    assert f"{validation}: 1 of 7 rows have no answer among the model's 5" in before
+    assert "6 rows, 6 of them with an answer among 5" in before and after
+    answers = ValmModel.from_pretrained(tmp_path / "run" / "checkpoint").answers
+    assert sorted(answers) == ["+", "a", "b", "c", "c++"]
+
+
+def test_the_card_names_the_optimizer_and_the_rule_that_chose_the_epoch(config_file, colored_squares, tmp_path):
+    cards = {}
+    sgd = ["optimizer=sgd", "momentum=0.5", "schedule=linear", "accuracy_to_spare=1", "repeat=2"]
+    for output, settings in (("plain", []), ("sgd", [*sgd, f"rehearsal={colored_squares}"])):
+        train(config_file, "--output", str(tmp_path / output), "epochs=1", *settings)
+        cards[output] = (tmp_path / output / "checkpoint" / "README.md").read_text()
+    assert "AdamW at a learning rate of 0.01, cosine schedule" in cards["plain"]
+    assert "Epoch 1 of 1 was the best on the validation rows" in cards["plain"] and "each 2 times" not in cards["plain"]
+    assert "SGD with momentum 0.5 at a learning rate of 0.01, linear schedule" in cards["sgd"]
+    assert "AdamW" not in cards["sgd"] and "was the best" not in cards["sgd"]
+    assert "Epoch 1 of 1 is kept: the last that lost no more than 1.0 of the accuracy" in cards["sgd"]
+    assert "An epoch has 24 rows of" in cards["sgd"] and "each 2 times, and of" in cards["sgd"]
 
 
 def test_a_run_can_start_from_another_ones_weights_and_answers(config_file, tmp_path):

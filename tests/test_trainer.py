@@ -4,14 +4,19 @@ import dataclasses
 import itertools
 import json
 import math
+import pickle
+from functools import partial
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from toy_data import ANSWERS
 
 from training.datasets.jsonl import read_rows
 from training.datasets.questions import QuestionDataset
+from training.datasets.statements import StatementDataset
 from training.evaluate import predict_logits, score_rows
+from training.features import Features
 from valm_core.losses import AnswerObjective
 from valm_core.model import ValmModel
 from valm_core.trainer import (
@@ -276,6 +281,36 @@ def test_workers_give_the_same_batches(make_trainer):
         assert all(torch.equal(batch[name], other[name]) for name in batch)
 
 
+def test_spawned_workers_give_the_same_batches(tiny_model, colored_squares, monkeypatch):
+    """As processes start on macOS and Windows, and on Linux from Python 3.14: all that they get is pickled."""
+    dataset = QuestionDataset(read_rows(colored_squares), tiny_model)
+    here = list(BucketedBatches(dataset, dataset.collate, 4, seed=0).epoch(0, 0, 0, 1))
+    monkeypatch.setattr("valm_core.trainer.DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
+    spawned = list(BucketedBatches(dataset, dataset.collate, 4, seed=0, workers=2).epoch(0, 0, 0, 1))
+    assert len(here) == len(spawned) == 2
+    for (_, _, batch), (_, _, other) in zip(here, spawned, strict=True):
+        assert batch.keys() == other.keys() and all(torch.equal(batch[name], other[name]) for name in batch)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_workers_get_is_small_and_holds_no_model(tiny_model, colored_squares, tmp_path, cached):
+    rows = read_rows(colored_squares)
+    photos, questions = [row.image for row in rows], [row.question for row in rows]
+    features = Features(tiny_model, photos, questions, tmp_path / "cache") if cached else None
+    dataset = QuestionDataset(rows, tiny_model, features)
+    pickled = pickle.dumps(dataset)
+    assert len(pickled) < 30_000 and b"ValmModel" not in pickled and b"memmap" not in pickled
+    batch, other = (part.collate([5, 0, 2]) for part in (dataset, pickle.loads(pickled)))
+    assert batch.keys() == other.keys() and all(torch.equal(batch[name], other[name]) for name in batch)
+    assert ("image_tokens" in batch) == cached
+
+
+def test_statements_can_be_sent_to_spawned_workers(tiny_model, colored_squares):
+    dataset = StatementDataset(read_rows(colored_squares), tiny_model)
+    again = pickle.loads(pickle.dumps(dataset)).collate([0, 3])
+    assert all(torch.equal(again[name], value) for name, value in dataset.collate([0, 3]).items())
+
+
 def test_tensorboard_gets_every_term_and_every_epoch(make_trainer):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -431,3 +466,42 @@ def test_a_photos_rows_stay_together_where_asked():
     assert changes == 39
     sampler.epoch = 1
     assert list(sampler) != batches
+
+
+def resume_with(make_trainer, output: str, **changes) -> Trainer:
+    """A trainer on ``output`` whose ``made_from`` has other values in ``depends_on`` or other answers."""
+    trainer = make_trainer(output, epochs=1)
+    if "answers" in changes:
+        trainer.made_from["answers"] = changes.pop("answers")
+    trainer.made_from["depends_on"] = trainer.made_from["depends_on"] | changes
+    return trainer
+
+
+def test_resuming_with_another_answer_list_or_other_data_is_refused_in_one_line(make_trainer):
+    resume_with(make_trainer, "run", data={"rows": 8, "sha256": "a" * 64}, blind=False).train()
+    swapped = [ANSWERS[1], ANSWERS[0], *ANSWERS[2:]]
+    for changes, told in (
+        ({"answers": swapped}, f"answer 1 (was {ANSWERS[0]!r}, is {ANSWERS[1]!r})"),
+        ({"answers": ANSWERS[:-1]}, f"answers (was {len(ANSWERS)}, is {len(ANSWERS) - 1})"),
+        ({"data": {"rows": 9, "sha256": "b" * 64}}, "data: rows (was 8, is 9)."),
+        ({"data": {"rows": 8, "sha256": "b" * 64}}, "or data: data."),
+        ({"blind": True}, "blind (was False, is True)"),
+    ):
+        given = {"data": {"rows": 8, "sha256": "a" * 64}, "blind": False} | changes
+        with pytest.raises(ValueError, match="trained with other settings or data") as error:
+            resume_with(make_trainer, "run", **given).train(resume=True)
+        assert told in str(error.value) and "\n" not in str(error.value), told
+        assert "another --output, from these weights with --init" in str(error.value)
+
+
+def test_what_does_not_change_the_result_may_change_on_resume(make_trainer):
+    make_trainer("run", epochs=1).train()
+    progress = make_trainer("run", epochs=1, workers=1, threads=1, save_every=3).train(resume=True)
+    assert progress["epoch"] == 1
+
+
+def test_a_state_of_an_earlier_version_is_refused(make_trainer, tmp_path):
+    make_trainer("run", epochs=1).train()
+    (tmp_path / "run" / "last" / "made_from.json").unlink()
+    with pytest.raises(ValueError, match=r"doesn't say what it was trained on.*start a new run"):
+        make_trainer("run", epochs=1).train(resume=True)

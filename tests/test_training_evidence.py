@@ -25,7 +25,8 @@ def test_at_least_95_of_100_shuffled_maps_get_not_supported():
 
 
 def test_verdict_shares_add_up():
-    shares = command.verdict_shares(np.array([-1.0, 0.0, rules.WEAK_SUPPORT, rules.FAITHFUL_SUPPORT]))
+    places = [rules.VERDICTS.index(verdict) for verdict in ("not supported", "not supported", "weak", "faithful")]
+    shares = command.verdict_shares(np.array(places))
     assert shares == {"faithful": 0.25, "weak": 0.25, "not supported": 0.5}
 
 

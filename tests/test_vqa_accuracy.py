@@ -1,8 +1,18 @@
 """The official VQA rules, against cases worked by hand (https://visualqa.org/evaluation.html)."""
 
-import pytest
+import string
 
-from training.metrics.vqa_accuracy import answer_type, most_common_answer, normalize_answer, vqa_accuracy
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from training.metrics.vqa_accuracy import (
+    answer_type,
+    most_common_answer,
+    normalize_answer,
+    official_form,
+    vqa_accuracy,
+)
 
 
 def ten(*counts: tuple[str, int]) -> list[str]:
@@ -56,7 +66,14 @@ def test_no_answer_is_refused():
         # articles go, also alone, but not inside words
         ("a cat on the mat", "cat on mat"),
         ("an apple", "apple"),
-        ("the", ""),
+        # but where nothing would be left, the text stays: "A" is a choice, "+" an answer
+        ("the", "the"),
+        ("A", "a"),
+        ("(B).", "b"),
+        ("(A)", "a"),
+        ("+", "+"),
+        ("- ", "-"),
+        ("...", "..."),
         ("theater", "theater"),
         # number words become digits, from none to ten
         ("two", "2"),
@@ -94,6 +111,20 @@ def test_no_answer_is_refused():
 )
 def test_normal_forms(answer, normal):
     assert normalize_answer(answer) == normal
+
+
+def test_unicode_is_cleaned_before_the_rules():
+    for answer in ("don’t know", "dont\u00a0know", "Ｄｏｎ＇ｔ know", "d\u00adon't\u200b know."):
+        assert normalize_answer(answer) == "don't know"
+    assert vqa_accuracy("cafe\u0301", ["caf\u00e9"]) == 1.0
+    assert normalize_answer("1，000") == "1000" and normalize_answer("black–white") == "black white"
+
+
+@given(st.text(st.sampled_from(string.ascii_letters + string.digits + string.punctuation + " \t\n"), max_size=20))
+@example("1,000-2 , a cat")
+def test_what_is_cleaned_first_scores_ascii_as_the_rules_alone_do(answer):
+    alone = official_form(answer)
+    assert normalize_answer(answer) == alone or not alone
 
 
 @pytest.mark.parametrize("answer", ["A Cat, on-the mat.", "couldntve", "1,000", "ten", "don't"])

@@ -45,7 +45,7 @@ def test_silent_heads_reach_the_model(tiny_predictor, encoded):
 
 def test_candidates_in_the_list_are_renormalised(tiny_predictor, encoded):
     usual = {answer.text: answer.probability for answer in tiny_predictor.answer(encoded, QUESTION, top=99).answers}
-    found = tiny_predictor.what_if(encoded, QUESTION, candidates=["Red", " no ", "red"])
+    found = tiny_predictor.what_if(encoded, QUESTION, candidates=["Red", " no ", "r\u00aded", "ｒｅｄ", "\u200b"])
     assert tiny_predictor.masks(["red", "no"])
     for answer in found.answers:
         assert answer.probability == pytest.approx(usual[answer.text] / (usual["red"] + usual["no"]))

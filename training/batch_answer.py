@@ -22,11 +22,15 @@ import torch
 from tqdm import tqdm
 
 from training.datasets.jsonl import DataError
-from training.datasets.question_shards import ShardQuestion, find_shards, read_shard
+from training.datasets.question_shards import SHARD_SUFFIXES, ShardQuestion, find_shards, read_shard
+from valm_core.checkpoint_files import REQUIRED_FILES, file_fingerprints, missing_file
 from valm_core.files import write_text
+from valm_core.fingerprints import MADE_FROM_FILE, check_same, read_json
 from valm_core.outputs import InputError
+from valm_core.packages import sha256_of
 from valm_core.predictor import VqaPredictor
-from valm_core.processor import clean_question
+from valm_core.processor import PHOTO_PREPROCESSING, QUESTION_PREPROCESSING, clean_question
+from valm_core.text import writable
 
 ENGINES = ("local", "ray")
 
@@ -89,7 +93,7 @@ class ShardAnswerer:
             for (place, _), value, index in zip(asked, best.values.tolist(), best.indices.tolist(), strict=True):
                 found[place] = (model.answers[index], round(value, 6))
         for place, row in enumerate(batch):
-            line = {"key": row.key, "question": row.question}
+            line = {"key": writable(row.key), "question": writable(row.question)}
             if place in faults:
                 yield line | {"error": faults[place]}
             else:
@@ -149,6 +153,35 @@ def answer_with_ray(shards: list[Path], arguments: tuple, workers: int, answerer
     return sum(row["questions"] for row in rows)
 
 
+def check_output(output: Path, checkpoint: str, shards: list[Path]) -> None:
+    """Refuse to go on with answers of another model, or of shards that have changed; note what these are made from.
+
+    Shards that an earlier call did not have may join.
+
+    Raises:
+        ValueError: in one line, what differs and how to go on.
+        FileNotFoundError: there is no checkpoint.
+    """
+    folder = Path(checkpoint)
+    if missing := missing_file(folder):
+        raise FileNotFoundError(f"{folder} is no VALM checkpoint: {missing} is missing.")
+    now = {name: value for name, value in file_fingerprints(folder).items() if name in REQUIRED_FILES}
+    now |= {"photo preprocessing": PHOTO_PREPROCESSING, "question preprocessing": QUESTION_PREPROCESSING}
+    now |= {shard.name: sha256_of(shard) for shard in shards}
+    path = output / MADE_FROM_FILE
+    go_on = "Name another --output folder, or delete that one to answer all anew."
+    stored = read_json(path) if path.is_file() else {}
+    done = {shard.name for shard in shards if answers_file(shard, output).exists()}
+    if done and (not isinstance(stored, dict) or not done <= stored.keys()):
+        raise ValueError(f"{output} holds answers without a note which model gave them (earlier version). {go_on}")
+    if done:
+        settings = {name for name in stored if Path(name).suffix not in SHARD_SUFFIXES}
+        kept = {name: stored[name] for name in stored if name in settings | done}
+        ours = {name: now.get(name) for name in {**kept, **now} if name in done or name not in {s.name for s in shards}}
+        check_same(f"{output} holds answers made with other", kept, ours, go_on)
+    write_text(path, json.dumps((stored if done else {}) | now, indent=2) + "\n")
+
+
 def batch_answer(options: argparse.Namespace) -> dict[str, float]:
     """Answer what isn't answered yet; returns counts, seconds and questions per second.
 
@@ -156,6 +189,7 @@ def batch_answer(options: argparse.Namespace) -> dict[str, float]:
         DataError, FileNotFoundError, ValueError: no shards, a damaged one, or no checkpoint.
     """
     shards = find_shards(options.input)
+    check_output(Path(options.output), options.checkpoint, shards)
     missing = [shard for shard in shards if not answers_file(shard, options.output).exists()]
     # As absolute paths, for workers may stand elsewhere.
     checkpoint, output = (str(Path(path).resolve()) for path in (options.checkpoint, options.output))

@@ -4,7 +4,6 @@ The peers have the sizes of the published models and random weights: speed and m
 are built once, saved, and loaded from there, as published weights would be.
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from valm_core.outputs import EncodedImage
 from valm_core.predictor import VqaPredictor
-from valm_core.processor import photo_to_pixels
+from valm_core.processor import open_photo, photo_to_pixels
 from valm_core.text_encoder import build_tokenizer
 
 PEER_ANSWERS = 3129  # of the usual VQA v2 answer list
@@ -76,8 +75,7 @@ class Peer:
 
     def read(self, photo: bytes) -> Tensor:
         """The file of a photo -> pixels [3, height, width], normalised."""
-        with Image.open(io.BytesIO(photo)) as image:
-            return (photo_to_pixels(image.convert("RGB"), self.side, "squash")[0] - MEAN) / STD
+        return (photo_to_pixels(open_photo(photo), self.side, "squash")[0] - MEAN) / STD
 
     def tokens(self, questions: list[str]) -> dict[str, Tensor]:
         """Questions -> token ids and mask [B, T]."""
@@ -114,8 +112,7 @@ class Vilt(Peer):
 
     def read(self, photo: bytes) -> Tensor:
         """Short side 384, long side at most 640, both multiples of 32, as its processor does."""
-        with Image.open(io.BytesIO(photo)) as image:
-            image = image.convert("RGB")
+        image = open_photo(photo)
         scale = min(384 / min(image.size), 640 / max(image.size))
         image = image.resize([max(round(side * scale) // 32 * 32, 32) for side in image.size], Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)  # [3, height, width]

@@ -23,12 +23,16 @@ from training.features import Features
 from training.metrics.calibration import expected_calibration_error, fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import renewed_card
-from valm_core.config import CONFIG_FILE
+from valm_core.checkpoint_files import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
 from valm_core.files import replace_folder
 from valm_core.heads import YES_NO, calibrated
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
 
+ONE_PHOTO = (
+    "All rows to validate on are about one photo, so how the temperatures fit other photos can't be measured: that "
+    "figure is left out. Give rows of more photos to have it."
+)
 FEWEST_ROWS = 100  # of a kind; with fewer, one temperature serves both
 
 
@@ -52,14 +56,24 @@ def fit_temperatures(rows: list[Row], logits: Tensor, answers: list[str]) -> tup
     return fit_temperature(logits[~yes_no], correct[~yes_no]), fit_temperature(logits[yes_no], correct[yes_no])
 
 
-def held_out_error(rows: list[Row], logits: Tensor, answers: list[str]) -> float:
+def photos_of(rows: list[Row]) -> np.ndarray:
+    """The photo of every row, [R]; rows without one count as a photo each."""
+    return np.array([str(row.image or place) for place, row in enumerate(rows)])
+
+
+def held_out_error(rows: list[Row], logits: Tensor, answers: list[str]) -> float | None:
     """The expected calibration error, 0..1, of temperatures fitted on one half of the photos and used on the other.
 
     Args:
         rows, logits, answers: as above; the halves are drawn with seed 0 and used both ways.
+
+    Returns:
+        None where all rows are about one photo, which has no halves.
     """
-    photos = np.array([str(row.image or place) for place, row in enumerate(rows)])
+    photos = photos_of(rows)
     names = np.random.default_rng(0).permutation(np.unique(photos))
+    if len(names) < 2:
+        return None
     first = np.isin(photos, names[: len(names) // 2])
     confidence, correct = np.zeros(len(rows)), np.zeros(len(rows))
     for here in (first, ~first):
@@ -75,9 +89,11 @@ def held_out_error(rows: list[Row], logits: Tensor, answers: list[str]) -> float
 def figures_of_the_card(
     model: ValmModel, rows: list[Row], logits: Tensor, blind: bool, features: Features | None = None
 ) -> dict:
-    """What a card says beside the figures of ``training.evaluate``: ``held_out_calibration_error``, and of a model that
-    sees also ``accuracy_without_photo``. Arguments as in ``evaluate_with_logits``, whose logits these are."""
-    figures = {"held_out_calibration_error": held_out_error(rows, logits, model.answers)}
+    """What a card says beside the figures of ``training.evaluate``: ``held_out_calibration_error`` (not with one photo)
+    and, of a model that sees, ``accuracy_without_photo``. Arguments as in ``evaluate_with_logits``, whose logits
+    these are."""
+    held_out = held_out_error(rows, logits, model.answers)
+    figures = {} if held_out is None else {"held_out_calibration_error": held_out}
     if not blind:
         without, _ = evaluate_with_logits(model, rows, blind=True, features=features)
         figures["accuracy_without_photo"] = without["accuracy"]
@@ -94,7 +110,7 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
         blind: answer from the question alone.
 
     Returns:
-        The figures of ``training.evaluate`` under the new temperatures, with ``held_out_calibration_error``.
+        The figures of ``training.evaluate`` under the new temperatures, with those of ``figures_of_the_card``.
 
     Raises:
         FileNotFoundError, ValueError: no checkpoint, or no such data.
@@ -107,14 +123,16 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
     report |= score_logits(model, rows, logits)
     report |= figures_of_the_card(model, rows, logits, blind)
     folder = Path(checkpoint)
-    metrics, card = folder / "metrics.json", folder / "README.md"
+    metrics, card = folder / METRICS_FILE, folder / CARD_FILE
     old = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+    old.pop("held_out_calibration_error", None)  # of other rows
     text = renewed_card(model, card.read_text(encoding="utf-8") if card.is_file() else "", data, report, blind)
     with replace_folder(folder) as fresh:
         shutil.copytree(folder, fresh, dirs_exist_ok=True)
         model.config.to_json(fresh / CONFIG_FILE)
         (fresh / metrics.name).write_text(json.dumps(old | report, indent=2) + "\n", encoding="utf-8")
         (fresh / card.name).write_text(text, encoding="utf-8")
+        write_fingerprints(fresh)
     return report
 
 
@@ -131,7 +149,10 @@ def main(arguments: list[str] | None = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     print(format_table(report))
-    print(f"calibration error, temperatures of other photos: {100 * report['held_out_calibration_error']:.1f} %")
+    if (held_out := report.get("held_out_calibration_error")) is None:
+        print(ONE_PHOTO)
+    else:
+        print(f"calibration error, temperatures of other photos: {100 * held_out:.1f} %")
 
 
 if __name__ == "__main__":

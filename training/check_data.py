@@ -7,16 +7,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from training.datasets import scan_source
+from training.datasets.answer_classes import answer_notes
 from training.datasets.jsonl import DataError
 from valm_core.outputs import InputError
 from valm_core.processor import open_photo
+from valm_core.text import printable
 
 THREADS = 4
 SHOWN_LINES = 5  # of a photo that many lines use
 
 
 def check_data(sources: list[str], photos: bool = True, captions: bool = False) -> int:
-    """Print every fault of some data sets, a line each, then the counts.
+    """Print every fault of some data sets, a line each, then the counts, and what becomes of their answers.
 
     Args:
         sources: what ``training.datasets.load_rows`` takes; one that is named twice is read once.
@@ -30,6 +32,7 @@ def check_data(sources: list[str], photos: bool = True, captions: bool = False) 
     lines_of: dict[Path, list[str]] = {}  # photo -> the lines that use it
     for source in dict.fromkeys(sources):
         rows = 0
+        answers: list[str] = []
         try:
             for place, row in scan_source(source, photos, captions):
                 if isinstance(row, DataError):
@@ -37,15 +40,18 @@ def check_data(sources: list[str], photos: bool = True, captions: bool = False) 
                     print(row)
                     continue
                 rows += 1
+                answers += row.answers
                 if row.image:
                     lines_of.setdefault(row.image, []).append(place)
         except DataError as error:  # nothing more to read here; the other data sets still may
             faults += 1
             print(error)
         print(f"{source}: {rows} good rows")
+        for note in answer_notes(answers):
+            print(f"{source}: {note}")
     for photo, fault in photo_faults(list(lines_of)):
         faults += 1
-        print(f"{photo}: {fault} Used by {_listed(lines_of[photo])}")
+        print(f"{printable(photo)}: {fault} Used by {_listed(lines_of[photo])}")
     print(f"{len(lines_of)} photos opened, {faults} fault{'s' * (faults != 1)}")
     return 2 if faults else 0
 

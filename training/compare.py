@@ -18,10 +18,13 @@ import yaml
 
 from training import baselines
 from training.datasets import load_rows
+from training.made_from import check_finished, of_configs
 from training.run_report import read_metrics
 from training.train import read_config, train
+from training.yaml_files import read_yaml
+from valm_core.checkpoint_files import METRICS_FILE
 from valm_core.files import write_text
-from valm_core.predictor import VqaPredictor
+from valm_core.predictor import VqaPredictor, choose_device
 
 BUDGET_TOLERANCE = 1.05  # largest allowed ratio between the variants' numbers of learning parameters
 TIMED_QUESTIONS = 30
@@ -33,7 +36,7 @@ def read_comparison(path: str | Path) -> tuple[dict[str, dict], list[int], bool]
     Raises:
         ValueError: the section is missing or lacks variants or seeds.
     """
-    section = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).get("compare")
+    section = (read_yaml(path) or {}).get("compare")
     if not isinstance(section, dict) or not section.get("variants") or not section.get("seeds"):
         raise ValueError(f"{path} needs a section `compare` with `variants` (name: settings) and `seeds` (a list).")
     return section["variants"], section["seeds"], section.get("equal_budget", True)
@@ -47,17 +50,20 @@ def compare(config: str, overrides: dict[str, object], device: str = "auto") -> 
         ``seconds_per_epoch`` and ``runs``, the figures of every seed.
 
     Raises:
-        ValueError: the budgets differ by more than ``BUDGET_TOLERANCE`` although they must be equal.
+        ValueError: the budgets differ by more than ``BUDGET_TOLERANCE`` although they must be equal, or a finished run
+            had other settings or data.
     """
     variants, seeds, equal_budget = read_comparison(config)
     report: dict = {"config": config, "seeds": seeds, "threads": torch.get_num_threads(), "variants": {}}
+    report["device"] = choose_device(device).type
     for seed in seeds:  # all variants of one seed first: an unfinished comparison is still a fair one
         for name, settings in variants.items():
             configs = read_config(config, overrides | settings | {"seed": seed})
             output = Path(configs[0].output) / f"{name}-{seed}"
             configs = read_config(config, overrides | settings | {"seed": seed, "output": str(output)})
             report["threads"] = configs[2].threads or report["threads"]
-            finished = output / "checkpoint" / "metrics.json"
+            finished = output / "checkpoint" / METRICS_FILE
+            check_finished(output, finished.exists(), of_configs(*configs))
             if not finished.exists():
                 command = f"python -m training.compare --config {config}  # {name}, seed {seed}"
                 resume = (output / "last").exists()
@@ -105,7 +111,8 @@ def format_report(report: dict, title: str, command: str) -> str:
         f"# {title}",
         "",
         f"Accuracy in percent on {first['questions']} validation questions, mean ± standard deviation over the seeds "
-        f"{', '.join(map(str, report['seeds']))}. Times on {report['threads']} CPU thread, beside other work. Made by",
+        f"{', '.join(map(str, report['seeds']))}. Times on {report['threads']} CPU thread(s), "
+        f"beside whatever else ran; the epochs on {report.get('device', 'cpu')}. Made by",
         "",
         f"    {command}",
         "",

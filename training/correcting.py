@@ -7,8 +7,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from training.datasets import load_rows
 from training.datasets.jsonl import Row, read_rows
 from training.datasets.questions import QuestionDataset
@@ -20,6 +18,7 @@ from training.metrics.vqa_accuracy import most_common_answer, normalize_answer, 
 from training.train import chosen_answers, read_config, train
 from valm_core.corrections import add_correction, read_corrections
 from valm_core.model import ValmModel
+from valm_core.processor import open_photo
 
 MOST_TRIED = 400  # rows that are asked to find wrong ones
 SETS = {
@@ -112,8 +111,8 @@ def write_rows(path: Path, rows: list[Row]) -> str:
 def correct(database: Path, rows: list[Row], given: list[str]) -> None:
     """What people would send from the page: photo, question, the model's answer and the right one."""
     for row, answer in zip(rows, given, strict=True):
-        with Image.open(row.image) as photo:
-            add_correction(database, photo, row.question, answer, most_common_answer(row.answers), True)
+        photo = open_photo(row.image)
+        add_correction(database, photo, row.question, answer, most_common_answer(row.answers), True)
 
 
 def measure(options: argparse.Namespace) -> dict:
@@ -138,7 +137,12 @@ def measure(options: argparse.Namespace) -> dict:
     def wrong(tried: list[Row]) -> list[bool]:
         return [figure == 0 for figure in score(start, tried, options.cache)]
 
-    report = {"corrections": options.corrections, "validation_questions": len(measured), "runs": []}
+    report = {
+        "corrections": options.corrections,
+        "config": options.config,
+        "validation_questions": len(measured),
+        "runs": [],
+    }
     for answer in options.answers.split(","):
         name = answer or "any"
         chosen = split(rows, wrong, answer, options.corrections, options.validation_rows)
@@ -190,7 +194,7 @@ def as_text(report: dict) -> str:
     {report["command"]}
 
 Training questions that the model answers wrong were stored as corrections and learned with
-`training/configs/feedback.yaml`: alone, or with old training rows mixed in. "similar" and "same question" are training
+`{report["config"]}`: alone, or with old training rows mixed in. "similar" and "same question" are training
 rows on photos that took no part in the run. One half of the validation photos decided how long to train; the figures
 are from {report["validation_questions"]} questions of the other half. "mended" became right, "broken" wrong.
 """

@@ -25,12 +25,15 @@ from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset
 from training.evaluate import predict_logits
 from training.features import Features
+from training.made_from import check_finished, of_configs, rows_fingerprint
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.metrics.wups import WordNetMissing, read_wordnet, wups
 from training.train import chosen_answers, parse_overrides, read_config
 from valm_core.adapters import parse_fine_tuning
+from valm_core.checkpoint_files import METRICS_FILE
 from valm_core.files import write_text
 from valm_core.model import ValmModel
+from valm_core.predictor import choose_device
 
 MODES = "full,top_layers:1,frozen,lora,ia3"
 CONFIG = "training/configs/daquar.yaml"
@@ -102,20 +105,22 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
     """Train one cell in a process of its own and measure its checkpoint; of an earlier run's, the answers are read.
 
     Raises:
-        ValueError: training failed; the message ends with what it said.
+        ValueError: training failed, the message ends with what it said; or a finished cell had other settings or data.
     """
     folder = Path(options.output) / f"{mode.replace(':', '')}-{rows or 'all'}"
-    finished = folder / "cell.json"
+    finished, split = folder / "cell.json", Path(options.output) / "split"
+    settings = [f"fine_tuning={mode}", f"rows={rows}", f"epochs={epochs_for(rows)}", *options.settings]
+    sources = {"data": str(split / "train.jsonl"), "validation": str(split / "choose.jsonl"), "init": options.init}
+    made_from = of_configs(*read_config(options.config, parse_overrides(settings) | sources))
+    check_finished(folder, finished.exists(), made_from | {"measured": rows_fingerprint(measured)})
     if finished.exists():
         cell = json.loads(finished.read_text(encoding="utf-8"))
         return cell | figures(cell.pop("answers"), measured)
-    split = Path(options.output) / "split"
     command = [sys.executable, "-m", "training.train", "--config", options.config, "--init", options.init]
-    command += ["--data", str(split / "train.jsonl"), "--validation", str(split / "choose.jsonl")]
+    command += ["--data", sources["data"], "--validation", sources["validation"]]
     command += ["--output", str(folder), "--device", options.device]
     command += ["--resume"] if (folder / "last").exists() else []
-    command += [f"fine_tuning={mode}", f"rows={rows}", f"epochs={epochs_for(rows)}", *options.settings]
-    folder.mkdir(parents=True, exist_ok=True)
+    command += settings
     start = time.perf_counter()
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -125,7 +130,7 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
     if process.returncode:
         said = (folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise ValueError(f"{mode} with {rows or 'all'} rows ended with {process.returncode}: {' '.join(said)}")
-    report = json.loads((folder / "checkpoint" / "metrics.json").read_text(encoding="utf-8"))
+    report = json.loads((folder / "checkpoint" / METRICS_FILE).read_text(encoding="utf-8"))
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     cell = {
         "name": mode,
@@ -159,7 +164,7 @@ def format_report(report: dict, name: str) -> str:
         f"A checkpoint fine-tuned on indoor photos, measured in percent on {report['questions']} questions about "
         f"{report['photos']} photos that no cell learned from or chose its epoch by. They are a part of DAQUAR's "
         "training photos, so the figures stand beside published ones only roughly. Times and memory are those of the "
-        "whole training process, its start included, on one CPU thread. Made by",
+        f"whole training process, its start included, on {report.get('ran_on', 'one CPU thread')}. Made by",
         "",
         f"    {report['command']}",
         "",
@@ -208,12 +213,14 @@ def daquar(options: argparse.Namespace, command: str) -> dict:
         raise ValueError(f"rows is {min(counts)}; numbers above 0 are needed, or 0 for all.")
     split = Path(options.output) / "split"
     parts = write_split(load_rows(options.data), split)
-    cache = read_config(options.config, parse_overrides(options.settings) | {"init": options.init})[0].cache
+    run, _, training = read_config(options.config, parse_overrides(options.settings) | {"init": options.init})
+    cache = run.cache
     report = {
         "command": command,
         "questions": len(parts["validation"]),
         "photos": len({row.image for row in parts["validation"]}),
         "training_rows": len(parts["train"]),
+        "ran_on": f"{choose_device(options.device).type}, {training.threads or torch.get_num_threads()} CPU thread(s)",
         "floors": floors(parts, options, cache),
         "cells": [],
     }

@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
-from training.datasets.questions import QuestionDataset, answer_index
+from training.datasets.questions import QuestionDataset
 from training.features import Features
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
 from valm_core.files import write_text
-from valm_core.heads import ANSWER_KINDS, candidate_scores
+from valm_core.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.losses import OBJECTIVE_INPUTS
 from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
@@ -64,6 +64,9 @@ def processes_of_run() -> tuple[int, int]:
 def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> dict:
     """Accuracy figures of a set of answers, each in 0..1; a question whose answer isn't in the list counts as wrong.
 
+    ``by_type`` sorts questions by their reference answers, ``reliability_by_kind`` by the kind of the given answer:
+    that is all that is known of a question nobody has answered yet.
+
     Args:
         rows: R questions with their reference answers.
         probabilities: [R, A]; the highest is the confidence in the answer.
@@ -74,9 +77,10 @@ def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> di
         [vqa_accuracy(answers[index], row.answers) for row, index in zip(rows, chosen.tolist(), strict=True)]
     )
     types = np.array([answer_type(row.answers) for row in rows])
+    kinds = np.array([answer_kind(answers[index]) for index in chosen.tolist()])  # of what the model said
     sources = np.array([row.source for row in rows])
-    index = answer_index(answers)
-    covered = [any(normalize_answer(answer) in index for answer in row.answers) for row in rows]
+    known = set(map(normalize_answer, answers))
+    covered = [any(normalize_answer(answer) in known for answer in row.answers) for row in rows]
     return {
         "questions": len(rows),
         "accuracy": float(correct.mean()),
@@ -87,6 +91,11 @@ def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> di
         "answer_coverage": float(np.mean(covered)),
         "expected_calibration_error": expected_calibration_error(confidence.numpy(), correct),
         "reliability": reliability(confidence.numpy(), correct),
+        "reliability_by_kind": {
+            kind: reliability(confidence.numpy()[kinds == kind], correct[kinds == kind])
+            for kind in ANSWER_KINDS
+            if (kinds == kind).any()
+        },
         "accuracy_at_coverage": {
             str(share): accuracy
             for share, accuracy in accuracy_at_coverage(confidence.numpy(), correct, COVERAGES).items()

@@ -25,9 +25,9 @@ SHUFFLED_SHARES = {"weak": 0.97, "faithful": 0.995}  # of shuffled maps that mus
 
 @torch.no_grad()
 def supports(model: ValmModel, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """``evidence.support`` of the default method's map for the model's own answer [R], and of that map with its cells
-    shuffled [R, SHUFFLES]."""
-    true, shuffled = [], []
+    """``evidence.support`` and verdict of the default method's map for the model's own answer, then of that map with
+    its cells shuffled: [R, 1 + SHUFFLES] each, the verdicts as places in ``VERDICTS``."""
+    values, verdicts = [], []
     for number, row in enumerate(tqdm(rows, desc="hiding", unit="question")):
         text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
         image = model.encode_image(read_pixels(model, row.image)[None].to(model.device))
@@ -36,37 +36,41 @@ def supports(model: ValmModel, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]
         image_map = EXPLANATION_METHODS[DEFAULT_METHOD](model, text, image, answer).image_map
         generator = np.random.default_rng(number)
         maps = [image_map, *(generator.permutation(image_map.ravel()) for _ in range(SHUFFLES))]
-        _, hottest, others = rules.hiding_probabilities(model, text, image, answer, maps)
-        first, *rest = (rules.support(value, others) for value in hottest.tolist())
-        true.append(first)
-        shuffled.append(rest)
-    return np.array(true), np.array(shuffled)
+        whole, hottest, others = rules.hiding_probabilities(model, text, image, answer, maps)
+        found = [rules.support(hidden, others) for hidden in hottest.tolist()]
+        told = [
+            rules.verdict(value, whole, hidden, float(others.mean()))
+            for value, hidden in zip(found, hottest.tolist(), strict=True)
+        ]
+        values.append(found)
+        verdicts.append([rules.VERDICTS.index(verdict) for verdict in told])
+    return np.array(values), np.array(verdicts)
 
 
 def measure(model: ValmModel, rows: list[Row]) -> dict:
     """Thresholds from the first half of the rows, and on the second half the share of each verdict.
 
-    The verdicts tested are those of the thresholds in ``valm_core.explanations.evidence``, which the calibrated ones
-    were rounded to.
+    The verdicts tested are those of ``valm_core.verdicts``: its thresholds, which the calibrated ones were rounded to,
+    and its smallest effect.
     """
     half = len(rows) // 2
-    true, shuffled = supports(model, rows)
-    calibrated = {name: round(float(np.quantile(shuffled[:half], share)), 2) for name, share in SHUFFLED_SHARES.items()}
+    values, verdicts = supports(model, rows)
+    shuffled = values[:half, 1:]
+    calibrated = {name: round(float(np.quantile(shuffled, share)), 2) for name, share in SHUFFLED_SHARES.items()}
     return {
         "method": DEFAULT_METHOD,
         "questions": len(rows),
         "calibrated": calibrated,
         "used": {"weak": rules.WEAK_SUPPORT, "faithful": rules.FAITHFUL_SUPPORT},
         "tested_questions": len(rows) - half,
-        "true_maps": verdict_shares(true[half:]),
-        "shuffled_maps": verdict_shares(shuffled[half:].ravel()),
+        "true_maps": verdict_shares(verdicts[half:, 0]),
+        "shuffled_maps": verdict_shares(verdicts[half:, 1:]),
     }
 
 
-def verdict_shares(values: np.ndarray) -> dict[str, float]:
-    """The share of each verdict among values of ``evidence.support``."""
-    verdicts = [rules.verdict(value) for value in values.tolist()]
-    return {name: round(verdicts.count(name) / len(verdicts), 4) for name in rules.VERDICTS}
+def verdict_shares(places: np.ndarray) -> dict[str, float]:
+    """The share of each verdict among places in ``VERDICTS``."""
+    return {name: round(float((places == place).mean()), 4) for place, name in enumerate(rules.VERDICTS)}
 
 
 def format_report(report: dict) -> str:

@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,18 @@ from training.datasets import load_rows
 from training.export_check import compare_with_checkpoint, format_report
 from training.measuring import data_name, sample, tell_report
 from valm_core.attention_maps import cross_modal_maps, question_map
+from valm_core.checkpoint_files import WEIGHTS_FILE
 from valm_core.explanations.attention_rollout import rollout
 from valm_core.explanations.relevance import cross_blocks, readout, rows_to_one
 from valm_core.files import replace_folder
+from valm_core.fingerprints import answer_list_fingerprint
 from valm_core.graph_runtimes import RUNTIMES, openvino_core
-from valm_core.model import WEIGHTS_FILE, ValmModel
-from valm_core.onnx_predictor import MAP_OUTPUTS, METADATA_FILE, METADATA_VERSION
+from valm_core.hub import fetch_checkpoint, is_hub_name
+from valm_core.model import ValmModel
+from valm_core.onnx_predictor import MAP_OUTPUTS, METADATA_FILE, METADATA_VERSION, metadata_fingerprint
 from valm_core.packages import sha256_of
 
+NEARBY_LEVELS = 2  # folders up from the export to what it shares with its checkpoint
 TOKENIZER_FILE, MEAN_TOKEN_FILE = "tokenizer.json", "mean_image_token.npy"
 
 
@@ -134,6 +139,15 @@ def to_openvino(folder: Path, files: dict[str, str]) -> dict[str, str]:
     return {name: f"{Path(file).stem}.xml" for name, file in files.items()}
 
 
+def nearby(checkpoint: str | Path, output: str | Path) -> str:
+    """Where a checkpoint lies as seen from its export; "" where that is far away and would tell of this machine."""
+    try:
+        path = Path(os.path.relpath(Path(checkpoint).resolve(), Path(output).resolve()))
+    except ValueError:  # another drive of Windows
+        return ""
+    return path.as_posix() if path.parts.count("..") <= NEARBY_LEVELS else ""
+
+
 @torch.no_grad()
 def export(checkpoint: str | Path, output: str | Path, graph_format: str, int8: bool = False) -> dict:
     """Write an export; an existing folder is replaced as a whole or not at all.
@@ -183,10 +197,14 @@ def export(checkpoint: str | Path, output: str | Path, graph_format: str, int8: 
             "temperature": model.config.temperature,
             "yes_no_temperature": model.config.yes_no_temperature,
             "config": dataclasses.asdict(model.config),
-            "checkpoint_sha256": sha256_of(Path(checkpoint) / WEIGHTS_FILE),
+            "checkpoint": "" if is_hub_name(checkpoint) else nearby(checkpoint, output),
+            "checkpoint_sha256": sha256_of(fetch_checkpoint(checkpoint) / WEIGHTS_FILE),
+            "answers_sha256": answer_list_fingerprint(model.answers),
             "sha256": {path.name: sha256_of(path) for path in sorted(fresh.iterdir())},
             "answers": model.answers,
         }
+        metadata = json.loads(json.dumps(metadata))  # as the file gives it back
+        metadata["fingerprint"] = metadata_fingerprint(metadata)
         (fresh / METADATA_FILE).write_text(json.dumps(metadata, ensure_ascii=False) + "\n", encoding="utf-8")
     return metadata
 

@@ -20,9 +20,18 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
         ``questions``, ``agreement`` (share of equal likeliest answers), ``accuracy`` of both in 0..1, the greatest
         difference of a probability, of an image map's cell and, relative to its size, of an image token; ``megabytes``.
         Questions that are too long for the model are left out and counted.
+
+    Raises:
+        ValueError: the export was made from another checkpoint.
     """
     ours = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
     theirs = VqaPredictor.from_checkpoint(output, runtime=runtime)
+    ours_sha256 = ours.facts["checkpoint_sha256"]
+    if ours_sha256 != theirs.metadata["checkpoint_sha256"] or ours.model.answers != theirs.answers:
+        raise ValueError(
+            f"{output} was exported from weights {theirs.metadata['checkpoint_sha256'][:12]}, and {checkpoint} holds "
+            f"{str(ours_sha256)[:12]}: they don't compare. Export that checkpoint, or name the one of the export."
+        )
     greatest = {"image_tokens": 0.0, "probabilities": 0.0, "image_map": 0.0}
     equal, accuracy, left_out = [], {"torch": [], "export": []}, 0
     photo = None

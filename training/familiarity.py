@@ -11,6 +11,7 @@ made here; the questions are about knowledge, in other languages, or letters at 
 
 import argparse
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,13 +23,9 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.features import Features, read_pixels
 from training.measuring import add_measuring_options, data_name, load_model, tell_report
-from valm_core.familiarity import (
-    FAMILIARITY_FILE,
-    Subspace,
-    photo_vectors,
-    question_vectors,
-    save_familiarity,
-)
+from valm_core.checkpoint_files import FAMILIARITY_FILE, write_fingerprints
+from valm_core.familiarity import Subspace, photo_vectors, question_vectors, save_familiarity
+from valm_core.files import replace_folder
 from valm_core.model import ValmModel
 
 COMPONENTS = {"photo": 128, "question": 32}
@@ -243,7 +240,11 @@ def main(arguments: list[str] | None = None) -> None:
         report, subspaces = measure(model, options.data, options.validation, options.limit, options.cache)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    save_familiarity(subspaces, Path(options.checkpoint) / FAMILIARITY_FILE)
+    folder = Path(options.checkpoint)
+    with replace_folder(folder) as fresh:
+        shutil.copytree(folder, fresh, dirs_exist_ok=True)
+        save_familiarity(subspaces, fresh / FAMILIARITY_FILE)
+        write_fingerprints(fresh)
     report["command"] = (
         f"python -m training.familiarity --checkpoint {options.checkpoint} --data {data_name(options.data)} "
         f"--validation {data_name(options.validation)} --limit {options.limit}"

@@ -5,33 +5,71 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from training.datasets.jsonl import DataError
-from valm_core.files import replace_folder
+from valm_core.files import replace_folder, write_text
+from valm_core.fingerprints import MADE_FROM_FILE, differences, fingerprint, read_json
 from valm_core.model import ValmModel
 from valm_core.outputs import InputError
-from valm_core.packages import PACKAGES
-from valm_core.processor import open_photo
+from valm_core.processor import (
+    PHOTO_PREPROCESSING,
+    QUESTION_PREPROCESSING,
+    QuestionTokenizer,
+    open_photo,
+    photo_to_pixels,
+)
+from valm_core.text import printable, writable
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
 PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
 SHARD_KEYS = "keys.json"
-NAME_EMBEDDINGS = ("class_embeddings", "object_embeddings")  # the encoder's buffers, not hashed, see `_semantics`
+MAPPED = ("_image_shards", "_text_shards")  # attributes of Features: memory-mapped arrays
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """How a model's inputs are made, without its weights: all that a process that opens photos ahead needs of it.
+
+    Args:
+        tokenizer: of the questions.
+        answers: the answer list.
+        image_size, resize: see ``ValmConfig``.
+    """
+
+    tokenizer: QuestionTokenizer
+    answers: tuple[str, ...]
+    image_size: int
+    resize: str
+
+    @classmethod
+    def of(cls, model: "ValmModel | ModelInputs") -> "ModelInputs":
+        """Those of a model, or the given ones."""
+        if isinstance(model, ModelInputs):
+            return model
+        return cls(model.tokenizer, tuple(model.answers), model.config.image_size, model.config.resize)
+
+    def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
+        """As ``ValmModel.pixels``."""
+        return photo_to_pixels(photo, self.image_size, self.resize)
 
 
 class Features:
     """Image and text tokens by photo and question, in float16 on disk, memory-mapped.
 
-    Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output: weights, photo size and
-    resize mode, normalisation. In it lie shards; each knows what it holds: photos by path, size and time, questions by
-    their text. What is asked for and in no shard is computed and added, so data sets share what they have in common,
-    and an interrupted computation leaves its finished shards. Processes that compute at once each write their own.
+    Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output, which its
+    ``made_from.json`` lists: weights and settings of the encoder, photo size and resize mode, normalisation, tokenizer,
+    versions of how photos and questions are read. Another encoder or another reading makes another folder, and a line
+    says why. In it lie shards; each knows what it holds: photos by path, size and time, questions by their text. What
+    is asked for and in no shard is computed and added, so data sets share what they have in common, and an interrupted
+    computation leaves its finished shards. Processes that compute at once each write their own.
 
     Args:
         model: whose frozen encoders to run.
@@ -51,6 +89,17 @@ class Features:
             shards = _shards(folder)  # looked up once: another process may be adding some
             self._text_shards, self._text_places = _open_shards(shards)
             self._text_starts = [np.load(shard / "starts.npy") for shard in shards]  # each [questions + 1]
+
+    def __getstate__(self) -> dict:
+        """For another process: arrays by their files, for a pickled memory map is a copy of all that it maps."""
+        opened = {name: self.__dict__[name] for name in MAPPED if name in self.__dict__}
+        return self.__dict__ | {name: [array.filename for array in arrays] for name, arrays in opened.items()}
+
+    def __setstate__(self, state: dict) -> None:
+        for name in MAPPED:
+            if name in state:
+                state[name] = [np.load(file, mmap_mode="r") for file in state[name]]
+        self.__dict__.update(state)
 
     def image_tokens(self, photos: list[Path]) -> Tensor:
         """[P, N, D_image] in float16, in the order asked."""
@@ -108,17 +157,19 @@ def _missing(folder: Path, keys: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def _new_shard(folder: Path, keys: list[str]) -> Iterator[Path]:
+def _new_shard(folder: Path, keys: list[str], made_from: dict) -> Iterator[Path]:
     """A folder to fill with ``tokens.npy``; it becomes a shard once it is whole."""
     with replace_folder(folder / f"shard-{uuid.uuid4().hex}") as fresh:
         yield fresh
         (fresh / SHARD_KEYS).write_text(json.dumps(keys, ensure_ascii=False), encoding="utf-8")
+    if not (folder / MADE_FROM_FILE).exists():
+        write_text(folder / MADE_FROM_FILE, json.dumps(made_from) + "\n")
 
 
 def _photo_key(photo: Path) -> str:
     """What tells a photo from another, or from its own later version."""
     stat = photo.stat()
-    return f"{photo.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    return writable(f"{photo.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
 
 
 @torch.no_grad()
@@ -130,7 +181,7 @@ def mean_image_token(model: ValmModel, photos: list[Path]) -> Tensor:
     return total / len(photos)
 
 
-def read_pixels(model: ValmModel, photo) -> Tensor:
+def read_pixels(model: ValmModel | ModelInputs, photo) -> Tensor:
     """Open one photo of a data set as pixels [3, S, S].
 
     Raises:
@@ -139,22 +190,28 @@ def read_pixels(model: ValmModel, photo) -> Tensor:
     try:
         return model.pixels(open_photo(photo))[0]
     except InputError as error:
-        raise DataError(f"{photo}: {error}") from error
+        raise DataError(f"{printable(photo)}: {error}") from error
 
 
 @torch.no_grad()
 def _image_folder(model: ValmModel, photo_key: dict[Path, str], cache: Path) -> Path:
     """The folder of the image encoder's shards, with every photo in one of them."""
     encoder = model.image_encoder.eval()
-    normalization = [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()]
-    settings = [model.config.image_size, model.config.resize, normalization]
-    folder = cache / f"image-{_key(encoder, *settings, *_semantics(model))}"
+    made_from = {
+        "photo preprocessing": PHOTO_PREPROCESSING,
+        "image_size": model.config.image_size,
+        "resize": model.config.resize,
+        "normalization": [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()],
+        "grid": list(encoder.grid),
+        "encoder": _weights_fingerprint(encoder),
+    }
+    folder = _encoder_folder(cache, "image", made_from, "photos")
     missing = set(_missing(folder, photo_key.values()))
     photos = [photo for photo, key in photo_key.items() if key in missing]
     rows, columns = encoder.grid
     for first in range(0, len(photos), PHOTO_SHARD):
         part = photos[first : first + PHOTO_SHARD]
-        with _new_shard(folder, [photo_key[photo] for photo in part]) as fresh:
+        with _new_shard(folder, [photo_key[photo] for photo in part], made_from) as fresh:
             shape = (len(part), rows * columns, encoder.width)
             tokens = np.lib.format.open_memmap(fresh / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
             for start, encoded in _encode_photos(model, part):
@@ -173,7 +230,13 @@ def _encode_photos(model: ValmModel, photos: list[Path]) -> Iterator[tuple[int, 
 @torch.no_grad()
 def _text_folder(model: ValmModel, questions: list[str], cache: Path) -> Path:
     """The folder of the text encoder's shards, with every question in one of them."""
-    folder = cache / f"text-{_key(model.text_encoder.eval(), model.config.max_question_tokens)}"
+    made_from = {
+        "question preprocessing": QUESTION_PREPROCESSING,
+        "max_question_tokens": model.config.max_question_tokens,
+        "tokenizer": fingerprint(model.tokenizer.tokenizer.backend_tokenizer.to_str()),
+        "encoder": _weights_fingerprint(model.text_encoder.eval()),
+    }
+    folder = _encoder_folder(cache, "text", made_from, "questions")
     missing = _missing(folder, questions)
     for first in range(0, len(missing), QUESTION_SHARD):
         part = missing[first : first + QUESTION_SHARD]
@@ -185,32 +248,33 @@ def _text_folder(model: ValmModel, questions: list[str], cache: Path) -> Path:
             tokens = model.text_encoder(ids.to(model.device), mask.to(model.device)).tokens.half().cpu().numpy()
             for place, index in enumerate(chosen):
                 encoded[index] = tokens[place, : int(mask[place].sum())]
-        with _new_shard(folder, part) as fresh:
+        with _new_shard(folder, part, made_from) as fresh:
             np.save(fresh / "tokens.npy", np.concatenate(encoded))
             np.save(fresh / "starts.npy", np.cumsum([0, *map(len, encoded)]))
     return folder
 
 
-def _semantics(model: ValmModel) -> list[str]:
-    """What tells one set of class embeddings from another: for a packaged text encoder its name and hash.
+def _encoder_folder(cache: Path, kind: str, made_from: dict, what: str) -> Path:
+    """The folder of features that were made from just this; of another it takes none, and says so once."""
+    folder = cache / f"{kind}-{fingerprint(made_from)[:16]}"
+    if not folder.exists():
+        others = [path for path in cache.glob(f"{kind}-*") if path.is_dir()]
+        if others:
+            known = [read_json(path / MADE_FROM_FILE) for path in others if (path / MADE_FROM_FILE).is_file()]
+            told = [differences(other, made_from) for other in known if isinstance(other, dict)]
+            why = ", ".join(min(told, key=len)) if told else "an earlier version wrote them"
+            print(f"{cache} holds features of {what} that can't be used here: {why}. The {what} are encoded anew.")
+    return folder
 
-    Their own values differ in the last digits from machine to machine, so a checkpoint made elsewhere would not find
-    the features of the same photos.
-    """
-    embeddings = model.image_encoder.class_embeddings
-    if embeddings is None:
-        return []
-    source = model.config.text_encoder
-    package = PACKAGES.get(source.removeprefix("package:")) if source.startswith("package:") else None
-    return [source, package.sha256 if package else hashlib.sha256(embeddings.cpu().numpy().tobytes()).hexdigest()]
 
-
-def _key(encoder: torch.nn.Module, *settings) -> str:
-    """A hash of an encoder's weights and of settings that JSON can write."""
-    digest = hashlib.sha256(json.dumps(settings).encode())
+def _weights_fingerprint(encoder: torch.nn.Module) -> str:
+    """A hash of an encoder's weights, and of what its backbone's config says beside them."""
+    config = getattr(encoder.backbone, "config", None)
+    settings = config.to_dict() if hasattr(config, "to_dict") else {}
+    for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"):  # not what it does
+        settings.pop(name, None)
+    digest = hashlib.sha256(fingerprint([type(encoder.backbone).__name__, settings]).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
-        if name in NAME_EMBEDDINGS:
-            continue
         digest.update(name.encode() + str(tensor.dtype).encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()

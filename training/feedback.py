@@ -14,9 +14,50 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from training.datasets.answer_classes import answer_identity
+from training.datasets.questions import answer_index
 from training.measuring import add_measuring_options
-from valm_core.corrections import Correction, delete_corrections, read_corrections
+from valm_core.checkpoint_files import ANSWERS_FILE, missing_file
+from valm_core.corrections import MODEL_COLUMNS, Correction, delete_corrections, read_corrections
 from valm_core.files import replace_folder
+from valm_core.fingerprints import answer_list_fingerprint
+from valm_core.hub import fetch_checkpoint
+from valm_core.text import clean_text, printable
+
+OTHERS = {"refuse": "", "keep": "are kept", "leave-out": "are left out"}  # of models with another answer list
+
+
+def for_checkpoint(corrections: Iterable[Correction], checkpoint: str, others: str) -> tuple[list[Correction], str]:
+    """The corrections that a checkpoint is to learn from, and a line about those of other models and unknown answers.
+
+    Args:
+        corrections: of any model.
+        checkpoint: folder or hub name of the model that is to be trained.
+        others: what becomes of corrections made with another answer list: one of ``OTHERS``.
+
+    Raises:
+        FileNotFoundError, ValueError: no checkpoint, or ``others`` is "refuse" and there are some.
+    """
+    folder = fetch_checkpoint(checkpoint)
+    if missing := missing_file(folder):
+        raise FileNotFoundError(f"{checkpoint} is no VALM checkpoint: {missing} is missing.")
+    answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+    ours = answer_list_fingerprint(answers)
+    corrections = list(corrections)
+    foreign = [each for each in corrections if each.answer_list not in ("", ours)]
+    if foreign and others == "refuse":
+        raise ValueError(
+            f"{len(foreign)} of {len(corrections)} corrections were made with a model of another answer list than "
+            f"{checkpoint}. Leave them out with --other-models leave-out, or take them with --other-models keep."
+        )
+    kept = [each for each in corrections if others == "keep" or each not in foreign]
+    unsaid = sum(not each.answer_list for each in kept)
+    index = answer_index(answers)
+    new = dict.fromkeys(each.right_answer for each in kept if answer_identity(each.right_answer) not in index)
+    told = [f"{len(foreign)} corrections were made with another answer list and {OTHERS[others]}."] * bool(foreign)
+    told += [f"{unsaid} don't say which model they correct; they are kept."] * bool(unsaid)
+    told += [f"{len(new)} right answers are not in the list of {checkpoint}: {', '.join(list(new)[:5])}."] * bool(new)
+    return kept, " ".join(told)
 
 
 def export(corrections: Iterable[Correction], output: str | Path) -> int:
@@ -44,10 +85,20 @@ def export(corrections: Iterable[Correction], output: str | Path) -> int:
         for correction in corrections:
             photo = folder / "photos" / f"{correction.photo}.jpg"
             photo.write_bytes(correction.jpeg)
-            row = {"image": f"photos/{photo.name}", "question": correction.question, "answer": correction.right_answer}
-            lines.append(json.dumps(row | {"source": "feedback"}, ensure_ascii=False) + "\n")
+            question, answer = _cleaned(correction)
+            row = {"image": f"photos/{photo.name}", "question": question, "answer": answer}
+            made_with = {name: getattr(correction, name) for name in MODEL_COLUMNS if getattr(correction, name)}
+            lines.append(json.dumps(row | {"source": "feedback"} | made_with, ensure_ascii=False) + "\n")
         (folder / "corrections.jsonl").write_text("".join(lines), encoding="utf-8")
     return len(lines)
+
+
+def _cleaned(correction: Correction) -> tuple[str, str]:
+    """Question and right answer in their normal form, in which earlier versions didn't store them."""
+    try:
+        return clean_text(correction.question, "question"), clean_text(correction.right_answer, "right answer")
+    except ValueError as error:
+        raise ValueError(f"correction {correction.number}: {error}") from error
 
 
 def read(options: argparse.Namespace) -> Iterable[Correction]:
@@ -66,7 +117,7 @@ def table(corrections: Iterable[Correction]) -> str:
         (str(each.number), each.time, each.photo[:12], each.question, each.model_answer, each.right_answer)
         for each in corrections
     ]
-    return "\n".join("\t".join(row) for row in rows)
+    return "\n".join("\t".join(map(printable, row)) for row in rows)
 
 
 def delete(options: argparse.Namespace) -> int:
@@ -91,6 +142,13 @@ def main(arguments: list[str] | None = None) -> None:
     commands.add_parser("list", parents=[places], help="show the corrections")
     command = commands.add_parser("export", parents=[places], help="write them as JSON lines with their photos")
     command.add_argument("--output", required=True, help="folder for corrections.jsonl and photos/")
+    command.add_argument("--checkpoint", help="the model that is to learn from them; others' corrections are refused")
+    command.add_argument(
+        "--other-models",
+        choices=OTHERS,
+        default="refuse",
+        help="with --checkpoint: what becomes of corrections of a model with another answer list (default refuse)",
+    )
     command = commands.add_parser("delete", parents=[places], help="delete corrections and their photos for good")
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--photo", default="", help="the number a person was given: all corrections of that photo")
@@ -119,7 +177,14 @@ def main(arguments: list[str] | None = None) -> None:
         elif options.command == "list":
             print(table(read(options)))
         elif options.command == "export":
-            rows = export(read(options), options.output)
+            corrections, told = list(read(options)), ""
+            if options.checkpoint:
+                corrections, told = for_checkpoint(corrections, options.checkpoint, options.other_models)
+            elif (lists := len({each.answer_list for each in corrections})) > 1:
+                told = f"These corrections are of models with {lists} answer lists; --checkpoint picks those of one."
+            rows = export(corrections, options.output)
+            if told:
+                print(told)
             print(f"{rows} rows are in {Path(options.output) / 'corrections.jsonl'}.")
         else:
             count = delete(options)

@@ -21,8 +21,11 @@ from pathlib import Path
 
 import yaml
 
+from training.made_from import of_configs
 from training.train import SECTIONS, parse_overrides, read_config, train
+from training.yaml_files import read_yaml
 from valm_core.files import recover_folder, write_text
+from valm_core.fingerprints import check_same
 
 NOT_SEARCHED = {
     "output": "every trial has a folder of its own",
@@ -50,8 +53,7 @@ def read_space(path: str | Path, config: str | Path, overrides: dict[str, object
     Raises:
         ValueError: an unknown setting, or a range or list that can't be searched; the message names it.
     """
-    with Path(path).open(encoding="utf-8") as file:
-        entries = yaml.safe_load(file)
+    entries = read_yaml(path)
     if not isinstance(entries, dict) or not entries:
         raise ValueError(f"{path} needs lines of `setting: [choices]` or `setting: {{low: ..., high: ...}}`.")
     whole = {field.name for section in SECTIONS.values() for field in dataclasses.fields(section) if field.type is int}
@@ -178,11 +180,15 @@ def _done(study, space: Space) -> int:
 
 def _check_same_search(study, config: str | Path, space: Space, overrides: dict, storage: str | Path) -> None:
     """Trials under other settings don't compare: refuse a storage that another config or space has filled."""
-    run, *others = read_config(config, overrides)
-    now = json.dumps([str(part) for part in (run, *others, space)])
-    if study.user_attrs.setdefault("search", now) != now:
-        raise ValueError(f"{storage} holds a search with another config or space. Give another --storage and output.")
-    study.set_user_attr("search", now)
+    configs = read_config(config, overrides)
+    searched = {f"space of {name}": str(values) for name, values in space.items()}
+    now = of_configs(*configs) | {"output": configs[0].output} | searched
+    stored = study.user_attrs.get("made_from")
+    go_on = "Give another --storage and output."
+    if stored is None and study.trials:
+        raise ValueError(f"{storage} doesn't say what it searched on (an earlier version wrote it). {go_on}")
+    check_same(f"{storage} holds a search with another config or space, or other data:", stored or now, now, go_on)
+    study.set_user_attr("made_from", now)
 
 
 def _write_best(study, output: Path) -> None:

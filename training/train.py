@@ -12,25 +12,27 @@ import dataclasses
 import difflib
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import yaml
 
-from training.calibrate import figures_of_the_card, fit_temperatures
+from training.calibrate import ONE_PHOTO, figures_of_the_card, fit_temperatures, photos_of
 from training.check_data import check_data
 from training.datasets import load_rows
+from training.datasets.answer_classes import answer_identity, answer_notes
 from training.datasets.jsonl import Row
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.features import Features, mean_image_token
-from training.metrics.vqa_accuracy import normalize_answer
+from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
-from training.objects import load_object_head
 from training.run_report import read_metrics, write_curves, write_run_report
+from training.yaml_files import read_yaml
 from valm_core.adapters import (
     ADAPTER_MODES,
     FineTuning,
@@ -40,14 +42,15 @@ from valm_core.adapters import (
     prepare_fine_tuning,
     save_adapter,
 )
+from valm_core.checkpoint_files import CARD_FILE, CONFIG_FILE, METRICS_FILE
 from valm_core.config import ValmConfig, from_plain_values
-from valm_core.files import clear_leftovers, saving, write_text
+from valm_core.files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.hub import fetch_checkpoint
 from valm_core.losses import AnswerObjective
-from valm_core.model import CONFIG_FILE, ValmModel, extend_answers, learns
+from valm_core.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
 from valm_core.pretraining import PretrainingObjective
-from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig
+from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,6 @@ class RunConfig:
         init_part: ``all`` of ``init``, or ``question``: what reads the question (text encoder and question head) and
             the answer list; what reads the photo starts afresh and may be of another shape.
         new_answers: with ``init``, how many answers at most join its list: the most common of ``data`` that it lacks.
-        object_head: file of ``training.objects``, for a model with ``object_tokens``; one that starts from a checkpoint
-            without them then gains them.
         repeat: how often an epoch takes each row of ``data``.
         rehearsal: data the model has learned before, mixed in so that it doesn't forget; empty mixes nothing in.
         rehearsal_rows: how many rows of ``rehearsal`` an epoch takes, always the same; 0 takes all.
@@ -92,7 +93,6 @@ class RunConfig:
     init: str = ""
     init_part: str = "all"
     new_answers: int = 1000
-    object_head: str = ""
     repeat: int = 1
     rehearsal: str = ""
     rehearsal_rows: int = 0
@@ -132,6 +132,7 @@ FREE_WITH_INIT = (
     "learned_text_layers",
     "temperature",
     "yes_no_temperature",
+    "neutral_yes_no",
     "text_encoder_sha256",
     "image_encoder_sha256",
 )
@@ -139,8 +140,10 @@ FREE_WITH_INIT = (
 SHARED_WITH_INIT = (
     "text_encoder",
     "image_encoder",
-    "semantic_tokens",
-    "object_tokens",
+    "image_stride",
+    "cell_width",
+    "concepts",
+    "similarity",
     "fusion",
     "gate",
     "product",
@@ -163,8 +166,7 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     Raises:
         ValueError: an unknown section or setting, or a value that isn't allowed.
     """
-    with _config_file(path).open(encoding="utf-8") as file:  # of a file, errors name it
-        sections = yaml.safe_load(file) or {}
+    sections = read_yaml(_config_file(path)) or {}
     if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
         raise ValueError(f"{path} needs the sections {', '.join(SECTIONS)}, each with lines of `name: value`.")
     if unknown := sections.keys() - SECTIONS.keys() - OTHER_SECTIONS:
@@ -210,22 +212,20 @@ def build_model(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmMode
         ValueError: the config asks for a model of another kind or size than the one in ``run.init``.
     """
     if run.init:
-        model = _continued(run, config, rows)
-    else:
-        answer_rows = load_rows(run.answer_data, photos=False) if run.answer_data else rows
-        model = ValmModel(config, build_answer_list(answer_rows, run.answers))
-    if run.object_head:
-        load_object_head(model, run.object_head)
-    return model
+        return _continued(run, config, rows)
+    if config.concepts:
+        raise ValueError(
+            f"concepts is {config.concepts}, but nothing names them. Start from a checkpoint that has some with `init`, "
+            "or train one with `python -m training.train_joint`."
+        )
+    answer_rows = load_rows(run.answer_data, photos=False) if run.answer_data else rows
+    return ValmModel(config, build_answer_list(answer_rows, run.answers))
 
 
 def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel:
     """The model in ``run.init`` under ``config``, its answer list extended from the rows."""
     start = ValmModel.from_pretrained(run.init)
-    gains_objects = run.object_head and not start.config.object_tokens
     for name in SHARED_WITH_INIT if run.init_part == "all" else QUESTION_SETTINGS:
-        if name == "object_tokens" and gains_objects:
-            continue
         own, wanted = getattr(start.config, name), getattr(config, name)
         if own != wanted:
             raise ValueError(
@@ -235,7 +235,7 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     if run.objective == "answers" and run.new_answers:
         index = answer_index(start.answers)
         found = build_answer_list(rows, sum(len(row.answers) for row in rows))
-        new = [answer for answer in found if normalize_answer(answer) not in index]
+        new = [answer for answer in found if answer_identity(answer) not in index]
         start = extend_answers(start, new[: run.new_answers])
     sides = ("text_encoder", "image_encoder")
     stored = {f"train_{side}": getattr(start.config, f"train_{side}") for side in sides}
@@ -243,11 +243,13 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     # A checkpoint goes on holding an encoder that has learned before, whether it learns now or not.
     both = {name: stored[name] or learning[name] for name in stored}
     layers = 0 if both["train_text_encoder"] else max(start.config.learned_text_layers, config.learned_text_layers)
-    model = ValmModel(dataclasses.replace(config, **both, learned_text_layers=layers), start.answers)
+    model = ValmModel(
+        dataclasses.replace(config, **both, learned_text_layers=layers), start.answers, concepts=start.concepts
+    )
     taken = start.state_dict()
     if run.init_part == "question":
         taken = {name: value for name, value in taken.items() if name.startswith(QUESTION_TENSORS)}
-    state = model.state_dict() | taken  # the model's own are what the checkpoint lacks: an object head
+    state = model.state_dict() | taken
     model.load_stored_state({name: state[name] for name in model.stored_state()}, run.init)
     for side in sides:
         getattr(model, side).requires_grad_(learning[f"train_{side}"])
@@ -280,9 +282,22 @@ def train(
     rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
     validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
     model = build_model(run, config, rows).to(choose_device(device))
+    for note in notes_beforehand(run, rows, validation_rows, model.answers):
+        processes.print(note)
+    data = {
+        "data": data_fingerprint(run.data) if streaming else rows_fingerprint(rows),
+        "validation": rows_fingerprint(validation_rows),
+    }
     rows = rows * run.repeat
     if run.rehearsal:
-        rows += _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
+        rehearsal = _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
+        data["rehearsal"] = rows_fingerprint(rehearsal)
+        rows += rehearsal
+    shared = depends_on(run, config, data)
+    if resume:  # before photos are encoded, for hours perhaps
+        with processes.main_process_first():
+            recover_folder(Path(run.output) / "last")
+        check_resume(run.output, made_from(training, model.answers, shared))
     prepare_fine_tuning(model, fine_tuning)
     photos = [] if run.blind else [row.image for row in rows]
     with processes.main_process_first():
@@ -293,7 +308,7 @@ def train(
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     processes.print(f"{learning / 1e6:.2f} M parameters of the model learn")
     if run.objective == "pretraining":
-        return pretrain(run, training, model, (rows, validation_rows), features, command, resume)
+        return pretrain(run, training, model, (rows, validation_rows), features, command, resume, shared)
 
     soft = run.targets == "soft"
     if streaming:
@@ -322,7 +337,7 @@ def train(
                 write_text(before, json.dumps([figures, chosen_answers(model, logits)]))
         return figures
 
-    trainer = Trainer(objective, batches, validate, training, output, save_best)
+    trainer = Trainer(objective, batches, validate, training, output, save_best, shared)
     progress = trainer.train(resume)
     processes.wait_for_everyone()
     best = ValmModel.from_pretrained(output / "best").to(model.device)
@@ -331,6 +346,24 @@ def train(
     facts = {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
     facts |= {"fine_tuning": training.fine_tuning, "learning_parameters": learning}
     return finish(run, training, best, validation_rows, features, batches.rows, facts)
+
+
+def notes_beforehand(run: RunConfig, rows: list[Row], validation_rows: list[Row], answers: list[str]) -> Iterator[str]:
+    """What a run should know of its data before it begins: merged answers, unknown ones, a single photo."""
+    for source, part in {run.data: rows, run.validation: validation_rows}.items():
+        for note in answer_notes(answer for row in part for answer in row.answers):
+            yield f"{source}: {note}"
+    if run.objective == "pretraining":
+        return
+    known = answer_index(answers).keys()
+    unknown = sum(not any(answer_identity(answer) in known for answer in row.answers) for row in validation_rows)
+    if unknown:
+        yield (
+            f"{run.validation}: {unknown} of {len(validation_rows)} rows have no answer among the model's "
+            f"{len(answers)}; they count as wrong, whatever it learns. More `answers` would cover more."
+        )
+    if len(set(photos_of(validation_rows))) < 2:
+        yield ONE_PHOTO
 
 
 def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: FineTuning) -> None:
@@ -407,7 +440,7 @@ def finish(
     report |= figures_of_the_card(best, validation_rows, logits, run.blind, features) | facts
     if processes.is_main_process:
         card = model_card(best, run, training, learned_rows, report)
-        extra_files = {"metrics.json": json.dumps(report, indent=2) + "\n", "README.md": card}
+        extra_files = {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}
         before = json.loads((output / "before.json").read_text(encoding="utf-8"))
         with saving(output):
             best.save_pretrained(checkpoint, extra_files, half)
@@ -423,11 +456,13 @@ def pretrain(
     features: Features | None,
     command: str,
     resume: bool,
+    shared: dict,
 ) -> dict:
     """Train on statements instead of questions and write ``<output>/checkpoint``; its answer head is as it came.
 
     Args:
         rows: those to learn from and those to validate on.
+        shared: see ``training.made_from.depends_on``.
 
     Returns:
         The validation figures of the best epoch: every loss, ``accuracy`` (of hidden tokens) and ``matching_accuracy``.
@@ -442,6 +477,7 @@ def pretrain(
         training,
         output,
         save_best,
+        shared,
     )
     progress = trainer.train(resume)
     trainer.accelerator.wait_for_everyone()
@@ -449,7 +485,7 @@ def pretrain(
     report = by_epoch[progress["best_epoch"]] | {"before": by_epoch[0], "command": command}
     if trainer.accelerator.is_main_process:
         best = ValmModel.from_pretrained(output / "best")
-        metrics = {"metrics.json": json.dumps(report, indent=2) + "\n"}
+        metrics = {METRICS_FILE: json.dumps(report, indent=2) + "\n"}
         clear_leftovers(output / "checkpoint")
         with saving(output):
             best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")

@@ -71,7 +71,9 @@ class JointBatches:
         count = len(arrays["boxes"])
         self.by_photo: list[list[list[int]]] = [[[], [], [], []] for _ in range(count)]
         group = {OPEN: 0, YES_NO: 0, BALANCED: 0, PRESENCE: 1, COLOR: 2, FILL_IN: 3}
-        for row, (photo, kind) in enumerate(zip(arrays["row_photo"].tolist(), arrays["row_kind"].tolist(), strict=True)):
+        for row, (photo, kind) in enumerate(
+            zip(arrays["row_photo"].tolist(), arrays["row_kind"].tolist(), strict=True)
+        ):
             self.by_photo[photo][group[kind]].append(row)
         self.captions_of: list[list[int]] = [[] for _ in range(count)]
         for text, photo in arrays["captions"].tolist():
@@ -228,7 +230,9 @@ def joint_loss(model: ValmModel, batch: dict[str, Tensor], config: JointConfig, 
     bce = F.binary_cross_entropy_with_logits(pooled, batch["labels"].float(), reduction="none")
     terms["concepts"] = (bce * batch["weight"].float()).sum(dim=1).mean()
 
-    maps = torch.stack([step.weights for step in output.features.attention if step.query == "text" and step.key == "image"])
+    maps = torch.stack(
+        [step.weights for step in output.features.attention if step.query == "text" and step.key == "image"]
+    )
     maps = maps.float().mean(dim=(0, 2))  # [B, T, N]
     function, content = batch["function"][:rows], batch["mask"][:rows] & ~batch["function"][:rows]
     some = content.any(dim=1)
@@ -238,7 +242,11 @@ def joint_loss(model: ValmModel, batch: dict[str, Tensor], config: JointConfig, 
     centred = maps - maps.mean(dim=-1, keepdim=True)
     unit = F.normalize(centred, dim=-1) * content[..., None]
     alike = (unit @ unit.transpose(1, 2)).clamp(min=0)
-    pairs = content[:, :, None] & content[:, None, :] & ~torch.eye(content.shape[1], dtype=torch.bool, device=content.device)
+    pairs = (
+        content[:, :, None]
+        & content[:, None, :]
+        & ~torch.eye(content.shape[1], dtype=torch.bool, device=content.device)
+    )
     terms["distinct"] = (alike * pairs).sum() / pairs.sum().clamp(min=1)
 
     inside = cells_in_boxes(batch["boxes"], side)  # [P, N]
@@ -282,7 +290,9 @@ def learning_groups(model: ValmModel, config: JointConfig, extra: list[nn.Parame
             rate = config.text_learning_rate
         groups.setdefault((rate, config.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     groups.setdefault((config.learning_rate, 0.0), []).extend(extra)
-    return [{"params": found, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
+    return [
+        {"params": found, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), found in groups.items()
+    ]
 
 
 def set_rates(optimizer: torch.optim.Optimizer, progress: float, warmup: float = 0.04) -> None:
@@ -366,7 +376,9 @@ def learn_together(model: ValmModel, batches: JointBatches, config: JointConfig,
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach()
         if step == 1 or step % 50 == 0:
-            told = " ".join(f"{name} {value.item() / (49 if step == 50 else min(step, 50)):.3f}" for name, value in sums.items())
+            told = " ".join(
+                f"{name} {value.item() / (49 if step == 50 else min(step, 50)):.3f}" for name, value in sums.items()
+            )
             tell(f"step {step} epoch {epoch} {time.perf_counter() - start:.0f} s: {told}")
             sums = {}
     return averaged.eval()

@@ -10,9 +10,10 @@ from pathlib import Path
 from torch import nn
 
 from valm_core.attention import Attention
+from valm_core.checkpoint_files import ANSWERS_FILE
 from valm_core.encoder_layers import encoder_layers
 from valm_core.files import recover_folder, replace_folder
-from valm_core.model import ANSWERS_FILE, ValmModel, extend_answers
+from valm_core.model import ValmModel, extend_answers
 
 FINE_TUNING_MODES = ("frozen", "photo", "question", "full", "top_layers", "lora", "ia3")
 LAYERED_MODES = ("question", "top_layers")

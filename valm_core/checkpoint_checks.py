@@ -5,7 +5,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from valm_core.config import ANSWERS_FILE, CONFIG_FILE, WEIGHTS_FILE, ValmConfig
+from valm_core.checkpoint_files import ANSWERS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from valm_core.config import ValmConfig
 
 PROGRAMS = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".keras", ".py", ".so")
 MAX_ANSWERS = 1_000_000

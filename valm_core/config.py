@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CONFIG_FILE, WEIGHTS_FILE, ANSWERS_FILE = "config.json", "model.safetensors", "answers.json"  # of a checkpoint
-CONCEPTS_FILE = "concepts.json"
+from valm_core.text import parse_json, read_text
+
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
 
@@ -132,7 +132,7 @@ class ValmConfig:
     @classmethod
     def from_json(cls, path: str | Path) -> "ValmConfig":
         """Read the file that ``to_json`` wrote."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return cls.from_dict(parse_json(read_text(path)))
 
     def to_json(self, path: str | Path) -> None:
         """Write all values, one a line."""

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from valm_core.outputs import InputError
-from valm_core.processor import clean_question
+from valm_core.processor import clean_question, open_photo
+from valm_core.text import clean_text
 
 MAX_ANSWER_CHARACTERS = 100
 MIN_RECEIPT_CHARACTERS = 8  # of a photo's sha256, to name it with
@@ -23,8 +25,10 @@ CREATE TABLE IF NOT EXISTS corrections (
     photo TEXT NOT NULL REFERENCES photos (sha256),
     question TEXT NOT NULL, model_answer TEXT NOT NULL, right_answer TEXT NOT NULL,
     uploaded INTEGER NOT NULL DEFAULT 0,
+    checkpoint TEXT NOT NULL DEFAULT '', answer_list TEXT NOT NULL DEFAULT '',
     UNIQUE (photo, question, right_answer));
 """
+MODEL_COLUMNS = ("checkpoint", "answer_list")  # which a database of an earlier version lacks
 REASONS = (  # what sqlite says, why that is, and what to do
     (("locked", "busy"), "another program is writing to the database", "Try again in a moment."),
     (("full",), "the disk is full", "Make room."),
@@ -43,7 +47,11 @@ class CorrectionsError(OSError):
 
 @dataclass(frozen=True)
 class Correction:
-    """One correction; ``jpeg`` is the photo re-encoded, without EXIF, ``photo`` the sha256 of these bytes."""
+    """One correction; ``jpeg`` is the photo re-encoded, without EXIF, ``photo`` the sha256 of these bytes.
+
+    ``checkpoint`` is the sha256 of the weights that answered, ``answer_list`` the fingerprint of the answers that they
+    chose from; both are empty in corrections that an earlier version stored.
+    """
 
     number: int
     time: str  # YYYY-MM-DD HH:MM:SS, UTC
@@ -52,6 +60,19 @@ class Correction:
     question: str
     model_answer: str
     right_answer: str
+    checkpoint: str = ""
+    answer_list: str = ""
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """Which model a correction is about: the sha256 of its weights, and the fingerprint of its answer list."""
+
+    checkpoint: str = ""
+    answer_list: str = ""
+
+
+UNKNOWN_MODEL = MadeWith()
 
 
 @dataclass(frozen=True)
@@ -70,15 +91,17 @@ def add_correction(
     right_answer: str,
     consent: bool,
     most_bytes: int = 0,
+    made_with: MadeWith = MadeWith(),
 ) -> Receipt:
     """Store a correction and its photo in one transaction: both are there afterwards, or neither.
 
     Args:
         database: the SQLite file; it and its folder are made where missing.
-        picture: the photo as RGB; only its pixels are kept.
+        picture: the photo; only its pixels are kept, upright.
         question, model_answer, right_answer: as asked, given and typed.
         consent: whether the person agreed that photo and texts are kept.
         most_bytes: how large the database may become; 0 sets no bound.
+        made_with: the model that answered.
 
     Raises:
         InputError: no consent, or an answer that is empty, too long or the one the model gave.
@@ -98,8 +121,9 @@ def add_correction(
         with _writing(database) as connection:
             connection.execute("INSERT OR IGNORE INTO photos VALUES (?, ?)", (digest, jpeg))
             new = connection.execute(
-                "INSERT OR IGNORE INTO corrections (photo, question, model_answer, right_answer) VALUES (?, ?, ?, ?)",
-                (digest, question, model_answer, right_answer),
+                "INSERT OR IGNORE INTO corrections "
+                "(photo, question, model_answer, right_answer, checkpoint, answer_list) VALUES (?, ?, ?, ?, ?, ?)",
+                (digest, question, model_answer, right_answer, made_with.checkpoint, made_with.answer_list),
             ).rowcount
             if new and most_bytes and _used_bytes(connection) > most_bytes:
                 raise CorrectionsError(
@@ -118,8 +142,10 @@ def read_corrections(database: str | Path, uploaded: bool = True) -> Iterator[Co
         CorrectionsError: it can't be read, or is no database of corrections.
     """
     with _reading(database) as connection:
+        known = _columns(connection)
+        models = ", ".join(name if name in known else "''" for name in MODEL_COLUMNS)
         rows = connection.execute(
-            "SELECT id, time, sha256, jpeg, question, model_answer, right_answer FROM corrections "
+            f"SELECT id, time, sha256, jpeg, question, model_answer, right_answer, {models} FROM corrections "  # noqa: S608
             "JOIN photos ON photo = sha256 WHERE uploaded <= ? ORDER BY id",
             (int(uploaded),),
         )
@@ -192,9 +218,14 @@ def the_photo(beginning: str, digests: list[str]) -> str:
 
 
 def clean_answer(answer: str | None) -> str:
-    """A typed answer in one line, of printable characters. Raises InputError where it is empty or too long."""
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in answer or "").split())
-    if not any(letter.isalnum() for letter in text):
+    """A typed answer in its normal form, see ``valm_core.text.clean_text``; its case stays.
+
+    Raises:
+        InputError: it is empty, nothing but punctuation (``+``, ``-`` and ``<`` do answer), too long, or holds half a
+            character.
+    """
+    text = clean_text(answer or "", "answer")
+    if not any(letter.isalnum() or letter == "-" or unicodedata.category(letter)[0] == "S" for letter in text):
         raise InputError("The right answer is empty. Type it, for example: two")
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise InputError(
@@ -204,8 +235,9 @@ def clean_answer(answer: str | None) -> str:
 
 
 def _jpeg(picture: Image.Image) -> bytes:
-    plain = Image.new("RGB", picture.size)  # a new image has no EXIF, comment or profile to carry along
-    plain.paste(picture.convert("RGB"))
+    upright = open_photo(picture)
+    plain = Image.new("RGB", upright.size)  # a new image has no EXIF, comment or profile to carry along
+    plain.paste(upright)
     buffer = io.BytesIO()
     plain.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
@@ -227,7 +259,15 @@ def _writing(database: str | Path) -> Iterator[sqlite3.Connection]:
         connection.executescript(TABLES)
         with connection:
             connection.execute("BEGIN IMMEDIATE")
+            known = _columns(connection)
+            for name in MODEL_COLUMNS:  # a database of an earlier version gains them, and keeps all it has
+                if name not in known:
+                    connection.execute(f"ALTER TABLE corrections ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
             yield connection
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    return {row[1] for row in connection.execute("PRAGMA table_info (corrections)")}
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, CommitScheduler, HfApi, snapshot_download
 
-from valm_core.corrections import Correction, mark_uploaded, read_corrections, the_photo
+from valm_core.corrections import MODEL_COLUMNS, Correction, mark_uploaded, read_corrections, the_photo
+from valm_core.text import parse_json, read_text
 
 REPO_TYPE = "dataset"
 MOST_IN_A_COMMIT = 200  # corrections
@@ -28,6 +29,8 @@ def files_of(correction: Correction) -> dict[str, bytes]:
         "model_answer": correction.model_answer,
         "right_answer": correction.right_answer,
     }
+    made_with = {name: getattr(correction, name) for name in MODEL_COLUMNS}
+    row |= {name: value for name, value in made_with.items() if value}
     content = json.dumps(row, ensure_ascii=False).encode()
     name = f"{day}/{correction.photo}"
     return {f"{name}.jpg": correction.jpeg, f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.json": content}
@@ -40,7 +43,7 @@ def read_repo_folder(folder: str | Path) -> Iterator[Correction]:
         digest = path.name.rpartition("-")[0]
         photo = path.with_name(f"{digest}.jpg")
         if photo.is_file():
-            found.append((json.loads(path.read_text(encoding="utf-8")), digest, photo))
+            found.append((parse_json(read_text(path)), digest, photo))
     found.sort(key=lambda entry: (entry[0]["time"], entry[1], entry[0]["question"]))
     for number, (row, digest, photo) in enumerate(found, 1):
         yield Correction(number, photo=digest, jpeg=photo.read_bytes(), **row)

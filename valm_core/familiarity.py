@@ -15,13 +15,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from valm_core.checkpoint_files import FAMILIARITY_FILE
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from valm_core.model import ValmModel
     from valm_core.outputs import EncodedText
 
-FAMILIARITY_FILE = "familiarity.safetensors"  # in a checkpoint, beside the weights
 PARTS = ("photo", "question")
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 
 @contextmanager
 def saving(path: str | Path) -> Iterator[None]:
@@ -19,6 +17,8 @@ def saving(path: str | Path) -> Iterator[None]:
     Raises:
         OSError: the block could not write.
     """
+    from safetensors import SafetensorError  # here, for what runs an export doesn't have it
+
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -55,12 +55,15 @@ def replace_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file that replaces ``path`` only once all of it is on disk; its folder is made where missing."""
+    """Write a text file that replaces ``path`` only once all of it is on disk; its folder is made where missing.
+
+    What UTF-8 can't write, bytes of a file name that are none, becomes ``\\udce9``, in JSON another spelling.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
         _flush_to_disk(fresh)
         fresh.replace(path)
     finally:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from valm_core.answers import YES_NO
 from valm_core.attention import mean_token
 
-YES_NO = ("yes", "no")
 ANSWER_KINDS = ("yes/no", "number", "other")
 NEAREST_ANSWERS = 5  # whose mean a new answer starts from
 

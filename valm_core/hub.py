@@ -4,16 +4,17 @@ import json
 import re
 from pathlib import Path
 
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-# All that a checkpoint consists of; nothing else is fetched, and no pickles above all.
-CHECKPOINT_FILES = ("config.json", "answers.json", "model.safetensors", "README.md", "metrics.json")
-CHECKPOINT_FOLDERS = (
-    "tokenizer/*.json",
-    "tokenizer/*.txt",
-    "tokenizer/*.model",
-    "text_encoder/config.json",
-    "image_encoder/config.json",
+from valm_core.checkpoint_files import (
+    ANSWERS_FILE,
+    CARD_FILE,
+    CHECKPOINT_PATTERNS,
+    CONFIG_FILE,
+    check_fingerprints,
+    files_of_checkpoint,
+    missing_file,
 )
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def is_hub_name(name: str | Path) -> bool:
@@ -42,11 +43,8 @@ def fetch_checkpoint(name: str | Path) -> Path:
 
     repository, _, revision = str(name).partition("@")
     try:
-        return Path(
-            snapshot_download(
-                repository, revision=revision or None, allow_patterns=[*CHECKPOINT_FILES, *CHECKPOINT_FOLDERS]
-            )
-        )
+        # Nothing but a checkpoint's files is fetched, and no pickles above all.
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(CHECKPOINT_PATTERNS)))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FileNotFoundError(
@@ -67,6 +65,7 @@ def push_folder(folder: str | Path, name: str, private: bool = True) -> str:
 
     Raises:
         FileNotFoundError: the folder lacks a file of a checkpoint.
+        ValueError: its files were not written together.
         OSError: the hub refused, or can't be reached.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -75,15 +74,15 @@ def push_folder(folder: str | Path, name: str, private: bool = True) -> str:
     from valm_core.model_card import checkpoint_card
 
     folder = Path(folder)
-    if missing := [file for file in CHECKPOINT_FILES[:3] if not (folder / file).is_file()]:
-        raise FileNotFoundError(f"{folder} is no VALM checkpoint: {missing[0]} is missing.")
-    patterns = (*CHECKPOINT_FILES, *CHECKPOINT_FOLDERS)
-    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    if missing := missing_file(folder):
+        raise FileNotFoundError(f"{folder} is no VALM checkpoint: {missing} is missing.")
+    check_fingerprints(folder)
+    files = files_of_checkpoint(folder)
     operations = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
-    if not (folder / "README.md").is_file():
-        answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-        card = checkpoint_card(ValmConfig.from_json(folder / "config.json"), len(answers))
-        operations.append(CommitOperationAdd("README.md", card.encode()))
+    if not (folder / CARD_FILE).is_file():
+        answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
+        card = checkpoint_card(ValmConfig.from_json(folder / CONFIG_FILE), len(answers))
+        operations.append(CommitOperationAdd(CARD_FILE, card.encode()))
     hub = HfApi(library_name="valm")
     hub.create_repo(name, private=private, exist_ok=True)
     return hub.create_commit(name, operations, commit_message="Upload a VALM checkpoint").commit_url

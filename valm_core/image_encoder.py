@@ -95,9 +95,7 @@ class ImageEncoder(nn.Module):
         return tokens, (side, side)
 
 
-def build_image_encoder(
-    source: str, image_size: int, checkpoint: Path | None = None, stride: int = 32
-) -> ImageEncoder:
+def build_image_encoder(source: str, image_size: int, checkpoint: Path | None = None, stride: int = 32) -> ImageEncoder:
     """Build the image encoder that ``source`` names, with pretrained weights.
 
     Args:
@@ -136,7 +134,9 @@ def _from_package(name: str, image_size: int, checkpoint: Path | None, stride: i
         state = model.state_dict()
         for (own_name, own), (packaged_name, tensor) in zip(state.items(), packaged.items(), strict=True):
             if own.shape != tensor.shape:
-                raise ValueError(f"{packaged_name} has shape {tuple(tensor.shape)}, {own_name} needs {tuple(own.shape)}.")
+                raise ValueError(
+                    f"{packaged_name} has shape {tuple(tensor.shape)}, {own_name} needs {tuple(own.shape)}."
+                )
         model.load_state_dict(dict(zip(state, packaged.values(), strict=True)))
     model.classifier = nn.Identity()
     return ImageEncoder(_ForwardFeatures(model), (0.5,) * 3, (0.5,) * 3, image_size)

@@ -14,8 +14,17 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from valm_core.checkpoint_checks import check_claims, check_files
+from valm_core.checkpoint_files import (
+    ANSWERS_FILE,
+    CONCEPTS_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_fingerprints,
+    missing_file,
+    write_fingerprints,
+)
 from valm_core.concepts import ConceptHead
-from valm_core.config import ANSWERS_FILE, CONCEPTS_FILE, CONFIG_FILE, WEIGHTS_FILE, ValmConfig
+from valm_core.config import ValmConfig
 from valm_core.encoder_layers import encoder_layers
 from valm_core.files import recover_folder, replace_folder
 from valm_core.fusion import FUSIONS, AttentionHead, WordCellSimilarity, heads_of
@@ -32,8 +41,6 @@ from valm_core.text_encoder import (
     build_text_encoder,
     build_tokenizer,
 )
-
-EXTRA_FILES = ("README.md", "metrics.json")
 
 
 @dataclass
@@ -356,6 +363,7 @@ class ValmModel(nn.Module):
                 self.image_encoder.backbone.config.save_pretrained(fresh / IMAGE_ENCODER_FOLDER)
             for name, content in (extra_files or {}).items():
                 (fresh / name).write_text(content, encoding="utf-8")
+            write_fingerprints(fresh)
 
     def push_to_hub(self, name: str, private: bool = True, card: str | None = None, half: bool = False) -> str:
         """Upload the model to the Hugging Face hub as ``user/model``, and return the commit's address.
@@ -381,15 +389,15 @@ class ValmModel(nn.Module):
 
         Raises:
             FileNotFoundError: a file of the checkpoint is missing, or the hub didn't give it.
-            ValueError: the checkpoint doesn't fit the config, or the packaged weights it was trained on.
+            ValueError: the checkpoint doesn't fit the config, or the packaged weights it was trained on, or its files
+                were not written together.
         """
         folder = recover_folder(fetch_checkpoint(name))
-        for name in (CONFIG_FILE, ANSWERS_FILE, WEIGHTS_FILE):
-            if not (folder / name).is_file():
-                raise FileNotFoundError(
-                    f"{folder} is no VALM checkpoint: {name} is missing. Train one with "
-                    "`python -m training.train --config training/configs/everyday.yaml`."
-                )
+        if missing := missing_file(folder):
+            raise FileNotFoundError(
+                f"{folder} is no VALM checkpoint: {missing} is missing. Train one with "
+                "`python -m training.train --config training/configs/everyday.yaml`."
+            )
         check_files(folder)
         try:
             config = ValmConfig.from_json(folder / CONFIG_FILE)
@@ -407,6 +415,7 @@ class ValmModel(nn.Module):
         except Exception as error:  # transformers and timm raise many kinds for configs that make no sense
             raise ValueError(f"{folder} names a model that can't be built: {error!r}. Copy it again.") from error
         model.load_stored_state(load_file(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
+        check_fingerprints(folder)  # the last: what is damaged was told more exactly above
         return model.eval()
 
     def load_stored_state(self, stored: dict[str, Tensor], source: str) -> None:

@@ -2,11 +2,6 @@
 
 from valm_core.config import ValmConfig
 
-OBJECT_NOTE = (
-    "on: each cell carries the names of the objects it seems to belong to, by a head that learned from the boxes "
-    "of a detector; that detector (SSD MobileNet v2) was trained on photos of COCO, perhaps also on some of those below"
-)
-
 
 def checkpoint_card(
     config: ValmConfig,
@@ -42,7 +37,15 @@ def checkpoint_card(
         model_name="VALM checkpoint",
         eval_results=results or None,
     )
-    semantic = "on: each cell carries the expected meaning of its ImageNet classes" if config.semantic_tokens else "off"
+    concepts = (
+        f"{config.concepts} words, looked for in every cell; what they mean joins the cell"
+        if config.concepts
+        else "off"
+    )
+    similar = "on: words read first where cells resemble them" if config.similarity else "off"
+    side = config.image_size // config.image_stride
+    cells = f"{side} x {side}, " * config.image_encoder.startswith("package:")
+    cells += f"features reduced to {config.cell_width}" if config.cell_width else "features as the encoder gives them"
     text = _frozen(config.train_text_encoder, config.text_encoder_sha256)
     if config.learned_text_layers:
         text = text.replace("frozen", f"frozen but for its last {config.learned_text_layers} layers")
@@ -64,8 +67,9 @@ Answers questions about a photo out of {answers} fixed answers. It sees {sees}.
 |---|---|
 | text encoder | `{config.text_encoder}`{text} |
 | image encoder | `{config.image_encoder}`{image} |
-| semantic tokens | {semantic} |
-| object tokens | {OBJECT_NOTE if config.object_tokens else "off"} |
+| cells | {cells} |
+| concepts | {concepts} |
+| similarity of words and cells | {similar} |
 | fusion | `{config.fusion}`, {config.layers} layers of width {config.width}, {config.heads} heads |
 | question head | {head} |
 | glimpses | {glimpses} |{size}

@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from valm_core.answers import YES_NO, listed
+from valm_core.checkpoint_files import WEIGHTS_FILE
+from valm_core.fingerprints import answer_list_fingerprint, fingerprint
 from valm_core.graph_runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
 from valm_core.outputs import Answer, EncodedImage, Evidence, Explanation, Prediction, UnknownAnswer
 from valm_core.packages import sha256_of
 from valm_core.processor import Photo, clean_question, open_photo, padded_ids, photo_to_array
+from valm_core.text import as_listed
 from valm_core.verdicts import gather_evidence, hidden_variants, split_variants
 from valm_core.word_pieces import merge_word_pieces, words_of_pieces
 
 METADATA_FILE = "metadata.json"
-METADATA_VERSION = 1
+METADATA_VERSION = 2
 METHODS = ("raw_attention", "attention_rollout")  # the first is the default
 # Outputs of the fusion graph for each method: image_map, token_scores, token_to_patch, patch_to_token.
 MAP_OUTPUTS = {
@@ -57,7 +61,8 @@ class OnnxPredictor:
         Raises:
             FileNotFoundError: a file is missing.
             ImportError: the runtime's package isn't installed.
-            ValueError: an unknown runtime, an export of another format, or a file that isn't the exported one.
+            ValueError: an unknown runtime, an export of another format, a file that isn't the exported one, or a
+                checkpoint that was trained on since, see ``check_metadata``.
         """
         folder = Path(folder)
         if runtime not in RUNTIMES:
@@ -73,6 +78,7 @@ class OnnxPredictor:
                 f"{folder} is an export of format {metadata.get('format')!r}, version {metadata.get('version')!r}; "
                 f"needed: {runtime!r}, version {METADATA_VERSION}. Choose that runtime, or export again."
             )
+        check_metadata(folder, metadata)
         check_files(folder, metadata["sha256"])
         try:
             from tokenizers import Tokenizer
@@ -86,6 +92,7 @@ class OnnxPredictor:
         tokenizer = Tokenizer.from_file(str(folder / metadata["tokenizer"]["file"]))
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True  # a typed [SEP] or [MASK] is a word, no command to the model
         return cls(graphs, metadata, tokenizer, np.load(folder / metadata["mean_image_token"]))
 
     def open_photo(self, photo: Photo) -> Image.Image:
@@ -211,6 +218,7 @@ class OnnxPredictor:
         """The place of an answer in the list, of the likeliest for None. Raises UnknownAnswer."""
         if answer is None:
             return int(logits.argmax())
+        answer = as_listed(answer, self.answers)
         if answer not in self.answers:
             raise UnknownAnswer(
                 f"answer is {answer!r}, which is not among the {len(self.answers)} answers of the model. Choose one of "
@@ -221,7 +229,7 @@ class OnnxPredictor:
     def _probabilities(self, logits: np.ndarray, asked: np.ndarray | None = None) -> np.ndarray:
         """Calibrated probabilities of logits [.., A], as ``heads.calibrated`` gives them."""
         chosen = (logits if asked is None else asked).argmax(axis=-1)[..., None]
-        yes_no = np.isin(self.answers, ("yes", "no"))[chosen]
+        yes_no = np.isin(self.answers, YES_NO)[chosen]
         temperature = self.metadata["temperature"]
         of_yes_no = self.metadata.get("yes_no_temperature") or temperature
         scaled = logits.astype(np.float32) / np.where(yes_no, of_yes_no, temperature).astype(np.float32)
@@ -231,7 +239,7 @@ class OnnxPredictor:
     def _likeliest(self, logits: np.ndarray, top: int) -> tuple[Answer, ...]:
         probabilities = self._probabilities(logits)
         best = np.argsort(-probabilities, kind="stable")[:top]
-        return tuple(Answer(self.answers[index], float(probabilities[index])) for index in best)
+        return listed(tuple(Answer(self.answers[index], float(probabilities[index])) for index in best))
 
 
 def _chosen_method(method: str | None) -> str:
@@ -242,6 +250,35 @@ def _chosen_method(method: str | None) -> str:
             "model itself: load the checkpoint with runtime='torch' for them."
         )
     return method or METHODS[0]
+
+
+def metadata_fingerprint(metadata: dict) -> str:
+    """What ``fingerprint`` in an export's metadata must be: of all the rest, answers, settings and files' sha256."""
+    return fingerprint({name: value for name, value in metadata.items() if name != "fingerprint"})
+
+
+def check_metadata(folder: Path, metadata: dict) -> None:
+    """Make sure that answers and settings are those of the exported graphs, and that their checkpoint is still the one.
+
+    The checkpoint is looked for in the export's own folder and where ``checkpoint`` says that it lay, seen from there.
+
+    Raises:
+        ValueError: in one line, what doesn't belong together and how to go on.
+    """
+    path = folder / METADATA_FILE
+    if metadata.get("answers_sha256") != answer_list_fingerprint(metadata.get("answers", [])):
+        raise ValueError(f"{path} holds the answers of another model than its graphs. Copy the export again.")
+    if metadata.get("fingerprint") != metadata_fingerprint(metadata):
+        raise ValueError(f"{path} isn't the one that was written with its graphs. Copy the export again.")
+    places = [folder] + ([folder / metadata["checkpoint"]] if metadata.get("checkpoint") else [])
+    for place in places:
+        weights = (place / WEIGHTS_FILE).resolve()
+        if weights.is_file() and (found := sha256_of(weights)) != metadata["checkpoint_sha256"]:
+            raise ValueError(
+                f"{folder} was exported from weights {metadata['checkpoint_sha256'][:12]}, and {weights.parent} holds "
+                f"{found[:12]}: it was trained again since. Export it again with `python -m training.export`, or move "
+                "the export elsewhere to keep the former model."
+            )
 
 
 def check_files(folder: Path, sha256: dict[str, str]) -> None:

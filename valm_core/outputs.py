@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from valm_core.answers import differ
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -89,12 +91,16 @@ class FusedFeatures:
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """How often answers with a probability from ``low`` to ``high`` were right, among so many validation questions."""
+    """How often answers with a probability from ``low`` to ``high`` were right, among so many validation questions.
+
+    ``kind`` is the kind of the given answers, one of ``heads.ANSWER_KINDS``.
+    """
 
     low: float
     high: float
     questions: int
     accuracy: float
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,8 @@ class Answer:
 class Prediction:
     """The reply to one question.
 
-    ``answers`` are the likeliest, best first. ``blind_answers`` are the likeliest of the same model when the photo is
+    ``answers`` are the likeliest, best first; beside "yes" and "no" only those that are likely (``answers.listed``).
+    ``blind_answers`` are the likeliest of the same model when the photo is
     replaced by the average photo: what the question alone suggests. ``gate`` is the share of the text stream in the
     fused answer vector, 0..1; the image stream has the rest. ``kinds`` are the shares, 0..1, of "yes/no", "number" and
     "other" answers; ``unfamiliar`` names "photo" and "question" where they are unlike those that the model learned
@@ -122,6 +129,14 @@ class Prediction:
     gate: float
     kinds: dict[str, float] = field(default_factory=dict)
     unfamiliar: tuple[str, ...] = ()
+
+    @property
+    def guessed_from_question(self) -> bool:
+        """Whether the photo hardly mattered: the blind answer is the same one, and hardly more or less likely."""
+        if not self.answers or not self.blind_answers:
+            return False
+        best, blind = self.answers[0], self.blind_answers[0]
+        return best.text == blind.text and not differ(best.probability, blind.probability)
 
 
 @dataclass(frozen=True)

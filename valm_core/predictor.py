@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from valm_core.answers import listed
+from valm_core.checkpoint_files import METRICS_FILE, WEIGHTS_FILE
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
@@ -20,7 +22,7 @@ from valm_core.folding import ready_for_inference
 from valm_core.fusion import AttentionHead
 from valm_core.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.hub import fetch_checkpoint
-from valm_core.model import WEIGHTS_FILE, ValmModel
+from valm_core.model import ValmModel
 from valm_core.onnx_predictor import OnnxPredictor
 from valm_core.outputs import (
     Answer,
@@ -36,6 +38,7 @@ from valm_core.outputs import (
 )
 from valm_core.packages import sha256_of
 from valm_core.processor import MAX_QUESTION_CHARACTERS, Photo, clean_question, open_photo
+from valm_core.text import as_listed, clean_text
 from valm_core.verdicts import gather_evidence
 from valm_core.word_pieces import merge_word_pieces
 
@@ -127,20 +130,23 @@ class VqaPredictor:
     def _track_records(self) -> tuple[TrackRecord, ...]:
         """What the checkpoint's metrics.json says of its validation; empty where it says nothing usable."""
         try:
-            metrics = json.loads((Path(self.folder or "") / "metrics.json").read_text(encoding="utf-8"))
-            records = [TrackRecord(**record) for record in metrics["reliability"]]
+            metrics = json.loads((Path(self.folder or "") / METRICS_FILE).read_text(encoding="utf-8"))
+            by_kind = metrics["reliability_by_kind"]
+            records = [TrackRecord(**record, kind=kind) for kind in by_kind for record in by_kind[kind]]
             usable = all(0 <= record.accuracy <= 1 and record.questions > 0 for record in records)
             return tuple(records) if usable else ()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return ()
 
-    def track_record(self, probability: float) -> TrackRecord | None:
-        """How often answers as likely as this one (0..1) were right on the validation questions.
+    def track_record(self, answer: Answer) -> TrackRecord | None:
+        """How often answers of this one's kind, and as likely, were right on the validation questions.
 
         None where the checkpoint doesn't say, or had fewer than ``FEWEST_ON_RECORD`` such questions.
         """
+        kind = answer_kind(answer.text)
         for record in self._track_records:
-            if record.low <= probability <= record.high and record.questions >= FEWEST_ON_RECORD:
+            inside = record.kind == kind and record.low <= answer.probability <= record.high
+            if inside and record.questions >= FEWEST_ON_RECORD:
                 return record
         return None
 
@@ -185,6 +191,8 @@ class VqaPredictor:
 
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
         """The ``top`` likeliest answers with calibrated probabilities, with the photo and without it.
+
+        Beside "yes" or "no" those below 1 % are left out, see ``answers.listed``.
 
         Raises:
             InputError: the question is empty or too long.
@@ -400,6 +408,7 @@ class VqaPredictor:
         if answer is None:
             output = self.model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens)
             return int(output.logits[0].argmax())
+        answer = as_listed(answer, self.model.answers)
         if answer not in self.model.answers:
             raise UnknownAnswer(
                 f"answer is {answer!r}, which is not among the {len(self.model.answers)} answers of the model. Choose "
@@ -477,14 +486,20 @@ class VqaPredictor:
                 scores = candidate_scores(probabilities, self._answer_embeddings, embedded)
             probabilities = scores / scores.sum()
         values, indices = probabilities.topk(min(top, len(probabilities)))
-        return tuple(
+        likeliest = tuple(
             Answer(answers[index], value) for value, index in zip(values.tolist(), indices.tolist(), strict=True)
         )
+        return likeliest if candidates else listed(likeliest)
 
 
 def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:
-    """Candidates in lower case, as the answer list is, each once, in their order; none for none. Raises InputError."""
-    cleaned = tuple(dict.fromkeys(" ".join(text.lower().split()) for text in candidates if text.strip()))
+    """Candidates in their normal form and lower case, as the answer list is, each once, in their order; none for none.
+
+    Raises:
+        InputError: only one, too many, one that is too long, or one with half a character.
+    """
+    texts = (clean_text(text, "answer to choose from").lower() for text in candidates)
+    cleaned = tuple(dict.fromkeys(text for text in texts if text))
     if len(cleaned) == 1:
         raise InputError(f"Only one answer to choose from: {cleaned[0]}. Give at least two.")
     if len(cleaned) > MOST_CANDIDATES:

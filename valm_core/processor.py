@@ -7,41 +7,57 @@ from __future__ import annotations
 
 import io
 import re
-import unicodedata
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps, features
 
+from valm_core.avif import coded_frames
 from valm_core.outputs import InputError
+from valm_core.text import clean_text, printable
 from valm_core.word_pieces import words_of_pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# Versions of what becomes of a photo and of a question before an encoder sees them. Raise one with every change of the
+# pixels or token ids that come out: features in a cache were made from the former ones.
+PHOTO_PREPROCESSING, QUESTION_PREPROCESSING = 2, 2
+
+
+def _photo_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read here: AVIF from Pillow 11.3 on, HEIF where pillow-heif is there."""
+    formats = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO"]
+    if "avif" in features.modules and features.check("avif"):
+        formats.append("AVIF")
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return tuple(formats)
+    register_heif_opener()
+    return (*formats, "HEIF")
+
+
+PHOTO_FORMATS = _photo_formats()
+PHOTO_ENDINGS = tuple(sorted(end for end, kind in Image.registered_extensions().items() if kind in PHOTO_FORMATS))
 MAX_PHOTO_BYTES = 30 * 2**20
 MAX_JPEG_PIXELS = 64_000_000  # JPEG decodes at a fraction of its size
 MAX_PHOTO_PIXELS = 32_000_000  # the other formats are decoded whole, 4 bytes a pixel
 MAX_PHOTO_SIDE = 65_535  # what a JPEG can have; Pillow needs 8 bytes for every row
 MAX_JPEG_SCANS = 100  # cameras write at most a dozen; each costs one pass over all pixels
+MAX_AVIF_PICTURES = 4  # as large as a photo may be, in one file: colours, transparency, and what phones put beside
+MAX_AVIF_FRAMES = 32  # of one picture; cameras write one, and one for each of at most four layers
 SHOWN_SIDE = 1600  # longest side of an opened photo: enough for a page, far more than the model sees
 MAX_QUESTION_CHARACTERS = 300
 
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")  # all but stuffing and markers without a length
 START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
 
-TO_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+BESIDE_PHOTOS = (".DS_Store", "Thumbs.db", "desktop.ini")  # what systems put into every folder
+SHOWN_PERCENTILES = (0.5, 99.5)  # what becomes black and white of values without a range
+LEAST_SPREAD = 1 / 16  # of their largest: values that differ by less are one surface, not black and white
 
 Photo = str | Path | bytes | Image.Image
 
@@ -49,8 +65,11 @@ Photo = str | Path | bytes | Image.Image
 def open_photo(photo: Photo) -> Image.Image:
     """Open a photo as upright RGB with its longest side at most ``SHOWN_SIDE`` pixels.
 
-    EXIF orientation is applied, transparency laid on white, CMYK, palette, grey and 16-bit modes converted, the first
-    frame of an animation taken. Size limits are checked before any pixel is decoded.
+    The orientation that the file names is applied and gone from what is returned, so that opening that once more
+    changes nothing; of all that a file says beside its pixels only an RGB colour profile is kept. Transparency is laid
+    on white, CMYK, palette and grey modes are converted, and so are 16 bits, by their range of 65535; values without a
+    range (floats, 32-bit integers) are spread. The first frame of an animation is taken. Size limits are checked before
+    any pixel is decoded.
 
     Raises:
         InputError: no photo, an unreadable file, or one that is too large.
@@ -64,8 +83,8 @@ def open_photo(photo: Photo) -> Image.Image:
     else:
         path = Path(photo)
         if not path.is_file():
-            raise InputError(f"There is no file {str(photo)!r}. Check the path.")
-        name, size = path.name, path.stat().st_size
+            raise InputError(f"There is no file '{printable(photo)}'. Check the path.")
+        name, size = printable(path.name), path.stat().st_size
     if size > MAX_PHOTO_BYTES:
         raise InputError(
             f"{name} has {size / 2**20:.0f} MB; at most {MAX_PHOTO_BYTES // 2**20} MB are read. Shrink it."
@@ -75,9 +94,12 @@ def open_photo(photo: Photo) -> Image.Image:
         with warnings.catch_warnings():
             # A warning on standard error helps nobody: what is too large is refused below, by limits of our own.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=PHOTO_FORMATS) as image:
+            openers = [kind for kind in PHOTO_FORMATS if kind != "MPO"]  # which Pillow opens as a JPEG
+            with Image.open(io.BytesIO(content), formats=openers) as image:
                 if image.format in ("JPEG", "MPO"):
                     _check_scans(content)
+                if image.format == "AVIF":
+                    _check_frames(content)
                 return _upright_rgb(image)
     except InputError:
         raise
@@ -100,14 +122,13 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     if width * height > allowed:
         raise _too_many_pixels(f"{width} x {height}", allowed)
     image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))  # lets JPEG decode at a fraction of the size
-    orientation = _orientation(image)
-    image = _coarser(image)
-    if orientation in TO_UPRIGHT:
-        image = image.transpose(TO_UPRIGHT[orientation])
-    if image.mode.startswith(("I", "F")):  # 16- and 32-bit: stretch to 8 bits, or Pillow clips to white
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        values = (values - values.min()) / max(np.ptp(values), 1e-9)
-        image = Image.fromarray((values * 255).astype(np.uint8))
+    image.load()  # Pillow turns a TIFF here by itself; a PNG may tell its orientation after the pixels
+    largest = _largest_value(image)
+    keeps_profile = image.mode.startswith("RGB") and "icc_profile" in image.info
+    profile: dict = {"icc_profile": image.info["icc_profile"]} if keeps_profile else {}
+    image = _coarser(_turned_upright(image))
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(image, largest)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")
@@ -115,15 +136,53 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
         image = canvas
     image = image.convert("RGB")
     image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    image.info = profile  # without an orientation, which the next reader would apply again
     return image
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where EXIF is missing or broken."""
+def _turned_upright(image: Image.Image) -> Image.Image:
+    """A loaded image turned as its EXIF or XMP says; as it is where they say nothing or are broken.
+
+    Before it is made smaller, so that a turned photo gives the very pixels of the upright one.
+    """
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:  # exif_transpose would copy it
+            return image
+        return ImageOps.exif_transpose(image)
     except Exception:  # broken EXIF raises many kinds: show the pixels as they are
-        return 1
+        return image
+
+
+def _largest_value(image: Image.Image) -> int | None:
+    """The value that is white in a mode of 16 bits; None in a mode without such a value."""
+    if image.mode.startswith("I;16"):
+        bits = image.tag_v2.get(ExifTags.Base.BitsPerSample) if hasattr(image, "tag_v2") else None
+        return 2 ** (bits[0] if bits else 16) - 1  # a TIFF may have 12
+    return 65535 if image.mode == "I" and image.format == "PNG" else None  # as Pillow read 16-bit PNGs before
+
+
+def _eight_bits(image: Image.Image, largest: int | None) -> Image.Image:
+    """Grey values of 16 or 32 bits or floats as 8 bits, which Pillow would clip to white."""
+    values = np.array(image, dtype=np.float32)
+    lowest, span = _spread(values) if largest is None else (0.0, float(largest))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all bounds is clipped below
+        values -= lowest  # in place: the largest photos have 100 MB of these
+        values *= 255 / span
+    np.nan_to_num(values, copy=False, nan=0, posinf=255, neginf=0)
+    np.clip(values, 0, 255, out=values)
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
+
+
+def _spread(values: np.ndarray) -> tuple[float, float]:
+    """What becomes black, and how far above it white lies, for values [height, width] without a range of their own."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = map(float, np.percentile(values, SHOWN_PERCENTILES))
+    if low == high:  # less than a hundredth differs from the rest: a star in the sky
+        low, high = float(values.min()), float(values.max())
+    span = max(high - low, LEAST_SPREAD * max(abs(low), abs(high)), 1e-9)
+    return (low + high - span) / 2, span
 
 
 def _coarser(image: Image.Image) -> Image.Image:
@@ -136,6 +195,24 @@ def _coarser(image: Image.Image) -> Image.Image:
     if image.mode == "1" or image.mode.startswith("I;16"):  # Pillow can't average these
         image = image.convert("L" if image.mode == "1" else "I")
     return image.reduce(factor)
+
+
+def photos_in(folder: str | Path) -> tuple[list[Path], list[Path]]:
+    """The photos in a folder and its folders, and the other files there, both by name.
+
+    A photo is what has an ending of ``PHOTO_ENDINGS``. What macOS and Windows put beside people's files is passed over.
+    """
+    photos: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(Path(folder).rglob("*")):
+        if not path.is_dir() and not is_companion(path.relative_to(folder)):
+            (photos if path.suffix.lower() in PHOTO_ENDINGS else others).append(path)
+    return photos, others
+
+
+def is_companion(path: Path) -> bool:
+    """Whether a system made this file beside a person's: ``._a.jpg`` of macOS, ``.DS_Store``, all in ``__MACOSX``."""
+    return path.name.startswith("._") or path.name in BESIDE_PHOTOS or "__MACOSX" in path.parts
 
 
 def _check_scans(content: bytes) -> None:
@@ -152,6 +229,23 @@ def _check_scans(content: bytes) -> None:
         if scans > MAX_JPEG_SCANS:
             raise InputError(f"The photo has more than {MAX_JPEG_SCANS} JPEG scans. Save it anew and send that.")
         place += int.from_bytes(content[place : place + 2], "big")  # the segment's length counts itself
+
+
+def _check_frames(content: bytes) -> None:
+    """Refuse an AVIF whose frames are larger, or more, than its container claims: two KB can take gigabytes.
+
+    Raises:
+        InputError: a frame, or all of them, have more pixels than a photo may have, or there are too many.
+        ValueError: the file is damaged.
+    """
+    pictures = coded_frames(content)
+    if not pictures:
+        raise ValueError("the AVIF file has no picture")
+    largest, total = max(picture.pixels for picture in pictures), sum(picture.pixels for picture in pictures)
+    if largest > MAX_PHOTO_PIXELS or total > MAX_AVIF_PICTURES * MAX_PHOTO_PIXELS:
+        raise _too_many_pixels(f"{total / 1e6:.0f} million", MAX_PHOTO_PIXELS)
+    if max(picture.count for picture in pictures) > MAX_AVIF_FRAMES:
+        raise InputError(f"The photo has more than {MAX_AVIF_FRAMES} frames. Save it anew and send that.")
 
 
 def _too_many_pixels(count: str, allowed: int) -> InputError:
@@ -189,17 +283,14 @@ def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor,
 
 
 def clean_question(question: str) -> str:
-    """The question in one line: Unicode NFKC, without control or invisible characters or repeated white space.
+    """The question in its normal form, see ``valm_core.text.clean_text``.
 
     Raises:
-        InputError: nothing is left, or it is longer than ``MAX_QUESTION_CHARACTERS``.
+        InputError: nothing is left, it is longer than ``MAX_QUESTION_CHARACTERS``, or it holds half a character.
     """
     if len(question or "") > 10 * MAX_QUESTION_CHARACTERS:
         raise _too_long(f"{len(question)} characters", f"{MAX_QUESTION_CHARACTERS} characters")
-    text = unicodedata.normalize("NFKC", question or "")
-    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # zero-width space, soft hyphen
-    text = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
-    text = " ".join(text.split())
+    text = clean_text(question or "", "question")
     if not any(character.isalnum() for character in text):
         raise InputError("The question is empty. Type one, for example: What is in the photo?")
     if len(text) > MAX_QUESTION_CHARACTERS:
@@ -217,6 +308,7 @@ class QuestionTokenizer:
 
     def __init__(self, tokenizer: Any, max_tokens: int):
         self.tokenizer = tokenizer
+        self.tokenizer.split_special_tokens = True  # a typed [SEP] or [MASK] is a word, no command to the model
         self.max_tokens = max_tokens
         self.tokenizer("")  # drops the padding and truncation of its file, a change that threads must not meet later
 
@@ -255,7 +347,7 @@ def padded_ids(encoded: list[list[int]], pad_id: int, max_tokens: int, truncate:
     """
     longest = max(map(len, encoded))
     if longest > max_tokens and not truncate:
-        raise _too_long(f"{longest} word pieces", str(max_tokens))
+        raise _too_long(f"{longest} word pieces (a word has one or more)", str(max_tokens))
     if longest > max_tokens:
         keep = max_tokens - 1
         encoded = [ids if len(ids) <= max_tokens else [*ids[:keep], ids[-1]] for ids in encoded]

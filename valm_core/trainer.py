@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from valm_core.adapters import is_adapter, parse_fine_tuning
 from valm_core.config import from_plain_values
 from valm_core.files import clear_leftovers, recover_folder, replace_folder, saving, write_text
+from valm_core.fingerprints import MADE_FROM_FILE, check_same, read_json
 from valm_core.model import ValmModel
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
 TRACKERS = ("", "tensorboard")
-LEFT_TO_THE_FILE = ("reliability", "accuracy_at_coverage")  # too long for a line in the terminal
+# May differ when a run is resumed: how it computes and what it keeps, not what comes out.
+FREE_ON_RESUME = ("workers", "threads", "tracker", "save_every")
+LEFT_TO_THE_FILE = ("reliability", "reliability_by_kind", "accuracy_at_coverage")  # too long for a line in the terminal
 
 
 @dataclass(frozen=True)
@@ -223,8 +226,9 @@ class Trainer:
 
     ``output`` ends up with ``best/`` (the checkpoint with the highest validation accuracy, but see
     ``TrainingConfig.accuracy_to_spare``), ``last/`` (everything that
-    ``resume`` needs: weights, optimizer, schedule, place in the epoch, random states) and ``metrics.jsonl`` (one line
-    an epoch, every term of the loss in it).
+    ``resume`` needs: weights, optimizer, schedule, place in the epoch, random states, and in ``made_from.json`` the
+    settings, the answer list and what else the run depends on) and ``metrics.jsonl`` (one line an epoch, every term of
+    the loss in it).
 
     Runs in one process or several (``accelerate launch``): the loss of a batch is the same either way, up to rounding.
 
@@ -237,6 +241,8 @@ class Trainer:
         config: how to train.
         output: folder to write to.
         save_best: how to write a model into a folder; ``ValmModel.save_pretrained`` unless told otherwise.
+        depends_on: what else a resumed run must share with the one that it goes on with, by name: plain values or
+            fingerprints of data.
     """
 
     def __init__(
@@ -247,11 +253,13 @@ class Trainer:
         config: TrainingConfig,
         output: str | Path,
         save_best: Callable[[ValmModel, Path], None] = ValmModel.save_pretrained,
+        depends_on: Mapping[str, object] | None = None,
     ):
         from accelerate import Accelerator  # imported here: the page doesn't need it
 
         self.output, self.config, self.evaluate, self.save_best = Path(output), config, evaluate, save_best
         self.batches = batches
+        self.made_from = made_from(config, objective.model.answers, depends_on)
         self.accelerator = Accelerator(
             cpu=next(objective.parameters()).device.type == "cpu",
             mixed_precision=choose_precision(config.precision, next(objective.parameters()).device),
@@ -286,7 +294,8 @@ class Trainer:
             ``best_accuracy`` and ``best_epoch`` (from 1), and ``epoch``, the number of epochs run.
 
         Raises:
-            ValueError: every epoch lost more than ``accuracy_to_spare``.
+            ValueError: every epoch lost more than ``accuracy_to_spare``, or ``resume`` under other settings, answers
+                or data, see ``check_resume``.
         FloatingPointError: the loss is no longer a number; the last good state lies in ``output``.
             OSError: a state could not be written; the one before is whole.
         """
@@ -307,7 +316,9 @@ class Trainer:
             self._log({"epoch": 0} | before)
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
-                self.accelerator.print(f"No better epoch since {self.progress['best_epoch']}: stopping early.")
+                spare = self.config.accuracy_to_spare
+                better = f"epoch within accuracy_to_spare, {spare}," if spare else "better epoch"
+                self.accelerator.print(f"No {better} since {self.progress['best_epoch']}: stopping early.")
                 break
             start = time.perf_counter()
             terms = self._train_epoch()
@@ -437,17 +448,14 @@ class Trainer:
                 "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
                 "processes": own_states,
                 "progress": self.progress,
-                "config": dataclasses.asdict(self.config),
             }
             torch.save(state, folder / "trainer.pt")
+            (folder / MADE_FROM_FILE).write_text(json.dumps(self.made_from) + "\n", encoding="utf-8")
 
     def _load_last(self) -> None:
+        check_resume(self.output, self.made_from)
         folder = self.output / "last"
-        if not folder.exists():
-            raise FileNotFoundError(f"There is nothing to resume in {self.output}. Start without --resume.")
         state = torch.load(folder / "trainer.pt", weights_only=True, map_location="cpu")
-        if state["config"] != dataclasses.asdict(self.config):
-            raise ValueError(f"{folder} was trained with other settings; resume with the same ones: {state['config']}")
         if len(state["processes"]) != self.accelerator.num_processes:
             raise ValueError(f"{folder} was trained in {len(state['processes'])} processes; resume with as many.")
         missing = trained_state(self.raw_objective).keys() ^ state["weights"].keys()
@@ -476,6 +484,39 @@ class Trainer:
         """Or a kill before this run's first state would leave that of another run to resume from."""
         shutil.rmtree(self.output / "last", ignore_errors=True)
         (self.output / "metrics.jsonl").unlink(missing_ok=True)
+
+
+def made_from(config: TrainingConfig, answers: list[str], depends_on: Mapping[str, object] | None = None) -> dict:
+    """What the state of a run depends on, as JSON keeps it: settings, the answer list, and what else is given."""
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_ON_RESUME}
+    return {"settings": settings, "answers": list(answers), "depends_on": dict(depends_on or {})}
+
+
+def check_resume(output: str | Path, now: dict) -> None:
+    """Refuse to go on with a run under other settings, answers or data: its weights would be read as something else.
+
+    Args:
+        output: folder of the run.
+        now: what ``made_from`` gives today.
+
+    Raises:
+        FileNotFoundError: there is nothing to resume.
+        ValueError: in one line, what differs and how to go on.
+    """
+    folder = Path(output) / "last"
+    if not folder.exists():
+        raise FileNotFoundError(f"There is nothing to resume in {output}. Start without --resume.")
+    go_on = "Resume with the same ones, or start a new run in another --output" + (
+        f", from these weights with --init {Path(output) / 'best'}." if (Path(output) / "best").exists() else "."
+    )
+    stored = read_json(folder / MADE_FROM_FILE) if (folder / MADE_FROM_FILE).is_file() else None
+    if not isinstance(stored, dict) or not now.keys() <= stored.keys():
+        raise ValueError(f"{folder} doesn't say what it was trained on (an earlier version wrote it). {go_on}")
+    parts = {}
+    for state, values in (("stored", stored), ("now", now)):
+        answers = {f"answer {place}": answer for place, answer in enumerate(values["answers"], 1)}
+        parts[state] = {**values["settings"], **values["depends_on"], "answers": len(answers), **answers}
+    check_same(f"{folder} was trained with other settings or data:", parts["stored"], parts["now"], go_on)
 
 
 def choose_precision(name: str, device: torch.device) -> str:

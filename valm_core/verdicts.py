@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 
+from valm_core.answers import differ
 from valm_core.outputs import Answer, Evidence
 
 HIDDEN_SHARE = 0.1  # of the cells
@@ -79,7 +80,7 @@ def gather_evidence(
         agreement=agreement(image_map, others),
         evenness=evenness(image_map),
         support=value,
-        verdict=verdict(value),
+        verdict=verdict(value, probability, float(hottest[0]), float(random.mean())),
     )
 
 
@@ -98,8 +99,18 @@ def support(hottest: float, random: np.ndarray) -> float:
     return float((odds.mean() - _log_odds(hottest)) / max(odds.std(ddof=1), 0.02))
 
 
-def verdict(value: float) -> str:
-    """One of ``VERDICTS`` for a value of ``support``."""
+def verdict(value: float, probability: float, hottest: float, random: float) -> str:
+    """One of ``VERDICTS``; without an effect of hiding there is nothing that a map could be faithful to.
+
+    Args:
+        value: of ``support``.
+        probability: the answer's with the whole photo.
+        hottest: without the map's hottest cells; it must lie below the other two by what ``answers.differ`` asks for.
+        random: without random cells, the mean of the draws.
+    """
+    without = min(probability, random)
+    if hottest >= without or not differ(hottest, without):
+        return "not supported"
     if value >= FAITHFUL_SUPPORT:
         return "faithful"
     return "weak" if value >= WEAK_SUPPORT else "not supported"

@@ -4,21 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 from PIL import Image
 from served_page import free_port, served
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+from demo.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def predictor():
     """The fake predictor, or the real one from the folder that VALM_BROWSER_CHECKPOINT names."""
     checkpoint = os.environ.get("VALM_BROWSER_CHECKPOINT")
@@ -31,14 +30,14 @@ def predictor():
     return FakePredictor()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_url(predictor):
     """The address of the page under test."""
     with served(predictor) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def app_url(tmp_path_factory):
     """The address of `python app.py` as a person starts it, with the shipped checkpoint."""
     port = free_port()
@@ -47,21 +46,19 @@ def app_url(tmp_path_factory):
     with log.open("w") as output:
         process = subprocess.Popen([sys.executable, ROOT / "app.py"], env=environment, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + 120
-        while "Running on" not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        wait_until(lambda: "Running on" in log.read_text() or process.poll() is not None, log.read_text)
+        assert process.poll() is None, log.read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slow_page_url():
     """A page whose fake model takes its time, to change one's mind meanwhile.
 
-    Open until the session ends, because a page that closes empties gradio's folder of files for all pages.
+    Open until the module's tests end, because a page that closes empties gradio's folder of files for all pages.
     """
     from fake_predictor import FakePredictor
 
@@ -69,31 +66,30 @@ def slow_page_url():
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def feedback_database(tmp_path_factory):
     """Where the page of ``form_url`` keeps corrections."""
     return tmp_path_factory.mktemp("feedback") / "corrections.db"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def form_url(feedback_database):
-    """A page with a fake model and the form for corrections; open until the session ends, as above."""
+    """A page with a fake model and the form for corrections; open until the module's tests end, as above."""
     from fake_predictor import FakePredictor
 
-    with ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:  # only while this page is built: other pages have no form
-            patch.setenv("VALM_FEEDBACK", str(feedback_database))
-            url = stack.enter_context(served(FakePredictor()))
+    with served(FakePredictor(), Settings(feedback=str(feedback_database))) as url:
         yield url
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def own_folder_for_uploads(tmp_path_factory):
-    """Keep these pages' files apart from those of a demo that runs on the same machine."""
-    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("gradio"))
+    """Keep these pages' files apart from those of other pages, in these tests or in a demo on the same machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Paths of a red photo, a blue photo and three files that are no photos."""
     folder = tmp_path_factory.mktemp("photos")
@@ -108,9 +104,12 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium, headless. Missing: the tests are skipped, but fail where CI is set."""
+    """Chromium, headless. Missing: the tests are skipped, but fail where CI is set.
+
+    Closed after each module, because while Playwright runs, no other event loop can in the main thread.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         message = "no Chromium: apt-get install chromium"
@@ -145,7 +144,7 @@ def visit(browser):
         context = browser.new_context(viewport=size, reduced_motion="reduce", locale=locale)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(1000 * PATIENCE)
         page.on("console", note_console)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", note_request)

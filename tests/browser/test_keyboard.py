@@ -1,6 +1,7 @@
 """Everything by keyboard alone: nothing out of reach, the focus always seen and never lost."""
 
 import pytest
+from patience import PATIENCE
 from test_page import overlay_source, wait_for_new_overlay
 
 FOCUS = """() => {
@@ -10,6 +11,10 @@ FOCUS = """() => {
   const marked = box.width > 0 && (ring || style.boxShadow !== "none");
   return {name: name.trim().replace(/\\s+/g, " "), tag: at.tagName, ring: marked};
 }"""
+
+
+FILLED = """() => [...document.activeElement.parentElement.querySelectorAll("button, input, textarea, [tabindex]")]
+  .some(inside => inside !== document.activeElement && inside.checkVisibility())"""
 
 
 def tab_to(page, name: str, shift: bool = False) -> list[str]:
@@ -32,14 +37,15 @@ def open_section(page, name: str) -> None:
     tab_to(page, name)
     page.keyboard.press("Enter")
     page.wait_for_function("document.activeElement.matches('.label-wrap.open')")
-    page.wait_for_timeout(300)  # what is in it comes a moment later
+    page.wait_for_function(FILLED)  # what is in it comes a moment later
+    page.wait_for_timeout(300)
 
 
 def choose_file(page, path) -> None:
     """Press Enter on the upload button until it opens a file chooser: it is there before it does anything."""
     chosen = []
     page.on("filechooser", lambda chooser: chosen.append(chooser))
-    for _ in range(10):
+    for _ in range(2 * PATIENCE):
         page.keyboard.press("Enter")
         page.wait_for_timeout(500)
         if chosen:

@@ -27,6 +27,19 @@ def open_everything(page):
     page.locator("#what-if canvas").first.wait_for()
 
 
+def wait_until_still(page):
+    """Wait until all pictures are there and nothing has moved for a second, e.g. by scrolling into view."""
+    page.wait_for_function(
+        """() => {
+          const boxes = [...document.querySelectorAll("#photo, #result *")].map(each => each.getBoundingClientRect());
+          const former = window.formerPlaces;
+          window.formerPlaces = JSON.stringify(boxes);
+          return former === window.formerPlaces && [...document.images].every(image => image.complete);
+        }""",
+        polling=1000,
+    )
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_axe_finds_nothing_serious(visit, page_url, width, dark):
@@ -49,7 +62,7 @@ def test_a_new_question_or_word_moves_nothing(visit, page_url, photos, width):
     upload(page, photos / "red.png")
     ask(page, "What color is it?")
     page.locator("#overlay .map img").wait_for()
-    page.wait_for_timeout(1000)  # the photo, scrolling into view
+    wait_until_still(page)
     page.evaluate(
         "() => { window.jumps = 0; new PerformanceObserver(list => list.getEntries().forEach(entry => {"
         " window.jumps += entry.value; })).observe({type: 'layout-shift'}); }"

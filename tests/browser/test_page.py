@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from patience import PATIENCE
 
 needs_fake = pytest.mark.skipif("VALM_BROWSER_CHECKPOINT" in os.environ, reason="looks into the fake predictor")
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{7*7}}"
@@ -208,8 +209,8 @@ def test_a_photo_that_arrives_while_the_model_thinks_gets_no_foreign_answer(visi
     page.wait_for_timeout(200)
     upload(page, photos / "blue.png")
     page.wait_for_timeout(3000)
+    page.locator("#photo img").wait_for()
     assert page.locator("#result").is_hidden()
-    assert page.locator("#photo img").is_visible()
     ask(page, "What color is it?")
     page.locator(".answers").wait_for()
 
@@ -231,7 +232,7 @@ def test_the_last_of_two_examples_wins(visit, slow_page_url):
     page.locator(".example-card").nth(6).click()
     page.wait_for_timeout(600)
     page.locator(".example-card").nth(0).click()
-    page.locator(".answers").wait_for()
+    page.locator("#words button", has_text="this?").wait_for()
     assert page.locator("#words button").last.inner_text() == "this?"
     page.wait_for_timeout(2000)
     assert page.locator("#words button").last.inner_text() == "this?"
@@ -361,7 +362,7 @@ def test_paint_over_the_photo_reaches_the_model(visit, page_url, photos, predict
     page.mouse.up()
     page.wait_for_timeout(500)
     page.locator("#ask-again").click()
-    for _ in range(50):
+    for _ in range(10 * PATIENCE):
         if predictor.calls["encode"] > encoded:
             break
         page.wait_for_timeout(100)

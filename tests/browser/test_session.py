@@ -25,7 +25,7 @@ def wait_for_word(page, word):
 
 
 def download(page, button):
-    with page.expect_download(timeout=120_000) as started:  # the figure takes seconds, more on a busy machine
+    with page.expect_download() as started:
         button.click()
     return started.value
 

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -40,6 +41,12 @@ def hostile_photos(large: bool = False) -> Iterator[HostilePhoto]:
     yield from _mutated(150)
     if large:
         yield from _large()
+
+
+@cache
+def corpus() -> tuple[HostilePhoto, ...]:
+    """The corpus without large photos, made once for all tests of a process."""
+    return tuple(hostile_photos())
 
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:

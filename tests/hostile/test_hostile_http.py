@@ -1,11 +1,10 @@
 """The hostile corpus through a served page: HTTP upload and the page's own events, as a browser sends them."""
 
 import re
-from itertools import islice
 
 import pytest
 from hostile.doors import faults_of, through
-from hostile.photos import PICTURE, hostile_photos, saved
+from hostile.photos import PICTURE, corpus, saved
 from hostile.questions import HOSTILE_QUESTIONS, MARKER
 from load.visitor import Busy, Visitor, connect, read_layout, run
 from served_page import served
@@ -82,12 +81,12 @@ def page(tiny_predictor, tmp_path, monkeypatch):
 def test_a_share_of_the_corpus_passes_the_page(page, tmp_path):
     # `make soak` sends all of it. Surrogates can't be sent as UTF-8, the encoding of JSON.
     questions = [question for question in HOSTILE_QUESTIONS if "\ud800" not in question]
-    assert http_faults(http_door(page), islice(hostile_photos(), 0, None, 20), questions[::4], tmp_path) == []
+    assert http_faults(http_door(page), corpus()[::20], questions[::4], tmp_path) == []
 
 
 def test_a_share_of_the_corpus_passes_the_api(page, tmp_path):
     questions = [question for question in HOSTILE_QUESTIONS if "\ud800" not in question]
-    photos = islice(hostile_photos(), 7, None, 20)
+    photos = corpus()[7::20]
     assert http_faults(api_door(page), photos, questions[1::4], tmp_path, html=False) == []  # JSON, not HTML
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +77,14 @@ async def drive(url: str, visitors: int = 64, questions: int = 2) -> Drive:
     return Drive(seconds, crossed, errors, longest, wall)
 
 
-async def flood(url: str, visitors: int) -> tuple[int, list[str]]:
-    """Far more visitors than the queue takes, all at once: how many were answered, and what the others were told."""
+async def flood(url: str, visitors: int, when_refused: Callable[[], None] = lambda: None) -> tuple[int, list[str]]:
+    """Far more visitors than the queue takes, all at once: how many were answered, and what the others were told.
+
+    Args:
+        url: of a page on this machine.
+        visitors: how many.
+        when_refused: called each time that one is turned away.
+    """
     async with connect(url) as client:
         layout = await read_layout(client)
         photo = Visitor(client, layout)
@@ -89,6 +96,7 @@ async def flood(url: str, visitors: int) -> tuple[int, list[str]]:
             try:
                 await visitor.ask(QUESTIONS[number % len(QUESTIONS)])
             except Busy as busy:
+                when_refused()
                 return str(busy)
             return None
 

@@ -123,7 +123,7 @@ def kills(predictor, folder: Path, options) -> dict:
     """kill -9 during writes."""
     from load.kills import kill_checkpoint_writers, kill_correction_writers
 
-    from demo import checkpoint_folder
+    from demo.settings import checkpoint_folder
 
     shutil.copytree(checkpoint_folder(), folder / "checkpoint")
     chance = random.Random(options.seed)
@@ -204,9 +204,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "reports", help="folder of the report")
     options = parser.parse_args()
-    os.environ.setdefault("VALM_REQUESTS_PER_MINUTE", "0")
 
-    from demo import checkpoint_folder
+    from demo.settings import checkpoint_folder
     from valm_core.files import write_text
     from valm_core.predictor import VqaPredictor
 

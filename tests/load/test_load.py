@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-import time
+import threading
 from pathlib import Path
 
 import pytest
 from fake_predictor import FakePredictor
 from load.drive import drive, flood, photo_of
 from load.visitor import Busy, Visitor, connect, read_layout, run
+from patience import PATIENCE, wait_until
 from served_page import served
 
 from demo import interface
@@ -36,29 +37,32 @@ def test_visitors_at_once_get_their_own_answers(page):
     assert len(driven.seconds) == 32 and driven.longest_queue > 0, "nobody was told a place in the queue"
 
 
-def test_past_the_limit_people_are_told_that_the_page_is_busy(monkeypatch):
-    monkeypatch.setattr(interface, "MOST_WAITING", 3)
-    with served(FakePredictor(delay=0.2)) as url:
-        answered, told = run(flood(url, 12))
-    assert answered >= 3 and told and answered + len(told) == 12
-    assert all("Queue is full" in message for message in told)
-
-
-class Listening(FakePredictor):
-    """Keeps the questions in the order in which the model got them."""
+class Held(FakePredictor):
+    """Answers nothing before ``go_on`` is set; keeps the questions in the order in which the model got them."""
 
     def __init__(self):
-        super().__init__(delay=0.2)
+        super().__init__()
+        self.go_on = threading.Event()
         self.questions = []
 
     def answer(self, encoded, question, top=5):
         """As the fake predictor."""
         self.questions.append(question)
+        assert self.go_on.wait(PATIENCE)
         return super().answer(encoded, question, top)
 
 
+def test_past_the_limit_people_are_told_that_the_page_is_busy(monkeypatch):
+    monkeypatch.setattr(interface, "MOST_WAITING", 3)
+    predictor = Held()
+    with served(predictor) as url:
+        answered, told = run(flood(url, 12, when_refused=predictor.go_on.set))
+    assert answered >= 3 and told and answered + len(told) == 12
+    assert all("Queue is full" in message for message in told)
+
+
 def test_the_queue_is_fair_and_a_question_taken_back_is_never_asked():
-    predictor = Listening()
+    predictor = Held()
 
     async def story(url):
         async with connect(url) as client:
@@ -71,6 +75,7 @@ def test_the_queue_is_fair_and_a_question_taken_back_is_never_asked():
                 joined = (await visitor.join("ask", "click", values)).json()["event_id"]
                 if number == 3:
                     await visitor.cancel(joined, event)
+            predictor.go_on.set()
             await visitors[0].ask("what is last?")
 
     with served(predictor) as url:
@@ -112,18 +117,15 @@ def test_nobody_skips_the_queue(page):
 
 def test_uploads_and_states_are_deleted_in_time(monkeypatch, uploads):
     monkeypatch.setattr(interface, "STATE_SECONDS", 1)
-    monkeypatch.setattr(interface, "FILE_SECONDS", 1)
+    monkeypatch.setattr(interface, "FILE_SECONDS", 6)  # the question must come before, on a slow machine too
 
     async def story(url):
         async with connect(url) as client:
             visitor = Visitor(client, await read_layout(client))
             path = Path(await visitor.upload(photo_of(7), "mine.png"))
-            await visitor.ask("what color?")
             assert path.exists() and path.is_relative_to(uploads)
-            deadline = time.monotonic() + 20
-            while path.exists() and time.monotonic() < deadline:
-                await asyncio.sleep(0.2)
-            assert not path.exists()
+            await visitor.ask("what color?")
+            await asyncio.to_thread(wait_until, lambda: not path.exists())
             shown = await visitor._at_once(visitor.layout.after(visitor.layout.first("ask", "click")), {})
             assert "answer-text" not in str(shown)
 

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 
 import httpx
+from patience import PATIENCE
 
 CALLS = "/gradio_api"
-PATIENCE = httpx.Timeout(600, connect=60)
 
 
 @dataclass(frozen=True)

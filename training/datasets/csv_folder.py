@@ -4,7 +4,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.datasets.jsonl import DataError, Row, existing_photo, located
+from training.datasets.jsonl import DataError, Row, existing_photo, located, needed_text
+from valm_core.processor import is_companion
+from valm_core.text import clean_text
 
 SEPARATOR = "|"  # between several answers or choices
 NEEDED, OPTIONAL = ("image", "question", "answer"), ("choices", "source")
@@ -38,6 +40,8 @@ def scan_csv(path: str | Path, photos: bool = True) -> Iterator[tuple[str, Row |
                     f"{path}:1: there is no column {missing[0]!r} but {', '.join(map(repr, found)) or 'none'}; needed: "
                     f"{', '.join(needed)}; allowed besides: {', '.join(OPTIONAL)}; separated by commas, e.g. {_EXAMPLE}"
                 )
+            if twice := next((name for name in (*needed, *OPTIONAL) if list(found).count(name) > 1), None):
+                raise DataError(f"{path}:1: the column {twice!r} is there twice; leave one, or rename the other.")
             number = lines.line_num + 1
             for values in lines:
                 empty = False
@@ -56,7 +60,8 @@ def _find_csv(path: Path) -> Path:
         if not path.is_file():
             raise DataError(f"There is no data file {path}. Check the path.")
         return path
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".csv")
+    files = (file for file in path.iterdir() if not is_companion(Path(file.name)))
+    files = sorted(file for file in files if file.suffix.lower() == ".csv")
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise DataError(f"The folder {path} needs exactly one .csv file; found: {found}. Name the file itself.")
@@ -68,17 +73,18 @@ def _parse_row(values: dict, folder: Path | None) -> Row:
         raise ValueError(
             f"there are more fields than columns (from {values[None][0]!r} on); put texts with commas into quotes"
         )
-    image = existing_photo(folder / _text(values, "image")) if folder else None
+    image = existing_photo(folder / _string(values, "image")) if folder else None
+    source = clean_text(values.get("source") or "", "source")
     return Row(
         image=image,
-        question=_text(values, "question"),
+        question=needed_text(_string(values, "question"), "question"),
         answers=_texts(values, "answer"),
         choices=_texts(values, "choices") if (values.get("choices") or "").strip() else (),
-        source=(values.get("source") or "").strip() or "unknown",
+        source=source or "unknown",
     )
 
 
-def _text(values: dict, name: str) -> str:
+def _string(values: dict, name: str) -> str:
     text = (values[name] or "").strip()
     if not text:
         raise ValueError(f"`{name}` is empty; a text is needed")
@@ -86,7 +92,7 @@ def _text(values: dict, name: str) -> str:
 
 
 def _texts(values: dict, name: str) -> tuple[str, ...]:
-    texts = tuple(text.strip() for text in _text(values, name).split(SEPARATOR))
+    texts = tuple(text.strip() for text in _string(values, name).split(SEPARATOR))
     if not all(texts):
         raise ValueError(f"`{name}` is {values[name]!r}; between two {SEPARATOR!r} a text is needed")
-    return texts
+    return tuple(needed_text(text, name) for text in texts)

@@ -18,12 +18,117 @@ NUMBERS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six"
 # Numbers of WordNet's lexicographer files of what a photo can show: tops, animal, artifact, food, object, person, plant.
 THINGS = (3, 5, 6, 13, 17, 18, 20)
 NOT_THINGS = frozenset(
-    """back front top side bottom middle center part end line piece number letter word name color background foreground
-    view area group couple pair bunch lot row set stand play display color area use day night time place state city day
-    corner edge inside outside kind type body photo photograph image picture scene shot close front lay turn light
-    position floor block drive run fly ride jump walk stop cover open white black red blue green brown yellow gray
-    orange pink purple tan blonde wooden metal plastic glass stone brick double single right left large small
-    various several different many young old adult male female kid toddler baby something pose""".split()
+    [
+        "back",
+        "front",
+        "top",
+        "side",
+        "bottom",
+        "middle",
+        "center",
+        "part",
+        "end",
+        "line",
+        "piece",
+        "number",
+        "letter",
+        "word",
+        "name",
+        "color",
+        "background",
+        "foreground",
+        "view",
+        "area",
+        "group",
+        "couple",
+        "pair",
+        "bunch",
+        "lot",
+        "row",
+        "set",
+        "stand",
+        "play",
+        "display",
+        "color",
+        "area",
+        "use",
+        "day",
+        "night",
+        "time",
+        "place",
+        "state",
+        "city",
+        "day",
+        "corner",
+        "edge",
+        "inside",
+        "outside",
+        "kind",
+        "type",
+        "body",
+        "photo",
+        "photograph",
+        "image",
+        "picture",
+        "scene",
+        "shot",
+        "close",
+        "front",
+        "lay",
+        "turn",
+        "light",
+        "position",
+        "floor",
+        "block",
+        "drive",
+        "run",
+        "fly",
+        "ride",
+        "jump",
+        "walk",
+        "stop",
+        "cover",
+        "open",
+        "white",
+        "black",
+        "red",
+        "blue",
+        "green",
+        "brown",
+        "yellow",
+        "gray",
+        "orange",
+        "pink",
+        "purple",
+        "tan",
+        "blonde",
+        "wooden",
+        "metal",
+        "plastic",
+        "glass",
+        "stone",
+        "brick",
+        "double",
+        "single",
+        "right",
+        "left",
+        "large",
+        "small",
+        "various",
+        "several",
+        "different",
+        "many",
+        "young",
+        "old",
+        "adult",
+        "male",
+        "female",
+        "kid",
+        "toddler",
+        "baby",
+        "something",
+        "pose",
+    ]
 )
 PRESENCE = (
     "Is there {a} {noun} in the image?",
@@ -99,7 +204,13 @@ def nouns_to_ask(texts: Mapping[str, PhotoTexts], captions: Collection[str]) -> 
     chosen = []
     for word, count in photos.items():
         as_noun = followed[word, True] / max(followed[word, True] + followed[word, False], 1)
-        if count >= FEWEST_PHOTOS and word not in NOT_THINGS and len(word) > 2 and as_noun > 0.5 and noun_ancestors(word):
+        if (
+            count >= FEWEST_PHOTOS
+            and word not in NOT_THINGS
+            and len(word) > 2
+            and as_noun > 0.5
+            and noun_ancestors(word)
+        ):
             chosen.append(word)
     return sorted(chosen)
 
@@ -161,7 +272,12 @@ def color_questions(texts: Mapping[str, PhotoTexts], seed: int = 0) -> list[tupl
             words = words_of(caption)
             for color, noun in zip(words, words[1:], strict=False):
                 color = base_form(color)
-                if color in COLORS and noun not in FUNCTION_WORDS and noun not in COLORS and base_form(noun) not in NOT_THINGS:
+                if (
+                    color in COLORS
+                    and noun not in FUNCTION_WORDS
+                    and noun not in COLORS
+                    and base_form(noun) not in NOT_THINGS
+                ):
                     if noun_ancestors(base_form(noun)) and (noun, color) not in seen:
                         seen.add((noun, color))
                         found.append((photo, noun, color))
@@ -235,5 +351,7 @@ def _worded(noun: str, wording: str, counted: bool) -> str:
     article = "an" if noun[0] in "aeio" or noun in ("umbrella", "utensil") else "a"
     ending = "es" if noun.endswith(("ch", "sh", "ss", "x", "z", "s")) else "s"
     plural = noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeiou" else noun + ending
-    plural = {"man": "men", "woman": "women", "child": "children", "person": "people", "knife": "knives"}.get(noun, plural)
+    plural = {"man": "men", "woman": "women", "child": "children", "person": "people", "knife": "knives"}.get(
+        noun, plural
+    )
     return wording.format(a=article, noun=noun, nouns=plural)

@@ -22,7 +22,26 @@ from training.metrics.vqa_accuracy import normalize_answer
 
 # Kinds of rows: what is asked, and whether yes and no are as likely before the photo is seen.
 OPEN, YES_NO, BALANCED, PRESENCE, COLOR, FILL_IN = range(6)
-PERSON_WORDS = frozenset("man woman person people boy girl men women boys girls guy lady child children kid kids".split())
+PERSON_WORDS = frozenset(
+    [
+        "man",
+        "woman",
+        "person",
+        "people",
+        "boy",
+        "girl",
+        "men",
+        "women",
+        "boys",
+        "girls",
+        "guy",
+        "lady",
+        "child",
+        "children",
+        "kid",
+        "kids",
+    ]
+)
 MOST_BOXES = 12
 FEWEST_CONFIDENCE, FEWEST_TAG_CONFIDENCE = 0.3, 0.6  # of a captioner, of a tagger
 

@@ -1,11 +1,13 @@
 """The native data format: one JSON object a line, photos beside the file."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
+
+from valm_core.text import LONE_SURROGATE, TwiceError, clean_text, parse_json, printable
 
 
 class DataError(ValueError):
@@ -59,7 +61,7 @@ def scan_rows(path: str | Path, photos: bool = True, captions: bool = False) -> 
         raise DataError(f"There is no data file {path}. Check the path.")
     empty = True
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        with _opened(path) as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     empty = False
@@ -70,6 +72,13 @@ def scan_rows(path: str | Path, photos: bool = True, captions: bool = False) -> 
         raise DataError(f"{path} is a damaged gzip file ({error}). Copy it again.") from error
     if empty:
         raise DataError(f"{path} has no row. One JSON object a line is expected, e.g. {_EXAMPLE}")
+
+
+def _opened(path: Path) -> TextIO:
+    """-sig: Notepad and PowerShell put a byte order mark at the beginning."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")
 
 
 def located(place: str, parse: Callable[..., Row], *arguments) -> tuple[str, Row | DataError]:
@@ -95,13 +104,15 @@ _EXAMPLE = '{"image": "photos/1.jpg", "question": "What color is the bus?", "ans
 
 def _parse_row(line: str, folder: Path | None, captions: bool) -> Row:
     try:
-        values = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        values = parse_json(line)
+    except TwiceError:
+        raise
+    except ValueError as error:
         raise ValueError(f"not valid JSON ({error}); expected e.g. {_EXAMPLE}") from error
     if not isinstance(values, dict):
         raise ValueError(f"a JSON object is expected, not {type(values).__name__}; e.g. {_EXAMPLE}")
 
-    image = existing_photo(folder / _text(values, "image")) if folder else None
+    image = existing_photo(folder / _string(values, "image")) if folder else None
     if "caption" in values:
         return _caption_row(values, image, captions)
     if ("answer" in values) == ("answers" in values):
@@ -135,29 +146,44 @@ def existing_photo(path: Path, remedy: str = "`image` is relative to the data fi
     """The path itself.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or its name is no UTF-8, which no cache or report could write down.
     """
+    shown = printable(str(path)[:300])
+    if LONE_SURROGATE.search(str(path)):
+        raise ValueError(f"the name of the photo {shown} is no UTF-8 text; rename the file, and name it anew here")
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that no file can have: too long, or with a null character
         there = False
     if not there:
-        raise ValueError(f"there is no photo {str(path)[:300]}; {remedy}")
+        raise ValueError(f"there is no photo {shown}; {remedy}")
     return path
 
 
-def _text(values: dict, name: str) -> str:
+def _string(values: dict, name: str) -> str:
     value = values.get(name)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"`{name}` is {value!r}; a string that isn't empty is needed")
     return value
 
 
+def _text(values: dict, name: str) -> str:
+    return needed_text(_string(values, name), name)
+
+
+def needed_text(text: str, name: str) -> str:
+    """The text in its normal form, see ``valm_core.text``. Raises ValueError where nothing or half a letter is left."""
+    cleaned = clean_text(text, name)
+    if not cleaned:
+        raise ValueError(f"`{name}` is {text!r}; a text is needed")
+    return cleaned
+
+
 def _texts(values: dict, name: str) -> tuple[str, ...]:
     value = values[name]
     if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
         raise ValueError(f"`{name}` is {value!r}; a list of strings is needed")
-    return tuple(value)
+    return tuple(needed_text(text, name) for text in value)
 
 
 def _region(value) -> tuple[float, float, float, float]:

@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.datasets.jsonl import DataError
+from valm_core import processor
+from valm_core.outputs import InputError
 
 SIDE = 224  # pixels of a scene
 OBJECTS = 3  # in a scene, each of its own shape and its own color
@@ -80,7 +82,7 @@ def write_scenes(folder: str | Path, scenes: int, seed: int, photos: list[Path] 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    opened = [Image.open(photo).convert("RGB") for photo in photos]
+    opened = [processor.open_photo(photo) for photo in photos]
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         for number in range(scenes):
             scene, objects = draw_scene(generator, opened)
@@ -132,11 +134,11 @@ def _overlap(one: tuple, other: tuple) -> bool:
 
 def photos_in(folder: str | Path) -> list[Path]:
     """The photos of a folder, by name. Raises DataError where there is none."""
-    photos = sorted(
-        path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
-    )
+    photos, _ = processor.photos_in(folder)
     if not photos:
-        raise DataError(f"There is no photo in {folder}. Name a folder with .jpg, .png or .webp files.")
+        raise DataError(
+            f"There is no photo in {folder}. Name a folder with {', '.join(processor.PHOTO_ENDINGS)} files."
+        )
     return photos
 
 
@@ -153,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         photos = photos_in(options.photos) if options.photos else []
         rows = write_scenes(options.output, options.scenes, options.seed, photos)
-    except (OSError, DataError) as error:
+    except (OSError, DataError, InputError) as error:
         parser.exit(2, f"{error}\n")
     print(f"{options.scenes} scenes with {OBJECTS} questions each: {rows}")
 

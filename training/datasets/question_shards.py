@@ -1,14 +1,14 @@
 """Photos with questions out of one shard, in its order, for answering: a WebDataset tar or a Parquet file."""
 
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.datasets.jsonl import DataError
+from valm_core.processor import PHOTO_ENDINGS, is_companion
+from valm_core.text import parse_json, printable, writable
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SHARD_SUFFIXES = (".tar", ".parquet")
 
 
@@ -27,7 +27,8 @@ def find_shards(folder: str | Path) -> list[Path]:
     Raises:
         DataError: there is none, or two would have their answers in one file.
     """
-    shards = sorted(path for path in Path(folder).glob("*") if path.suffix in SHARD_SUFFIXES)
+    files = (path for path in Path(folder).glob("*") if not is_companion(Path(path.name)))
+    shards = sorted(path for path in files if path.suffix in SHARD_SUFFIXES)
     if not shards:
         raise DataError(f"{folder} has no shard; {' or '.join(SHARD_SUFFIXES)} files are needed.")
     stems = [shard.stem for shard in shards]
@@ -39,8 +40,9 @@ def find_shards(folder: str | Path) -> list[Path]:
 def read_shard(path: Path) -> Iterator[ShardQuestion]:
     """The questions of one shard.
 
-    A tar holds ``KEY.jpg`` (or .png, .webp) and ``KEY.json`` with ``question``, next to each other; a Parquet file has
-    the columns ``image`` (bytes, or a struct with ``bytes``), ``question`` and optionally ``id``.
+    A tar holds ``KEY.jpg`` (or another ending of ``PHOTO_ENDINGS``) and ``KEY.json`` with ``question``, next to each
+    other; a Parquet file has the columns ``image`` (bytes, or a struct with ``bytes``), ``question`` and optionally
+    ``id``.
 
     Raises:
         DataError: the shard is damaged, or a row has no photo or question; shard and row are named.
@@ -55,7 +57,7 @@ def _read_tar(path: Path) -> Iterator[ShardQuestion]:
     key, parts = "", {}
     with tarfile.open(path) as tar:
         for member in tar:
-            if not member.isfile():
+            if not member.isfile() or is_companion(Path(member.name)):
                 continue
             stem, suffix = (member.name.removesuffix(Path(member.name).suffix), Path(member.name).suffix.lower())
             if stem != key and parts:
@@ -68,11 +70,11 @@ def _read_tar(path: Path) -> Iterator[ShardQuestion]:
 
 
 def _of_tar(path: Path, key: str, parts: dict[str, bytes]) -> ShardQuestion:
-    photo = next((parts[suffix] for suffix in PHOTO_SUFFIXES if suffix in parts), None)
+    photo = next((parts[suffix] for suffix in PHOTO_ENDINGS if suffix in parts), None)
     try:
-        text = json.loads(parts.get(".json", b"null"))
+        text = parse_json(parts.get(".json", b"null"))
     except ValueError as error:
-        raise DataError(f"{path}, {key}: its .json is no JSON ({error}).") from error
+        raise DataError(f"{path}, {printable(key)}: its .json can't be read ({error}).") from error
     return _question(path, key, photo, text.get("question") if isinstance(text, dict) else None)
 
 
@@ -82,7 +84,11 @@ def _read_parquet(path: Path) -> Iterator[ShardQuestion]:
 
     try:
         number = 0
-        for batch in ParquetFile(path).iter_batches(batch_size=64, use_threads=False):
+        file = ParquetFile(path)
+        columns = file.schema_arrow.names
+        if twice := next((name for name in columns if columns.count(name) > 1), None):
+            raise DataError(f"{path}: the column {twice!r} is there twice; leave one.")
+        for batch in file.iter_batches(batch_size=64, use_threads=False):
             for row in batch.to_pylist():
                 photo = row.get("image")
                 photo = photo.get("bytes") if isinstance(photo, dict) else photo
@@ -96,5 +102,7 @@ def _read_parquet(path: Path) -> Iterator[ShardQuestion]:
 def _question(path: Path, key: str, photo, question) -> ShardQuestion:
     if not isinstance(photo, bytes) or not isinstance(question, str):
         missing = "photo" if not isinstance(photo, bytes) else "question"
-        raise DataError(f"{path}, {key}: there is no {missing}; a photo's file and `question`, a text, are needed.")
-    return ShardQuestion(key, photo, question)
+        raise DataError(
+            f"{path}, {printable(key)}: there is no {missing}; a photo's file and `question`, a text, are needed."
+        )
+    return ShardQuestion(writable(key), photo, question)

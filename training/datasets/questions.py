@@ -7,26 +7,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.datasets.answer_classes import answer_identity
 from training.datasets.jsonl import Row
-from training.features import Features, read_pixels
-from training.metrics.vqa_accuracy import normalize_answer
+from training.features import Features, ModelInputs, read_pixels
 from valm_core.model import ValmModel
+from valm_core.text import clean_text
 
 
 def build_answer_list(rows: list[Row], size: int) -> list[str]:
-    """The ``size`` most common answers. Those with the same normal form count as one, in its commonest spelling."""
+    """The ``size`` most common answers. Those of one identity (``answer_identity``) count as one, in its commonest
+    spelling, cleaned and in lower case."""
     spellings: dict[str, Counter] = {}
     for row in rows:
         for answer in row.answers:
-            spellings.setdefault(normalize_answer(answer), Counter())[answer.strip().lower()] += 1
+            spellings.setdefault(answer_identity(answer), Counter())[clean_text(answer, "answer").lower()] += 1
     spellings.pop("", None)
     ranked = sorted(spellings.values(), key=lambda counts: -counts.total())
     return [counts.most_common(1)[0][0] for counts in ranked[:size]]
 
 
 def answer_index(answers: list[str]) -> dict[str, int]:
-    """Normal form of every answer -> its place in the list."""
-    return {normalize_answer(answer): index for index, answer in enumerate(answers)}
+    """Identity of every answer, see ``answer_identity`` -> its place in the list."""
+    return {answer_identity(answer): index for index, answer in enumerate(answers)}
 
 
 class QuestionDataset(Dataset):
@@ -34,7 +36,7 @@ class QuestionDataset(Dataset):
 
     Args:
         rows: the questions.
-        model: gives tokenizer, photo size and answer list.
+        model: gives tokenizer, photo size and answer list (``ModelInputs``); none of its weights are kept.
         features: encoder outputs computed beforehand; without them photos are opened and encoders run in every batch.
         blind: leave the photos out, so that the model sees the question alone.
         soft_targets: score every answer by how many people gave it, see ``soft_score``, instead of sharing out 1.
@@ -44,22 +46,22 @@ class QuestionDataset(Dataset):
     def __init__(
         self,
         rows: list[Row],
-        model: ValmModel,
+        model: ValmModel | ModelInputs,
         features: Features | None = None,
         blind: bool = False,
         soft_targets: bool = False,
         balanced: str = "",
     ):
-        self.rows, self.model, self.features, self.blind = rows, model, features, blind
+        self.rows, self.inputs, self.features, self.blind = rows, ModelInputs.of(model), features, blind
         self.soft_targets, self.balanced = soft_targets, balanced
-        index = answer_index(model.answers)
-        if any(row.region for row in rows) and model.config.resize != "squash":
+        index = answer_index(self.inputs.answers)
+        if any(row.region for row in rows) and self.inputs.resize != "squash":
             raise ValueError(
-                f"resize is {model.config.resize!r}, but rows with a `region` need 'squash': the model must see all of "
+                f"resize is {self.inputs.resize!r}, but rows with a `region` need 'squash': the model must see all of "
                 "the photo that the region is a part of. Change `resize`, or leave the regions out."
             )
         self.photo_ids = number_photos([row.image for row in rows])
-        self.targets = [[index[key] for key in map(normalize_answer, row.answers) if key in index] for row in rows]
+        self.targets = [[index[key] for key in map(answer_identity, row.answers) if key in index] for row in rows]
         if features and features.has_text:
             self.lengths = features.question_lengths([row.question for row in rows])
         else:
@@ -74,7 +76,7 @@ class QuestionDataset(Dataset):
     def answerable(self) -> "QuestionDataset":
         """Only the rows with an answer in the list: what a classifier can learn from."""
         rows = [row for row, targets in zip(self.rows, self.targets, strict=True) if targets]
-        return QuestionDataset(rows, self.model, self.features, self.blind, self.soft_targets, self.balanced)
+        return QuestionDataset(rows, self.inputs, self.features, self.blind, self.soft_targets, self.balanced)
 
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices -> arguments of ``AnswerObjective.forward``.
@@ -85,13 +87,13 @@ class QuestionDataset(Dataset):
         rows = [self.rows[index] for index in indices]
         batch = self._collate_questions([row.question for row in rows])
         if not self.blind:
-            batch |= collate_photos([row.image for row in rows], self.model, self.features)
+            batch |= collate_photos([row.image for row in rows], self.inputs, self.features)
             batch["photo_ids"] = torch.tensor([self.photo_ids[index] for index in indices])
         if self.balanced:
             batch["balanced"] = torch.tensor([row.source == self.balanced for row in rows])
         if any(row.region for row in rows):
             batch["regions"] = torch.tensor([row.region or (float("nan"),) * 4 for row in rows])
-        targets = torch.zeros(len(rows), len(self.model.answers))
+        targets = torch.zeros(len(rows), len(self.inputs.answers))
         for place, index in enumerate(indices):
             for answer, people in Counter(self.targets[index]).items():
                 share = people / len(self.targets[index])
@@ -102,7 +104,7 @@ class QuestionDataset(Dataset):
         if self.features and self.features.has_text:
             tokens, mask = self.features.text_tokens(questions)
             return {"text_tokens": tokens, "text_mask": mask}
-        ids, mask = self.model.tokenizer(questions, truncate=True)
+        ids, mask = self.inputs.tokenizer(questions, truncate=True)
         return {"token_ids": ids, "text_mask": mask}
 
 
@@ -115,7 +117,7 @@ def soft_score(people: int) -> float:
     return min(1.0, 0.3 * people)
 
 
-def collate_photos(photos: list[Path], model: ValmModel, features: Features | None) -> dict[str, Tensor]:
+def collate_photos(photos: list[Path], model: ValmModel | ModelInputs, features: Features | None) -> dict[str, Tensor]:
     """Each photo of a batch once: ``photo_index`` [B], and ``image_tokens`` [P, N, D] or ``pixels`` [P, 3, S, S]."""
     position = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}  # in order
     index = {"photo_index": torch.tensor([position[photo] for photo in photos])}

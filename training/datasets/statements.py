@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from training.datasets.jsonl import Row
 from training.datasets.questions import collate_photos, number_photos
-from training.features import Features
+from training.features import Features, ModelInputs
 from valm_core.model import ValmModel
 from valm_core.pretraining import PretrainingObjective
 
@@ -23,12 +23,12 @@ class StatementDataset(Dataset):
 
     Args:
         rows: questions with answers and photos, or captions (rows without answers).
-        model: gives tokenizer and photo size.
+        model: gives tokenizer and photo size (``ModelInputs``); none of its weights are kept.
         features: image tokens computed beforehand; without them photos are opened and encoded in every batch.
     """
 
-    def __init__(self, rows: list[Row], model: ValmModel, features: Features | None = None):
-        self.model, self.features = model, features
+    def __init__(self, rows: list[Row], model: ValmModel | ModelInputs, features: Features | None = None):
+        self.inputs, self.features = ModelInputs.of(model), features
         self.photos = [row.image for row in rows]
         self.photo_ids = number_photos(self.photos)
         self.statements = [self._tokens(row) for row in rows]
@@ -43,7 +43,7 @@ class StatementDataset(Dataset):
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices -> token_ids, text_mask and answer_mask [B, T], photo_ids [B], and the photos."""
         ids, answers = zip(*(self.statements[index] for index in indices), strict=True)
-        pad = self.model.tokenizer.tokenizer.pad_token_id
+        pad = self.inputs.tokenizer.tokenizer.pad_token_id
         token_ids = pad_sequence([torch.tensor(part) for part in ids], True, pad)  # [B, T]
         lengths = torch.tensor([len(part) for part in ids])
         return {
@@ -51,15 +51,15 @@ class StatementDataset(Dataset):
             "text_mask": torch.arange(token_ids.shape[1]) < lengths[:, None],
             "answer_mask": pad_sequence([torch.tensor(part) for part in answers], True, False),
             "photo_ids": torch.tensor([self.photo_ids[index] for index in indices]),
-            **collate_photos([self.photos[index] for index in indices], self.model, self.features),
+            **collate_photos([self.photos[index] for index in indices], self.inputs, self.features),
         }
 
     def _tokens(self, row: Row) -> tuple[list[int], list[bool]]:
         """Token ids of the statement, and which belong to the answer; of a long one the question is cut first."""
-        tokenizer = self.model.tokenizer.tokenizer
+        tokenizer = self.inputs.tokenizer.tokenizer
         start, *question, end = tokenizer(row.question).input_ids
         answer = tokenizer(row.answers[0], add_special_tokens=False).input_ids if row.answers else []
-        room = self.model.tokenizer.max_tokens - 2
+        room = self.inputs.tokenizer.max_tokens - 2
         answer = answer[: room // 2]
         question = question[: room - len(answer)]
         ids = [start, *question, *answer, end]

@@ -11,16 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.datasets.jsonl import DataError, Row
+from training.datasets.answer_classes import answer_identity
+from training.datasets.jsonl import DataError, Row, needed_text
 from training.datasets.questions import QuestionDataset, answer_index
 from training.features import read_pixels
-from training.metrics.vqa_accuracy import normalize_answer
 from valm_core.model import ValmModel
+from valm_core.processor import PHOTO_ENDINGS
 
 STREAM = "stream:"
 SHUFFLE_BUFFER = 1000  # rows that are held to draw from
 MEAN_PHOTOS = 256  # the average image token is taken over so many
-PHOTO_COLUMNS = ("jpg", "jpeg", "png", "webp", "image")
+PHOTO_COLUMNS = (*(ending.removeprefix(".") for ending in PHOTO_ENDINGS), "image")
 
 
 class StreamingBatches:
@@ -89,7 +90,7 @@ class StreamingBatches:
             known = 0
             for values in _examples(data, self.source):
                 row = _row(values, _place(values, self.source))
-                if any(normalize_answer(answer) in self.known_answers for answer in row.answers):
+                if any(answer_identity(answer) in self.known_answers for answer in row.answers):
                     known += 1
                     yield row
             if not known:
@@ -135,7 +136,11 @@ def _parquet_rows(files: list[str]) -> Iterator[dict]:
     from pyarrow.parquet import ParquetFile
 
     for file in files:
-        for batch in ParquetFile(file).iter_batches(batch_size=64, use_threads=False):
+        opened = ParquetFile(file)
+        columns = opened.schema_arrow.names
+        if twice := next((name for name in columns if columns.count(name) > 1), None):
+            raise DataError(f"{file}: the column {twice!r} is there twice; leave one.")
+        for batch in opened.iter_batches(batch_size=64, use_threads=False):
             yield from batch.to_pylist()
 
 
@@ -197,8 +202,13 @@ def _row(values: dict, place: str) -> Row:
         raise DataError(f"{place}: `question` and `answer` or `answers` are needed, found {', '.join(sorted(text))}.")
     if not isinstance(answers, list) or not all(isinstance(part, str) for part in [text["question"], *answers]):
         raise DataError(f"{place}: `question` and `answer` must be texts, `answers` a list of them; found {answers!r}.")
+    try:
+        question = needed_text(text["question"], "question")
+        cleaned = tuple(needed_text(answer, "answer") for answer in answers)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from error
     source = text.get("source") or "unknown"
-    return Row(image=_Photo(photo, place), question=text["question"], answers=tuple(answers), source=source)
+    return Row(image=_Photo(photo, place), question=question, answers=cleaned, source=source)
 
 
 def _photo_id(photo: bytes) -> int:

@@ -1,10 +1,10 @@
 """Rows of VQA v2 (and v1) from the official files of visualqa.org, with all ten answers a question."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.datasets.jsonl import DataError, Row, existing_photo, located
+from training.datasets.jsonl import DataError, Row, existing_photo, located, needed_text
+from valm_core.text import parse_json, read_text
 
 FORM = "vqa_v2:QUESTIONS.json,ANNOTATIONS.json,IMAGE_FOLDER"
 
@@ -81,8 +81,8 @@ def _read(path: Path, name: str) -> dict:
     if not path.is_file():
         raise DataError(f"There is no file of {name} {path}. Check the path; the form is {FORM}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no UTF-8 text is a ValueError too
+        content = parse_json(read_text(path))
+    except ValueError as error:  # no UTF-8 text is a ValueError too
         raise DataError(f"{path} is not valid JSON ({error}). Unpack the official file again.") from error
     if not isinstance(content, dict) or not isinstance(content.get(name), list) or not content[name]:
         raise DataError(f"{path} holds no list `{name}`. The order of the files is {FORM}")
@@ -104,7 +104,7 @@ def _text(values: dict, name: str) -> str:
     value = values.get(name) if isinstance(values, dict) else None
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"`{name}` is {value!r}; a string that isn't empty is needed")
-    return value
+    return needed_text(value, name)
 
 
 def _answers(annotation: dict, file: Path) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ import functools
 import itertools
 import re
 from collections import Counter
+from collections.abc import Collection
 
 from valm_core.heads import answer_kind
+from valm_core.text import clean_text
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -136,15 +138,25 @@ _APOSTROPHES = {
 
 @functools.lru_cache(maxsize=100_000)  # few answers make up most of a data set
 def normalize_answer(answer: str) -> str:
+    """The form in which answers are compared: ``official_form`` of the cleaned text (``valm_core.text``).
+
+    Where the rules would leave nothing, so that "A" and "+" would equal each other, articles stay; and where there is
+    no word at all, the cleaned text in lower case.
+    """
+    text = clean_text(answer, "answer")
+    return official_form(text) or official_form(text, articles=()) or text.lower()
+
+
+def official_form(text: str, articles: Collection[str] = _ARTICLES) -> str:
     """The official normal form: lower case, no articles, digits for numbers, punctuation and apostrophes settled."""
-    text = re.sub(r"[\n\t]", " ", answer).strip()
+    text = re.sub(r"[\n\t]", " ", text).strip()
     in_number = _COMMA_IN_NUMBER.search(text) is not None
     settled = text
     for mark in _PUNCTUATION:
         touches_space = f"{mark} " in text or f" {mark}" in text
         settled = settled.replace(mark, "" if touches_space or in_number else " ")
     words = [_DIGITS.get(word, word) for word in _PERIOD.sub("", settled).lower().split()]
-    return " ".join(_APOSTROPHES.get(word, word) for word in words if word not in _ARTICLES)
+    return " ".join(_APOSTROPHES.get(word, word) for word in words if word not in articles)
 
 
 def vqa_accuracy(prediction: str, answers: list[str]) -> float:

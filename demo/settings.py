@@ -1,0 +1,440 @@
+"""The page's settings: every environment variable that the project reads, its form, default and meaning, in one place.
+
+``python -m demo.settings docs/hosting.md`` writes their table into that page.
+"""
+
+import argparse
+import difflib
+import errno
+import os
+import re
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+from demo import ASSETS
+
+SHIPPED = ASSETS / "checkpoints" / "everyday"
+FIRST_PORT, PORTS_TRIED = 7860, 100  # where no port is set, the first free one of these is taken
+MOST_PROXIES = 10
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # read in capitals too
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)
+BEGIN, END = "<!-- settings: written by python -m demo.settings docs/hosting.md -->", "<!-- end of settings -->"
+OF_OTHERS = (  # read by huggingface_hub
+    ("HF_TOKEN", "text", "none", "for private checkpoints"),
+    ("HF_HUB_OFFLINE", "`1` or `0`", "`0`", "`1`: use what was downloaded before, ask the hub nothing"),
+)
+
+
+# What a variable's text becomes. Each raises ValueError where the text has another form.
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _switch(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= (most or int(text))):
+            raise ValueError
+        return int(text)
+
+    return read
+
+
+def _people(text: str) -> tuple[tuple[str, str], ...]:
+    """``name:password`` pairs with commas between, each name once."""
+    people = [tuple(map(str.strip, part.split(":", 1))) for part in text.split(",") if part.strip()]
+    names = [person[0] for person in people]
+    if not people or any(len(person) != 2 or not all(person) for person in people) or len({*names}) < len(names):
+        raise ValueError
+    return tuple(people)
+
+
+def _peers(text: str) -> dict[str, str]:
+    """``name=LOCATION`` pairs with commas between, each name once, as {name: location}."""
+    peers: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, location = (piece.strip() for piece in part.partition("="))
+        known = (Path(location) / "config.json").is_file() or HUB_NAME.fullmatch(location)
+        if not (name and location and known) or name in peers:
+            raise ValueError
+        peers[name] = location
+    if not peers:
+        raise ValueError
+    return peers
+
+
+def _dataset(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text, re.ASCII):
+        raise ValueError
+    return text
+
+
+def _root_path(text: str) -> str:
+    if not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^/\s?#]+)*/?", text):
+        raise ValueError
+    return text.rstrip("/")
+
+
+def _variable(name: str, read: Callable, allowed: str, about: str, default: str = "", secret: bool = False) -> dict:
+    """What a field of ``Settings`` is read from, as its metadata.
+
+    Args:
+        name: of the environment variable.
+        read: its text as a value; raises ValueError or KeyError.
+        allowed: its type and values, for people.
+        about: what it does, for people.
+        default: for people, where it isn't the field's own.
+        secret: messages don't repeat the text.
+    """
+    return {"name": name, "read": read, "allowed": allowed, "about": about, "default": default, "secret": secret}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What whoever runs the page has set, see ``read_settings``; ``Settings()`` has the defaults."""
+
+    checkpoint: str | Path = field(
+        default=SHIPPED,
+        metadata=_variable(
+            "VALM_CHECKPOINT",
+            _text,
+            "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
+            "the model",
+            "the shipped model",
+        ),
+    )
+    compare: Mapping[str, str] | None = field(
+        default=None,
+        metadata=_variable(
+            "VALM_COMPARE",
+            _peers,
+            "`name=LOCATION` with commas between, each name once; a location is a model's folder or a name on the hub",
+            "models to compare with, e.g. `vilt=dandelin/vilt-b32-finetuned-vqa`",
+        ),
+    )
+    server_name: str = field(
+        default="",
+        metadata=_variable(
+            "GRADIO_SERVER_NAME",
+            _text,
+            "an address or name of this machine, IPv4 or IPv6",
+            "where the page is served; `0.0.0.0` lets other machines in, so think of who can reach it first",
+            "`127.0.0.1`; on a Space `0.0.0.0`",
+        ),
+    )
+    server_port: int | None = field(
+        default=None,
+        metadata=_variable(
+            "GRADIO_SERVER_PORT",
+            _whole(1, 65535),
+            "a whole number from 1 to 65535",
+            "the port; one that is in use is an error",
+            f"the first free one from {FIRST_PORT}",
+        ),
+    )
+    root_path: str = field(
+        default="",
+        metadata=_variable(
+            "GRADIO_ROOT_PATH",
+            _root_path,
+            "a path that begins with `/`, or an `https://` address",
+            "the path under which a proxy shows the page, e.g. `/valm`",
+        ),
+    )
+    temp_dir: str = field(
+        default="",
+        metadata=_variable(
+            "GRADIO_TEMP_DIR",
+            _text,
+            "a folder that can be written; it is made where missing",
+            "where uploaded photos lie until they are deleted",
+            "a new folder among the system's temporary ones, deleted when the page ends",
+        ),
+    )
+    run_history: bool = field(
+        default=False,
+        metadata=_variable(
+            "GRADIO_RUN_HISTORY",
+            _switch,
+            "`True` or `False`",
+            "`True`: the visitor's browser keeps earlier questions",
+        ),
+    )
+    analytics: bool = field(
+        default=False,
+        metadata=_variable(
+            "GRADIO_ANALYTICS_ENABLED",
+            _switch,
+            "`True` or `False`",
+            "`True`: gradio tells its makers that a page was started",
+        ),
+    )
+    auth: tuple[tuple[str, str], ...] = field(
+        default=(),
+        repr=False,
+        metadata=_variable(
+            "VALM_AUTH",
+            _people,
+            "`name:password`, several with commas between, each name once",
+            "who may open the page: there is a login",
+            "everybody",
+            secret=True,
+        ),
+    )
+    requests_per_minute: int = field(
+        default=0,
+        metadata=_variable(
+            "VALM_REQUESTS_PER_MINUTE",
+            _whole(0),
+            "a whole number from 0",
+            "calls that one visitor's address may make in a minute (a question takes about five); `0` is no limit",
+        ),
+    )
+    trusted_proxies: int = field(
+        default=0,
+        metadata=_variable(
+            "VALM_TRUSTED_PROXIES",
+            _whole(0, MOST_PROXIES),
+            f"a whole number from 0 to {MOST_PROXIES}",
+            "how many proxies of yours stand before the page, one behind the other: the address that the first of them "
+            "saw counts as the visitor's, whatever the visitor wrote into `X-Forwarded-For`",
+        ),
+    )
+    mcp: bool = field(
+        default=True,
+        metadata=_variable(
+            "VALM_MCP",
+            _switch,
+            "`1` or `0`",
+            "`0`: the API's endpoints are no tools of an MCP server, even where `mcp` is installed",
+            "`1`",
+        ),
+    )
+    feedback: str = field(
+        default="",
+        metadata=_variable(
+            "VALM_FEEDBACK",
+            _text,
+            "a file in a folder that can be written; both are made where missing",
+            'the form "Wrong? Correct me" is on and keeps corrections there; the README tells about it',
+            "none, the form is off",
+        ),
+    )
+    feedback_repo: str = field(
+        default="",
+        metadata=_variable(
+            "VALM_FEEDBACK_REPO",
+            _dataset,
+            "`user/dataset` on the hub; needs `VALM_FEEDBACK` and `HF_TOKEN`",
+            "a private dataset that corrections are uploaded to",
+        ),
+    )
+    feedback_mb: int = field(
+        default=500,
+        metadata=_variable(
+            "VALM_FEEDBACK_MB", _whole(1), "a whole number from 1", "how many megabytes of corrections are kept"
+        ),
+    )
+    feedback_days: int = field(
+        default=365,
+        metadata=_variable(
+            "VALM_FEEDBACK_DAYS", _whole(1), "a whole number from 1", "after how many days a correction is deleted"
+        ),
+    )
+    feedback_contact: str = field(
+        default="",
+        metadata=_variable(
+            "VALM_FEEDBACK_CONTACT",
+            _text,
+            "text",
+            "whom to ask for the deletion of a correction",
+            "whoever gave out the page's address",
+        ),
+    )
+    space: str = ""  # SPACE_ID, which Hugging Face sets: user/space
+
+    @property
+    def address(self) -> str:
+        """Where the page is served, without the brackets of an IPv6 address."""
+        name = self.server_name or ("0.0.0.0" if self.space else "127.0.0.1")  # noqa: S104, as Spaces ask
+        return name[1:-1] if name.startswith("[") and name.endswith("]") else name
+
+
+VARIABLES = {one.metadata["name"]: one for one in fields(Settings) if one.metadata}
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings out of the environment; a variable that is empty counts as not set.
+
+    Raises:
+        ValueError: a variable has another form, or its name is a slip of another's. The message is one line.
+    """
+    for name in environment:
+        if name.startswith("VALM_") and name not in VARIABLES:
+            meant = difflib.get_close_matches(name, VARIABLES, 1, 0.85)
+            if meant:
+                raise ValueError(f"{name} is no setting. Did you mean {meant[0]}?")
+    values = {one.name: read_variable(name, environment) for name, one in VARIABLES.items()}
+    if values["feedback_repo"] and not values["feedback"]:
+        raise ValueError("VALM_FEEDBACK_REPO is set, but not VALM_FEEDBACK, the file of the database. Set both.")
+    return Settings(**values, space=environment.get("SPACE_ID", ""))
+
+
+def read_variable(name: str, environment: Mapping[str, str]) -> Any:
+    """The value of one variable, its default where it isn't set. Raises ValueError, see ``read_settings``."""
+    one = VARIABLES[name]
+    text = environment.get(name, "").strip()
+    if not text:
+        return one.default
+    try:
+        return one.metadata["read"](text)
+    except (ValueError, KeyError) as error:
+        told = f"{name} has another form" if one.metadata["secret"] else f"{name} is {text!r}"
+        allowed = one.metadata["allowed"].replace("`", "")
+        raise ValueError(f"{told}; allowed: {allowed}. Change it, or unset it.") from error
+
+
+def checkpoint_folder() -> str | Path:
+    """The model to use: ``VALM_CHECKPOINT``, a folder or a hub name, where it is set, else the one that is shipped."""
+    return read_variable("VALM_CHECKPOINT", os.environ)
+
+
+def check_places(settings: Settings) -> None:
+    """Make sure that folders can be written, before anything is loaded. Raises ValueError."""
+    places = {"GRADIO_TEMP_DIR": settings.temp_dir and Path(settings.temp_dir)}
+    if settings.feedback:
+        database = Path(settings.feedback).resolve()
+        if database.is_dir():
+            raise ValueError(f"VALM_FEEDBACK is {settings.feedback!r}, a folder. Name a file in it.")
+        places["VALM_FEEDBACK"] = database.parent
+        if database.is_file() and database.read_bytes()[:6] not in (b"", b"SQLite"):
+            raise ValueError(f"VALM_FEEDBACK is {settings.feedback!r}, which is no SQLite database. Name another file.")
+    for name, folder in places.items():
+        if folder:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                reason = error.strerror or error
+                raise ValueError(f"{name}: the folder {folder} can't be written ({reason}). Name another.") from error
+
+
+def free_port(settings: Settings) -> int:
+    """The port to serve on, found free.
+
+    Raises:
+        ValueError: the address is none of this machine's, or the port can't be had.
+    """
+    wanted = [settings.server_port] if settings.server_port else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED)
+    for port in wanted:
+        try:
+            for name in {settings.address, LOOPBACK[0]}:  # gradio itself tries the latter
+                _bind(name, port)
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise ValueError(
+                    f"GRADIO_SERVER_NAME is {settings.address!r}, which is no address of this machine. "
+                    "Use 127.0.0.1, ::1, 0.0.0.0 or another address of it."
+                ) from error
+            if error.errno != errno.EADDRINUSE or settings.server_port:
+                used = "in use" if error.errno == errno.EADDRINUSE else f"not to be had ({error.strerror or error})"
+                raise ValueError(f"GRADIO_SERVER_PORT is {port}, which is {used}. Set another.") from error
+        else:
+            return port
+    raise ValueError(f"The ports {wanted[0]} to {wanted[-1]} are all in use. Set GRADIO_SERVER_PORT to a free one.")
+
+
+def bind_address(address: str) -> str:
+    """An address as gradio takes it, and as it stands before ``:PORT``: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
+def _bind(name: str, port: int) -> None:
+    """Take a port and give it back. Raises OSError."""
+    family, kind, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as tried:
+        if os.name == "posix":  # elsewhere the option would let two servers share a port
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.bind(address)
+
+
+def prepare_environment(settings: Settings) -> None:
+    """Set what gradio, uvicorn and the hub's client read out of the environment; call it before gradio is imported."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = str(settings.analytics)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.pop("GRADIO_SERVER_NAME", None)  # launch gets it; from here gradio takes only IPv4 addresses
+    if not settings.trusted_proxies:
+        # uvicorn believes X-Forwarded-For of everybody on this machine; the guard counts who really connected.
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    keep_proxies_out(settings.address)
+
+
+def keep_proxies_out(address: str) -> None:
+    """Tell HTTP clients that this machine is reached without the environment's proxies: gradio asks its own page.
+
+    A SOCKS proxy is passed over where the package for it is missing, since clients would fail on any address.
+    """
+    names = [name for lower in PROXY_VARIABLES for name in (lower, lower.upper()) if os.environ.get(name)]
+    for name in names:
+        if os.environ[name].lower().startswith("socks") and find_spec("socksio") is None:
+            print(f"{name} is passed over: SOCKS needs the package socksio (pip install socksio).", file=sys.stderr)
+            del os.environ[name]
+    if not names:  # with no_proxy alone, the system's own proxies would no longer be asked for
+        return
+    before = (os.environ.get("no_proxy", "") + "," + os.environ.get("NO_PROXY", "")).split(",")
+    direct = dict.fromkeys(filter(None, [*map(str.strip, before), *LOOPBACK, address]))
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(direct)
+
+
+def settings_table() -> str:
+    """The variables as a Markdown table."""
+    rows = [("variable", "type, allowed values", "default", "what it does"), ("---",) * 4]
+    for name, one in VARIABLES.items():
+        known = one.metadata
+        default = known["default"] or ("none" if one.default in ("", None) else f"`{one.default}`")
+        rows.append((f"`{name}`", known["allowed"], default, known["about"]))
+    rows += [(f"`{name}`", *rest) for name, *rest in OF_OTHERS]
+    return "\n".join(f"| {' | '.join(row)} |" if row[0] != "---" else "|---|---|---|---|" for row in rows)
+
+
+def with_table(page: str) -> str:
+    """A page's text with the table between its two markers. Raises ValueError without markers."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"The page lacks the lines {BEGIN} and {END}. Add them where the table belongs.")
+    return f"{before}{BEGIN}\n\n{settings_table()}\n\n{END}{after}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: write the table into a page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path, help="a Markdown file with the two markers, docs/hosting.md")
+    page = parser.parse_args(arguments).page
+    try:
+        page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        stop(error)
+
+
+def stop(error: object) -> NoReturn:
+    """End the process with one line on why, and exit code 2."""
+    print(" ".join(str(error).split()), file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

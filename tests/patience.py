@@ -1,0 +1,24 @@
+"""How long tests wait: one generous limit for all of them, so that no test depends on how fast the machine is."""
+
+import time
+from collections.abc import Callable
+
+PATIENCE = 300  # seconds; whatever takes longer hangs
+
+
+def wait_until(condition: Callable[[], object], told: Callable[[], str] = str, pause: float = 0.05) -> None:
+    """Wait until ``condition()`` holds.
+
+    Args:
+        condition: what is waited for.
+        told: what is said where it doesn't come.
+        pause: seconds between two looks.
+
+    Raises:
+        TimeoutError: it didn't hold within ``PATIENCE`` seconds.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {PATIENCE} s for nothing. {told()}")
+        time.sleep(pause)
