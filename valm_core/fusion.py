@@ -77,7 +77,8 @@ class BiAttentionLayer(nn.Module):
         image = image + self.dropout(self.image_feed_forward(image))
 
         if not return_attention:
-            return text, image, ()
+            # What the words read by similarity is computed with its weights anyway, and glimpses need them.
+            return text, image, () if similarity is None else (AttentionMap(text_to_image, "text", "image", layer),)
         maps = (
             AttentionMap(text_to_image, "text", "image", layer),  # [B, H, T, N]
             AttentionMap(image_to_text, "image", "text", layer),  # [B, H, N, T]

@@ -193,7 +193,7 @@ class ValmModel(nn.Module):
             image_tokens = self.encode_image(pixels).tokens
         if photo_index is not None:
             image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
-        explicit = return_attention or self.glimpses is not None
+        explicit = return_attention or (self.glimpses is not None and self.similarity is None)
         features = self.fuse(text_tokens, text_mask, image_tokens, grid, explicit, silent_heads)
         logits = self.score(features, text_tokens, text_mask, image_tokens, balanced, silent_heads, fixed_prior)
         return ValmOutput(logits, features if return_attention else dataclasses.replace(features, attention=()))
