@@ -33,6 +33,7 @@ from valm_core.objects import OBJECT_NAMES, ObjectHead
 from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 from valm_core.packages import PACKAGES
 from valm_core.processor import QuestionTokenizer, photo_to_pixels
+from valm_core.text import TwiceError, parse_json, read_text
 from valm_core.text_encoder import (
     TEXT_ENCODER_FOLDER,
     TOKENIZER_FOLDER,
@@ -373,8 +374,8 @@ class ValmModel(nn.Module):
         check_files(folder)
         try:
             config = ValmConfig.from_json(folder / CONFIG_FILE)
-            answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            answers = parse_json(read_text(folder / ANSWERS_FILE))
+        except (json.JSONDecodeError, UnicodeDecodeError, TwiceError) as error:
             raise ValueError(
                 f"{folder} is damaged: {CONFIG_FILE} or {ANSWERS_FILE} is no JSON ({error}). Copy the checkpoint again."
             ) from error
