@@ -422,6 +422,7 @@ MESSAGES = {
     "The photo has more than {most} JPEG scans. Save it anew and send that.": (
         "照片的 JPEG 扫描超过 {most} 次。请重新保存后再发送。"
     ),
+    "The photo has more than {most} frames. Save it anew and send that.": "照片有超过 {most} 帧。请重新保存后再发送。",
     "The photo has {count} pixels; at most {most} million are read. Shrink it.": (
         "照片有 {count} 像素；最多读取 {most} 百万像素。请缩小它。"
     ),

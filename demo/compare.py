@@ -10,7 +10,7 @@ from demo.figures import Look, is_flat, notice_html, overlay, side_by_side_html
 from demo.languages import label, say
 from demo.late import find_out
 from demo.peers import Told, load_peer
-from demo.photo_input import ShownPicture
+from demo.photo_input import NO_SHARING, ShownPicture
 from valm_core.explanations import DEFAULT_METHOD
 
 HELP = (
@@ -51,8 +51,8 @@ def build_compare(predictor, reply: gr.State, seconds: float, others: Mapping[st
         button = gr.Button(label("Compare"), elem_id="compare-button")
         told = gr.HTML(elem_id="compare-told")
         with gr.Row(elem_id="compare-pictures"):
-            size = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140}
-            pictures = [ShownPicture(label=label("ours"), **size), ShownPicture(label=label("the other"), **size)]
+            look = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140, "buttons": NO_SHARING}
+            pictures = [ShownPicture(label=label("ours"), **look), ShownPicture(label=label("the other"), **look)]
 
     def empty() -> dict:
         return {told: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}

@@ -14,7 +14,7 @@ from demo.compare import build_compare
 from demo.feedback import build_feedback, made_with
 from demo.keep import build_keep, build_map_tools
 from demo.languages import label
-from demo.photo_input import PhotoInput, ShownSlider
+from demo.photo_input import NO_SHARING, PhotoInput, ShownSlider
 from demo.settings import Settings
 from demo.what_if import build_what_if
 from valm_core.processor import MAX_QUESTION_CHARACTERS
@@ -283,7 +283,7 @@ def build_map_column() -> MapColumn:
             visible=False,
             format="jpeg",
             max_height=520,
-            buttons=["download", "fullscreen"],
+            buttons=NO_SHARING,
             elem_id="slider",
         )
         map_button = build_map_tools()

@@ -16,8 +16,8 @@ MAX_PAINTED_PIXELS = 4_000_000  # the page hands out far smaller photos to paint
 MAX_PAINTED_BYTES = 8 * 2**20
 MAX_LAYERS = 4
 UNUSABLE = "This painting can't be read, or is too large. Start it again."
-# gradio's third button, "share", would publish a visitor's photo on the Hub.
-NO_SHARING = ("download", "fullscreen")
+# Of gradio's buttons on a picture: "share" would publish a visitor's photo on the Hub. To be given to each picture.
+NO_SHARING = ["download", "fullscreen"]
 MOST_PAINTINGS = 32  # sent and not yet asked about, of all visitors
 
 
@@ -52,9 +52,6 @@ class ShownPicture(gr.Image):
 
     is_template = True  # gradio then shows it with gr.Image's own frontend
 
-    def __init__(self, *arguments, buttons=NO_SHARING, **named):
-        super().__init__(*arguments, buttons=[*buttons], **named)
-
     def postprocess(self, value):
         """As gr.Image."""
         return super().postprocess(steady_file(value, self.GRADIO_CACHE, self.format))
@@ -64,9 +61,6 @@ class ShownSlider(gr.ImageSlider):
     """Two pictures that the server drew, see ``steady_file``."""
 
     is_template = True
-
-    def __init__(self, *arguments, buttons=NO_SHARING, **named):
-        super().__init__(*arguments, buttons=[*buttons], **named)
 
     def postprocess(self, value):
         """As gr.ImageSlider."""
@@ -98,9 +92,6 @@ class Painting(gr.ImageEditor):
     """
 
     is_template = True
-
-    def __init__(self, *arguments, buttons=NO_SHARING, **named):
-        super().__init__(*arguments, buttons=[*buttons], **named)
 
     @server
     def accept_blobs(self, data: AcceptBlobs):

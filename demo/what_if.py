@@ -15,7 +15,7 @@ from demo import callbacks
 from demo.figures import notice_html, pixel_box, side_by_side_html
 from demo.languages import label, say
 from demo.late import find_out
-from demo.photo_input import Painting, ShownPicture
+from demo.photo_input import NO_SHARING, Painting, ShownPicture
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction
 
 LONGEST_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
@@ -78,6 +78,7 @@ def build_parts() -> Parts:
             eraser=gr.Eraser(default_size=40),
             layers=False,
             transforms=[],
+            buttons=NO_SHARING,
             elem_id="painted",
         )
         words = gr.CheckboxGroup(label=label("Switch off words"), choices=[], elem_id="words-off")
@@ -93,7 +94,12 @@ def build_parts() -> Parts:
             flip = gr.Button(label("Smallest change that flips the answer"), elem_id="flip")
         outcome = gr.HTML(elem_id="what-if-outcome")
         flip_picture = ShownPicture(
-            show_label=False, interactive=False, visible=False, format="jpeg", elem_id="flip-picture"
+            show_label=False,
+            interactive=False,
+            visible=False,
+            format="jpeg",
+            buttons=NO_SHARING,
+            elem_id="flip-picture",
         )
     return Parts(painted, words, heads, candidates, again, flip, outcome, flip_picture)
 

@@ -14,6 +14,7 @@ from demo import callbacks, feedback, figures, session
 from demo.chinese import CHINESE, MESSAGES, STEPS
 from demo.interface import build_page
 from demo.languages import is_doubtful, label, language, language_of, say, speaking, translated, translations
+from demo.settings import Settings
 from valm_core.corrections import OTHER_REASON, REASONS
 from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
 
@@ -162,11 +163,10 @@ def test_texts_that_stand_together_are_one_key_with_both_languages():
 
 
 @pytest.mark.parametrize("corrections", [False, True])
-def test_no_text_of_the_page_holds_more_than_one_key(corrections, tmp_path, monkeypatch):
+def test_no_text_of_the_page_holds_more_than_one_key(corrections, tmp_path):
     """Gradio's frontend translates the first of a text and shows the code of the others."""
-    if corrections:
-        monkeypatch.setenv("VALM_FEEDBACK", str(tmp_path / "corrections.db"))
-    page = build_page(FakePredictor())
+    settings = Settings(feedback=str(tmp_path / "corrections.db")) if corrections else Settings()
+    page = build_page(FakePredictor(), settings=settings)
     texts = [value for block in page.blocks.values() for value in strings(block.get_config())]
     keys = [text.count("__i18n__") for text in texts]
     assert sum(keys) > 50 and max(keys) == 1

@@ -115,3 +115,13 @@ def test_the_question_box_stops_at_the_models_length_and_nothing_can_be_shared(p
     buttons = [block.get_config().get("buttons") for block in build_page(FakePredictor()).blocks.values()]
     assert sum(found is not None and "fullscreen" in found for found in buttons) >= 6
     assert not any("share" in (found or ()) for found in buttons)
+
+
+def test_no_picture_has_the_button_that_would_publish_it():
+    config = build_page(FakePredictor()).get_config_file()
+    kinds = ("image", "imageeditor", "imageslider")
+    pictures = [part["props"] for part in config["components"] if part["type"] in kinds]
+    assert len(pictures) == 6 and {"photo", "painted", "slider", "flip-picture"} <= {
+        props.get("elem_id") for props in pictures
+    }
+    assert all(props["buttons"] and "share" not in props["buttons"] for props in pictures)

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from training.features import _key
+from training.features import _weights_fingerprint
 from valm_core.folding import PointwiseConvolution, fold_batch_norms, ready_for_inference
 from valm_core.image_encoder import ImageEncoder
 from valm_core.model import ValmModel
@@ -84,12 +84,12 @@ def test_the_predictor_alone_is_changed(tiny_config, tmp_path):
     layers = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1)
     backbone = with_statistics(nn.Sequential(*layers))
     encoder = ImageEncoder(backbone, (0.5,) * 3, (0.5,) * 3, 32)
-    key, pixels = _key(encoder), torch.rand(1, 3, 32, 32)
+    key, pixels = _weights_fingerprint(encoder), torch.rand(1, 3, 32, 32)
     ready = copy.deepcopy(encoder)
     ready_for_inference(ready.backbone)
     with torch.no_grad():
         torch.testing.assert_close(ready(pixels), encoder(pixels), rtol=1e-4, atol=1e-4)
-    assert _key(encoder) == key != _key(ready)
+    assert _weights_fingerprint(encoder) == key != _weights_fingerprint(ready)
     model.save_pretrained(tmp_path / "checkpoint")
     names = set(ValmModel.from_pretrained(tmp_path / "checkpoint").state_dict())
     assert names == set(model.state_dict())

@@ -26,6 +26,12 @@ pytest.importorskip("gradio")
 
 ROOT = Path(__file__).parent.parent
 PHOTO = (ROOT / "assets" / "examples" / "cat.jpg").read_bytes()
+# Signals as a terminal gives them, also where the tests themselves run under nohup or in the background.
+DEFAULT_SIGNALS = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 # `python app.py` with a model that needs no loading.
 FAKE_APP = """
 import sys
@@ -56,7 +62,7 @@ def started(folder: Path, code: str, **environment):
     temporary.mkdir()
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", DEFAULT_SIGNALS + code],
             env=clean_environment() | {"TMPDIR": str(temporary)} | environment,
             stdout=output,
             stderr=output,

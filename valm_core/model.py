@@ -34,6 +34,7 @@ from valm_core.image_encoder import IMAGE_ENCODER_FOLDER, build_image_encoder
 from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 from valm_core.packages import PACKAGES
 from valm_core.processor import QuestionTokenizer, photo_to_pixels
+from valm_core.text import TwiceError, parse_json, read_text
 from valm_core.text_encoder import (
     TEXT_ENCODER_FOLDER,
     TOKENIZER_FOLDER,
@@ -401,13 +402,15 @@ class ValmModel(nn.Module):
         check_files(folder)
         try:
             config = ValmConfig.from_json(folder / CONFIG_FILE)
-            answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
-            concepts = json.loads((folder / CONCEPTS_FILE).read_text(encoding="utf-8")) if config.concepts else []
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            answers = parse_json(read_text(folder / ANSWERS_FILE))
+            concepts = parse_json(read_text(folder / CONCEPTS_FILE)) if config.concepts else []
+        except (json.JSONDecodeError, UnicodeDecodeError, TwiceError) as error:
             raise ValueError(
                 f"{folder} is damaged: {CONFIG_FILE} or {ANSWERS_FILE} is no JSON ({error}). Copy the checkpoint again."
             ) from error
         check_claims(folder, config, answers)
+        if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
+            raise ValueError(f"{folder / CONCEPTS_FILE} must be a list of texts. Copy the checkpoint again.")
         try:
             model = cls(config, answers, checkpoint=folder, concepts=concepts)
         except (ValueError, OSError):

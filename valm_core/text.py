@@ -92,12 +92,12 @@ def parse_json(text: str | bytes) -> Any:
     """``json.loads`` that takes a byte order mark, and no name twice in one object, which would lose the first value.
 
     Raises:
-        ValueError: no JSON, nested too deeply, or a name that is given twice.
+        ValueError: no JSON, or nested too deeply (both a JSONDecodeError), or a name is given twice (TwiceError).
     """
     try:
         return json.loads(text.removeprefix("\ufeff") if isinstance(text, str) else text, object_pairs_hook=_each_once)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise json.JSONDecodeError("it is nested too deeply", "", 0) from error
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
