@@ -35,6 +35,25 @@ def test_figures_as_worked_by_hand():
     assert report["expected_calibration_error"] == pytest.approx(0.5)  # always sure, half right
 
 
+def test_the_yes_rate_is_that_of_yes_no_questions():
+    rows = [Row(None, "?", ("yes",)), Row(None, "?", ("no",)), Row(None, "?", ("no",)), Row(None, "?", ("red",))]
+    report = score_rows(rows, certain("yes", "yes", "no", "yes"), ANSWERS)
+    assert report["yes_rate"] == pytest.approx(2 / 3) and report["true_yes_rate"] == pytest.approx(1 / 3)
+    assert score_rows(rows[3:], certain("yes"), ANSWERS)["yes_rate"] is None
+
+
+def test_how_often_the_answer_is_the_blind_one(tiny_model, colored_squares, monkeypatch):
+    def planted(model, dataset):
+        said = ["yes" if dataset.blind or row.image.stem == "red" else "no" for row in dataset.rows]
+        return certain(*said, answers=model.answers)
+
+    monkeypatch.setattr(module, "predict_logits", planted)
+    report = evaluate(tiny_model, read_rows(colored_squares))
+    assert report["same_as_blind"] == 0.25  # red is one photo of four
+    assert report["accuracy"] == 0.5 and report["accuracy_without_photo"] == 0.125
+    assert "same_as_blind" not in evaluate(tiny_model, read_rows(colored_squares), blind=True)
+
+
 def test_a_type_that_does_not_occur_has_no_figure():
     assert score_rows(ROWS[:1], certain("red"), ANSWERS)["by_type"]["number"] is None
 
@@ -109,6 +128,10 @@ def test_the_command_ends_with_one_json_object(tiny_model, colored_squares, tmp_
         "by_source",
         "multiple_choice_accuracy",
         "answer_coverage",
+        "yes_rate",
+        "true_yes_rate",
+        "same_as_blind",
+        "accuracy_without_photo",
         "expected_calibration_error",
         "seconds",
     }

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from training.datasets import load_rows
 from training.datasets.jsonl import Row
-from training.evaluate import evaluate_with_logits, format_table, score_logits
+from training.evaluate import evaluate_with_logits, format_table, score_logits, without_photo
 from training.features import Features
 from training.metrics.calibration import expected_calibration_error, fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
@@ -90,14 +90,11 @@ def figures_of_the_card(
     model: ValmModel, rows: list[Row], logits: Tensor, blind: bool, features: Features | None = None
 ) -> dict:
     """What a card says beside the figures of ``training.evaluate``: ``held_out_calibration_error`` (not with one photo)
-    and, of a model that sees, ``accuracy_without_photo``. Arguments as in ``evaluate_with_logits``, whose logits
+    and, of a model that sees, those of ``without_photo``. Arguments as in ``evaluate_with_logits``, whose logits
     these are."""
     held_out = held_out_error(rows, logits, model.answers)
     figures = {} if held_out is None else {"held_out_calibration_error": held_out}
-    if not blind:
-        without, _ = evaluate_with_logits(model, rows, blind=True, features=features)
-        figures["accuracy_without_photo"] = without["accuracy"]
-    return figures
+    return figures if blind else figures | without_photo(model, rows, logits, features)
 
 
 def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: bool = False) -> dict:

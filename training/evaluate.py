@@ -26,6 +26,7 @@ from valm_core.model import ValmModel
 from valm_core.predictor import choose_device
 
 EVALUATION_BATCH = 256
+YES_RATES = {"yes_rate": "    says yes to yes/no", "true_yes_rate": "    yes is right"}  # figure -> its line
 COVERAGES = (0.1, 0.25, 0.5, 0.75)
 
 
@@ -65,7 +66,8 @@ def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> di
     """Accuracy figures of a set of answers, each in 0..1; a question whose answer isn't in the list counts as wrong.
 
     ``by_type`` sorts questions by their reference answers, ``reliability_by_kind`` by the kind of the given answer:
-    that is all that is known of a question nobody has answered yet.
+    that is all that is known of a question nobody has answered yet. ``yes_rate`` is the share of "yes" among the given
+    answers to yes/no questions, ``true_yes_rate`` that among their reference answers.
 
     Args:
         rows: R questions with their reference answers.
@@ -79,6 +81,9 @@ def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> di
     types = np.array([answer_type(row.answers) for row in rows])
     kinds = np.array([answer_kind(answers[index]) for index in chosen.tolist()])  # of what the model said
     sources = np.array([row.source for row in rows])
+    said_yes = np.array([normalize_answer(answers[index]) == "yes" for index in chosen.tolist()])
+    true_yes = np.array([np.mean([normalize_answer(answer) == "yes" for answer in row.answers]) for row in rows])
+    asked_yes_no = types == "yes/no"
     known = set(map(normalize_answer, answers))
     covered = [any(normalize_answer(answer) in known for answer in row.answers) for row in rows]
     return {
@@ -88,6 +93,8 @@ def score_rows(rows: list[Row], probabilities: Tensor, answers: list[str]) -> di
             name: float(correct[types == name].mean()) if (types == name).any() else None for name in ANSWER_KINDS
         },
         "by_source": {str(name): float(correct[sources == name].mean()) for name in np.unique(sources)},
+        "yes_rate": float(said_yes[asked_yes_no].mean()) if asked_yes_no.any() else None,
+        "true_yes_rate": float(true_yes[asked_yes_no].mean()) if asked_yes_no.any() else None,
         "answer_coverage": float(np.mean(covered)),
         "expected_calibration_error": expected_calibration_error(confidence.numpy(), correct),
         "reliability": reliability(confidence.numpy(), correct),
@@ -134,7 +141,17 @@ def score_logits(model: ValmModel, rows: list[Row], logits: Tensor) -> dict:
 
 def evaluate(model: ValmModel, rows: list[Row], blind: bool = False) -> dict:
     """All figures of ``python -m training.evaluate`` for a loaded model."""
-    return evaluate_with_logits(model, rows, blind)[0]
+    report, logits = evaluate_with_logits(model, rows, blind)
+    return report if blind else report | without_photo(model, rows, logits)
+
+
+def without_photo(model: ValmModel, rows: list[Row], logits: Tensor, features: Features | None = None) -> dict:
+    """``accuracy_without_photo``, of the model's answers from the question alone, and ``same_as_blind``, the share of
+    the rows where such a blind answer is also the one with the photo. Arguments as in ``evaluate_with_logits``, whose
+    logits [R, A] these are."""
+    blind_report, blind_logits = evaluate_with_logits(model, rows, blind=True, features=features)
+    same = logits.argmax(dim=-1) == blind_logits.argmax(dim=-1)
+    return {"accuracy_without_photo": blind_report["accuracy"], "same_as_blind": float(same.float().mean())}
 
 
 def evaluate_with_logits(
@@ -162,7 +179,10 @@ def format_table(report: dict) -> str:
     figures = {"accuracy": report["accuracy"]}
     if "accuracy_without_photo" in report:
         figures["  without the photo"] = report["accuracy_without_photo"]
+    if "same_as_blind" in report:
+        figures["same answer without it"] = report["same_as_blind"]
     figures |= {f"  {name}": value for name, value in report["by_type"].items()}
+    figures |= {label: report[name] for name, label in YES_RATES.items() if name in report}
     figures |= {f"  {name}": value for name, value in report["by_source"].items()}
     figures["multiple choice"] = report["multiple_choice_accuracy"]
     figures["answers in the list"] = report["answer_coverage"]

@@ -4,13 +4,19 @@ import argparse
 import json
 import random
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from training.datasets.jsonl import Row
+from training.features import read_pixels
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.files import write_text
 from valm_core.model import ValmModel
+from valm_core.outputs import Explanation
 from valm_core.predictor import choose_device
+
+Drawn = TypeVar("Drawn")
+COMPARED = tuple(dict.fromkeys(("raw_attention", DEFAULT_METHOD)))  # methods whose maps of single words are measured
 
 
 def add_measuring_options(parser: argparse.ArgumentParser, report: str) -> None:
@@ -28,9 +34,25 @@ def load_model(options: argparse.Namespace) -> ValmModel:
     return ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
 
 
-def sample(rows: list[Row], limit: int, seed: int) -> list[Row]:
+def sample(rows: list[Drawn], limit: int, seed: int) -> list[Drawn]:
     """At most ``limit`` rows, the same ones every time."""
     return random.Random(seed).sample(rows, min(limit, len(rows)))
+
+
+@torch.no_grad()
+def explain(model: ValmModel, photo: Path, question: str) -> dict[str, Explanation]:
+    """What each of the ``COMPARED`` methods says of the model's own answer, over the question's word pieces."""
+    text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([question], True)))
+    image = model.encode_image(read_pixels(model, photo)[None].to(model.device))
+    logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
+    return {name: EXPLANATION_METHODS[name](model, text, image, int(logits.argmax())) for name in COMPARED}
+
+
+def words_of(model: ValmModel, question: str) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
+    """The question's words and for each of its tokens the word, as ``QuestionTokenizer.words``, cut where it is cut."""
+    words, token_words = model.tokenizer.words(question)
+    longest = model.tokenizer.max_tokens
+    return words, token_words if len(token_words) <= longest else (*token_words[: longest - 1], token_words[-1])
 
 
 def data_name(path: str) -> str:

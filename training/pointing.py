@@ -1,11 +1,16 @@
 """Do the maps point at the object that the answer depends on? Pointing game and relevance mass on planted scenes.
 
-Example:
+With ``--boxes`` instead: do the maps of words for persons point at persons' boxes on photos?
+
+Examples:
     python -m training.pointing --checkpoint runs/planted/model/checkpoint --report docs/reports/planted_scenes.json \\
         plain=runs/planted/plain/rows.jsonl photos=runs/planted/photos/rows.jsonl
+    python -m training.pointing --checkpoint assets/checkpoints/everyday --boxes person_boxes.jsonl \\
+        --split validation --report docs/reports/person_pointing.json
 """
 
 import argparse
+import json
 from collections import defaultdict
 
 import numpy as np
@@ -14,10 +19,12 @@ from tqdm import tqdm
 
 from training.datasets import load_rows
 from training.datasets.jsonl import DataError, Row
+from training.datasets.judging import PersonPhoto, read_person_photos
 from training.faithfulness import interval
 from training.features import read_pixels
-from training.measuring import add_measuring_options, load_model, sample, tell_report
+from training.measuring import add_measuring_options, data_name, load_model, sample, tell_report
 from training.metrics.vqa_accuracy import vqa_accuracy
+from training.person_pointing import asked_questions, drawn_questions, format_persons, measure_persons
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.losses import region_cells
 from valm_core.model import ValmModel
@@ -124,29 +131,54 @@ def format_report(report: dict) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def measure_files(model: ValmModel, files: list[str], limit: int) -> dict:
+    """The figures of ``measure`` for every name=FILE, by name. Raises DataError where one has no name."""
+    figures = {}
+    for named in files:
+        name, equals, file = named.partition("=")
+        if not equals:
+            raise DataError(f"{named!r} has no name; write name=FILE, e.g. plain=runs/planted/plain/rows.jsonl.")
+        figures[name] = measure(model, sample(load_rows(file), limit, seed=0))
+    return figures
+
+
+def person_questions(boxes: str, split: str | None, questions: str | None) -> list[tuple[PersonPhoto, str]]:
+    """Photos with person boxes, each with a question that names a person: of the file ``questions``, or drawn."""
+    photos = read_person_photos(boxes, split)
+    return asked_questions(photos, load_rows(questions)) if questions else drawn_questions(photos)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", metavar="name=FILE", help="JSON lines files whose rows have a region")
+    parser.add_argument("files", nargs="*", metavar="name=FILE", help="JSON lines files whose rows have a region")
+    parser.add_argument("--boxes", help="instead of those: JSON lines file of photos with boxes of persons")
+    parser.add_argument("--split", help="of --boxes only rows whose `split` is this one, e.g. validation")
+    parser.add_argument("--questions", help="ask what this file asks of persons on these photos, not drawn questions")
     add_measuring_options(parser, report="write this JSON file, and beside it the same as .md")
     parser.add_argument("--limit", type=int, default=500, help="questions a file, drawn with seed 0 (default 500)")
     options = parser.parse_args(arguments)
-    report = {
-        "command": f"python -m training.pointing --checkpoint {options.checkpoint} --limit {options.limit} "
-        + " ".join(options.files),
-        "files": {},
-    }
+    if bool(options.files) == bool(options.boxes):
+        parser.error("give either name=FILE (files whose rows have a region) or --boxes FILE (boxes of persons).")
+    if options.files and (options.split or options.questions):
+        parser.error("--split and --questions go with --boxes alone.")
+    command = f"python -m training.pointing --checkpoint {options.checkpoint} --limit {options.limit} "
+    limit = max(options.limit, 1)
     try:
-        model = load_model(options)
-        for named in options.files:
-            name, equals, file = named.partition("=")
-            if not equals:
-                raise DataError(f"{named!r} has no name; write name=FILE, e.g. plain=runs/planted/plain/rows.jsonl.")
-            report["files"][name] = measure(model, sample(load_rows(file), max(options.limit, 1), seed=0))
+        if options.boxes:
+            asked = person_questions(options.boxes, options.split, options.questions)
+            report = measure_persons(load_model(options), sample(asked, limit, seed=0))
+            command += f"--boxes {data_name(options.boxes)}" + (f" --split {options.split}" if options.split else "")
+            command += f" --questions {data_name(options.questions)}" if options.questions else ""
+            report["command"] = command
+        else:
+            files = measure_files(load_model(options), options.files, limit)
+            report = {"command": command + " ".join(options.files), "files": files}
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    text = format_report(report)
+    text = format_persons(report) if options.boxes else format_report(report)
     tell_report(report, text, options.report)
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

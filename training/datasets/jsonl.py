@@ -5,9 +5,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from valm_core.text import LONE_SURROGATE, TwiceError, clean_text, parse_json, printable
+
+Parsed = TypeVar("Parsed")
 
 
 class DataError(ValueError):
@@ -57,6 +59,20 @@ def scan_rows(path: str | Path, photos: bool = True, captions: bool = False) -> 
         DataError: nothing more can be read: the file is missing, empty, damaged or no text.
     """
     path = Path(path)
+    return scan_lines(path, _parse_row, path.parent if photos else None, captions)
+
+
+def scan_lines(path: str | Path, parse: Callable[..., Parsed], *arguments) -> Iterator[tuple[str, Parsed | DataError]]:
+    """What ``parse(line, *arguments)`` makes of every line that isn't empty, as ``scan_rows`` hands it out.
+
+    Args:
+        path: the file; one that ends in .gz is decompressed.
+        parse: makes something of a line, or raises ValueError for a faulty one.
+
+    Raises:
+        DataError: as for ``scan_rows``.
+    """
+    path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no data file {path}. Check the path.")
     empty = True
@@ -65,7 +81,7 @@ def scan_rows(path: str | Path, photos: bool = True, captions: bool = False) -> 
             for number, line in enumerate(file, 1):
                 if line.strip():
                     empty = False
-                    yield located(f"{path}:{number}", _parse_row, line, path.parent if photos else None, captions)
+                    yield located(f"{path}:{number}", parse, line, *arguments)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text ({error}). Save it as UTF-8.") from error
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
@@ -81,7 +97,7 @@ def _opened(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig")
 
 
-def located(place: str, parse: Callable[..., Row], *arguments) -> tuple[str, Row | DataError]:
+def located(place: str, parse: Callable[..., Parsed], *arguments) -> tuple[str, Parsed | DataError]:
     """The place with what ``parse(*arguments)`` returns, or with its ValueError as a DataError that names the place."""
     try:
         return place, parse(*arguments)
@@ -89,7 +105,7 @@ def located(place: str, parse: Callable[..., Row], *arguments) -> tuple[str, Row
         return place, DataError(f"{place}: {error}")
 
 
-def without_faults(entries: Iterable[tuple[str, Row | DataError]]) -> list[Row]:
+def without_faults(entries: Iterable[tuple[str, Parsed | DataError]]) -> list[Parsed]:
     """The rows of a scan; its first fault is raised."""
     rows = []
     for _, row in entries:
@@ -102,7 +118,8 @@ def without_faults(entries: Iterable[tuple[str, Row | DataError]]) -> list[Row]:
 _EXAMPLE = '{"image": "photos/1.jpg", "question": "What color is the bus?", "answer": "red"}'
 
 
-def _parse_row(line: str, folder: Path | None, captions: bool) -> Row:
+def json_object(line: str) -> dict:
+    """The object that a line of JSON holds. Raises ValueError where it holds none, or a name twice."""
     try:
         values = parse_json(line)
     except TwiceError:
@@ -111,7 +128,11 @@ def _parse_row(line: str, folder: Path | None, captions: bool) -> Row:
         raise ValueError(f"not valid JSON ({error}); expected e.g. {_EXAMPLE}") from error
     if not isinstance(values, dict):
         raise ValueError(f"a JSON object is expected, not {type(values).__name__}; e.g. {_EXAMPLE}")
+    return values
 
+
+def _parse_row(line: str, folder: Path | None, captions: bool) -> Row:
+    values = json_object(line)
     image = existing_photo(folder / _string(values, "image")) if folder else None
     if "caption" in values:
         return _caption_row(values, image, captions)
