@@ -173,7 +173,7 @@ def test_gzip_is_read_and_a_damaged_or_missing_one_named(tmp_path):
     path.write_bytes(gzip.compress(b'{"question": "a"}\n'))
     assert read_json_lines(path, "question") == [{"question": "a"}]
     path.write_bytes(path.read_bytes()[:-6])
-    with pytest.raises(DataError, match="rows.jsonl.gz can't be read"):
+    with pytest.raises(DataError, match=r"rows\.jsonl\.gz can't be read"):
         read_json_lines(path)
     with pytest.raises(DataError, match="There is no data file"):
         read_json_lines(tmp_path / "none.jsonl")

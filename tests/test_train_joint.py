@@ -1,4 +1,4 @@
-"""Joint training: its batches, the terms of its loss against slow formulas, and the command from files to checkpoint."""
+"""Joint training: its batches, the terms of its loss against slow formulas, the command from files to checkpoint."""
 
 import json
 import math
