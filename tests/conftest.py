@@ -15,6 +15,7 @@ from PIL import Image
 from toy_data import ANSWERS, write_rows
 from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel
 
+from training.metrics.wups import WordNetMissing, read_wordnet
 from valm_core.config import ValmConfig
 from valm_core.model import ValmModel
 from valm_core.predictor import VqaPredictor
@@ -43,6 +44,17 @@ COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "
 def one_thread():
     """As OMP_NUM_THREADS says, also after a test that changed it."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def wordnet():
+    """WordNet; what needs it is skipped where it isn't installed, but not where all tests must run."""
+    try:
+        return read_wordnet()
+    except WordNetMissing as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

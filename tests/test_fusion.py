@@ -7,7 +7,7 @@ import torch
 
 from training.datasets.jsonl import read_rows
 from training.datasets.questions import QuestionDataset
-from valm_core.fusion import FUSIONS, BiAttentionLayer, GatedFusion, sine_positions
+from valm_core.fusion import FUSIONS, BiAttentionLayer, GatedFusion, WordCellSimilarity, sine_positions
 from valm_core.losses import answer_loss
 from valm_core.model import ValmModel
 
@@ -254,3 +254,64 @@ def test_every_head_that_is_named_can_be_silenced_and_no_other_changes_the_featu
             silenced = fusion(*streams, (ROWS, COLUMNS), silent_heads=[(step, 0, 1)]).fused
             assert not torch.allclose(silenced, usual)
         assert torch.equal(fusion(*streams, (ROWS, COLUMNS), silent_heads=[("elsewhere", 0, 1)]).fused, usual)
+
+
+# ---- similarity of words and cells -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def similar_layer():
+    torch.manual_seed(0)
+    return BiAttentionLayer(width=8, heads=2, feed_forward_ratio=2.0, dropout=0.0, similarity=True).eval()
+
+
+def test_the_similarity_of_words_and_cells_is_a_scaled_cosine():
+    torch.manual_seed(0)
+    module = WordCellSimilarity(6, 5, 4)
+    words, cells = torch.randn(2, 3, 6), torch.randn(2, 7, 5)
+    found = module(words, cells)
+    for text in range(2):
+        for word in range(3):
+            for cell in range(7):
+                one, other = module.word(words[text, word]), module.cell(cells[text, cell])
+                expected = 10 * (one @ other) / (one.norm() * other.norm())
+                torch.testing.assert_close(found[text, word, cell], expected, atol=1e-5, rtol=1e-4)
+    torch.nn.init.constant_(module.log_scale, 20.0)
+    assert module(words, cells).abs().max() <= 30 + 1e-4
+
+
+def test_similarity_draws_a_planted_word_to_a_planted_cell(similar_layer):
+    text, image, mask = torch.randn(1, 3, 8), torch.randn(1, 4, 8), torch.ones(1, 3, dtype=torch.bool)
+    planted = torch.zeros(1, 3, 4)
+    planted[0, 1, 2] = 12.0
+    _, _, (without, *_) = similar_layer(text, mask, image, 0, True, (), torch.zeros(1, 3, 4))
+    _, _, (with_it, *_) = similar_layer(text, mask, image, 0, True, (), planted)
+    assert (with_it.weights[0, :, 1, 2] > 0.99).all() and (without.weights[0, :, 1, 2] < 0.6).all()
+    torch.testing.assert_close(with_it.weights[0, :, [0, 2]], without.weights[0, :, [0, 2]])
+
+
+def test_a_word_reads_how_similar_its_cells_are(similar_layer):
+    """A similarity that is the same for all cells leaves the map, and is read nevertheless."""
+    text, image, mask = torch.randn(1, 3, 8), torch.randn(1, 4, 8), torch.ones(1, 3, dtype=torch.bool)
+    none, low, _ = similar_layer(text, mask, image, 0, False, (), torch.zeros(1, 3, 4))
+    same, high, _ = similar_layer(text, mask, image, 0, False, (), torch.full((1, 3, 4), 5.0))
+    assert not torch.allclose(none, same, atol=1e-3)
+    torch.testing.assert_close(low, high)  # cells hear of it in the next layer
+
+
+def test_silent_heads_add_nothing_to_what_similarity_reads(similar_layer):
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    text, images = torch.randn(1, 3, 8), torch.randn(2, 1, 4, 8)
+    similarities = 5 * torch.randn(2, 1, 3, 4)
+    silent = [("text_to_image", 0, head) for head in (0, 1)]
+    first, second = (
+        similar_layer(text, mask, image, 0, False, silent, similarity)[0]
+        for image, similarity in zip(images, similarities, strict=True)
+    )
+    assert torch.equal(first, second)
+    before = similar_layer(text, mask, images[0], 0, False, silent[:1], similarities[0])[0]
+    with torch.no_grad():
+        similar_layer.similarity_weight[0] = 7.0
+        similar_layer.similarity_value.weight[:, 0] = 7.0
+    assert torch.equal(similar_layer(text, mask, images[0], 0, False, silent[:1], similarities[0])[0], before)
+    assert not torch.equal(similar_layer(text, mask, images[0], 0, False, (), similarities[0])[0], before)

@@ -100,7 +100,7 @@ def test_every_listed_file_exists():
 
 
 TRAINING = ["train", "evaluate", "feedback", "search", "compare", "daquar", "faithfulness", "evidence", "pointing"]
-TRAINING += ["export", "benchmark", "batch_answer", "training_speed", "presence", "word_maps"]
+TRAINING += ["train_joint", "export", "benchmark", "batch_answer", "training_speed", "presence", "word_maps"]
 OTHERS = ["training.datasets.planted_scenes", "demo.ask", "demo.serve", "demo.page_speed"]
 
 

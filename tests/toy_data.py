@@ -47,6 +47,62 @@ def write_vqa_v2(folder: Path, photos: list[int], answers: list[list[str]], subt
     return f"vqa_v2:{folder / 'questions.json'},{folder / 'annotations.json'},{folder / 'photos'}"
 
 
+def write_joint_data(folder: Path) -> dict:
+    """Write what joint training reads: 28 photos of one color, on half of which a man holds a ball, on half a dog lies.
+
+    Men stand in the left half of their photos, and one question says so of the first. Two more photos have captions
+    alone.
+
+    Returns:
+        The config's section ``data``.
+    """
+    colors = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
+    captions, boxes, questions = folder / "captions", [], []
+    for place in (folder / "squares", folder / "more", captions):
+        place.mkdir(parents=True)
+    described = []
+    for number in range(28):
+        color = list(colors)[number % 4]
+        name, image = f"{number:02}.png", f"squares/{number:02}.png"
+        Image.new("RGB", (40, 30), colors[color]).save(folder / image)
+        said = f"a man holds a {color} ball." if number < 14 else f"a dog is on a {color} box."
+        described.append({"image": image, "captions": [said], "split": "train", "source": "people"})
+        if number < 14:
+            box = [0.25, 0.5, 0.4, 0.8, 17]  # middle, size, key points
+            boxes.append({"image": image, "persons_cx_cy_w_h_keypoints": [box], "split": "train"})
+        red = "yes" if color == "red" else "no"
+        questions += [
+            {"image": name, "question": "what color is the square?", "answer": color, "source": "colors"},
+            {"image": name, "question": "is there any red?", "answers": [red, red, "yes"], "source": "vqa_v2_yes_no"},
+        ]
+    questions.append({"image": "00.png", "question": "is the man on the left?", "answer": "yes", "source": "vqa_v1"})
+    described.append({"image": "squares/01.png", "captions": ["a zebra."], "split": "validation", "source": "people"})
+    captioned = []
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (30, 30), colors["blue"]).save(folder / "more" / name)
+        captioned.append({"image": name, "captions": ["a blue ball is on the grass."]})
+    machine = {"captions": ["a horse."], "split": "train"}
+    unsure, sure = ({"image": f"squares/{place}.png", "conf": conf} for place, conf in (("02", 0.1), ("03", 0.9)))
+    write_rows(folder / "squares" / "train.jsonl", questions)
+    write_rows(folder / "more" / "train.jsonl", captioned)
+    write_rows(captions / "captions_human.jsonl", described)
+    write_rows(captions / "captions_machine.jsonl", [machine | unsure, machine | sure])
+    write_rows(captions / "captions_no_photo.jsonl", [{"coco_id": 1, "captions": ["a green dog and a yellow ball."]}])
+    tags = [["sky", 0.9], ["tree", 0.2]]
+    write_rows(captions / "tags_machine.jsonl", [{"image": "squares/04.png", "tags": tags, "split": "train"}])
+    write_rows(captions / "person_boxes.jsonl", boxes)
+    texts = [{"question": f"is the square {color}?", "answers": {"yes": 7, "no": 3}} for color in colors]
+    write_rows(folder / "texts.jsonl", texts)
+    return {
+        "questions": [str(folder / "squares")],
+        "captions": str(captions),
+        "captioned": [str(folder / "more")],
+        "texts": [str(folder / "texts.jsonl")],
+        "left_out": ["squares/27.png"],
+        "answers": 8,
+    }
+
+
 def age_corrections(database: Path, days: int, answer: str = "%") -> str:
     """Make the corrections with this right answer (all, unless told) so many days older; the day they are from now."""
     connection = sqlite3.connect(database)

@@ -166,22 +166,39 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     Raises:
         ValueError: an unknown section or setting, or a value that isn't allowed.
     """
-    sections = read_yaml(_config_file(path)) or {}
-    if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
-        raise ValueError(f"{path} needs the sections {', '.join(SECTIONS)}, each with lines of `name: value`.")
-    if unknown := sections.keys() - SECTIONS.keys() - OTHER_SECTIONS:
-        raise ValueError(f"{path} has an unknown section {min(unknown)!r}; allowed: {', '.join(SECTIONS)}.")
-    values = {name: dict(sections.get(name) or {}) for name in SECTIONS}
-    owners = {field.name: name for name, config in SECTIONS.items() for field in dataclasses.fields(config)}
-    for setting, value in overrides.items():
-        nearest = difflib.get_close_matches(setting, owners, n=1)  # itself, or what an unknown one was meant to be
-        values[owners[nearest[0]] if nearest else "run"][setting] = value  # refused below where it is unknown
+    values = read_sections(path, overrides, SECTIONS)
     start = fetch_checkpoint(str(values["run"].get("init") or "")) / CONFIG_FILE
     if values["run"].get("init") and start.is_file():  # a missing one is told where it is loaded
         stored = dataclasses.asdict(ValmConfig.from_json(start))
         values["model"] = {name: stored[name] for name in stored if name not in FREE_WITH_INIT} | values["model"]
     run, model, training = (from_plain_values(config, values[name]) for name, config in SECTIONS.items())
     return run, model, training
+
+
+def read_sections(
+    path: str | Path, overrides: dict[str, object], known: dict[str, type]
+) -> dict[str, dict[str, object]]:
+    """The settings of a YAML file by section, with overrides of settings of any section.
+
+    Args:
+        path: the file, or the name of a shipped one.
+        overrides: by setting.
+        known: by section, the dataclass that its settings belong to; what the first lacks is refused by its building.
+
+    Raises:
+        ValueError: no sections, or an unknown one.
+    """
+    sections = read_yaml(_config_file(path)) or {}
+    if not isinstance(sections, dict) or not all(isinstance(part or {}, dict) for part in sections.values()):
+        raise ValueError(f"{path} needs the sections {', '.join(known)}, each with lines of `name: value`.")
+    if unknown := sections.keys() - known.keys() - OTHER_SECTIONS:
+        raise ValueError(f"{path} has an unknown section {min(unknown)!r}; allowed: {', '.join(known)}.")
+    values = {name: dict(sections.get(name) or {}) for name in known}
+    owners = {field.name: name for name, config in known.items() for field in dataclasses.fields(config)}
+    for setting, value in overrides.items():
+        nearest = difflib.get_close_matches(setting, owners, n=1)  # itself, or what an unknown one was meant to be
+        values[owners[nearest[0]] if nearest else next(iter(known))][setting] = value  # refused where it is unknown
+    return values
 
 
 def _config_file(path: str | Path) -> Path:
@@ -215,8 +232,8 @@ def build_model(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmMode
         return _continued(run, config, rows)
     if config.concepts:
         raise ValueError(
-            f"concepts is {config.concepts}, but nothing names them. Start from a checkpoint that has some with `init`, "
-            "or train one with `python -m training.train_joint`."
+            f"concepts is {config.concepts}, but nothing names them. Start from a checkpoint that has some with "
+            "`init`, or train one with `python -m training.train_joint`."
         )
     answer_rows = load_rows(run.answer_data, photos=False) if run.answer_data else rows
     return ValmModel(config, build_answer_list(answer_rows, run.answers))

@@ -1,50 +1,86 @@
 """Train encoders and fusion together, from pixels, on a GPU: answers, concepts, captions and places at once.
 
-Example:
+Examples:
     python -m training.train_joint --config training/configs/joint.yaml --output runs/joint
+    python -m training.train_joint --config joint.yaml --output runs/joint --device cuda steps=1480 question_steps=595
 
 Every step takes photos, each with its questions, and minimises L = L_task + λ_v ℓ_v + λ_a ℓ_a: ℓ_v asks the cells for
 the concepts of captions, tags and answers; ℓ_a brings captions and photos together word by word and cell by cell, and
 draws the maps of person words into persons' boxes. Beside it a batch of questions without photos keeps the question
-head honest. The weights' running mean is what is saved. The length is a time, so that a borrowed GPU is given back.
+head honest. The weights' running mean is what is saved. The length is a time, so that a borrowed GPU is given back, or
+a number of steps, so that a run can be repeated.
 """
 
+import argparse
 import copy
+import dataclasses
+import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
-from training.datasets.joint_data import BALANCED, COLOR, FILL_IN, OPEN, PRESENCE, YES_NO
+from training.datasets.joint_data import BALANCED, COLOR, FILL_IN, OPEN, PRESENCE, YES_NO, JointSources, joint_data
+from training.metrics.wups import WordNetMissing
+from training.train import parse_overrides, read_sections
 from valm_core.concepts import photo_logits
+from valm_core.config import ValmConfig, from_plain_values
 from valm_core.encoder_layers import encoder_layers
+from valm_core.files import write_text
 from valm_core.model import ValmModel
+from valm_core.outputs import InputError
+from valm_core.predictor import choose_device
+from valm_core.processor import open_photo, photo_to_pixels
+from valm_core.text_encoder import build_tokenizer
+
+MOST_TOKENS = 40  # of a question or caption; longer ones are cut
+MASS_FLOOR = 1e-3  # least share of a map in the boxes, so that its logarithm stays finite
+TOLD_EVERY = 50  # steps
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class JointConfig:
-    """How long, how fast and with which weights.
+    """How long, how fast and with which weights. Checked on construction.
 
     Args:
-        question_seconds, seconds: of the first stage, questions alone, and of the second.
-        photos: in a step; ``blind``: questions without photos in a step.
+        question_seconds, seconds: of the first stage, questions alone, and of the second; 0 leaves the stage out.
+        question_steps, steps: the same in steps; where it isn't 0 it decides and the seconds don't.
+        photos: in a step.
+        blind: questions without photos in a step; twice as many in the first stage.
+        photo_side: of the squares that photos are kept as, pixels.
         side: of the square that training crops to, pixels.
         learning_rate, backbone_learning_rate, text_learning_rate: peaks; ``question_learning_rate`` in the first stage.
-        concept_weight: λ_v. caption_weight, region_weight: the parts of λ_a.
-        function_weight: of the penalty on reading by function words; ``distinct_weight``: on words with the same map.
+        concept_weight: λ_v.
+        caption_weight, region_weight: the parts of λ_a.
+        function_weight: of the penalty on reading by function words.
+        distinct_weight: of the penalty on words with the same map.
         label_smoothing, weight_decay: as usual.
         average: of the running mean of the weights, a step.
-        rows: questions of people a photo at most, then presence, color and fill-in questions.
+        question_rows, presence_rows, color_rows, fill_in_rows: questions a photo at most: of people and of each kind
+            that is made.
+        workers: processes that open photos; 0 for none.
+        seed: of everything drawn.
+
+    Raises:
+        ValueError: a value is outside what is allowed.
     """
 
     question_seconds: float = 30.0
     seconds: float = 330.0
+    question_steps: int = 0
+    steps: int = 0
     photos: int = 192
     blind: int = 512
+    photo_side: int = 208
     side: int = 192
     learning_rate: float = 1e-3
     backbone_learning_rate: float = 2e-4
@@ -58,48 +94,94 @@ class JointConfig:
     label_smoothing: float = 0.05
     weight_decay: float = 0.05
     average: float = 0.998
-    rows: tuple[int, int, int, int] = (5, 2, 1, 2)
+    question_rows: int = 5
+    presence_rows: int = 2
+    color_rows: int = 1
+    fill_in_rows: int = 2
+    workers: int = 2
     seed: int = 0
+
+    def __post_init__(self):
+        least = {"photos": 2, "blind": 2, "photo_side": 16, "side": 16, "question_rows": 1}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value >= least.get(field.name, 0)):
+                raise ValueError(f"{field.name} is {value!r}; a number from {least.get(field.name, 0)} is needed.")
+        for name in ("label_smoothing", "average"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a number from 0 to below 1 is needed.")
+        if not self.steps and not self.seconds:
+            raise ValueError("seconds and steps are both 0, so that nothing would be learned; set one of them.")
+
+    @property
+    def rows(self) -> tuple[int, int, int, int]:
+        """Questions a photo at most, by the groups of ``JointBatches.by_photo``."""
+        return self.question_rows, self.presence_rows, self.color_rows, self.fill_in_rows
+
+
+SECTIONS = {"data": JointSources, "model": ValmConfig, "training": JointConfig}
 
 
 class JointBatches:
-    """Photos with their questions as tensors on one device, drawn anew in every epoch."""
+    """Photos with their questions as tensors on one device, drawn anew in every epoch.
 
-    def __init__(self, arrays: dict[str, np.ndarray], pixels: Tensor, answers: int, concepts: int, device: str):
+    Args:
+        arrays: of ``training.datasets.joint_data.joint_data``.
+        pixels: uint8 [photos, 3, S, S], on any device.
+        answers, concepts: how many.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        seed: of what is drawn by numpy; torch's own generator draws crops.
+    """
+
+    def __init__(
+        self,
+        arrays: dict[str, np.ndarray],
+        pixels: Tensor,
+        answers: int,
+        concepts: int,
+        device: str,
+        seed: int = 0,
+    ):
         self.data = {name: torch.from_numpy(value) for name, value in arrays.items()}
         self.pixels, self.answers, self.concepts, self.device = pixels, answers, concepts, device
+        self.generator = np.random.default_rng(seed)
         count = len(arrays["boxes"])
         self.by_photo: list[list[list[int]]] = [[[], [], [], []] for _ in range(count)]
         group = {OPEN: 0, YES_NO: 0, BALANCED: 0, PRESENCE: 1, COLOR: 2, FILL_IN: 3}
-        for row, (photo, kind) in enumerate(
-            zip(arrays["row_photo"].tolist(), arrays["row_kind"].tolist(), strict=True)
-        ):
+        kinds = arrays["row_kind"]
+        for row, (photo, kind) in enumerate(zip(arrays["row_photo"].tolist(), kinds.tolist(), strict=True)):
             self.by_photo[photo][group[kind]].append(row)
         self.captions_of: list[list[int]] = [[] for _ in range(count)]
         for text, photo in arrays["captions"].tolist():
             self.captions_of[photo].append(text)
-        labels = torch.zeros(count, concepts, dtype=torch.float16)
-        weight = torch.from_numpy(arrays["absent_weight"]).half()[:, None].repeat(1, concepts)
+        share = np.select([kinds == FILL_IN, kinds >= PRESENCE], [0.3, 0.15], 1.5)
+        self.row_odds = torch.from_numpy(share / share.sum())
+        self.boxes, self.sided = self.data["boxes"].to(device), self.data["sided"].to(device)
+        self._keep_labels(count)
+        self._keep_texts(arrays)
+
+    def _keep_labels(self, count: int) -> None:
+        """Concepts of every photo: ``labels`` [photos, C], 0 or 1, and how far each counts, ``weight`` [photos, C]."""
+        labels = torch.zeros(count, self.concepts, dtype=torch.float16)
+        weight = self.data["absent_weight"].half()[:, None].repeat(1, self.concepts)
         shown, maybe = self.data["concept_shown"].long(), self.data["concept_maybe"].long()
         labels[shown[:, 0], shown[:, 1]] = 1
         weight[maybe[:, 0], maybe[:, 1]] = 0
         weight[shown[:, 0], shown[:, 1]] = 1
-        self.labels, self.weight = labels.to(device), weight.to(device)
-        self.boxes, self.sided = self.data["boxes"].to(device), self.data["sided"].to(device)
-        starts, most = arrays["text_starts"], 40
-        lengths = np.minimum(np.diff(starts), most)
-        padded = np.arange(most) < lengths[:, None]  # [texts, 40]
-        at = (starts[:-1, None] + np.arange(most))[padded]
+        self.labels, self.weight = labels.to(self.device), weight.to(self.device)
+
+    def _keep_texts(self, arrays: dict[str, np.ndarray]) -> None:
+        """Texts padded: ``text_ids`` [texts, T], and ``text_marks`` [2, texts, T] of function and person words."""
+        starts = arrays["text_starts"]
+        lengths = np.minimum(np.diff(starts), MOST_TOKENS)
+        padded = np.arange(MOST_TOKENS) < lengths[:, None]
+        at = (starts[:-1, None] + np.arange(MOST_TOKENS))[padded]
         ids, marks = np.zeros(padded.shape, np.int32), np.zeros((2, *padded.shape), bool)
         ids[padded] = arrays["text_ids"][at]
         marks[0][padded], marks[1][padded] = arrays["text_function"][at] > 0, arrays["text_person"][at] > 0
         self.text_lengths = torch.from_numpy(lengths)
-        self.text_lengths_there = self.text_lengths.to(device)
-        self.text_ids, self.text_marks = torch.from_numpy(ids).to(device), torch.from_numpy(marks).to(device)
-        kinds = arrays["row_kind"]
-        share = np.select([kinds == FILL_IN, kinds >= PRESENCE], [0.3, 0.15], 1.5)
-        self.row_odds = torch.from_numpy(share / share.sum())
-        self.generator = np.random.default_rng(0)
+        self.text_lengths_there = self.text_lengths.to(self.device)
+        self.text_ids, self.text_marks = torch.from_numpy(ids).to(self.device), torch.from_numpy(marks).to(self.device)
 
     def texts(self, places: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Token ids, mask, function and person marks, each [B, T]."""
@@ -170,7 +252,11 @@ class JointBatches:
         }
 
     def cropped(self, which: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Random crops, squashed to a square, some mirrored, of other brightness and contrast; and the boxes in them."""
+        """Random crops of photos [P] squashed to squares, some mirrored, and their boxes.
+
+        Returns:
+            Pixels [P, 3, side, side] in 0..1, of other brightness and contrast; boxes [P, K, 4] in 0..1 of them.
+        """
         count = len(which)
         scale = torch.sqrt(torch.empty(count, 1).uniform_(0.6, 1.0)) * torch.empty(count, 2).uniform_(0.93, 1.07)
         scale = scale.clamp(max=1.0).to(self.device)  # width, height
@@ -181,8 +267,8 @@ class JointBatches:
         theta[:, 0, 0], theta[:, 1, 1] = scale[:, 0] * sign, scale[:, 1]
         theta[:, :, 2] = 2 * low + scale - 1
         photos = self.pixels[which.to(self.pixels.device)].to(self.device).float() / 255
-        grid = F.affine_grid(theta, [count, 3, side, side], align_corners=False)
-        pixels = F.grid_sample(photos, grid, padding_mode="reflection", align_corners=False)
+        grid = functional.affine_grid(theta, [count, 3, side, side], align_corners=False)
+        pixels = functional.grid_sample(photos, grid, padding_mode="reflection", align_corners=False)
         contrast = torch.empty(count, 1, 1, 1, device=self.device).uniform_(0.8, 1.2)
         bright = torch.empty(count, 1, 1, 1, device=self.device).uniform_(-0.1, 0.1)
         tint = torch.empty(count, 3, 1, 1, device=self.device).uniform_(0.95, 1.05)
@@ -204,13 +290,19 @@ def cells_in_boxes(boxes: Tensor, side: int) -> Tensor:
 
 
 def joint_loss(model: ValmModel, batch: dict[str, Tensor], config: JointConfig, log_scale: Tensor) -> dict[str, Tensor]:
-    """The terms of the loss of one batch of photos, before their weights."""
+    """The terms of the loss of one batch of photos, before their weights.
+
+    Args:
+        model: learns also its average image token.
+        batch: of ``JointBatches.photo_batch``: R questions, then C captions of P photos.
+        config: gives the label smoothing.
+        log_scale: logarithm of the sharpness that captions and photos are compared with.
+    """
     text = model.text_encoder(batch["ids"], batch["mask"]).tokens
     rows = len(batch["photo_index"])
-    features = model.image_encoder.features(batch["pixels"])
-    tokens, concepts = model.image_encoder.tokens(features)
+    tokens, concepts = model.image_encoder.tokens(model.image_encoder.features(batch["pixels"]))
     side = math.isqrt(tokens.shape[1])
-    model.image_encoder.grid = (side, side)
+    model.image_encoder.grid = (side, side)  # of the crops
     with torch.no_grad():
         model.mean_image_token.lerp_(tokens.float().mean(dim=(0, 1)), 0.02)
     output = model(
@@ -222,56 +314,88 @@ def joint_loss(model: ValmModel, batch: dict[str, Tensor], config: JointConfig, 
         balanced=batch["balanced"],
         fixed_prior=True,
     )
-    task = F.cross_entropy(
-        output.logits.float(), batch["targets"], label_smoothing=config.label_smoothing, reduction="none"
-    )
-    terms = {"task": (task * batch["importance"]).mean()}
-    pooled = photo_logits(concepts)
-    bce = F.binary_cross_entropy_with_logits(pooled, batch["labels"].float(), reduction="none")
-    terms["concepts"] = (bce * batch["weight"].float()).sum(dim=1).mean()
-
     maps = torch.stack(
-        [step.weights for step in output.features.attention if step.query == "text" and step.key == "image"]
+        [step.weights for step in output.features.attention if (step.query, step.key) == ("text", "image")]
     )
-    maps = maps.float().mean(dim=(0, 2))  # [B, T, N]
-    function, content = batch["function"][:rows], batch["mask"][:rows] & ~batch["function"][:rows]
-    some = content.any(dim=1)
-    pooling = output.features.text_pooling.float()
-    on_function = (pooling * function).sum(dim=1).clamp(max=0.999)
-    terms["function"] = -(torch.log1p(-on_function) * some).sum() / some.sum().clamp(min=1)
-    centred = maps - maps.mean(dim=-1, keepdim=True)
-    unit = F.normalize(centred, dim=-1) * content[..., None]
-    alike = (unit @ unit.transpose(1, 2)).clamp(min=0)
-    pairs = (
-        content[:, :, None]
-        & content[:, None, :]
-        & ~torch.eye(content.shape[1], dtype=torch.bool, device=content.device)
-    )
-    terms["distinct"] = (alike * pairs).sum() / pairs.sum().clamp(min=1)
-
-    inside = cells_in_boxes(batch["boxes"], side)  # [P, N]
-    has_person = inside.any(dim=1)
-    mass = torch.einsum("btn,bn->bt", maps, inside[batch["photo_index"]].float())
-    person = batch["person"][:rows] & has_person[batch["photo_index"]][:, None]
-    terms["region"] = -(mass.clamp(min=1e-3).log() * person).sum() / person.sum().clamp(min=1)
-
-    words = F.normalize(model.similarity.word(text[rows:]).float(), dim=-1)  # [C, T, W]
-    cells = F.normalize(model.similarity.cell(tokens).float(), dim=-1)  # [P, N, W]
-    with torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.device.type == "cuda"):
-        cosine = torch.einsum("ctw,pnw->cptn", words, cells)
-    best = cosine.float().amax(dim=-1)  # [C, P, T]
-    said = (batch["mask"][rows:] & ~batch["function"][rows:]).float()
-    score = (best * said[:, None]).sum(dim=-1) / said.sum(dim=-1)[:, None].clamp(min=1)
-    score = score * log_scale.exp().clamp(max=100)
+    maps = maps.float().mean(dim=(0, 2))  # [R, T, N] of every word over layers and heads
+    inside = cells_in_boxes(batch["boxes"], side)
+    content = batch["mask"] & ~batch["function"]
+    cosine = caption_cosines(model, text[rows:], tokens)
     own = batch["caption_index"]
-    back = score[:, own]
-    same = torch.arange(len(own), device=own.device)
-    terms["captions"] = (F.cross_entropy(score, own) + F.cross_entropy(back.T, same)) / 2
-    person = batch["person"][rows:] & has_person[own][:, None]
-    place = cosine[same, own].float().mul(10).softmax(dim=-1)  # [C, T, N]
-    mass = torch.einsum("ctn,cn->ct", place, inside[own].float())
-    terms["region"] = terms["region"] - (mass.clamp(min=1e-3).log() * person).sum() / person.sum().clamp(min=1)
-    return terms
+    of_own = cosine[torch.arange(len(own), device=own.device), own].float().mul(10).softmax(dim=-1)  # [C, T, N]
+    return {
+        "task": task_term(output.logits, batch, config.label_smoothing),
+        "concepts": concept_term(concepts, batch["labels"], batch["weight"]),
+        "function": function_term(output.features.text_pooling, batch["function"][:rows], content[:rows]),
+        "distinct": distinct_term(maps, content[:rows]),
+        "region": region_term(maps, batch["person"][:rows], inside[batch["photo_index"]])
+        + region_term(of_own, batch["person"][rows:], inside[own]),
+        "captions": caption_term(cosine, content[rows:], own, log_scale),
+    }
+
+
+def task_term(logits: Tensor, batch: dict[str, Tensor], label_smoothing: float) -> Tensor:
+    """L_task: how unlike the answers' shares the logits [R, A] are; words to fill in count half."""
+    losses = functional.cross_entropy(
+        logits.float(), batch["targets"], label_smoothing=label_smoothing, reduction="none"
+    )
+    return (losses * batch["importance"]).mean()
+
+
+def concept_term(cells: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """ℓ_v: concepts of photos [P, C] by the logits of their cells [P, N, C], weighted [P, C]."""
+    losses = functional.binary_cross_entropy_with_logits(photo_logits(cells), labels.float(), reduction="none")
+    return (losses * weight.float()).sum(dim=1).mean()
+
+
+def function_term(pooling: Tensor, function: Tensor, content: Tensor) -> Tensor:
+    """How much of the words' pooling [R, T] lies on function words, in questions that have content words."""
+    some = content.any(dim=1)
+    on_function = (pooling.float() * function).sum(dim=1).clamp(max=0.999)
+    return -(torch.log1p(-on_function) * some).sum() / some.sum().clamp(min=1)
+
+
+def distinct_term(maps: Tensor, content: Tensor) -> Tensor:
+    """How alike the maps [R, T, N] of a question's content words [R, T] are: mean correlation, at least 0."""
+    unit = functional.normalize(maps - maps.mean(dim=-1, keepdim=True), dim=-1) * content[..., None]
+    alike = (unit @ unit.transpose(1, 2)).clamp(min=0)
+    others = ~torch.eye(content.shape[1], dtype=torch.bool, device=content.device)
+    pairs = content[:, :, None] & content[:, None, :] & others
+    return (alike * pairs).sum() / pairs.sum().clamp(min=1)
+
+
+def region_term(maps: Tensor, person: Tensor, inside: Tensor) -> Tensor:
+    """How little of the maps [B, T, N] of person words [B, T] lies in persons' boxes [B, N], of photos with boxes."""
+    mass = torch.einsum("btn,bn->bt", maps, inside.float())
+    counted = person & inside.any(dim=1)[:, None]
+    return -(mass.clamp(min=MASS_FLOOR).log() * counted).sum() / counted.sum().clamp(min=1)
+
+
+def caption_cosines(model: ValmModel, text: Tensor, tokens: Tensor) -> Tensor:
+    """Cosines [C, P, T, N] of captions' words [C, T, D] and photos' cells [P, N, D], by the model's own similarity."""
+    words = functional.normalize(model.similarity.word(text).float(), dim=-1)
+    cells = functional.normalize(model.similarity.cell(tokens).float(), dim=-1)
+    with torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.device.type == "cuda"):
+        return torch.einsum("ctw,pnw->cptn", words, cells)
+
+
+def caption_term(cosine: Tensor, said: Tensor, own: Tensor, log_scale: Tensor) -> Tensor:
+    """How ill captions find their photos and photos their captions, by late interaction (FILIP, Yao et al. 2022).
+
+    Args:
+        cosine: [C, P, T, N].
+        said: [C, T], the captions' content words.
+        own: [C], each caption's photo.
+        log_scale: logarithm of the sharpness, at most 100.
+    """
+    if not len(own):
+        return cosine.sum()  # 0, of nothing
+    best = cosine.float().amax(dim=-1)  # [C, P, T]
+    score = (best * said[:, None]).sum(dim=-1) / said.sum(dim=-1)[:, None].clamp(min=1)  # [C, P]
+    score = score * log_scale.exp().clamp(max=100)
+    captions = torch.arange(len(own), device=own.device)
+    back = functional.cross_entropy(score[:, own].T, captions)
+    return (functional.cross_entropy(score, own) + back) / 2
 
 
 def learning_groups(model: ValmModel, config: JointConfig, extra: list[nn.Parameter]) -> list[dict]:
@@ -302,8 +426,15 @@ def set_rates(optimizer: torch.optim.Optimizer, progress: float, warmup: float =
         group["lr"] = group["peak"] * factor
 
 
-def learn_questions(model: ValmModel, batches: JointBatches, config: JointConfig, tell=print) -> None:
-    """First stage: the question head and the text encoder's layers, from questions alone."""
+def progress_at(step: int, steps: int, start: float, seconds: float) -> float:
+    """How far a stage is, from 0; from 1 on it is over. By steps, or by the time since ``start`` where steps is 0."""
+    if steps:
+        return step / steps
+    return (time.perf_counter() - start) / seconds if seconds else 1.0
+
+
+def learn_questions(model: ValmModel, batches: JointBatches, config: JointConfig, tell: Report = print) -> int:
+    """First stage: the question head and the text encoder's layers, from questions alone. Returns the steps made."""
     model.requires_grad_(False)
     learning = nn.ModuleList([model.question_head, *encoder_layers(model.text_encoder)]).requires_grad_(True)
     heads, layers = list(model.question_head.parameters()), list(learning[1:].parameters())
@@ -313,72 +444,210 @@ def learn_questions(model: ValmModel, batches: JointBatches, config: JointConfig
             {"params": layers, "lr": 0.0, "peak": config.question_learning_rate},
         ],
         weight_decay=0.02,
-        fused=batches.device != "cpu",
+        fused=batches.device == "cuda",
     )
     start, step = time.perf_counter(), 0
     model.train()
-    while (progress := (time.perf_counter() - start) / config.question_seconds) < 1:
+    while (progress := progress_at(step, config.question_steps, start, config.question_seconds)) < 1:
         set_rates(optimizer, progress)
         inputs, targets = batches.blind_batch(2 * config.blind)
         with torch.autocast(batches.device, torch.bfloat16, enabled=batches.device == "cuda"):
             logits = model.question_logits(**inputs)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
-        optimizer.step()
+        loss = functional.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+        learn(optimizer, loss)
         step += 1
-        if step % 100 == 0:
+        if step % (2 * TOLD_EVERY) == 0:
             tell(f"questions: step {step} loss {loss.item():.3f} {time.perf_counter() - start:.0f} s")
     tell(f"questions: {step} steps")
+    return step
 
 
-def learn_together(model: ValmModel, batches: JointBatches, config: JointConfig, tell=print) -> ValmModel:
-    """Second stage: everything. Returns the running mean of the weights."""
+def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down a loss, with gradients of norm 1 at most."""
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+    optimizer.step()
+
+
+def learn_together(
+    model: ValmModel, batches: JointBatches, config: JointConfig, tell: Report = print
+) -> tuple[ValmModel, int, list[dict[str, float]]]:
+    """Second stage: everything.
+
+    Returns:
+        The model with the running mean of the weights, the steps made, and of every ``TOLD_EVERY`` of them the mean
+        terms of the loss.
+
+    Raises:
+        FloatingPointError: the loss is no number any more.
+    """
     log_scale = nn.Parameter(torch.tensor(20.0, device=batches.device).log())
     groups = learning_groups(model, config, [log_scale])
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=batches.device != "cpu")
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=batches.device == "cuda")
     averaged = copy.deepcopy(model).requires_grad_(False)
     pairs = zip(averaged.state_dict().values(), model.state_dict().values(), strict=True)
     means, values = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    start, step, epoch, order, sums, history = time.perf_counter(), 0, 0, [], {}, []
+    model.train()
+    while (progress := progress_at(step, config.steps, start, config.seconds)) < 1:
+        if len(order) < config.photos:
+            order = batches.generator.permutation(len(batches.by_photo)).tolist()
+            epoch += 1
+        set_rates(optimizer, progress)
+        photos, order = order[: config.photos], order[config.photos :]
+        terms = step_terms(model, batches, photos, config, log_scale)
+        learn(optimizer, terms["all"])
+        step += 1
+        torch._foreach_lerp_(means, values, 1 - min(config.average, (1 + step) / (10 + step)))
+        for name, value in terms.items():
+            sums.setdefault(name, []).append(value.detach())
+        if step == 1 or step % TOLD_EVERY == 0 or step == config.steps:
+            history.append({"step": step} | {name: torch.stack(parts).mean().item() for name, parts in sums.items()})
+            told = " ".join(f"{name} {value:.3f}" for name, value in history[-1].items() if name != "step")
+            tell(f"step {step} epoch {epoch} {time.perf_counter() - start:.0f} s: {told}")
+            sums = {}
+            if not math.isfinite(history[-1]["all"]):
+                raise FloatingPointError(f"The loss is no number any more by step {step}. Lower the learning rates.")
+    model.image_encoder.grid = averaged.image_encoder.grid
+    tell(f"together: {step} steps, {epoch} epochs")
+    return averaged.eval(), step, history
+
+
+def step_terms(
+    model: ValmModel, batches: JointBatches, photos: list[int], config: JointConfig, log_scale: Tensor
+) -> dict[str, Tensor]:
+    """The terms of one step's loss before their weights, and ``all``, their weighted sum."""
+    batch = batches.photo_batch(photos, config.rows, config.side)
+    inputs, targets = batches.blind_batch(config.blind)
+    mask, balanced = inputs["text_mask"], inputs["balanced"]
+    with torch.autocast(batches.device, torch.bfloat16, enabled=batches.device == "cuda"):
+        terms = joint_loss(model, batch, config, log_scale)
+        text = model.text_encoder(inputs["token_ids"], mask).tokens
+        prior = model.question_logits(mask, text_tokens=text, balanced=balanced)
+        unseen = model(mask, text_tokens=text, balanced=balanced, fixed_prior=True).logits
+    terms["prior"] = functional.cross_entropy(prior.float(), targets, label_smoothing=config.label_smoothing)
+    terms["blind"] = functional.cross_entropy(unseen.float(), targets, label_smoothing=config.label_smoothing)
     weights = {
+        "task": 1.0,
+        "prior": 0.5,
+        "blind": 0.2,
         "concepts": config.concept_weight,
         "captions": config.caption_weight,
         "region": config.region_weight,
         "function": config.function_weight,
         "distinct": config.distinct_weight,
     }
-    start, step, epoch, order, sums = time.perf_counter(), 0, 0, [], {}
-    model.train()
-    while (progress := (time.perf_counter() - start) / config.seconds) < 1:
-        if len(order) < config.photos:
-            order = batches.generator.permutation(len(batches.by_photo)).tolist()
-            epoch += 1
-        set_rates(optimizer, progress)
-        photos, order = order[: config.photos], order[config.photos :]
-        batch = batches.photo_batch(photos, config.rows, config.side)
-        inputs, targets = batches.blind_batch(config.blind)
-        with torch.autocast(batches.device, torch.bfloat16, enabled=batches.device == "cuda"):
-            terms = joint_loss(model, batch, config, log_scale)
-            text = model.text_encoder(inputs["token_ids"], inputs["text_mask"]).tokens
-            prior = model.question_logits(inputs["text_mask"], text_tokens=text, balanced=inputs["balanced"])
-            unseen = model(inputs["text_mask"], text_tokens=text, balanced=inputs["balanced"], fixed_prior=True).logits
-        terms["prior"] = F.cross_entropy(prior.float(), targets, label_smoothing=config.label_smoothing)
-        terms["blind"] = F.cross_entropy(unseen.float(), targets, label_smoothing=config.label_smoothing)
-        loss = terms["task"] + 0.5 * terms["prior"] + 0.2 * terms["blind"]
-        loss = loss + sum(weight * terms[name] for name, weight in weights.items())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-        optimizer.step()
-        step += 1
-        torch._foreach_lerp_(means, values, 1 - min(config.average, (1 + step) / (10 + step)))
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0) + value.detach()
-        if step == 1 or step % 50 == 0:
-            told = " ".join(
-                f"{name} {value.item() / (49 if step == 50 else min(step, 50)):.3f}" for name, value in sums.items()
-            )
-            tell(f"step {step} epoch {epoch} {time.perf_counter() - start:.0f} s: {told}")
-            sums = {}
-    return averaged.eval()
+    return terms | {"all": sum(weight * terms[name] for name, weight in weights.items())}
+
+
+class PhotoSquares(Dataset):
+    """Photos as squares uint8 [3, side, side], squashed."""
+
+    def __init__(self, paths: list[Path], side: int):
+        self.paths, self.side = paths, side
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int) -> Tensor | str:
+        """The square, or what is wrong with the photo: an error would come out of a process as another one."""
+        try:
+            pixels, _ = photo_to_pixels(open_photo(self.paths[place]), self.side, "squash")
+        except (InputError, OSError) as error:
+            return f"{self.paths[place]}: {error}"
+        return (pixels * 255).round().to(torch.uint8)
+
+
+def open_photos(paths: list[Path], side: int, workers: int, tell: Report = print) -> Tensor:
+    """All photos as squares, uint8 [photos, 3, side, side].
+
+    Raises:
+        InputError: one can't be read; its path is named.
+    """
+    squares = torch.empty(len(paths), 3, side, side, dtype=torch.uint8)
+    for place, square in enumerate(DataLoader(PhotoSquares(paths, side), batch_size=None, num_workers=workers)):
+        if isinstance(square, str):
+            raise InputError(square)
+        squares[place] = square
+        if (place + 1) % 5000 == 0:
+            tell(f"photos: {place + 1} of {len(paths)}")
+    return squares
+
+
+def check_model(config: ValmConfig) -> None:
+    """Refuse models that lack what the terms of the loss need.
+
+    Raises:
+        ValueError: naming the setting and what it must be.
+    """
+    for name, needed in (("concepts", "a number above 0"), ("similarity", "true"), ("question_head", "true")):
+        if not getattr(config, name):
+            raise ValueError(f"{name} is {getattr(config, name)!r}; joint training needs {needed}.")
+    if config.resize != "squash":
+        raise ValueError(f"resize is {config.resize!r}; joint training squashes photos, set `resize: squash`.")
+
+
+def stored_config(model: ValmModel) -> ValmConfig:
+    """The config of a checkpoint with the image encoder and the text encoder's layers; its embeddings didn't learn."""
+    layers = len(encoder_layers(model.text_encoder))
+    return dataclasses.replace(
+        model.config, train_text_encoder=False, learned_text_layers=layers, train_image_encoder=True
+    )
+
+
+def train_joint(
+    sources: JointSources, config: ValmConfig, training: JointConfig, output: Path, device: str, tell: Report = print
+) -> dict:
+    """Train and write ``<output>/checkpoint`` and ``<output>/run.json``. Returns what the latter holds."""
+    check_model(config)
+    place = choose_device(device)
+    output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(training.seed)
+    data = joint_data(sources, build_tokenizer(config.text_encoder), config.concepts, training.seed)
+    arrays, answers, concepts = data["arrays"], data["answers"], data["concepts"]
+    tell(f"{len(data['photos'])} photos, {len(arrays['row_text'])} questions, {len(concepts)} concepts")
+    paths = [sources.photo_path(photo) for photo in data["photos"]]
+    pixels = open_photos(paths, training.photo_side, training.workers, tell)
+    model = ValmModel(dataclasses.replace(config, concepts=len(concepts)), answers, concepts=concepts).to(place)
+    if place.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
+        pixels = pixels.to(place)
+    batches = JointBatches(arrays, pixels, len(answers), len(concepts), place.type, training.seed)
+    question_steps = learn_questions(model, batches, training, tell)
+    model, steps, history = learn_together(model, batches, training, tell)
+    model.config = stored_config(model)
+    model.cpu().save_pretrained(output / "checkpoint", half=True)
+    parts = {"data": sources, "model": model.config, "training": training}
+    run: dict = {name: dataclasses.asdict(part) for name, part in parts.items()}
+    run |= {"device": place.type, "photos": len(paths), "question_steps": question_steps, "steps": steps}
+    run["history"] = history
+    write_text(output / "run.json", json.dumps(run, indent=2) + "\n")
+    return run
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one: joint.yaml")
+    parser.add_argument("--output", required=True, help="folder of the run; a checkpoint in it is replaced")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
+    options = parser.parse_intermixed_args(arguments)  # settings may stand before, between and after the options
+    try:
+        sections = read_sections(options.config, parse_overrides(options.settings), SECTIONS)
+        configs = [from_plain_values(kind, sections[name]) for name, kind in SECTIONS.items()]
+        run = train_joint(*configs, Path(options.output), options.device)
+    except (OSError, FloatingPointError, ValueError, WordNetMissing, yaml.YAMLError) as error:
+        parser.exit(2, f"{error}\n")
+    checkpoint = Path(options.output) / "checkpoint"
+    print(
+        f"The checkpoint of {run['steps']} steps is in {checkpoint}. Its probabilities aren't calibrated yet. "
+        "Next, with questions that it didn't learn from:\n"
+        f"    python -m training.calibrate --checkpoint {checkpoint} --data VALIDATION.jsonl\n"
+        f"    python -m training.evaluate --checkpoint {checkpoint} --data VALIDATION.jsonl"
+    )
+
+
+if __name__ == "__main__":
+    main()

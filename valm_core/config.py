@@ -165,7 +165,8 @@ def from_plain_values(config_class: type, values: dict) -> Any:
                 f"{config_class.__name__}.{name} is {value!r}; a value of type {expected.__name__} is needed."
             )
         checked[name] = value
-    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    needed = (dataclasses.MISSING, dataclasses.MISSING)
+    required = [name for name, field in fields.items() if (field.default, field.default_factory) == needed]
     if missing := [name for name in required if name not in checked]:
         raise ValueError(f"{config_class.__name__} needs a value for {', '.join(f'`{name}`' for name in missing)}.")
     return config_class(**checked)

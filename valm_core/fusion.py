@@ -59,10 +59,14 @@ class BiAttentionLayer(nn.Module):
             return attention(query, key, mask, return_attention, heads_of(silent_heads, step, layer))
 
         normed_text, normed_image = self.text_cross_norm(text), self.image_cross_norm(image)
-        if similarity is None:
+        weight, value = self.similarity_weight, self.similarity_value
+        if similarity is None or weight is None or value is None:
             text_update, text_to_image = read(self.text_to_image, normed_text, normed_image, None, "text_to_image")
         else:
-            text_update, text_to_image = self._read_similar(normed_text, normed_image, similarity, layer, silent_heads)
+            silent = heads_of(silent_heads, "text_to_image", layer)
+            bias = similarity[:, None] * weight.to(similarity.dtype)[:, None, None]  # [B, H, T, N]
+            text_update, text_to_image = self.text_to_image(normed_text, normed_image, None, True, silent, bias)
+            text_update = text_update + value(read_similarity(text_to_image, similarity, silent))
         image_update, image_to_text = read(self.image_to_text, normed_image, normed_text, text_mask, "image_to_text")
         text = text + self.dropout(text_update)
         image = image + self.dropout(image_update)
@@ -87,22 +91,14 @@ class BiAttentionLayer(nn.Module):
         )
         return text, image, maps
 
-    def _read_similar(
-        self,
-        text: Tensor,
-        image: Tensor,
-        similarity: Tensor,
-        layer: int,
-        silent_heads: Collection[AttentionHead],
-    ) -> tuple[Tensor, Tensor]:
-        """The words' update [B, T, D] and their map [B, H, T, N], with similarity [B, T, N] in scores and values."""
-        silent = heads_of(silent_heads, "text_to_image", layer)
-        bias = similarity[:, None] * self.similarity_weight.to(similarity.dtype)[:, None, None]  # [B, H, T, N]
-        update, weights = self.text_to_image(text, image, None, True, silent, bias)
-        alike = torch.einsum("bhtn,btn->bth", weights, similarity.to(weights.dtype))
-        if silent:
-            alike = alike.index_fill(-1, torch.tensor(silent, device=alike.device), 0.0)
-        return update + self.similarity_value(alike), weights
+
+def read_similarity(weights: Tensor, similarity: Tensor, silent: list[int]) -> Tensor:
+    """How similar what each head reads is to its word [B, T, H]: maps [B, H, T, N] over similarity [B, T, N].
+
+    Silent heads read nothing.
+    """
+    read = torch.einsum("bhtn,btn->bth", weights, similarity.to(weights.dtype))
+    return read.index_fill(-1, torch.tensor(silent, device=read.device), 0.0) if silent else read
 
 
 class WordCellSimilarity(nn.Module):

@@ -6,6 +6,7 @@ choice, Li et al. 2023, https://arxiv.org/abs/2305.10355).
 """
 
 import functools
+import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
@@ -15,120 +16,17 @@ from training.datasets.word_forms import FUNCTION_WORDS, base_form, content_word
 
 COLORS = ("white", "black", "red", "blue", "green", "brown", "yellow", "gray", "orange", "pink", "purple", "tan")
 NUMBERS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"}
-# Numbers of WordNet's lexicographer files of what a photo can show: tops, animal, artifact, food, object, person, plant.
+# WordNet's files of what a photo can show, by number: tops, animal, artifact, food, object, person, plant.
 THINGS = (3, 5, 6, 13, 17, 18, 20)
 NOT_THINGS = frozenset(
-    [
-        "back",
-        "front",
-        "top",
-        "side",
-        "bottom",
-        "middle",
-        "center",
-        "part",
-        "end",
-        "line",
-        "piece",
-        "number",
-        "letter",
-        "word",
-        "name",
-        "color",
-        "background",
-        "foreground",
-        "view",
-        "area",
-        "group",
-        "couple",
-        "pair",
-        "bunch",
-        "lot",
-        "row",
-        "set",
-        "stand",
-        "play",
-        "display",
-        "color",
-        "area",
-        "use",
-        "day",
-        "night",
-        "time",
-        "place",
-        "state",
-        "city",
-        "day",
-        "corner",
-        "edge",
-        "inside",
-        "outside",
-        "kind",
-        "type",
-        "body",
-        "photo",
-        "photograph",
-        "image",
-        "picture",
-        "scene",
-        "shot",
-        "close",
-        "front",
-        "lay",
-        "turn",
-        "light",
-        "position",
-        "floor",
-        "block",
-        "drive",
-        "run",
-        "fly",
-        "ride",
-        "jump",
-        "walk",
-        "stop",
-        "cover",
-        "open",
-        "white",
-        "black",
-        "red",
-        "blue",
-        "green",
-        "brown",
-        "yellow",
-        "gray",
-        "orange",
-        "pink",
-        "purple",
-        "tan",
-        "blonde",
-        "wooden",
-        "metal",
-        "plastic",
-        "glass",
-        "stone",
-        "brick",
-        "double",
-        "single",
-        "right",
-        "left",
-        "large",
-        "small",
-        "various",
-        "several",
-        "different",
-        "many",
-        "young",
-        "old",
-        "adult",
-        "male",
-        "female",
-        "kid",
-        "toddler",
-        "baby",
-        "something",
-        "pose",
-    ]
+    """
+    back front top side bottom middle center part end line piece number letter word name color background foreground
+    view area group couple pair bunch lot row set stand play display use day night time place state city corner edge
+    inside outside kind type body photo photograph image picture scene shot close lay turn light position floor
+    block drive run fly ride jump walk stop cover open white black red blue green brown yellow gray orange pink
+    purple tan blonde wooden metal plastic glass stone brick double single right left large small various several
+    different many young old adult male female kid toddler baby something pose
+    """.split()
 )
 PRESENCE = (
     "Is there {a} {noun} in the image?",
@@ -192,27 +90,20 @@ def nouns_to_ask(texts: Mapping[str, PhotoTexts], captions: Collection[str]) -> 
 
     Args:
         texts: by photo.
-        captions: further sentences, to tell nouns by the words before them.
+        captions: further sentences, to tell nouns by the words after them.
     """
     photos = Counter(word for one in texts.values() for word in one.shown)
-    followed = Counter()  # a determiner, number or adjective before, and no noun after: used as a noun
+    used: Counter[tuple[str, bool]] = Counter()  # whether no further noun or adjective follows: used as a noun
     for caption in captions:
         words = [base_form(word) for word in words_of(caption)]
-        for place, word in enumerate(words):
-            after = words[place + 1] if place + 1 < len(words) else "."
-            followed[word, after in FUNCTION_WORDS or after == "." or after.endswith("ing")] += 1
-    chosen = []
-    for word, count in photos.items():
-        as_noun = followed[word, True] / max(followed[word, True] + followed[word, False], 1)
-        if (
-            count >= FEWEST_PHOTOS
-            and word not in NOT_THINGS
-            and len(word) > 2
-            and as_noun > 0.5
-            and noun_ancestors(word)
-        ):
-            chosen.append(word)
-    return sorted(chosen)
+        for word, after in itertools.zip_longest(words, words[1:], fillvalue="the"):
+            used[word, after in FUNCTION_WORDS or after.endswith("ing")] += 1
+
+    def is_asked(word: str) -> bool:
+        as_noun = used[word, True] / max(used[word, True] + used[word, False], 1)
+        return word not in NOT_THINGS and len(word) > 2 and as_noun > 0.5 and bool(noun_ancestors(word))
+
+    return sorted(word for word, count in photos.items() if count >= FEWEST_PHOTOS and is_asked(word))
 
 
 def presence_questions(
@@ -242,18 +133,14 @@ def presence_questions(
         present = photos_of[noun][:]
         chance.shuffle(present)
         present = present[:most_per_noun]
-        absent, related = [], noun_ancestors(noun)
         drawn = chance.sample(described, min(len(described), 8 * len(present) + 50))
-        for photo in drawn:
-            mentioned = texts[photo].mentioned
-            if noun in shown[photo] or noun in mentioned or any(_same_kind(word, noun, related) for word in mentioned):
-                continue
+        absent = []
+        for photo in _without(noun, drawn, texts, shown):
             likeness = max((together[word][noun] / len(photos_of[word]) for word in shown[photo]), default=0.0)
             absent.append((likeness, photo))
         absent.sort(reverse=True)
-        half = len(present) // 2
-        picked = absent[:half]
-        rest = absent[half:]
+        half = len(present) // 2  # those likeliest to show it, as POPE's adversarial choice; the others by chance
+        picked, rest = absent[:half], absent[half:]
         picked += chance.sample(rest, min(len(present) - half, len(rest)))
         pairs = min(len(present), len(picked))
         for photo, (_, other) in zip(present[:pairs], chance.sample(picked, pairs), strict=True):
@@ -263,28 +150,12 @@ def presence_questions(
 
 
 def color_questions(texts: Mapping[str, PhotoTexts], seed: int = 0) -> list[tuple[str, str, str]]:
-    """(photo, question, answer) out of "a red bus": its color, and whether it has that color or another, in pairs."""
+    """(photo, question, answer) out of "a red bus": its color, and whether it has that color or another, in pairs.
+
+    Things that a photo's captions give several colors are left out.
+    """
     chance = random.Random(seed)
-    found = []
-    for photo, one in texts.items():
-        seen = set()
-        for caption in one.captions:
-            words = words_of(caption)
-            for color, noun in zip(words, words[1:], strict=False):
-                color = base_form(color)
-                if (
-                    color in COLORS
-                    and noun not in FUNCTION_WORDS
-                    and noun not in COLORS
-                    and base_form(noun) not in NOT_THINGS
-                ):
-                    if noun_ancestors(base_form(noun)) and (noun, color) not in seen:
-                        seen.add((noun, color))
-                        found.append((photo, noun, color))
-        colors = defaultdict(set)
-        for noun, color in seen:
-            colors[noun].add(color)
-        found = [row for row in found if row[0] != photo or len(colors[row[1]]) == 1]
+    found = [(photo, *pair) for photo, one in texts.items() for pair in _colored_things(one.captions)]
     common = defaultdict(Counter)
     for _, noun, color in found:
         common[base_form(noun)][color] += 1
@@ -321,6 +192,37 @@ def fill_in_questions(
     return rows
 
 
+def _without(
+    noun: str, photos: Collection[str], texts: Mapping[str, PhotoTexts], shown: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Those photos of which nothing says that the noun, a kind of it or what it is a kind of may be there."""
+    related = noun_ancestors(noun)
+    return [
+        photo
+        for photo in photos
+        if noun not in shown[photo]
+        and noun not in texts[photo].mentioned
+        and not any(_same_kind(word, noun, related) for word in texts[photo].mentioned)
+    ]
+
+
+def _colored_things(captions: Collection[str]) -> list[tuple[str, str]]:
+    """(thing, color) of every color that stands before a thing, for things of one color."""
+    pairs = {}  # in their order
+    for caption in captions:
+        for color, noun in itertools.pairwise(words_of(caption)):
+            if base_form(color) in COLORS and _can_have_color(noun):
+                pairs[noun, base_form(color)] = True
+    times = Counter(noun for noun, _ in pairs)
+    return [pair for pair in pairs if times[pair[0]] == 1]
+
+
+def _can_have_color(noun: str) -> bool:
+    if noun in FUNCTION_WORDS or noun in COLORS or base_form(noun) in NOT_THINGS:
+        return False
+    return bool(noun_ancestors(base_form(noun)))
+
+
 def _with_ancestors(words: Collection[str]) -> set[str]:
     return {above for word in words for above in noun_ancestors(word)}
 
@@ -335,7 +237,7 @@ def _counted(captions: Collection[str], nouns: Collection[str]) -> dict[str, boo
     single, plain = Counter(), Counter()
     for caption in captions:
         words = words_of(caption)
-        for before, word in zip(words, words[1:], strict=False):
+        for before, word in itertools.pairwise(words):
             if word in nouns:
                 plain[word] += 1
                 single[word] += before in ("a", "an", "one", "another")

@@ -1,9 +1,11 @@
-"""What joint training learns from, as flat arrays in one file: questions, captions, concepts and boxes of photos."""
+"""What joint training learns from, as flat arrays: questions, captions, concepts and boxes of photos."""
 
 import gzip
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from training.datasets.generated_questions import (
     noun_ancestors,
     presence_questions,
 )
-from training.datasets.jsonl import Row
+from training.datasets.jsonl import DataError, Row
 from training.datasets.questions import answer_index, build_answer_list
 from training.datasets.word_forms import FUNCTION_WORDS, base_form, content_words
 from training.metrics.vqa_accuracy import normalize_answer
@@ -23,34 +25,116 @@ from training.metrics.vqa_accuracy import normalize_answer
 # Kinds of rows: what is asked, and whether yes and no are as likely before the photo is seen.
 OPEN, YES_NO, BALANCED, PRESENCE, COLOR, FILL_IN = range(6)
 PERSON_WORDS = frozenset(
-    [
-        "man",
-        "woman",
-        "person",
-        "people",
-        "boy",
-        "girl",
-        "men",
-        "women",
-        "boys",
-        "girls",
-        "guy",
-        "lady",
-        "child",
-        "children",
-        "kid",
-        "kids",
-    ]
+    """
+    man woman person people boy girl men women boys girls guy lady child children kid kids
+    """.split()
 )
 MOST_BOXES = 12
 FEWEST_CONFIDENCE, FEWEST_TAG_CONFIDENCE = 0.3, 0.6  # of a captioner, of a tagger
+# Questions and statements that only measure: their folder, and how the sources of their rows begin.
+MEASURING_FOLDER = "statements"
+MEASURING_SOURCES = ("pope", "valse", "vsr", "gqa")
 
 
-def read_json_lines(path: str | Path) -> list[dict]:
-    """The objects of a JSON lines file, plain or gzipped."""
-    path = str(path)
-    with gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
+@dataclass(frozen=True)
+class JointSources:
+    """Where joint training finds its data; a photo's name is its folder's name and its path in it. Checked.
+
+    Args:
+        questions: folders with train.jsonl and the photos it names.
+        captions: folder with captions_human.jsonl, captions_machine.jsonl, captions_no_photo.jsonl, tags_machine.jsonl
+            and person_boxes.jsonl; they name photos as above and tell by ``split`` which are for training.
+        captioned: folders whose train.jsonl has captions instead of questions.
+        texts: files of questions without photos, JSON lines, also gzipped.
+        left_out: names of photos to leave out.
+        answers: length of the answer list.
+
+    Raises:
+        ValueError: a value is of another kind, two folders have one name, or one is only for measuring.
+    """
+
+    questions: list
+    captions: str
+    captioned: list = field(default_factory=list)
+    texts: list = field(default_factory=list)
+    left_out: list = field(default_factory=list)
+    answers: int = 3000
+
+    def __post_init__(self):
+        for name in ("questions", "captioned", "texts", "left_out"):
+            if faults := [value for value in getattr(self, name) if not isinstance(value, str) or not value]:
+                raise ValueError(f"{name} holds {faults[0]!r}; a list of paths is needed.")
+        if not self.questions:
+            raise ValueError("questions is empty; at least one folder with a train.jsonl is needed.")
+        if self.answers < 1:
+            raise ValueError(f"answers is {self.answers}; a number above 0 is needed.")
+        names = Counter(Path(folder).absolute().name for folder in (*self.questions, *self.captioned))
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"Two folders are named {twice[0]!r}, so that photos can't be told apart; rename one.")
+        for path in (*self.questions, self.captions, *self.captioned, *self.texts):
+            check_may_train(path)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders of photos by name."""
+        return {Path(folder).absolute().name: Path(folder) for folder in (*self.questions, *self.captioned)}
+
+    def photo_path(self, photo: str) -> Path:
+        """Where a photo of ``joint_data`` lies."""
+        folder, _, path = photo.partition("/")
+        return self.folders[folder] / path
+
+
+def check_may_train(path: str | Path) -> None:
+    """Refuse what lies in a folder of statements that only measure.
+
+    Raises:
+        ValueError: it does.
+    """
+    if MEASURING_FOLDER in {*Path(path).absolute().parts, *Path(path).resolve().parts}:
+        raise ValueError(
+            f"{path} lies in a folder named `{MEASURING_FOLDER}`: its rows measure what was learned and must never be "
+            "learned from. Take it out of the config."
+        )
+
+
+def read_json_lines(path: str | Path, *needed: str) -> list[dict]:
+    """The objects of a JSON lines file, plain or gzipped, to learn from.
+
+    Args:
+        path: the file.
+        needed: names that every object must have.
+
+    Raises:
+        DataError: there is no such file, a line is faulty, lacks a name or is from a source that only measures; file,
+            line and remedy are named.
+    """
+    path = Path(path)
+    check_may_train(path)
+    if not path.is_file():
+        raise DataError(f"There is no data file {path}. Check the path.")
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            return [_parsed(f"{path}:{at}", line, needed) for at, line in enumerate(file, 1) if line.strip()]
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path} can't be read ({error}). Copy it again, or save it as UTF-8.") from error
+
+
+def _parsed(place: str, line: str, needed: Sequence[str]) -> dict:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place}: not valid JSON ({error}).") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{place}: a JSON object is expected, not {type(values).__name__}.")
+    if missing := [name for name in needed if name not in values]:
+        raise DataError(f"{place}: `{missing[0]}` is missing.")
+    if str(values.get("source", "")).lower().startswith(MEASURING_SOURCES):
+        raise DataError(
+            f"{place}: rows of the source {values['source']!r} measure what was learned and must never be learned "
+            "from. Take them out."
+        )
+    return values
 
 
 class TextTable:
@@ -89,70 +173,105 @@ class TextTable:
         }
 
 
-def joint_data(sources: dict, tokenizer, answers: int, concepts: int, seed: int = 0) -> dict:
-    """Everything as arrays and lists, see ``training.train_joint``.
+def joint_data(sources: JointSources, tokenizer, concepts: int, seed: int = 0) -> dict:
+    """Everything that joint training learns from.
 
     Args:
-        sources: ``questions``: folders with train.jsonl and photos; ``captions``: folder with captions_*.jsonl, tags and
-            boxes, whose paths are relative to the folder above it; ``captioned``: folders whose train.jsonl has
-            captions; ``texts``: files of questions without photos; ``left_out``: photos to leave out.
-        tokenizer: of the text encoder.
-        answers, concepts: how many.
+        sources: where it lies.
+        tokenizer: of the text encoder; its [MASK] is a token of its own.
+        concepts: how many words the concepts are at most.
         seed: of what is drawn.
+
+    Returns:
+        ``arrays``, see ``training.train_joint.JointBatches``; ``photos``, ``answers`` and ``concepts``, lists of names.
+
+    Raises:
+        DataError: a file is missing or faulty.
+        WordNetMissing: WordNet can't be read here.
     """
-    left_out = set(sources.get("left_out", ()))
-    rows: list[tuple[str, Row]] = []
-    for folder in map(Path, sources["questions"]):
-        for line in read_json_lines(folder / "train.jsonl"):
-            photo = f"{folder.name}/{line['image']}"
-            given = tuple(line.get("answers") or [line["answer"]])
-            if photo not in left_out:
-                rows.append((photo, Row(None, line["question"], given, source=line["source"])))
-    answer_list = build_answer_list([row for _, row in rows], answers)
+    rows = question_rows(sources)
+    answers = build_answer_list([row for _, row in rows], sources.answers)
     texts, described = photo_texts(rows, sources)
+    alone = read_json_lines(Path(sources.captions) / "captions_no_photo.jsonl", "captions")
     sentences = [caption for one in texts.values() for caption in one.captions]
-    alone = read_json_lines(Path(sources["captions"]) / "captions_no_photo.jsonl")
     sentences += [caption for line in alone for caption in line["captions"]]
 
-    table, index = TextTable(tokenizer), answer_index(answer_list)
     photos = sorted(texts)
     number = {photo: place for place, photo in enumerate(photos)}
+    table, index = TextTable(tokenizer), answer_index(answers)
     asked = RowTable(table, index)
     for photo, row in rows:
         asked.add(row.question, row.answers, kind_of(row), number[photo])
-    generated = presence_questions(texts, sentences, seed)
-    for photo, question, answer in generated:
+    for photo, question, answer in presence_questions(texts, sentences, seed):
         asked.add(question, (answer,), PRESENCE, number[photo])
     for photo, question, answer in color_questions(texts, seed):
         asked.add(question, (answer,), PRESENCE if answer in ("yes", "no") else COLOR, number[photo])
-    for photo, question, answer in fill_in_questions(texts, answer_list, seed=seed):
+    for photo, question, answer in fill_in_questions(texts, answers, seed=seed):
         asked.add(question, (answer,), FILL_IN, number[photo])
-    blind = RowTable(table, index)
-    for file in sources["texts"]:
-        for line in read_json_lines(file):
-            counts = line.get("answer_counts") or line.get("answers")
-            given = tuple(a for a, n in counts.items() for _ in range(n)) if isinstance(counts, dict) else None
-            given = given or tuple(counts or [line["answer"]])
-            row = Row(None, line["question"], given, source="vqa_v2" if len(given) > 1 else "vqa_v1")
-            blind.add(row.question, row.answers, kind_of(row), -1)
-    texts_alone = {str(place): PhotoTexts(captions=tuple(line["captions"])) for place, line in enumerate(alone)}
-    for _, question, answer in fill_in_questions(texts_alone, answer_list, 1, seed):
-        blind.add(question, (answer,), FILL_IN, -1)
+    blind = blind_rows(sources, alone, RowTable(table, index), answers, seed)
     captions = [(table.place(caption), number[photo]) for photo in photos for caption in texts[photo].captions]
 
     vocabulary = concept_vocabulary(texts, sentences, concepts)
-    labels = concept_labels(texts, photos, described, vocabulary)
-    boxes = np.full((len(photos), MOST_BOXES, 4), np.nan, np.float32)
-    for line in read_json_lines(Path(sources["captions"]) / "person_boxes.jsonl"):
-        if line["image"] in number and line["split"] == "train":
-            for place, (x, y, w, h, *_) in enumerate(line["persons_cx_cy_w_h_keypoints"][:MOST_BOXES]):
-                boxes[number[line["image"]], place] = x - w / 2, y - h / 2, x + w / 2, y + h / 2
-    arrays = table.arrays() | asked.arrays("row") | blind.arrays("blind") | labels
-    arrays |= {"captions": np.array(captions, np.int32), "boxes": boxes}
-    sided = {number[p] for p, row in rows if {"left", "right"} & set(row.question.lower().split())}
-    sided |= {number[p] for p, row in rows if {"left", "right"} & set(row.answers)}
+    arrays = table.arrays() | asked.arrays("row") | blind.arrays("blind")
+    arrays |= concept_labels(texts, photos, described, vocabulary)
+    arrays |= {"captions": np.array(captions, np.int32).reshape(-1, 2), "boxes": person_boxes(sources, number)}
+    sided = {number[photo] for photo, row in rows if _is_sided(row)}
     arrays["sided"] = np.isin(np.arange(len(photos)), list(sided))  # photos that must not be mirrored
-    return {"arrays": arrays, "photos": photos, "answers": answer_list, "concepts": vocabulary}
+    return {"arrays": arrays, "photos": photos, "answers": answers, "concepts": vocabulary}
+
+
+def question_rows(sources: JointSources) -> list[tuple[str, Row]]:
+    """(photo, its question) of all folders of questions."""
+    left_out, rows = set(sources.left_out), []
+    for folder in sources.questions:
+        name = Path(folder).absolute().name
+        for line in read_json_lines(Path(folder) / "train.jsonl", "image", "question"):
+            photo = f"{name}/{line['image']}"
+            if photo not in left_out:
+                row = Row(None, line["question"], _given(line, folder), source=line.get("source", "unknown"))
+                rows.append((photo, row))
+    return rows
+
+
+def blind_rows(
+    sources: JointSources, alone: Sequence[dict], table: "RowTable", answers: Sequence[str], seed: int
+) -> "RowTable":
+    """Fill a table with questions without photos: those of the files, and words to fill into captions."""
+    for file in sources.texts:
+        for line in read_json_lines(file, "question"):
+            given = _given(line, file)
+            row = Row(None, line["question"], given, source="vqa_v2" if len(given) > 1 else "vqa_v1")
+            table.add(row.question, row.answers, kind_of(row), -1)
+    texts = {str(place): PhotoTexts(captions=tuple(line["captions"])) for place, line in enumerate(alone)}
+    for _, question, answer in fill_in_questions(texts, answers, 1, seed):
+        table.add(question, (answer,), FILL_IN, -1)
+    return table
+
+
+def person_boxes(sources: JointSources, number: dict[str, int]) -> np.ndarray:
+    """[photos, MOST_BOXES, 4] as x0, y0, x1, y1 in 0..1, NaN for none."""
+    boxes = np.full((len(number), MOST_BOXES, 4), np.nan, np.float32)
+    needed = "image", "split", "persons_cx_cy_w_h_keypoints"
+    for line in read_json_lines(Path(sources.captions) / "person_boxes.jsonl", *needed):
+        if line["image"] in number and line["split"] == "train":
+            for place, (x, y, width, height, *_) in enumerate(line["persons_cx_cy_w_h_keypoints"][:MOST_BOXES]):
+                half = width / 2, height / 2
+                boxes[number[line["image"]], place] = x - half[0], y - half[1], x + half[0], y + half[1]
+    return boxes
+
+
+def _given(line: dict, place: str) -> tuple[str, ...]:
+    """A row's answers: ``answers``, a list or how many gave which, or its one ``answer``."""
+    answers = line.get("answers") or [line["answer"]] if line.keys() & {"answers", "answer"} else []
+    if isinstance(answers, dict):
+        answers = [answer for answer, people in answers.items() for _ in range(people)]
+    if not answers:
+        raise DataError(f"{place}: the question {line['question']!r} has no answer; give `answer` or `answers`.")
+    return tuple(answers)
+
+
+def _is_sided(row: Row) -> bool:
+    return bool({"left", "right"} & {*row.question.lower().split(), *row.answers})
 
 
 class RowTable:
@@ -190,7 +309,7 @@ def kind_of(row: Row) -> int:
     return BALANCED if row.source.startswith("vqa_v2") else YES_NO
 
 
-def photo_texts(rows: list[tuple[str, Row]], sources: dict) -> tuple[dict[str, PhotoTexts], set[str]]:
+def photo_texts(rows: list[tuple[str, Row]], sources: JointSources) -> tuple[dict[str, PhotoTexts], set[str]]:
     """What is known of every photo in words, and which are described so fully that what isn't said is likely absent."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for photo, row in rows:
@@ -198,28 +317,30 @@ def photo_texts(rows: list[tuple[str, Row]], sources: dict) -> tuple[dict[str, P
         if usual not in ("yes", "no") and not usual.isdigit():
             found[photo]["answers"].append(usual)
         found[photo]["questions"].append(row.question)
-    described, folder = set(), Path(sources["captions"])
-    for line in read_json_lines(folder / "captions_human.jsonl"):
+    described, folder = set(), Path(sources.captions)
+    for line in read_json_lines(folder / "captions_human.jsonl", "image", "split", "captions"):
         if line["split"] == "train" and line["image"] in found:
             found[line["image"]]["captions"] += line["captions"]
             described.add(line["image"])
-    for line in read_json_lines(folder / "captions_machine.jsonl"):
+    for line in read_json_lines(folder / "captions_machine.jsonl", "image", "split", "captions", "conf"):
         if line["split"] == "train" and line["image"] in found and line["conf"] > FEWEST_CONFIDENCE:
             found[line["image"]]["captions"] += line["captions"]
-    for line in read_json_lines(folder / "tags_machine.jsonl"):
+    for line in read_json_lines(folder / "tags_machine.jsonl", "image", "split", "tags"):
         if line["split"] == "train" and line["image"] in found:
             found[line["image"]]["tags"] += [tag for tag, sure in line["tags"] if sure > FEWEST_TAG_CONFIDENCE]
             described.add(line["image"])
-    for captioned in map(Path, sources["captioned"]):
-        for line in read_json_lines(captioned / "train.jsonl"):
-            found[f"{captioned.name}/{line['image']}"]["captions"] += line["captions"]
-            described.add(f"{captioned.name}/{line['image']}")
+    for captioned in sources.captioned:
+        for line in read_json_lines(Path(captioned) / "train.jsonl", "image", "captions"):
+            photo = f"{Path(captioned).absolute().name}/{line['image']}"
+            if photo not in sources.left_out:
+                found[photo]["captions"] += line["captions"]
+                described.add(photo)
     known = {photo: PhotoTexts(**{name: tuple(part) for name, part in one.items()}) for photo, one in found.items()}
     return known, described
 
 
 def concept_vocabulary(texts: dict[str, PhotoTexts], sentences: Sequence[str], size: int) -> list[str]:
-    """The words that the most photos show, with what they are by WordNet where captions use that word too."""
+    """The ``size`` commonest words: by the photos that show them, and a fifth of the captions that say them."""
     photos = Counter(word for one in texts.values() for word in one.shown if len(word) > 1)
     said = Counter(word for sentence in sentences for word in set(content_words(sentence)))
     ranked = sorted(photos, key=lambda word: (-photos[word] - 0.2 * said[word], word))
@@ -229,8 +350,11 @@ def concept_vocabulary(texts: dict[str, PhotoTexts], sentences: Sequence[str], s
 def concept_labels(
     texts: dict[str, PhotoTexts], photos: list[str], described: set[str], vocabulary: list[str]
 ) -> dict[str, np.ndarray]:
-    """``concept_photo``, ``concept_id`` of what is shown; ``concept_maybe_*`` of what may be, so that neither counts;
-    ``absent_weight`` [photos]: how far what isn't said counts as absent."""
+    """What photos show, as arrays.
+
+    ``concept_shown`` [S, 2]: (photo, concept) of what is shown; ``concept_maybe`` [M, 2] of what may be, so that
+    neither counts; ``absent_weight`` [photos]: how far what isn't said counts as absent.
+    """
     index = {word: place for place, word in enumerate(vocabulary)}
     shown, maybe, weight = [], [], np.zeros(len(photos), np.float32)
     for place, photo in enumerate(photos):
@@ -240,5 +364,5 @@ def concept_labels(
         perhaps = {base_form(word) for word in one.mentioned} & index.keys() - words
         maybe += [(place, index[word]) for word in perhaps]
         weight[place] = 1.0 if photo in described else 0.4 if one.captions else 0.1
-    shown_array, maybe_array = np.array(shown, np.int32), np.array(maybe, np.int32)
-    return {"concept_shown": shown_array, "concept_maybe": maybe_array, "absent_weight": weight}
+    pairs = (np.array(found, np.int32).reshape(-1, 2) for found in (shown, maybe))
+    return dict(zip(("concept_shown", "concept_maybe"), pairs, strict=True)) | {"absent_weight": weight}
