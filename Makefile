@@ -1,4 +1,4 @@
-# demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the default checkpoint
+# demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the recipe for two cores
 # coverage: tests with coverage · docs: the site in build/site · spaces: what is uploaded as a Hugging Face Space, tried out
 # bench: speed beside other models and of the page, on a quiet machine
 # soak: the long tests of load, faults and hostile input; rewrites docs/reports/reliability.*
