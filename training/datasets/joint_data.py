@@ -19,7 +19,7 @@ from training.datasets.generated_questions import (
 )
 from training.datasets.jsonl import DataError, Row
 from training.datasets.questions import answer_index, build_answer_list
-from training.datasets.word_forms import FUNCTION_WORDS, base_form, content_words
+from training.datasets.word_forms import FUNCTION_WORDS, base_form, content_words, words_of
 from training.metrics.vqa_accuracy import normalize_answer
 
 # Kinds of rows: what is asked, and whether yes and no are as likely before the photo is seen.
@@ -137,6 +137,15 @@ def _parsed(place: str, line: str, needed: Sequence[str]) -> dict:
     return values
 
 
+def _word_around(text: str, begin: int, end: int) -> str:
+    """The whole word that a piece of text belongs to, in lower case; a mark beside a word is none of it."""
+    while 0 < begin < end and text[begin - 1 : begin + 1].isalpha():
+        begin -= 1
+    while begin < end < len(text) and text[end - 1 : end + 1].isalpha():
+        end += 1
+    return text[begin:end].lower()
+
+
 class TextTable:
     """Texts as token ids, each once; with the tokens that are function words and those that name persons."""
 
@@ -156,13 +165,9 @@ class TextTable:
             encoded = self.tokenizer(part, return_offsets_mapping=True, truncation=True, max_length=most_tokens)
             for text, row, offsets in zip(part, encoded["input_ids"], encoded["offset_mapping"], strict=True):
                 for token, (begin, end) in zip(row, offsets, strict=True):
-                    while begin > 0 and text[begin - 1].isalpha():
-                        begin -= 1
-                    while end < len(text) and text[end].isalpha():
-                        end += 1
-                    word = text[begin:end].lower()
+                    word = _word_around(text, begin, end)
                     ids.append(token)
-                    function.append(begin == end or word in FUNCTION_WORDS or not any(map(str.isalnum, word)))
+                    function.append(not word or word in FUNCTION_WORDS or not any(map(str.isalnum, word)))
                     person.append(word in PERSON_WORDS)
                 starts.append(len(ids))
         return {
@@ -271,7 +276,7 @@ def _given(line: dict, place: str) -> tuple[str, ...]:
 
 
 def _is_sided(row: Row) -> bool:
-    return bool({"left", "right"} & {*row.question.lower().split(), *row.answers})
+    return bool({"left", "right"} & {word for text in (row.question, *row.answers) for word in words_of(text)})
 
 
 class RowTable:
