@@ -102,16 +102,16 @@ def test_what_a_thing_is():
 
 def test_colors_come_from_captions_that_agree():
     texts = {
-        "a": PhotoTexts(captions=("A red bus with grey seats.", "The red bus is big.")),
+        "a": PhotoTexts(captions=("A red bus with grey curtains.", "The red bus is big.")),
         "b": PhotoTexts(captions=("A red car.", "A blue car and a green sky of white happiness.")),
     }
     rows = color_questions(texts)
     opened = [row for row in rows if row[1].startswith("What")]
-    expected = [("a", "What color is the bus?", "red"), ("a", "What color are the seats?", "gray")]
+    expected = [("a", "What color is the bus?", "red"), ("a", "What color are the curtains?", "gray")]
     assert opened[:2] == expected and not [row for row in rows if "car?" in row[1] or "happiness" in row[1]]
     closed = [row for row in rows if row[1].startswith("Is the bus ")]
     assert [answer for *_, answer in closed] == ["yes", "no"] and closed[0][1] == "Is the bus red?" != closed[1][1]
-    for question in ("Are the seats gray?", "Is the bus red?"):
+    for question in ("Are the curtains gray?", "Is the bus red?"):
         assert [row[2] for row in rows if row[1] == question] == ["yes"]
 
 
