@@ -1,5 +1,6 @@
 """One list of a checkpoint's files: what is saved is what is checked, pushed and fetched; mixtures are refused."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -40,7 +41,9 @@ def add_familiarity(folder: Path, limit: float = 0.5) -> None:
 def kept(tiny_config, tmp_path_factory) -> Path:
     """A checkpoint with every file that one can have."""
     folder = tmp_path_factory.mktemp("kept") / "checkpoint"
-    ValmModel(tiny_config, ["yes", "no", "red"]).save_pretrained(folder, {"README.md": "card", "metrics.json": "{}"})
+    config = dataclasses.replace(tiny_config, concepts=2)
+    model = ValmModel(config, ["yes", "no", "red"], concepts=["dog", "red"])
+    model.save_pretrained(folder, {"README.md": "card", "metrics.json": "{}"})
     add_familiarity(folder)
     return folder
 
@@ -54,7 +57,7 @@ def whole(kept, tmp_path) -> Path:
 def other(tiny_config, tmp_path) -> Path:
     """A checkpoint of the same shape with another order of answers, other figures and another temperature."""
     folder = tmp_path / "other"
-    model = ValmModel(tiny_config, ["red", "yes", "no"])
+    model = ValmModel(dataclasses.replace(tiny_config, concepts=2), ["red", "yes", "no"], concepts=["red", "dog"])
     model.save_pretrained(folder, {"metrics.json": '{"accuracy": 1}'})
     values = json.loads((folder / "config.json").read_text()) | {"temperature": 3.0}
     (folder / "config.json").write_text(json.dumps(values))

@@ -139,9 +139,9 @@ def test_a_corrupted_packaged_backbone_says_what_to_install(tmp_path, monkeypatc
     (spoilt / "models").mkdir(parents=True)
     (spoilt / "__init__.py").write_text("")
     (spoilt / "models" / "weights.pth").write_bytes(b"not the weights")
-    shipped = packages.PACKAGES["efficientnet-lite0"]
+    shipped = packages.PACKAGES["all-minilm-l6-v2"]
     package = packages.Package("a-distribution", "spoilt_package", "models/weights.pth", shipped.sha256)
-    monkeypatch.setitem(packages.PACKAGES, "efficientnet-lite0", package)
+    monkeypatch.setitem(packages.PACKAGES, "all-minilm-l6-v2", package)
     monkeypatch.syspath_prepend(tmp_path)
     packages.packaged_file.cache_clear()
     try:
