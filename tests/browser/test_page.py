@@ -146,6 +146,9 @@ def test_what_is_explained_can_be_chosen(visit, page_url, photos, predictor):
     assert not added or (added["explain"], added["evidence"], added["answer"], added["encode"]) == (2, 2, 0, 0)
     page.locator("#direction label").nth(1).click()
     page.locator("#subject", has_text="what the photo’s cells read").wait_for()
+    page.locator("#method input").click()
+    page.get_by_role("option", name="raw attention").click()  # occlusion knows no single head
+    page.locator("#subject", has_text="raw attention").wait_for()
     page.locator("#heads > button").click()
     page.locator(".head-map").first.click()
     page.locator("#subject", has_text="layer 1, head 1").wait_for()
