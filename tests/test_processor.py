@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from turned_photos import STORED
 
 from valm_core import processor
 from valm_core.outputs import InputError
@@ -35,16 +36,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_every_exif_orientation_comes_out_upright(orientation):
     upright = Image.new("RGB", (40, 20), "black")
     upright.paste("red", (0, 0, 20, 10))  # red in the upper left
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    stored = upright.transpose(STORED[orientation]) if orientation in STORED else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
     opened = open_photo(encoded(stored, "PNG", exif=exif))
