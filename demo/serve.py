@@ -10,8 +10,8 @@ import argparse
 import os
 import sys
 
+from demo.server.shutdown import end_on_signals, own_upload_folder, serve_until_stopped
 from demo.settings import Settings, bind_address, check_places, free_port, prepare_environment, read_settings, stop
-from demo.stopping import end_on_signals, own_upload_folder, serve_until_stopped
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,8 +41,8 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
     Raises:
         OSError, ValueError: the checkpoint can't be used, or the page can't be served.
     """
-    from demo.interface import build_page, launch_options
-    from demo.zero_gpu import lend
+    from demo.page.wiring import build_page, launch_options
+    from demo.server.zero_gpu import lend
     from valm_core.predictor import VqaPredictor
 
     try:

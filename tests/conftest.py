@@ -17,7 +17,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, Vi
 
 from training.metrics.wups import WordNetMissing, read_wordnet
 from valm_core.config import ValmConfig
-from valm_core.model import ValmModel
+from valm_core.model.model import ValmModel
 from valm_core.predictor import VqaPredictor
 
 WORDS = [

@@ -4,7 +4,7 @@ Example:
     python -m training.batch_answer --checkpoint assets/checkpoints/everyday --input shards --output answers \\
         --engine ray --workers 2
 
-Every shard (.tar or .parquet, see training/datasets/question_shards.py) becomes one file SHARD.jsonl of lines with
+Every shard (.tar or .parquet, see datasets/readers/question_shards.py) becomes one file SHARD.jsonl of lines with
 `key`, `question`, `answer`, `probability`, or `error` where a photo or question can't be used. The file appears once
 all of it is written, so a killed run or worker loses no finished shard, and the next run does the missing ones alone.
 The engine `ray` needs the extra [scale]; with a cluster's address in RAY_ADDRESS it runs there, on a shared folder.
@@ -21,16 +21,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from training.datasets.jsonl import DataError
-from training.datasets.question_shards import SHARD_SUFFIXES, ShardQuestion, find_shards, read_shard
-from valm_core.checkpoint_files import REQUIRED_FILES, file_fingerprints, missing_file
-from valm_core.files import write_text
-from valm_core.fingerprints import MADE_FROM_FILE, check_same, read_json
+from training.datasets.readers.jsonl import DataError
+from training.datasets.readers.question_shards import SHARD_SUFFIXES, ShardQuestion, find_shards, read_shard
+from valm_core.checkpoints.atomic_files import write_text
+from valm_core.checkpoints.contents import REQUIRED_FILES, file_fingerprints, missing_file
+from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
+from valm_core.inputs.photo import PHOTO_PREPROCESSING
+from valm_core.inputs.question import QUESTION_PREPROCESSING, clean_question
+from valm_core.inputs.text import writable
+from valm_core.model.packages import sha256_of
 from valm_core.outputs import InputError
-from valm_core.packages import sha256_of
 from valm_core.predictor import VqaPredictor
-from valm_core.processor import PHOTO_PREPROCESSING, QUESTION_PREPROCESSING, clean_question
-from valm_core.text import writable
 
 ENGINES = ("local", "ray")
 

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 
 from training.datasets import load_rows
-from training.datasets.jsonl import Row
+from training.datasets.feature_cache import Features
+from training.datasets.readers.jsonl import Row
 from training.evaluate import evaluate_with_logits, format_table, score_logits, without_photo
-from training.features import Features
 from training.metrics.calibration import expected_calibration_error, fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import renewed_card
-from valm_core.checkpoint_files import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
-from valm_core.files import replace_folder
-from valm_core.heads import YES_NO, calibrated
-from valm_core.model import ValmModel
+from valm_core.checkpoints.atomic_files import replace_folder
+from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
+from valm_core.model.heads import YES_NO, calibrated
+from valm_core.model.model import ValmModel
 from valm_core.predictor import choose_device
 
 ONE_PHOTO = (

@@ -14,15 +14,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.datasets import load_rows
-from training.datasets.jsonl import Row
+from training.datasets.feature_cache import Features
 from training.datasets.questions import QuestionDataset
-from training.features import Features
+from training.datasets.readers.jsonl import Row
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
-from valm_core.files import write_text
-from valm_core.heads import ANSWER_KINDS, answer_kind, candidate_scores
-from valm_core.losses import OBJECTIVE_INPUTS
-from valm_core.model import ValmModel
+from valm_core.checkpoints.atomic_files import write_text
+from valm_core.learning.losses import OBJECTIVE_INPUTS
+from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
+from valm_core.model.model import ValmModel
 from valm_core.predictor import choose_device
 
 EVALUATION_BATCH = 256

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from training.datasets import load_rows
-from training.datasets.jsonl import Row
+from training.datasets.readers.jsonl import Row
 from training.datasets.streaming import STREAM
-from valm_core.checkpoint_files import ANSWERS_FILE, CHECKPOINT_FOLDERS, WEIGHTS_FILE
-from valm_core.files import write_text
-from valm_core.fingerprints import (
+from valm_core.checkpoints.atomic_files import write_text
+from valm_core.checkpoints.contents import ANSWERS_FILE, CHECKPOINT_FOLDERS, WEIGHTS_FILE
+from valm_core.checkpoints.fingerprints import (
     MADE_FROM_FILE,
     check_same,
     content_fingerprint,
@@ -21,8 +21,8 @@ from valm_core.fingerprints import (
     quick_fingerprint,
     read_json,
 )
-from valm_core.hub import fetch_checkpoint
-from valm_core.trainer import FREE_ON_RESUME
+from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.learning.trainer import FREE_ON_RESUME
 
 # Settings of a run that don't shape what it learns, or whose content counts and not their name.
 NOT_COMPARED = (

@@ -3,10 +3,10 @@
 import re
 
 from training.evaluate import format_table
-from training.measuring import data_name
-from valm_core.model import ValmModel
-from valm_core.model_card import checkpoint_card
-from valm_core.trainer import TrainingConfig
+from training.measuring.common import data_name
+from valm_core.checkpoints.model_card import checkpoint_card
+from valm_core.learning.trainer import TrainingConfig
+from valm_core.model.model import ValmModel
 
 FIGURES = "## Figures on "
 
@@ -39,7 +39,7 @@ batches of {training.batch_size}, {_optimizer(training)}, dropout {model.config.
 
 
 def _optimizer(training: TrainingConfig) -> str:
-    """The optimizer with its settings, as ``valm_core.trainer.build_optimizer`` makes it."""
+    """The optimizer with its settings, as ``valm_core.learning.trainer.build_optimizer`` makes it."""
     names = {"adamw": "AdamW", "sgd": f"SGD with momentum {training.momentum}"}
     head = f" ({training.head_learning_rate} for the answer head)" if training.head_learning_rate else ""
     return (

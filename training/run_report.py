@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from training.datasets.jsonl import Row
+from training.datasets.readers.jsonl import Row
 from training.metrics.vqa_accuracy import most_common_answer, normalize_answer
 
 COMMON_ANSWERS = 20  # how many get a line of their own

@@ -20,20 +20,24 @@ import torch
 import yaml
 
 from training.calibrate import ONE_PHOTO, figures_of_the_card, fit_temperatures, photos_of
-from training.check_data import check_data
 from training.datasets import load_rows
 from training.datasets.answer_classes import answer_identity, answer_notes
-from training.datasets.jsonl import Row
+from training.datasets.check_data import check_data
+from training.datasets.feature_cache import Features, mean_image_token
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
+from training.datasets.readers.jsonl import Row
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
-from training.features import Features, mean_image_token
 from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
 from training.run_report import read_metrics, write_curves, write_run_report
 from training.yaml_files import read_yaml
-from valm_core.adapters import (
+from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
+from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE
+from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.config import ValmConfig, from_plain_values
+from valm_core.learning.fine_tuning import (
     ADAPTER_MODES,
     FineTuning,
     adapter_of,
@@ -42,15 +46,11 @@ from valm_core.adapters import (
     prepare_fine_tuning,
     save_adapter,
 )
-from valm_core.checkpoint_files import CARD_FILE, CONFIG_FILE, METRICS_FILE
-from valm_core.config import ValmConfig, from_plain_values
-from valm_core.files import clear_leftovers, recover_folder, saving, write_text
-from valm_core.hub import fetch_checkpoint
-from valm_core.losses import AnswerObjective
-from valm_core.model import ValmModel, extend_answers, learns
+from valm_core.learning.losses import AnswerObjective
+from valm_core.learning.pretraining import PretrainingObjective
+from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
+from valm_core.model.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
-from valm_core.pretraining import PretrainingObjective
-from valm_core.trainer import BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class RunConfig:
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
         balanced: the ``source`` of rows whose photos were chosen against the usual answer, as VQA v2's pairs are; a
-            question head keeps their likelihood apart, see ``valm_core.heads.QuestionHead``.
-        objective: ``answers`` learns to answer, ``pretraining`` learns from statements, see ``valm_core.pretraining``.
+            question head keeps their likelihood apart, see ``heads.QuestionHead``.
+        objective: ``answers`` learns to answer, ``pretraining`` learns from statements, see ``learning.pretraining``.
         targets: ``shares`` splits a row's target over its answers, ``soft`` gives each answer its agreement score.
         weights: how the finished checkpoint stores its numbers, ``float32`` or ``float16``.
         data_note: for the model card: where the data comes from, its licence, what is known to be wrong with it.

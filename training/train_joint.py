@@ -31,15 +31,15 @@ from torch.utils.data import DataLoader, Dataset
 from training.datasets.joint_data import BALANCED, COLOR, FILL_IN, OPEN, PRESENCE, YES_NO, JointSources, joint_data
 from training.metrics.wups import WordNetMissing
 from training.train import parse_overrides, read_sections
-from valm_core.concepts import photo_logits
+from valm_core.checkpoints.atomic_files import write_text
 from valm_core.config import ValmConfig, from_plain_values
-from valm_core.encoder_layers import encoder_layers
-from valm_core.files import write_text
-from valm_core.model import ValmModel
+from valm_core.inputs.photo import open_photo, photo_to_pixels
+from valm_core.model.concepts import photo_logits
+from valm_core.model.encoder_layers import encoder_layers
+from valm_core.model.model import ValmModel
+from valm_core.model.text_encoder import build_tokenizer
 from valm_core.outputs import InputError
 from valm_core.predictor import choose_device
-from valm_core.processor import open_photo, photo_to_pixels
-from valm_core.text_encoder import build_tokenizer
 
 MOST_TOKENS = 40  # of a question or caption; longer ones are cut
 MASS_FLOOR = 1e-3  # least share of a map in the boxes, so that its logarithm stays finite

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from valm_core.text import read_text
+from valm_core.inputs.text import read_text
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from valm_core.text import parse_json, read_text
+from valm_core.inputs.text import parse_json, read_text
 
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
@@ -32,13 +32,13 @@ class ValmConfig:
             checkpoint, and what they mean joins each cell as an embedding of the text encoder.
         similarity: in bi-attention, words read first where cells resemble them, see ``fusion.WordCellSimilarity``.
         train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion, or has learned; the
-            checkpoint then holds its weights. Which of its parts learn is up to ``valm_core.adapters``.
+            checkpoint then holds its weights. Which of its parts learn is up to ``valm_core.learning.fine_tuning``.
         learned_text_layers: where not the whole text encoder has learned but only its last layers, how many; the
             checkpoint then holds these alone.
         question_head: add to the answers' logits what the question alone makes likely, see ``heads.QuestionHead``.
         glimpse_width: size of the cells' features that the words gather for the answer head by the last text-to-image
             attention, see ``heads.Glimpses``; 0 for none. For bi-attention with a question head.
-        fusion: a key of ``valm_core.fusion.FUSIONS``.
+        fusion: a key of ``valm_core.model.fusion.FUSIONS``.
         gate: ``adaptive`` mixes text and image by a share computed for each question, ``fixed`` half and half.
         product: in bi-attention, also multiply the text's vector with the image's; dual towers always do.
         width, layers, heads, feed_forward_ratio: size of the fusion.

@@ -15,12 +15,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from valm_core.checkpoint_files import FAMILIARITY_FILE
+from valm_core.checkpoints.contents import FAMILIARITY_FILE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from valm_core.model import ValmModel
+    from valm_core.model.model import ValmModel
     from valm_core.outputs import EncodedText
 
 PARTS = ("photo", "question")
@@ -78,7 +78,7 @@ def photo_vectors(model: ValmModel, image_tokens: Tensor) -> np.ndarray:
 
 def question_vectors(text: EncodedText) -> np.ndarray:
     """The mean token of questions [B, D], of the text encoder's layer before the last."""
-    from valm_core.attention import mean_token  # imported here: torch, which the rest of this file does without
+    from valm_core.model.attention import mean_token  # imported here: torch, which the rest of this file does without
 
     return mean_token(text.before_last.float(), text.mask).cpu().numpy()
 

@@ -13,17 +13,24 @@ import torch
 from PIL import Image
 
 from valm_core.answers import listed
-from valm_core.checkpoint_files import METRICS_FILE, WEIGHTS_FILE
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS, evidence
+from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
+from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.evidence import measure
+from valm_core.evidence.rules import gather_evidence
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
+from valm_core.exported.predictor import OnnxPredictor
 from valm_core.familiarity import PARTS, load_familiarity, photo_vectors, question_vectors
-from valm_core.folding import ready_for_inference
-from valm_core.fusion import AttentionHead
-from valm_core.heads import ANSWER_KINDS, answer_kind, candidate_scores
-from valm_core.hub import fetch_checkpoint
-from valm_core.model import ValmModel
-from valm_core.onnx_predictor import OnnxPredictor
+from valm_core.inputs.photo import Photo, open_photo
+from valm_core.inputs.question import MAX_QUESTION_CHARACTERS, clean_question
+from valm_core.inputs.text import as_listed, clean_text
+from valm_core.inputs.word_pieces import merge_word_pieces
+from valm_core.model.folding import ready_for_inference
+from valm_core.model.fusion import AttentionHead
+from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
+from valm_core.model.model import ValmModel
+from valm_core.model.packages import sha256_of
 from valm_core.outputs import (
     Answer,
     Counterfactual,
@@ -36,11 +43,6 @@ from valm_core.outputs import (
     TrackRecord,
     UnknownAnswer,
 )
-from valm_core.packages import sha256_of
-from valm_core.processor import MAX_QUESTION_CHARACTERS, Photo, clean_question, open_photo
-from valm_core.text import as_listed, clean_text
-from valm_core.verdicts import gather_evidence
-from valm_core.word_pieces import merge_word_pieces
 
 MOST_CANDIDATES = 100  # answers that a person may choose among
 FEWEST_ON_RECORD = 30  # validation questions that a track record must rest on
@@ -394,8 +396,8 @@ class VqaPredictor:
         image_map: np.ndarray,
         blind: Answer,
     ) -> Evidence:
-        others = evidence.compared_maps(self.model, text, image, answer_index, method)
-        probabilities = evidence.hiding_probabilities(self.model, text, image, answer_index, [image_map])
+        others = measure.compared_maps(self.model, text, image, answer_index, method)
+        probabilities = measure.hiding_probabilities(self.model, text, image, answer_index, [image_map])
         return gather_evidence(method, self.model.answers[answer_index], probabilities, blind, image_map, others)
 
     def _by_word(self, explanation: Explanation, question: str) -> Explanation:

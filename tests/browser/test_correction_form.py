@@ -6,8 +6,8 @@ import urllib.request
 
 import pytest
 
-from demo import feedback
-from valm_core.corrections import read_corrections
+from demo.panels import correct
+from valm_core.corrections.database import read_corrections
 
 CONNECT = sqlite3.connect
 
@@ -51,7 +51,7 @@ def test_a_correction_is_confirmed_stored_and_the_form_is_empty_afterwards(form,
     thanks.get_by_text("your correction is stored").wait_for()
     stored = list(read_corrections(database))
     assert [row.right_answer for row in stored] == ["tabby cat"]
-    assert stored[0].photo[: feedback.RECEIPT_CHARACTERS] in thanks.inner_text()
+    assert stored[0].photo[: correct.RECEIPT_CHARACTERS] in thanks.inner_text()
     form.wait_for_function("document.querySelector('#right-answer textarea, #right-answer input').value === ''")
     assert not form.locator("#agree input").is_checked()
     form.locator("#send-correction").click()  # the late half of a slow double click
@@ -100,7 +100,7 @@ def test_trouble_with_the_disk_is_told_and_the_text_is_kept(form, database, monk
     form.locator(".example-card").nth(3).click()  # a photo that isn't stored yet, so that it needs room
     form.locator("#correct-about", has_not_text="What animal is this?").get_by_text("the model says").wait_for()
     with monkeypatch.context() as patch:
-        patch.setattr("valm_core.corrections.sqlite3.connect", changed(pragma))
+        patch.setattr("valm_core.corrections.database.sqlite3.connect", changed(pragma))
         send(form, "a lynx")
         notice(form, message)
     assert answer_box(form).input_value() == "a lynx" and form.locator("#agree input").is_checked()
@@ -111,7 +111,7 @@ def test_trouble_with_the_disk_is_told_and_the_text_is_kept(form, database, monk
 def test_a_locked_database_is_told_and_the_next_try_succeeds(form, database, monkeypatch):
     send(form, "puma")
     form.locator("#correct-outcome .thanks").wait_for()
-    monkeypatch.setattr("valm_core.corrections.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("valm_core.corrections.database.LOCK_SECONDS", 0.05)
     other = CONNECT(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:

@@ -1,8 +1,8 @@
 """Everything by keyboard alone: nothing out of reach, the focus always seen and never lost."""
 
 import pytest
+from page_steps import overlay_source, wait_for_new_overlay
 from patience import PATIENCE
-from test_page import overlay_source, wait_for_new_overlay
 
 FOCUS = """() => {
   const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();

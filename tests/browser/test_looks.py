@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from test_page import ask, upload
+from page_steps import ask, upload
 
 WIDTHS = [390, 768, 1440]
 SERIOUS = ("serious", "critical")

@@ -1,45 +1,10 @@
 """The page as a visitor meets it, in a real browser: ask, click words, send rubbish, change one's mind."""
 
-import os
-
 import pytest
+from page_steps import ask, needs_fake, notice, overlay_source, remove_photo, upload, wait_for_new_overlay
 from patience import PATIENCE
 
-needs_fake = pytest.mark.skipif("VALM_BROWSER_CHECKPOINT" in os.environ, reason="looks into the fake predictor")
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(2)} {{7*7}}"
-
-
-def upload(page, path):
-    """Give a file to the photo input and wait until the page starts to encode it."""
-    with page.expect_response(lambda response: "queue/join" in response.url):
-        page.locator("#photo input[type=file]").set_input_files(path)
-
-
-def ask(page, question):
-    """Type a question and press Enter."""
-    box = page.locator("#question textarea, #question input")
-    box.fill(question)
-    box.press("Enter")
-
-
-def remove_photo(page):
-    """Press the photo's own remove button."""
-    page.locator("#photo button[aria-label*='emove'], #photo button[aria-label*='lear']").first.click()
-
-
-def overlay_source(page):
-    """The overlay as a data address: its content."""
-    return page.locator("#overlay .map img").get_attribute("src")
-
-
-def wait_for_new_overlay(page, old_source):
-    """Wait until the overlay shows another picture."""
-    page.wait_for_function("old => document.querySelector('#overlay .map img')?.src !== old", arg=old_source)
-
-
-def notice(page):
-    """The message to the person, if there is one."""
-    return page.locator("#notice .notice")
 
 
 def test_upload_ask_and_click_a_word(visit, page_url, photos):

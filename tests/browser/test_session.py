@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
+from page_steps import ask, needs_fake, notice, overlay_source, upload, wait_for_new_overlay
 from PIL import Image
-from test_page import ask, needs_fake, notice, overlay_source, upload, wait_for_new_overlay
 
 CHINESE_BROWSER = {"locale": "zh-CN"}
 # What stays English on the Chinese page: names, examples of questions and answers, and what the model itself says.

@@ -7,7 +7,8 @@ from hostile.doors import OUR_FAULT, faults_of, through, write
 from hostile.photos import black_png, corpus, hostile_photos, many_scans
 from hostile.questions import HOSTILE_QUESTIONS, INJECTIONS, LONG, MARKER, ODD
 
-from demo import callbacks, figures
+from demo.rendering import figures
+from demo.visit import asking
 from valm_core.outputs import InputError
 
 QUESTION = "what color is the square?"
@@ -29,7 +30,7 @@ def page_door(predictor):
     """The page's handler, and the HTML that it shows."""
 
     def door(photo, question):
-        outcome = callbacks.answer(predictor, str(photo), None, question)
+        outcome = asking.answer(predictor, str(photo), None, question)
         if outcome.reply is None:
             return figures.notice_html(outcome.message)
         return figures.result_html(outcome.reply.prediction)
@@ -75,7 +76,7 @@ def test_no_question_becomes_html_anywhere_on_the_page(tiny_predictor, tmp_path)
     photo = write(tmp_path, "photo.png", black_png(8, 8))
     shown = 0
     for question in INJECTIONS:
-        reply = callbacks.answer(tiny_predictor, str(photo), None, question).reply
+        reply = asking.answer(tiny_predictor, str(photo), None, question).reply
         if reply is None:
             continue
         part = reply.explanation

@@ -13,9 +13,9 @@ from typing import TextIO
 
 from PIL import Image
 
-from valm_core.corrections import add_correction, read_corrections
-from valm_core.files import recover_folder
-from valm_core.model import ValmModel
+from valm_core.checkpoints.atomic_files import recover_folder
+from valm_core.corrections.database import add_correction, read_corrections
+from valm_core.model.model import ValmModel
 
 
 def killed(write: Callable[[TextIO], None], seconds: float) -> list[str]:

@@ -7,7 +7,8 @@ import psutil
 from hostile.photos import PICTURE
 from load.drive import QUESTIONS
 
-from demo import callbacks, figures
+from demo.rendering import figures
+from demo.visit import asking
 from valm_core.explanations import EXPLANATION_METHODS
 
 QUICK = ("raw_attention", "attention_rollout", "grad_cam", "gradient_relevancy")
@@ -38,7 +39,7 @@ def live(predictor, questions: int, early: int) -> Life:
         early: after how many the first measure is taken: caches are full by then.
     """
     process = psutil.Process()
-    photo = callbacks.OpenedPhoto("", PICTURE, predictor.encode(PICTURE))
+    photo = asking.OpenedPhoto("", PICTURE, predictor.encode(PICTURE))
     measures = []
     for number in range(questions + 1):
         if number in (early, questions):
@@ -46,7 +47,7 @@ def live(predictor, questions: int, early: int) -> Life:
             measures.append((process.memory_info().rss / 2**20, process.num_fds()))
         if number % 10 == 0:  # another photo now and then
             picture = PICTURE.rotate(number % 360)
-            photo = callbacks.OpenedPhoto(str(number), picture, predictor.encode(picture))
+            photo = asking.OpenedPhoto(str(number), picture, predictor.encode(picture))
         question = QUESTIONS[number % len(QUESTIONS)]
         prediction = predictor.answer(photo.encoded, question)
         method = QUICK[number % len(QUICK)]

@@ -63,8 +63,8 @@ def fuzz(predictor, folder: Path, options) -> dict:
     """Changed photos for a while; whatever isn't opened or refused clearly is kept under ``folder``."""
     from hostile.photos import KINDS, PICTURE, mutated, saved
 
+    from valm_core.inputs.photo import open_photo
     from valm_core.outputs import InputError
-    from valm_core.processor import open_photo
 
     chance, tried, opened, faults = random.Random(options.seed), 0, 0, []
     sources = [saved(PICTURE, kind) for kind in KINDS]
@@ -206,7 +206,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from demo.settings import checkpoint_folder
-    from valm_core.files import write_text
+    from valm_core.checkpoints.atomic_files import write_text
     from valm_core.predictor import VqaPredictor
 
     command = f"python -m tests.load.soak {' '.join(sys.argv[1:])}".strip()

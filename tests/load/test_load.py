@@ -12,7 +12,7 @@ from load.visitor import Busy, Visitor, connect, read_layout, run
 from patience import PATIENCE, wait_until
 from served_page import served
 
-from demo import interface
+from demo.page import wiring
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +53,7 @@ class Held(FakePredictor):
 
 
 def test_past_the_limit_people_are_told_that_the_page_is_busy(monkeypatch):
-    monkeypatch.setattr(interface, "MOST_WAITING", 3)
+    monkeypatch.setattr(wiring, "MOST_WAITING", 3)
     predictor = Held()
     with served(predictor) as url:
         answered, told = run(flood(url, 12, when_refused=predictor.go_on.set))
@@ -116,8 +116,8 @@ def test_nobody_skips_the_queue(page):
 
 
 def test_uploads_and_states_are_deleted_in_time(monkeypatch, uploads):
-    monkeypatch.setattr(interface, "STATE_SECONDS", 1)
-    monkeypatch.setattr(interface, "FILE_SECONDS", 6)  # the question must come before, on a slow machine too
+    monkeypatch.setattr(wiring, "STATE_SECONDS", 1)
+    monkeypatch.setattr(wiring, "FILE_SECONDS", 6)  # the question must come before, on a slow machine too
 
     async def story(url):
         async with connect(url) as client:

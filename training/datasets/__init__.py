@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.datasets.csv_folder import scan_csv
-from training.datasets.easy_vqa import scan_easy_vqa
-from training.datasets.jsonl import DataError, Row, scan_rows, without_faults
-from training.datasets.vqa_v2 import scan_vqa_v2
+from training.datasets.readers.csv_folder import scan_csv
+from training.datasets.readers.easy_vqa import scan_easy_vqa
+from training.datasets.readers.jsonl import DataError, Row, scan_rows, without_faults
+from training.datasets.readers.vqa_v2 import scan_vqa_v2
 
 READERS = {"vqa_v2": scan_vqa_v2, "easy-vqa": scan_easy_vqa}
 FORMS = (

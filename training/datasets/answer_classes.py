@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from training.metrics.vqa_accuracy import normalize_answer, official_form
-from valm_core.text import clean_text
+from valm_core.inputs.text import clean_text
 
 SHOWN = 5  # examples in a note
 # Marks that the rules drop though they tell answers apart: C++ <5 x=2, -5, a grade A-, and an article within N/A.

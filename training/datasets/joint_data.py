@@ -17,8 +17,8 @@ from training.datasets.generated_questions import (
     noun_ancestors,
     presence_questions,
 )
-from training.datasets.jsonl import DataError, Row
 from training.datasets.questions import answer_index, build_answer_list
+from training.datasets.readers.jsonl import DataError, Row
 from training.datasets.word_forms import FUNCTION_WORDS, base_form, content_words, words_of
 from training.metrics.vqa_accuracy import normalize_answer
 

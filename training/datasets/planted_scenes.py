@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.datasets.jsonl import DataError
-from valm_core import processor
+from training.datasets.readers.jsonl import DataError
+from valm_core.inputs import photo
 from valm_core.outputs import InputError
 
 SIDE = 224  # pixels of a scene
@@ -82,7 +82,7 @@ def write_scenes(folder: str | Path, scenes: int, seed: int, photos: list[Path] 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    opened = [processor.open_photo(photo) for photo in photos]
+    opened = [photo.open_photo(photo) for photo in photos]
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         for number in range(scenes):
             scene, objects = draw_scene(generator, opened)
@@ -134,11 +134,9 @@ def _overlap(one: tuple, other: tuple) -> bool:
 
 def photos_in(folder: str | Path) -> list[Path]:
     """The photos of a folder, by name. Raises DataError where there is none."""
-    photos, _ = processor.photos_in(folder)
+    photos, _ = photo.photos_in(folder)
     if not photos:
-        raise DataError(
-            f"There is no photo in {folder}. Name a folder with {', '.join(processor.PHOTO_ENDINGS)} files."
-        )
+        raise DataError(f"There is no photo in {folder}. Name a folder with {', '.join(photo.PHOTO_ENDINGS)} files.")
     return photos
 
 

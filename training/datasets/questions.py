@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.datasets.answer_classes import answer_identity
-from training.datasets.jsonl import Row
-from training.features import Features, ModelInputs, read_pixels
-from valm_core.model import ValmModel
-from valm_core.text import clean_text
+from training.datasets.feature_cache import Features, ModelInputs, read_pixels
+from training.datasets.readers.jsonl import Row
+from valm_core.inputs.text import clean_text
+from valm_core.model.model import ValmModel
 
 
 def build_answer_list(rows: list[Row], size: int) -> list[str]:
@@ -40,7 +40,7 @@ class QuestionDataset(Dataset):
         features: encoder outputs computed beforehand; without them photos are opened and encoders run in every batch.
         blind: leave the photos out, so that the model sees the question alone.
         soft_targets: score every answer by how many people gave it, see ``soft_score``, instead of sharing out 1.
-        balanced: the ``source`` of rows that are balanced, see ``valm_core.heads.QuestionHead``; for training alone.
+        balanced: the ``source`` of rows that are balanced, see ``heads.QuestionHead``; for training alone.
     """
 
     def __init__(

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from training.datasets.jsonl import Row
+from training.datasets.feature_cache import Features, ModelInputs
 from training.datasets.questions import collate_photos, number_photos
-from training.features import Features, ModelInputs
-from valm_core.model import ValmModel
-from valm_core.pretraining import PretrainingObjective
+from training.datasets.readers.jsonl import Row
+from valm_core.learning.pretraining import PretrainingObjective
+from valm_core.model.model import ValmModel
 
 
 class StatementDataset(Dataset):

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from training.datasets.answer_classes import answer_identity
-from training.datasets.jsonl import DataError, Row, needed_text
+from training.datasets.feature_cache import read_pixels
 from training.datasets.questions import QuestionDataset, answer_index
-from training.features import read_pixels
-from valm_core.model import ValmModel
-from valm_core.processor import PHOTO_ENDINGS
+from training.datasets.readers.jsonl import DataError, Row, needed_text
+from valm_core.inputs.photo import PHOTO_ENDINGS
+from valm_core.model.model import ValmModel
 
 STREAM = "stream:"
 SHUFFLE_BUFFER = 1000  # rows that are held to draw from

@@ -10,8 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Collection
 
-from valm_core.heads import answer_kind
-from valm_core.text import clean_text
+from valm_core.inputs.text import clean_text
+from valm_core.model.heads import answer_kind
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -138,7 +138,7 @@ _APOSTROPHES = {
 
 @functools.lru_cache(maxsize=100_000)  # few answers make up most of a data set
 def normalize_answer(answer: str) -> str:
-    """The form in which answers are compared: ``official_form`` of the cleaned text (``valm_core.text``).
+    """The form in which answers are compared: ``official_form`` of the cleaned text (``valm_core.inputs.text``).
 
     Where the rules would leave nothing, so that "A" and "+" would equal each other, articles stay; and where there is
     no word at all, the cleaned text in lower case.

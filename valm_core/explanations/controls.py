@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from valm_core.explanations.relevance import build_explanation
-from valm_core.model import ValmModel
+from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation
 
 

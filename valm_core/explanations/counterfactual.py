@@ -9,7 +9,7 @@ import torch
 from valm_core.explanations.grad_cam import grad_cam
 from valm_core.explanations.hiding import logits_without_cells
 from valm_core.explanations.occlusion import occlusion
-from valm_core.model import ValmModel
+from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText
 
 PAIRED_WORDS = 12  # in questions of up to so many words every pair is tried

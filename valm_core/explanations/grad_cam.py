@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from valm_core.explanations.relevance import build_explanation, cross_blocks, gradient_weighted, token_ranges
-from valm_core.model import ValmModel
+from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
 

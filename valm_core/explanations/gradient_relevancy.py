@@ -11,7 +11,7 @@ from valm_core.explanations.relevance import (
     readout,
     token_ranges,
 )
-from valm_core.model import ValmModel
+from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
 

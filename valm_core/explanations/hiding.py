@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from valm_core.model import ValmModel
+from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText
 
 TOKEN_BATCH, PIXEL_BATCH = 64, 16  # variants of a question answered at once, photos encoded at once

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from valm_core.explanations.hiding import logits_without_pixels, without_cells
 from valm_core.explanations.relevance import build_explanation, check_answer, rows_to_one
-from valm_core.model import ValmModel
+from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation
 
 

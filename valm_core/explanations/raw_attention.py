@@ -2,8 +2,8 @@
 
 import torch
 
-from valm_core.attention_maps import cross_modal_maps, question_map
-from valm_core.model import ValmModel
+from valm_core.explanations.attention_maps import cross_modal_maps, question_map
+from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation
 
 

@@ -5,8 +5,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from valm_core.attention_maps import cross_modal_maps
-from valm_core.model import ValmModel
+from valm_core.explanations.attention_maps import cross_modal_maps
+from valm_core.model.model import ValmModel
 from valm_core.outputs import AttentionMap, EncodedImage, EncodedText, Explanation, FusedFeatures
 
 

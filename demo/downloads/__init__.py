@@ -1,0 +1,1 @@
+"""The question on the page to take away: figures, numbers, a report."""

@@ -1,0 +1,464 @@
+"""The page's texts in Chinese, by their English: what ``demo.languages.translate`` looks up. Values stand in braces."""
+
+# The one English text that is too long to stand here and on the page.
+STEPS = """<h2>Your answer appears here</h2><ol>
+<li><strong>Add a photo</strong> or pick an example.</li>
+<li><strong>Ask</strong> about what is in it, in plain English.</li>
+<li><strong>Click a word</strong> of your question to see where in the photo the model looked for it.</li>
+<li><strong>Click a place</strong> in the photo, or drag a box over it, to see which words it served.</li>
+<li><strong>Doubt it</strong>: explain another answer, by another method, and see whether the map matters.</li></ol>
+<p class="fine-print">You get five answers with calibrated probabilities, and what the model would have said without the
+photo.</p>"""
+
+CHINESE = {
+    # the page
+    "VALM – ask a photo, see why": "VALM – 向照片提问，看清缘由",
+    "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word.": (
+        "向照片提一个问题。看答案、模型有多大把握，以及它为每个词看了照片的哪里。"
+    ),
+    STEPS: """<h2>答案将显示在这里</h2><ol>
+<li><strong>添加一张照片</strong>，或选择一个示例。</li>
+<li>用简单的英文<strong>提问</strong>照片里有什么（模型只懂英文，答案也是英文）。</li>
+<li><strong>点击问题中的词</strong>，看模型为它看了照片的哪里。</li>
+<li><strong>点击照片中的位置</strong>，或拖出一个方框，看它为哪些词所用。</li>
+<li><strong>保持怀疑</strong>：换一个答案、换一种方法来解释，看热图是否真的重要。</li></ol>
+<p class="fine-print">您会得到五个带校准概率的答案，以及模型在没有照片时会怎么回答。</p>""",
+    "A heat map shows what the model read for its answer, which is a clue and not a proof of it. Photos stay on this "
+    "server for a few hours at most.": (
+        "热图显示模型为得出答案读取了什么，这是线索而不是证明。照片最多在本服务器上保留几个小时。"
+    ),
+    "Those that their owners agree to keep with a correction stay longer.": (
+        "照片主人同意随纠正一起保留的照片会保留更久。"
+    ),
+    "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or the "
+    "button here, forgets them.": (
+        "此标签页会保存您的问题和照片的名称，以便重新加载后恢复；关闭标签页或点击这里的按钮即会忘记它们。"
+    ),
+    "Forget this visit": "忘记本次访问",
+    "Photo": "照片",
+    "Drop a photo here\nor click to choose one": "将照片拖到这里\n或点击选择",
+    "or pick an example": "或选择一个示例",
+    "Question": "问题",
+    "What is in the photo?": "用英文提问，例如：What is in the photo?",
+    "Ask": "提问",
+    "Pick several words or cells": "可选多个词或格子",
+    "Clear what is picked": "清除所选",
+    "Show": "显示",
+    "Map": "热图",
+    "Side by side": "并排",
+    "Slider": "滑块对比",
+    "Heat map opacity (%)": "热图不透明度（%）",
+    "Raw cells": "原始格子",
+    "Same scale for all words": "所有词用同一标尺",
+    "Can this be believed?": "这可信吗？",
+    "Choose what is explained": "选择要解释的内容",
+    "Answer": "答案",
+    "Pick, or type another": "选择，或输入另一个（英文）",
+    "Method": "方法",
+    "How the map is computed": "热图的计算方式",
+    "Direction": "方向",
+    "Words → photo: where each looked": "词 → 照片：每个词看了哪里",
+    "Photo → words: what it read": "照片 → 词：它读了什么",
+    "Layer": "层",
+    "Head": "头",
+    "all": "全部",
+    "All layers and heads": "所有层和头",
+    "Number": "数值",
+    "Evenness (entropy)": "均匀度（熵）",
+    "Attention in the picked cells": "所选格子中的注意力",
+    # packaged examples
+    "Cat": "猫",
+    "Cup of coffee": "一杯咖啡",
+    "Raccoon": "浣熊",
+    "{title} · gets {right} of {count} right": "{title} · {count} 题答对 {right} 题",
+    "Astronaut": "宇航员",
+    "Dandelion clocks": "蒲公英",
+    "Man with camera": "拿相机的人",
+    "Rocket at night": "夜间的火箭",
+    "Staircase": "楼梯",
+    # explanation methods
+    "raw attention": "原始注意力",
+    "attention rollout": "注意力展开",
+    "grad cam": "梯度加权注意力（grad cam）",
+    "gradient relevancy": "梯度相关性",
+    "occlusion": "遮挡",
+    "random": "随机",
+    "center": "中心",
+    "random (control)": "随机（对照）",
+    "center (control)": "中心（对照）",
+    # answers
+    "Few photos it learned from look like this one: the percentages may not hold.": (
+        "模型学过的照片很少与此相似，百分比可能不可靠。"
+    ),
+    "Few questions it learned from are like this one: the percentages may not hold.": (
+        "模型学过的问题很少与此相似，百分比可能不可靠。"
+    ),
+    "yes or no": "是或否",
+    "a number": "数字",
+    "something else": "其他",
+    "Kind of answer: {kinds}.": "答案类型：{kinds}。",
+    "This model was trained on English questions; the answers below may be meaningless.": (
+        "这个模型只用英文问题训练过；下面的答案可能毫无意义。"
+    ),
+    "Likeliest answers and their probabilities": "最可能的答案及其概率",
+    "The model gets this one wrong. Right answer: {answer}": "模型答错了这个问题。正确答案：{answer}",
+    "Of {count} validation questions answered {kind} this surely ({low} to {high} %), {share} were right.": (
+        "在 {count} 个以同样把握（{low}% 至 {high}%）{kind}作答的验证问题中，有 {share} 答对。"
+    ),
+    "with yes or no": "以是或否",
+    "with a number": "以数字",
+    "with a word": "以词语",
+    "A guess from the question alone.": "这只是根据问题本身的猜测。",
+    "Without the photo the answer is the same, and about as likely.": "没有照片时答案相同，可能性也差不多。",
+    "Answer to “{question}”: {answer}, {share}.": "“{question}”的答案：{answer}，{share}。",
+    "It may be meaningless: see the warning.": "它可能毫无意义：请看警告。",
+    "The model does not know.": "模型其实并不知道。",
+    "Without the photo it would say: {answer} ({share}) – the same answer, so the photo did not change it.": (
+        "没有照片时它会回答：{answer}（{share}）– 答案相同，所以照片没有改变它。"
+    ),
+    "Without the photo it would say: {answer} ({share}) – so the photo changed the answer.": (
+        "没有照片时它会回答：{answer}（{share}）– 所以照片改变了答案。"
+    ),
+    "question {share} %": "问题 {share} %",
+    "photo {share} %": "照片 {share} %",
+    "How the model mixed its two streams for this answer. It is no proof of what it relied on.": (
+        "模型为这个答案混合两路信息的比例。这不能证明它依据了什么。"
+    ),
+    # maps
+    "where the words looked": "词看了哪里",
+    "what the photo’s cells read": "照片的格子读了什么",
+    "all layers and heads": "所有层和头",
+    "attention in {layer}, {head}": "{layer}、{head}的注意力",
+    "all layers": "所有层",
+    "head {head}": "第 {head} 头",
+    "all heads": "所有头",
+    "Where did it look for “{answer}”?": "为了“{answer}”，它看了哪里？",
+    "whole question": "整个问题",
+    "the whole question": "整个问题",
+    "Words of your question": "您的问题中的词",
+    "row {row}, column {column}: {share}": "第 {row} 行第 {column} 列：{share}",
+    "Cells of the photo": "照片的格子",
+    "The photo itself": "照片本身",
+    "one scale for all words": "所有词用同一标尺",
+    "each map has its own scale": "每张热图各用自己的标尺",
+    "Share of the map per cell, {scale}. {rows} × {columns} cells; evenly spread, each would have {share}.": (
+        "每个格子占热图的份额，{scale}。共 {rows} × {columns} 个格子；若均匀分布，每格为 {share}。"
+    ),
+    "0 to {share}": "0 至 {share}",
+    "Where the model looked for <strong>the whole question</strong>.": "模型为<strong>整个问题</strong>看了哪里。",
+    "Where it looked for {word}, {share} of the question’s weight.": "它为 {word} 看了哪里，该词占问题权重的 {share}。",
+    "{name}: strongest {place}; {share} % of the map in {count} of {cells} cells": (
+        "{name}：{place}最强；热图的 {share} % 位于 {cells} 个格子中的 {count} 个"
+    ),
+    "{name}: no place stands out, every cell counted about the same": "{name}：没有突出的位置，各处的格子都差不多",
+    "no place stands out": "没有突出的位置",
+    "No place stands out: every cell counted about the same, so nothing is coloured.": (
+        "没有突出的位置：每个格子都差不多，因此没有着色。"
+    ),
+    ". For ": "。",
+    "Map over the photo for {parts}.": "照片上的热图。{parts}。",
+    "in the upper left": "左上方",
+    "in the upper middle": "上方中间",
+    "in the upper right": "右上方",
+    "at the left, halfway up": "左侧中间",
+    "in the middle": "正中",
+    "at the right, halfway up": "右侧中间",
+    "in the lower left": "左下方",
+    "in the lower middle": "下方中间",
+    "in the lower right": "右下方",
+    "Click a place in the photo, or drag a box over it, to see which words it served. By keyboard: Tab into the "
+    "photo, move with the arrow keys, pick with Space, a box with Shift and arrows.": (
+        "点击照片中的位置，或拖出一个方框，看它为哪些词所用。键盘操作：按 Tab 进入照片，用方向键移动，用空格键选择，"
+        "用 Shift 加方向键选择方框。"
+    ),
+    "this cell": "这个格子",
+    "these {count} cells": "这 {count} 个格子",
+    "How much of where each word looked lies in {cells} (evenly spread: {share})": (
+        "每个词所看之处有多少位于{cells}（均匀分布时：{share}）"
+    ),
+    "How much of what {cells} read in the question was each word (evenly spread: {share})": (
+        "{cells}从问题中读取的内容里每个词占多少（均匀分布时：{share}）"
+    ),
+    "layer {layer}": "第 {layer} 层",
+    "layer {layer}, head {head}: {value}": "第 {layer} 层第 {head} 头：{value}",
+    "Evenness of each head’s map: 1 is everywhere the same, 0 all in one cell.": (
+        "每个头的热图的均匀度：1 表示处处相同，0 表示全在一个格子里。"
+    ),
+    "Share of each head’s map in the picked cells.": "每个头的热图位于所选格子中的份额。",
+    "Share of each head’s map in the cells that are hottest over all heads.": (
+        "每个头的热图位于所有头平均最热的格子中的份额。"
+    ),
+    "Layers and heads": "层和头",
+    "Pick one to see it large.": "点选一个可放大查看。",
+    "Show large": "放大显示",
+    "Download this map (PNG)": "下载此热图（PNG）",
+    # evidence
+    "Hiding the {share} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding a random "
+    "{share} (mean of {draws} draws) moves it to {random}.": (
+        "遮住热图标为最热的 {share} 照片，“{answer}”的概率从 {whole} 变为 {hottest}；随机遮住 {share}"
+        "（{draws} 次的平均）则变为 {random}。"
+    ),
+    "Is the map faithful?": "热图忠实吗？",
+    "faithful": "忠实",
+    "weak": "较弱",
+    "not supported": "无依据",
+    "Do other methods agree?": "其他方法是否一致？",
+    "They mostly agree": "大体一致",
+    "They agree in part": "部分一致",
+    "They disagree": "不一致",
+    "{agrees}: {agreement}, where 1 is the same order of cells and 0 no relation. Evenness of the map {evenness}, "
+    "where 1 is everywhere the same.": (
+        "{agrees}：{agreement}，1 表示格子的排序相同，0 表示毫无关系。热图的均匀度为 {evenness}，1 表示处处相同。"
+    ),
+    "Did it need the photo?": "它需要照片吗？",
+    "Without the photo it would say {answer} ({share}), the explained answer too.": (
+        "没有照片时它会回答 {answer}（{share}），与被解释的答案相同。"
+    ),
+    "Without the photo it would say {answer} ({share}), not the explained answer.": (
+        "没有照片时它会回答 {answer}（{share}），不是被解释的答案。"
+    ),
+    "Are the percentages honest?": "百分比可靠吗？",
+    "They were measured on questions unlike this one or about photos unlike this one, so they may not hold here.": (
+        "它们是在与此不同的问题或照片上测得的，因此在这里可能不可靠。"
+    ),
+    "“{method}” isn’t made of layers and heads, so there is none to pick.": (
+        "“{method}”不是由层和头组成的，因此没有可选的层或头。"
+    ),
+    "They were calibrated on the validation questions of this checkpoint: right on average over many questions like "
+    "those, not for each one, and less on other kinds of photos.": (
+        "它们在此检查点的验证问题上校准过：对许多类似的问题平均而言正确，但不保证每一个都对，对其他类型的照片则更不准。"
+    ),
+    "What attention can’t show": "注意力不能说明什么",
+    "It shows what was read, not what was understood or why. A cell’s vector also holds what lies around it, and the "
+    "answer may come from the question alone. The verdict is about the map of the whole question, all layers and heads "
+    "together.": (
+        "它显示读取了什么，而不是理解了什么或为什么。一个格子的向量也包含它周围的内容，而且答案可能只来自问题本身。"
+        "上面的判断针对整个问题的热图，即所有层和头合在一起。"
+    ),
+    # this visit
+    "Asked about this photo": "对这张照片的提问",
+    "Photos of this visit": "本次访问的照片",
+    "1 question": "1 个问题",
+    "{count} questions": "{count} 个问题",
+    "Back to the photo with {questions}, the last: {last}": "回到有 {questions} 的照片，最后一个：{last}",
+    "Ignored in the link, because it can’t be used here: {names}.": "链接中有些内容在这里无法使用，已忽略：{names}。",
+    "This link names no example that is here, so nothing of it was opened.": (
+        "这个链接没有指明这里的任何示例，因此没有打开任何内容。"
+    ),
+    # files and links
+    "Keep and share": "保存与分享",
+    "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that opens "
+    "in any browser without a network. A link brings an example, its question and what is picked back.": (
+        "把页面上的问题和热图存成文件：供论文或幻灯片使用的图、全部数值，或无需网络、任何浏览器都能打开的报告。"
+        "链接可以带回示例照片、问题和所选内容。"
+    ),
+    "Figure (PNG)": "图（PNG）",
+    "Numbers (JSON)": "数值（JSON）",
+    "Report (HTML)": "报告（HTML）",
+    "Link to this view": "此视图的链接",
+    "Link": "链接",
+    "A link can’t carry a photo of your own: it stays on this server for a few hours and is shown to nobody else. "
+    "Download the report instead, or ask about one of the examples.": (
+        "链接无法携带您自己的照片：它只在本服务器上保留几个小时，不会给别人看。请改为下载报告，或对某个示例提问。"
+    ),
+    "Explained answer": "被解释的答案",
+    "Maps": "热图",
+    "Cells": "格子",
+    "shown raw": "原样显示",
+    "smoothed between": "平滑显示",
+    "Scale": "标尺",
+    "Part of the photo that the model saw": "模型看到的照片部分",
+    "Answers": "答案",
+    "Settings": "设置",
+    "Made by VALM, {time}.": "由 VALM 生成，{time}。",
+    "checkpoint": "检查点",
+    "checkpoint sha256": "检查点 sha256",
+    "temperature": "温度",
+    "yes no temperature": "是非题温度",
+    "fusion": "融合方式",
+    "text encoder": "文本编码器",
+    "image encoder": "图像编码器",
+    "where it looked for “{answer}”": "为了“{answer}”它看了哪里",
+    "answer: {answer} ({share})": "答案：{answer}（{share}）",
+    "% of the map per cell ({rows} × {columns} cells), one scale for all": (
+        "每格占热图的百分比（{rows} × {columns} 个格子），统一标尺"
+    ),
+    "{low}–{high} % on a scale of 0–{top} %": "{low}–{high} %，标尺 0–{top} %",
+    # corrections
+    "Wrong? Correct me": "答错了？请纠正",
+    "The right answer": "正确答案（英文）",
+    "Type it, or pick one of the model’s other answers": "请输入，或选择模型的其他答案",
+    "I agree that this photo and these words are kept to train the model.": (
+        "我同意保留这张照片和这些文字，用于训练模型。"
+    ),
+    "Send": "发送",
+    "on this server": "在本服务器上",
+    "on this server and in the private dataset {name}": "在本服务器上以及私有数据集 {name} 中",
+    "this photo without its hidden data (place, time, camera), the question, the model’s answer and yours.": (
+        "这张照片（不含其隐藏数据：地点、时间、相机）、问题、模型的答案和您的答案。"
+    ),
+    "to train the model. What a model has learned from it can’t be taken out of it again.": (
+        "训练模型。模型从中学到的内容无法再从模型中移除。"
+    ),
+    "{where}, for at most {days} days.": "{where}，最多 {days} 天。",
+    "you get a number; give it to {contact}, and photo and words are deleted.": (
+        "您会得到一个编号；把它交给{contact}，照片和文字就会被删除。"
+    ),
+    "Kept:": "保留内容：",
+    "What for:": "用途：",
+    "Where, how long:": "地点与时长：",
+    "Deletion:": "删除：",
+    "Send no photo that shows others against their will.": "请勿发送违背他人意愿、拍到他人的照片。",
+    "“{question}” – the model says {answer}.": "“{question}”– 模型回答 {answer}。",
+    "Thank you, your correction is stored": "谢谢，您的纠正已保存",
+    "This correction was stored already": "这条纠正此前已保存",
+    "{began}: “{question}” – {answer}. Keep the number {number} if you may want it deleted.": (
+        "{began}：“{question}”– {answer}。如果您可能想删除它，请保留编号 {number}。"
+    ),
+    "Your correction was not stored: {reason}. What you typed is still in the form. Try again later.": (
+        "您的纠正没有保存：{reason}。您输入的内容仍在表单中。请稍后再试。"
+    ),
+    "This question is no longer on the server, so nothing was stored. Ask it again, then correct the answer.": (
+        "这个问题已不在服务器上，因此没有保存任何内容。请重新提问，然后再纠正答案。"
+    ),
+    # what if
+    "What if …": "如果……会怎样",
+    "Paint over a part of the photo, switch off words or attention heads, or name the only answers allowed. The model "
+    "is asked again; its former answers stay beside the new ones.": (
+        "涂掉照片的一部分，关闭某些词或注意力头，或限定只允许的答案。模型会被重新提问；先前的答案与新答案并列显示。"
+    ),
+    "Paint over what the model should not see": "涂掉模型不应看到的部分",
+    "Switch off words": "关闭词",
+    "Switch off attention heads": "关闭注意力头",
+    "Allow these answers only, with commas between": "只允许这些答案（英文，用逗号分隔）",
+    "Ask again": "重新提问",
+    "Smallest change that flips the answer": "改变答案的最小改动",
+    "Only these answers of the model’s list were allowed; their shares sum to 100 % and are not calibrated.": (
+        "只允许模型列表中的这些答案；它们的份额合计 100 %，未经校准。"
+    ),
+    "Not all of these answers are in the model’s list, so each was scored by its nearness in meaning to what the model "
+    "finds likely; the shares sum to 100 % and are not calibrated.": (
+        "这些答案并不都在模型的列表中，因此按它们与模型认为可能的答案在意义上的接近程度评分；份额合计 100 %，未经校准。"
+    ),
+    "words read the photo": "词读照片",
+    "the photo reads words": "照片读词",
+    "words read words": "词读词",
+    "the photo reads itself": "照片读自身",
+    "all tokens read each other": "所有单元互读",
+    "{reads}: layer {layer}, head {head}": "{reads}：第 {layer} 层第 {head} 头",
+    "The answer stays {now}.": "答案仍是 {now}。",
+    "The answer changes from {before} to {now}.": "答案从 {before} 变为 {now}。",
+    "before": "之前",
+    "now": "现在",
+    "Asked: “{question}”": "提问：“{question}”",
+    "Changed: {list}.": "改动：{list}。",
+    "Nothing was switched off.": "没有关闭任何内容。",
+    "a part of the photo painted over": "涂掉了照片的一部分",
+    "without “{word}”": "去掉“{word}”",
+    "without the head {head}": "去掉头（{head}）",
+    "answers allowed: {answers}": "允许的答案：{answers}",
+    "It answers {answer} even when the whole photo is hidden.": "即使遮住整张照片，它也回答 {answer}。",
+    "With {count} of {total} cells hidden (shown darkened) it answers {new} and not {answer}.": (
+        "遮住 {total} 个格子中的 {count} 个（显示为变暗）后，它回答 {new}，而不是 {answer}。"
+    ),
+    "No words could be left out to change it from {answer}.": "去掉任何词都无法改变答案 {answer}。",
+    "Without {words} it answers {new}.": "去掉 {words} 后它回答 {new}。",
+    "Found by a greedy search: a smaller set of other cells may exist.": (
+        "由贪心搜索得到：可能存在由其他格子组成的更小集合。"
+    ),
+    # compare
+    "Compare": "比较",
+    "Both columns answer the same question about the same photo. Another method explains our own answer; another model "
+    "answers for itself, and its map is its own attention. Maps of different models are not on one scale.": (
+        "两列回答关于同一张照片的同一个问题。另一种方法解释我们自己的答案；另一个模型自己作答，其热图是它自己的注意力。"
+        "不同模型的热图不在同一标尺上。"
+    ),
+    "Beside our answer and map": "与我们的答案和热图并列",
+    "model": "模型",
+    "ours": "我们的",
+    "the other": "另一个",
+    "ours, {method}": "我们的，{method}",
+    "map: {method}": "热图：{method}",
+    "map: {method}, explaining “{answer}”": "热图：{method}，解释的是“{answer}”",
+    "map: text-to-image block of the last self-attention; shares are independent, they don’t sum to 100 %": (
+        "热图：最后一层自注意力中文字到图像的部分；各份额相互独立，合计不是 100 %"
+    ),
+    "map: last cross-attention of the question encoder; it writes its answer, shares are those of the beams": (
+        "热图：问题编码器的最后一层交叉注意力；它自己写出答案，份额是各搜索束的份额"
+    ),
+    # messages
+    "Add a photo first: drop one, take one, or pick an example.": "请先添加照片：拖入、拍摄，或选择一个示例。",
+    "Type a question first, for example “What is in the photo?”": "请先输入问题（英文），例如“What is in the photo?”",
+    "This photo is no longer on the server: photos are deleted after a few hours. Upload it again.": (
+        "这张照片已不在服务器上：照片会在几小时后删除。请重新上传。"
+    ),
+    "Type the answer that you want explained, or pick one from the list.": "请输入要解释的答案，或从列表中选择。",
+    "Something went wrong on our side. Please try again, perhaps with another photo.": (
+        "我们这边出了问题。请再试一次，或换一张照片。"
+    ),
+    "“{answer}” is not in the model’s list of answers, so it has no probability that could be explained. Pick one of "
+    "its answers ({given}), or type another short one.": (
+        "“{answer}”不在模型的答案列表中，因此没有可以解释的概率。请选择它的一个答案（{given}），或输入另一个简短的英文答案。"
+    ),
+}
+
+# What valm_core says in an InputError, with the values in it: found by the whole sentence, the more special ones first.
+MESSAGES = {
+    "There is no photo yet. Upload one, or pick an example.": "还没有照片。请上传一张，或选择一个示例。",
+    "There is no file {name}. Check the path.": "没有文件 {name}。请检查路径。",
+    "{name} has {size} MB; at most {most} MB are read. Shrink it.": "照片有 {size} MB；最多读取 {most} MB。请缩小它。",
+    "{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.": (
+        "{name} 无法作为照片读取。请发送 {formats}；如果它是照片，则已损坏。"
+    ),
+    "The photo is empty: {width} x {height} pixels. Send another.": (
+        "照片是空的：{width} x {height} 像素。请发送另一张。"
+    ),
+    "The photo has far more pixels; at most {most} million are read. Shrink it.": (
+        "照片的像素太多；最多读取 {most} 百万像素。请缩小它。"
+    ),
+    "The photo has {width} x {height} pixels; at most {most} a side are read. Crop it, or shrink it.": (
+        "照片为 {width} x {height} 像素；每边最多读取 {most} 像素。请裁剪或缩小它。"
+    ),
+    "The photo has more than {most} JPEG scans. Save it anew and send that.": (
+        "照片的 JPEG 扫描超过 {most} 次。请重新保存后再发送。"
+    ),
+    "The photo has more than {most} frames. Save it anew and send that.": "照片有超过 {most} 帧。请重新保存后再发送。",
+    "The photo has {count} pixels; at most {most} million are read. Shrink it.": (
+        "照片有 {count} 像素；最多读取 {most} 百万像素。请缩小它。"
+    ),
+    "The question is empty. Type one, for example: What is in the photo?": (
+        "问题是空的。请输入一个，例如：What is in the photo?"
+    ),
+    "The question is too long: {length} word pieces (a word has one or more), at most {allowed}. Shorten it.": (
+        "问题太长：{length} 个词片（一个词有一个或多个），最多 {allowed} 个。请缩短。"
+    ),
+    "The question is too long: {length} characters, at most {allowed} characters. Shorten it.": (
+        "问题太长：{length} 个字符，最多 {allowed} 个。请缩短。"
+    ),
+    "The {text} has half a character at place {place}: {code}, as a cut emoji leaves it. Type it anew.": (
+        "第 {place} 个位置只有半个字符（{code}），像被截断的表情符号。请重新输入。"
+    ),
+    "Every word is switched off. Leave at least one.": "所有的词都关闭了。请至少保留一个。",
+    "Only one answer to choose from: {answer}. Give at least two.": "只有一个可选答案：{answer}。请至少给出两个。",
+    "{count} answers to choose from; at most {most} are allowed.": "有 {count} 个可选答案；最多允许 {most} 个。",
+    "An answer to choose from has {count} letters; at most {most}.": "有个可选答案有 {count} 个字母；最多 {most} 个。",
+    "Nothing was stored: tick the box if you agree that the photo and your answer are kept.": (
+        "没有保存任何内容：如果您同意保留照片和您的答案，请勾选。"
+    ),
+    "“{answer}” is what the model answered. Type the right answer if that one is wrong.": (
+        "“{answer}”正是模型的回答。如果它错了，请输入正确答案。"
+    ),
+    "The right answer is empty. Type it, for example: two": "正确答案是空的。请输入，例如：two",
+    "You have sent {count} corrections within an hour, the most we take. Send the next ones later. What you typed is "
+    "still in the form.": "您在一小时内已发送 {count} 条纠正，这是上限。请稍后再发送。您输入的内容仍在表单中。",
+    "the Community tab of the Space {name}": "Space {name} 的 Community 页",
+    "whoever gave you this page’s address": "给您此页面地址的人",
+    "another program is writing to the database": "另一个程序正在写入数据库",
+    "the disk is full": "磁盘已满",
+    "the database is read-only": "数据库是只读的",
+    "the database can't be opened": "无法打开数据库",
+    "the store of corrections is full": "纠正的存储空间已满",
+    "The answer has {count} characters, at most {most} are kept. Give the answer alone.": (
+        "答案有 {count} 个字符，最多保留 {most} 个。请只写答案。"
+    ),
+}

@@ -1,0 +1,1 @@
+"""The page as gradio sees it: components, events, and what wires them."""

@@ -1,0 +1,365 @@
+"""The page's callbacks: what each event takes from the components and gives back; asking.py does the work."""
+
+import dataclasses
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from demo.languages.translate import say
+from demo.page.layout import Parts
+from demo.rendering import figures
+from demo.visit import asking, browser_storage, history
+from demo.visit.asking import ALL
+from valm_core.outputs import InputError
+
+
+class Page:
+    """The callbacks of one page around one predictor; they keep nothing about the visitors, who all share them.
+
+    Values come in the order in which wiring.py lists the inputs; ``wanted`` stands for the rest of ``Parts.look``.
+    What they return are updates by component. A skip of any one component says that nothing is to change.
+    """
+
+    def __init__(self, predictor, examples: tuple[asking.Example, ...], parts: Parts):
+        self.predictor, self.examples, self.parts = predictor, examples, parts
+        self.memory, self.ask, self.result = parts.memory, parts.ask, parts.result
+        self.map, self.doubt, self.panels = parts.map, parts.doubt, parts.panels
+
+    # The photo
+
+    def choose(self, example: asking.Example, histories) -> dict:
+        """An example's photo and its first question."""
+        return {
+            **self.forget_photo(None, None, histories),
+            **self.offer(example.questions),
+            self.ask.photo: str(example.path),
+            self.ask.question: example.questions[0],
+        }
+
+    def forget_photo(self, path, outcome, histories) -> dict:
+        """The page without its result, since the photo is another."""
+        if path and outcome is not None and outcome.path == path:  # a quick question was answered before us
+            return {self.memory.opened: gr.skip()}
+        strip = history.strip_html(histories, history.already_opened(histories, path))
+        cleared = {self.memory.opened: None, **self.no_result(), self.ask.strip: strip}
+        return {**cleared, **self.offer(asking.GENERAL_QUESTIONS)}
+
+    def no_result(self) -> dict:
+        """The page as it is before the first question."""
+        return {
+            self.memory.reply: None,
+            self.memory.picked: asking.Picked(),
+            self.ask.notice: figures.notice_html(""),
+            self.result.empty: gr.update(visible=True),
+            self.result.whole: gr.update(visible=False),
+            self.result.answers: "",
+            self.result.announcement: "",
+            self.doubt.evidence: "",
+            **dict.fromkeys([*self.parts.drawing, self.result.history], ""),
+            self.map.slider: gr.update(value=None, visible=False),
+            self.map.clear: gr.update(interactive=False),
+        }
+
+    def encode(self, path, known, histories) -> dict:
+        """The new photo, made ready for questions while the person types one."""
+        known = history.already_opened(histories, path) or known
+        try:
+            return {self.memory.opened: asking.open_photo(self.predictor, path, known) if path else None}
+        except Exception as error:
+            return {self.ask.photo: None, self.ask.notice: figures.notice_html(asking.message_for(error))}
+
+    def offer(self, questions) -> dict:
+        """Questions on the buttons below the question; a photo may have fewer than there are buttons."""
+        count = len(self.ask.suggestions)
+        texts = [*questions][:count] + [None] * (count - len(questions))
+        return {
+            button: gr.update(value=text or "", visible=text is not None)
+            for button, text in zip(self.ask.suggestions, texts, strict=True)
+        }
+
+    # A question
+
+    def answer(self, path, known, text, histories) -> dict:
+        """The answer to what was typed."""
+        known = history.already_opened(histories, path) or known
+        return self.answered(asking.answer(self.predictor, path, known, text))
+
+    def answer_link(self, link, path, known) -> dict:
+        """The answer to what the page's address asks."""
+        if not link:
+            return {self.memory.asked: gr.skip()}
+        return self.answered(history.follow_link(self.predictor, path, known, link))
+
+    def answered(self, outcome) -> dict:
+        """What became of a question, kept for ``show``."""
+        return {self.memory.asked: outcome, **({self.memory.opened: outcome.reply.photo} if outcome.reply else {})}
+
+    def show(self, outcome, path, toward, in_layer, in_head, *wanted) -> dict:
+        """The answer on the page, or why there is none."""
+        if outcome is None or outcome.path != path:  # another photo came meanwhile: its page stays as it is
+            return {self.memory.reply: gr.skip()}
+        if outcome.reply is None:
+            return {self.ask.notice: figures.notice_html(outcome.message)}  # an earlier answer on this photo stays
+        return self.present(outcome.reply, asking.Picked(), outcome.message, toward, None, None, *wanted)
+
+    def show_link(self, outcome, link, path, toward, in_layer, in_head, *wanted) -> dict:
+        """As ``show``, with what the link picks."""
+        if link is None or outcome is None or outcome.path != path or outcome.reply is None:
+            return self.show(outcome, path, toward, in_layer, in_head, *wanted)
+        marked, *place, missing = history.marked_by(link, outcome.reply)
+        message = " ".join(filter(None, (outcome.message, missing)))
+        return {
+            self.doubt.direction: link.direction,
+            **self.present(outcome.reply, marked, message, link.direction, *place, *wanted),
+        }
+
+    def present(self, current, marked, message, toward, in_layer, in_head, *wanted) -> dict:
+        """A reply on the page, as it is after a question."""
+        told = message, getattr(self.predictor, "notice", "")
+        texts = [candidate.text for candidate in current.prediction.answers]
+        doubt = self.doubt
+        return {
+            self.memory.reply: current,
+            self.memory.picked: marked,
+            self.ask.notice: figures.notice_html(" ".join(filter(None, told))),
+            self.result.empty: gr.update(visible=False),
+            self.result.whole: gr.update(visible=True),
+            self.result.answers: figures.result_html(
+                current.prediction,
+                asking.right_answer(self.examples, current),
+                self.predictor.track_record(current.prediction.answers[0]),
+            ),
+            self.result.announcement: escape(figures.announcement_text(current.prediction)),
+            doubt.evidence: evidence_of(current),
+            doubt.explained: gr.update(choices=texts, value=current.answer),
+            doubt.method: known_method(current),
+            doubt.refusal: "",
+            **self.offer_heads(current, in_layer, in_head),
+            **self.draw(current, marked, toward, in_layer, in_head, *wanted),
+            # Here, not as events of their own: those could overtake a quick click.
+            **self.panels.prepare_what_if(current),
+            **self.panels.empty_compare(),
+        }
+
+    # The map
+
+    def offer_heads(self, current, in_layer, in_head) -> dict:
+        """The menus of layers and heads as they are for the map on the page; a method without heads has all only."""
+        layers, width = current.explanation.text_to_image.shape[:2]
+        place = asking.place_in(current.explanation, in_layer, in_head)
+        layer, head = (ALL if index is None else index for index in place)
+        some = asking.has_heads(current.explanation)
+        return {
+            self.doubt.layer: gr.update(choices=numbered(layers if some else 0), value=layer, interactive=some),
+            self.doubt.head: gr.update(choices=numbered(width if some else 0), value=head, interactive=some),
+        }
+
+    def draw(self, current, marked, toward, in_layer, in_head, percent, raw, same, shape, counted) -> dict:
+        """The map and all that is read with it, from the arrays of the reply."""
+        if current is None:  # the visitor's state was dropped meanwhile, or a new photo arrived
+            return dict.fromkeys(self.parts.drawing, gr.skip())
+        place = asking.place_in(current.explanation, in_layer, in_head)
+        part = asking.part_of(current.explanation, toward, *place)
+        wanted = figures.Look(percent / 100, raw, same)
+        picture, words, cells = current.photo.picture, marked.words, marked.cells
+        html = figures.map_html(picture, part, words, cells, wanted, shape == "side_by_side", toward)
+        slider = gr.update(visible=False)
+        if shape == "slider":
+            slider = gr.update(value=(picture, figures.overlay(picture, part, words, wanted)), visible=True)
+        heads = figures.no_heads_html(current.explanation.method)
+        if asking.has_heads(current.explanation):
+            every = asking.all_heads(current.explanation, toward)
+            heads = figures.heads_html(every, words, cells, wanted, place, counted)
+        return {
+            self.map.subject: figures.subject_html(current.answer, part, toward, *place),
+            self.map.words: figures.words_html(part, words),
+            self.map.clear: gr.update(interactive=bool(words or cells)),
+            self.map.overlay: gr.update(value=html, visible=shape != "slider"),
+            self.map.slider: slider,
+            self.map.description: described(figures.map_description(part, words)),
+            self.map.colour_bar: figures.colour_bar_html(part, words, wanted),
+            self.map.served: figures.served_html(part, cells, toward),
+            self.doubt.heads: heads,
+        }
+
+    def pick_words(self, event: gr.EventData, current, marked, more, *wanted) -> dict:
+        """After a click on a word."""
+        return self.redraw(current, marked, "words", more, event, wanted)
+
+    def pick_cells(self, event: gr.EventData, current, marked, more, *wanted) -> dict:
+        """After a click on the photo."""
+        return self.redraw(current, marked, "cells", more, event, wanted)
+
+    def clear_picked(self, current, *wanted) -> dict:
+        """Nothing is picked any more."""
+        if current is None:
+            return {self.memory.picked: gr.skip()}
+        marked = asking.Picked()
+        return {self.memory.picked: marked, **self.draw(current, marked, *wanted)}
+
+    def redraw(self, current, marked, kind, more, event, wanted) -> dict:
+        """The map with what is picked now."""
+        if current is None:
+            return {self.memory.picked: gr.skip()}
+        data = event._data
+        count = {"words": len(current.explanation.tokens), "cells": current.explanation.token_to_patch.shape[1]}
+        most = len(figures.WORD_COLOURS) if kind == "words" else None
+        add = more or bool(data.get("add"))
+        new = asking.pick(getattr(marked, kind), data.get("items"), add, count[kind], most)
+        marked = dataclasses.replace(marked, **{kind: new})
+        return {self.memory.picked: marked, **self.draw(current, marked, *wanted)}
+
+    def pick_head(self, event: gr.EventData, current, marked, toward, in_layer, in_head, *wanted) -> dict:
+        """After a click on a small map of "All layers and heads": that head, or all of them for the same once more."""
+        if current is None or not asking.has_heads(current.explanation):
+            return {self.memory.picked: gr.skip()}
+        layers, width = current.explanation.text_to_image.shape[:2]
+        new = asking.pick((), event._data.get("items"), False, layers * width)
+        place = divmod(new[0], width) if new and divmod(new[0], width) != (in_layer, in_head) else (ALL, ALL)
+        drawn = self.draw(current, marked, toward, *place, *wanted)
+        return {self.doubt.layer: place[0], self.doubt.head: place[1], **drawn}
+
+    # Another explanation
+
+    def explain_again(self, current, last, name, text):
+        """The map by another method or of another answer, kept for ``show_again``."""
+        if current is None:
+            return None
+        if last is not None and last.reply is not None and last.asked.prediction is current.prediction:
+            current = last.reply  # newer than what the page shows: a menu may tell of one choice twice
+        return asking.explain_again(self.predictor, current, name, text)
+
+    def show_again(self, outcome, current, marked, toward, in_layer, in_head, *wanted) -> dict:
+        """The other explanation on the page, or why there is none."""
+        reply, doubt = self.memory.reply, self.doubt
+        if outcome is None or current is None or outcome.asked.prediction is not current.prediction:
+            return {reply: gr.skip()}  # another question was answered meanwhile
+        if outcome.reply is None:  # the menus go back to what the map still shows
+            back = gr.update(value=current.answer), gr.update(value=known_method(current))
+            return {
+                doubt.refusal: figures.notice_html(outcome.message),
+                doubt.explained: back[0],
+                doubt.method: back[1],
+            }
+        if outcome.reply is current:  # a menu was only passed by Tab, or tells of one choice twice
+            return {doubt.refusal: ""}
+        current = outcome.reply
+        return {
+            reply: current,
+            doubt.refusal: "",
+            doubt.explained: current.answer,
+            doubt.evidence: evidence_of(current),
+            **self.offer_heads(current, in_layer, in_head),
+            **self.draw(current, marked, toward, in_layer, in_head, *wanted),
+        }
+
+    # Back to what was asked, and links
+
+    def remember(self, histories, path, current) -> dict:
+        """The reply among those of this visit."""
+        histories = history.remember(histories, path, current)
+        return {
+            self.memory.kept: histories,
+            self.result.history: history.history_html(histories, current),
+            self.ask.strip: history.strip_html(histories, current.photo if current else None),
+            self.memory.visit: browser_storage.to_keep(histories, current, self.examples),
+        }
+
+    def back_to_question(self, event: gr.EventData, histories, current, toward, in_layer, in_head, *wanted) -> dict:
+        """An earlier question about this photo."""
+        before = history.history_of(histories, current.photo) if current else None
+        place = asking.pick((), event._data.get("items"), False, len(before.replies) if before else 0)
+        if not place:
+            return {self.memory.reply: gr.skip()}
+        return self.back_to(before.replies[place[0]], toward, *wanted)
+
+    def back_to_photo(self, event: gr.EventData, histories, toward, in_layer, in_head, *wanted) -> dict:
+        """An earlier photo with its last question."""
+        place = asking.pick((), event._data.get("items"), False, len(histories))
+        if not place:
+            return {self.memory.reply: gr.skip()}
+        before = histories[place[0]]
+        example = history.example_of(self.examples, before.photo)
+        there = Path(before.path).is_file()  # unless it lay here for longer than wiring.FILE_SECONDS
+        return {
+            self.ask.photo: before.path if there else before.photo.picture,
+            **self.offer(example.questions if example else asking.GENERAL_QUESTIONS),
+            **self.back_to(before.replies[-1], toward, *wanted),
+        }
+
+    def back_to(self, current, toward, *wanted) -> dict:
+        """An earlier reply, as it was after its question."""
+        return {
+            self.memory.opened: current.photo,
+            self.ask.question: current.prediction.question,
+            **self.present(current, asking.Picked(), "", toward, None, None, *wanted),
+        }
+
+    def open_page(self, kept, request: gr.Request) -> dict:
+        """What a page that was just opened is to show: what its address names, else what its tab kept."""
+        opened = self.open_link(request)
+        return opened if self.memory.linked in opened or not kept else {**opened, self.memory.kept_by_tab: kept}
+
+    def come_back(self, kept, toward, in_layer, in_head, *wanted) -> dict:
+        """A visit as it was before the page was loaded again, see ``browser_storage.bring_back``."""
+        histories, current = browser_storage.bring_back(self.predictor, self.examples, kept) if kept else ((), None)
+        if current is None:
+            lost = figures.notice_html(asking.LOST_PHOTO) if kept and '"upload"' in kept else gr.skip()
+            return {self.memory.kept: histories or gr.skip(), self.ask.notice: lost}
+        example = history.example_of(self.examples, current.photo)
+        return {
+            self.memory.kept: histories,
+            self.ask.photo: history.history_of(histories, current.photo).path,
+            **self.offer(example.questions if example else asking.GENERAL_QUESTIONS),
+            **self.back_to(current, toward, *wanted),
+        }
+
+    def forget_visit(self) -> dict:
+        """The page as it was when it was first opened, and nothing kept in the tab."""
+        return {
+            self.memory.kept: (),
+            self.memory.asked: None,
+            self.memory.visit: "",
+            self.ask.photo: None,
+            self.ask.question: "",
+            **self.forget_photo(None, None, ()),
+        }
+
+    def open_link(self, request: gr.Request) -> dict:
+        """The example and the question that the page's address names."""
+        try:
+            link = history.read_link(request.query_params, self.examples)
+        except InputError as error:
+            return {self.ask.notice: figures.notice_html(asking.message_for(error))}
+        if link is None:
+            return {self.ask.notice: gr.skip()}
+        example = next(example for example in self.examples if example.path.stem == link.photo)
+        return {
+            self.memory.linked: link,
+            self.ask.photo: str(example.path),
+            self.ask.question: link.question,
+            **self.offer(example.questions),
+        }
+
+
+def evidence_of(current: asking.Reply) -> str:
+    """The evidence panel for a reply."""
+    prediction = current.prediction
+    return figures.evidence_html(current.evidence, prediction.gate, figures.is_doubted(prediction))
+
+
+def known_method(current: asking.Reply) -> str:
+    """What the menu of methods shows for a reply."""
+    name = current.explanation.method
+    return name if name in asking.EXPLANATION_METHODS else asking.DEFAULT_METHOD
+
+
+def described(text: str) -> str:
+    """A map in words, read out by screen readers whenever it changes."""
+    return f'<p role="status" aria-live="polite">{escape(text)}</p>'
+
+
+def numbered(count: int) -> list[tuple[str, int]]:
+    """What a menu of layers or heads offers: all of them, then each by its number counted from 1."""
+    return [(say("all"), ALL), *((str(index + 1), index) for index in range(count))]

@@ -1,0 +1,254 @@
+"""The page: put together and wired. layout.py has its components, page.py what happens on them."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import gradio as gr
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from demo import ASSETS
+from demo.languages.chinese import CHINESE
+from demo.languages.translate import translations
+from demo.page.events import Page
+from demo.page.layout import PACKAGED, build_layout
+from demo.panels.share import NO_FULLSCREEN
+from demo.rendering.theme import build_theme
+from demo.server.api import build_api, mcp_wanted
+from demo.server.guard import exposure_options
+from demo.settings import Settings
+from demo.visit import asking
+from demo.visit.browser_storage import READ, WRITE
+from demo.visit.uploads import LARGEST_UPLOAD, SealedBlocks
+
+HERE = Path(__file__).parent
+EXAMPLES = ASSETS / "examples"
+STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
+MOST_WAITING = 96  # questions in the queue, of all visitors
+FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
+DEFAULTS = Settings()
+TITLE = "VALM – ask a photo, see why"
+CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
+TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
+
+ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
+AT_ONCE = {"queue": False, "show_progress": "hidden"}
+
+# On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
+SHOW_RESULT = """() => {
+  const answers = document.querySelector("#result .answers");
+  if (!answers || answers.getBoundingClientRect().bottom <= window.innerHeight) return;
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  document.querySelector("#result").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+}"""
+
+# The upload button goes away with the focus when the photo comes; who types next, types the question. Not on a phone,
+# where it would open the keyboard over the photo.
+TO_QUESTION = """() => {
+  const lost = document.activeElement === document.body && !window.matchMedia("(pointer: coarse)").matches;
+  if (lost) document.querySelector("#question textarea, #question input")?.focus({preventScroll: true});
+}"""
+# gradio 6.31 takes Tab in a menu for a key that opens it, so each menu that was only passed would stay open.
+LEAVE_MENUS = """() => document.addEventListener("keydown", (event) => {
+  if (event.key === "Tab" && event.target.role === "combobox") event.stopPropagation();
+}, true)"""
+
+# What a screen reader is to read must lie in an element that said so before the text came.
+READ_ALOUD = """() => {
+  const region = document.querySelector("#announcement");
+  region?.setAttribute("role", "status");
+  region?.setAttribute("aria-live", "polite");
+}"""
+
+
+def launch_options(settings: Settings = DEFAULTS) -> dict:
+    """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
+    exposure = exposure_options(settings)
+    exposure["app_kwargs"]["routes"] = [Mount(PACKAGED, StaticFiles(directory=EXAMPLES))]
+    return {
+        "root_path": settings.root_path,
+        "theme": build_theme(),
+        "css_paths": [HERE.parent / "rendering" / "style.css"],
+        "footer_links": [],
+        "allowed_paths": [str(EXAMPLES)],
+        "max_file_size": LARGEST_UPLOAD,
+        "mcp_server": mcp_wanted(settings.mcp),
+        "ssr_mode": False,
+        "i18n": gr.I18n(**translations()),
+        "show_error": False,  # what our own callbacks say is shown; anything else stays in the log
+        **exposure,
+    }
+
+
+def build_page(predictor, examples_folder: Path = EXAMPLES, settings: Settings = DEFAULTS) -> gr.Blocks:
+    """The page around one predictor, which all visitors share and which keeps nothing about them."""
+    examples = asking.read_examples(examples_folder, predictor.facts.get("checkpoint_sha256"))
+    with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
+        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings))
+        wire_questions(page)
+        wire_photo(page)
+        wire_map(page)
+        wire_explanations(page)
+        wire_history(page)
+        wire_browser(blocks, page)
+        wire_links(blocks, page)
+        wire_visit(page)
+        build_api(blocks, predictor, examples)
+    # Nobody skips the queue by calling a function directly; past the limit a visitor is told that the page is busy.
+    return blocks.queue(default_concurrency_limit=4, max_size=MOST_WAITING, api_open=False)
+
+
+def wire_questions(page: Page) -> None:
+    """A question is typed, or comes with a button or an example: ask it and show the answer."""
+    ask, memory, parts = page.ask, page.memory, page.parts
+    asking = {
+        "fn": page.answer,
+        "inputs": [ask.photo, memory.opened, ask.question, memory.kept],
+        "outputs": [memory.asked, memory.opened],
+        "show_progress_on": [page.result.empty, page.result.answers],
+        **ON_MODEL,
+    }
+    and_show(page, gr.on([ask.ask_button.click, ask.question.submit], **asking))
+    for button in ask.suggestions:
+        and_show(page, button.click(lambda text: text, button, ask.question, **AT_ONCE).then(**asking))
+    chosen = [ask.photo, ask.question, *parts.shown, *ask.suggestions]
+    for button, example in zip(ask.example_buttons, page.examples, strict=True):
+        choose = partial(page.choose, example)
+        and_show(page, button.click(choose, memory.kept, chosen, **AT_ONCE).then(**asking))
+
+
+def and_show(page: Page, asking) -> None:
+    """After a question: its answer on the page."""
+    inputs = [page.memory.asked, page.ask.photo, *page.parts.look]
+    and_follow(page, asking.then(page.show, inputs, page.parts.shown, **AT_ONCE))
+
+
+def and_follow(page: Page, showing) -> None:
+    """After an answer came onto the page: remember it, bring it into view, empty the form for corrections."""
+    and_remember(page, showing)
+    showing.then(None, js=SHOW_RESULT)
+    panels = page.panels
+    if panels.feedback_parts:
+        showing.then(panels.empty_feedback, panels.feedback_inputs, panels.feedback_parts, **AT_ONCE)
+
+
+def and_remember(page: Page, showing) -> None:
+    """After an answer or another explanation: keep it among those of this visit."""
+    memory = page.memory
+    remembered = [memory.kept, page.result.history, page.ask.strip, memory.visit]
+    remembering = showing.then(page.remember, [memory.kept, page.ask.photo, memory.reply], remembered, **AT_ONCE)
+    remembering.then(None, memory.visit, memory.visit, js=WRITE)
+
+
+def wire_photo(page: Page) -> None:
+    """Another photo comes, or this one goes.
+
+    A question that is still being answered isn't cancelled: ``Page.show`` drops what belongs to another photo. Gradio
+    cancels when this event comes back, which on a busy server is after the person has asked about the new photo.
+    """
+    ask, memory, parts = page.ask, page.memory, page.parts
+    gr.on(
+        [ask.photo.input, ask.photo.clear],
+        page.forget_photo,
+        [ask.photo, memory.asked, memory.kept],
+        [*parts.shown, *ask.suggestions],
+        **AT_ONCE,
+    ).then(
+        page.encode,
+        [ask.photo, memory.opened, memory.kept],
+        [ask.photo, memory.opened, ask.notice],
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **ON_MODEL,
+    )
+
+
+def wire_map(page: Page) -> None:
+    """What is picked, and how it is looked at: drawn again without the model."""
+    memory, doubt, parts = page.memory, page.doubt, page.parts
+    redrawing = {"trigger_mode": "always_last", "concurrency_limit": 4, "show_progress": "hidden"}
+    drawn_from = [memory.reply, memory.picked, *parts.look]
+    gr.on([control.input for control in parts.look], page.draw, drawn_from, parts.drawing, **redrawing)
+    # Every pick counts, in its order: "always_last" would drop those that come while one is being drawn.
+    picking = {"trigger_mode": "multiple", "concurrency_id": "pick", "concurrency_limit": 1}
+    picking["show_progress"] = "hidden"
+    picked_from = [memory.reply, memory.picked, page.map.several, *parts.look]
+    page.map.words.pick(page.pick_words, picked_from, [memory.picked, *parts.drawing], **picking)
+    page.map.overlay.pick(page.pick_cells, picked_from, [memory.picked, *parts.drawing], **picking)
+    placed = [memory.picked, doubt.layer, doubt.head, *parts.drawing]
+    doubt.heads.pick(page.pick_head, drawn_from, placed, **picking)
+    cleared_from = [memory.reply, *parts.look]
+    page.map.clear.click(page.clear_picked, cleared_from, [memory.picked, *parts.drawing], **picking)
+
+
+def wire_explanations(page: Page) -> None:
+    """Another answer or method is chosen: explain again."""
+    memory, doubt, parts = page.memory, page.doubt, page.parts
+    place = [doubt.layer, doubt.head]
+    explaining = gr.on(
+        [doubt.explained.input, doubt.method.input],
+        page.explain_again,
+        [memory.reply, memory.again, doubt.method, doubt.explained],
+        memory.again,
+        show_progress_on=[page.map.overlay, doubt.evidence],
+        trigger_mode="always_last",
+        **ON_MODEL,
+    )
+    showing = explaining.then(
+        page.show_again,
+        [memory.again, memory.reply, memory.picked, *parts.look],
+        [memory.reply, doubt.refusal, doubt.explained, doubt.method, doubt.evidence, *place, *parts.drawing],
+        **AT_ONCE,
+    )
+    and_remember(page, showing)
+
+
+def wire_history(page: Page) -> None:
+    """Back to an earlier question or photo."""
+    ask, memory, parts = page.ask, page.memory, page.parts
+    going_back = {"outputs": [ask.photo, ask.question, *ask.suggestions, *parts.shown], **AT_ONCE}
+    inputs = [memory.kept, memory.reply, *parts.look]
+    and_follow(page, page.result.history.pick(page.back_to_question, inputs, **going_back))
+    and_follow(page, ask.strip.pick(page.back_to_photo, [memory.kept, *parts.look], **going_back))
+
+
+def wire_browser(blocks: gr.Blocks, page: Page) -> None:
+    """What happens in the browser alone."""
+    page.ask.photo.upload(None, js=TO_QUESTION)
+    for script in (LEAVE_MENUS, NO_FULLSCREEN, TRANSLATE_TITLE, READ_ALOUD):
+        blocks.load(None, js=script)
+
+
+def wire_links(blocks: gr.Blocks, page: Page) -> None:
+    """The page is opened, perhaps by a link that brings a question."""
+    ask, memory, parts = page.ask, page.memory, page.parts
+    opened = [memory.linked, memory.kept_by_tab, ask.notice, ask.photo, ask.question, *ask.suggestions]
+    # Through the queue: gradio tells of a changed State only there.
+    blocks.load(page.open_page, memory.visit, opened, js=READ, show_progress="hidden")
+    following = memory.linked.change(
+        page.answer_link,
+        [memory.linked, ask.photo, memory.opened],
+        [memory.asked, memory.opened],
+        show_progress_on=[page.result.empty, page.result.answers],
+        **ON_MODEL,
+    )
+    inputs = [memory.asked, memory.linked, ask.photo, *parts.look]
+    and_follow(page, following.then(page.show_link, inputs, [page.doubt.direction, *parts.shown], **AT_ONCE))
+
+
+def wire_visit(page: Page) -> None:
+    """The page was loaded again: bring back what its tab kept; or the visit is to be forgotten."""
+    ask, memory, parts = page.ask, page.memory, page.parts
+    asked = [ask.photo, ask.question, *ask.suggestions]
+    coming = memory.kept_by_tab.change(
+        page.come_back,
+        [memory.kept_by_tab, *parts.look],
+        [memory.kept, *asked, *parts.shown],
+        show_progress_on=[page.result.empty, page.result.answers],
+        **ON_MODEL,
+    )
+    and_follow(page, coming)
+    forgotten = [memory.kept, memory.asked, memory.visit, *asked, *parts.shown]
+    forgetting = parts.forget.click(page.forget_visit, None, forgotten, **AT_ONCE)
+    forgetting.then(None, memory.visit, memory.visit, js=WRITE)

@@ -1,0 +1,1 @@
+"""The page's panels below an answer, one a file."""

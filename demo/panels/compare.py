@@ -1,0 +1,108 @@
+"""The panel "Compare": what another method, checkpoint or model says about the same photo and question."""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import gradio as gr
+
+from demo.languages.translate import label, say
+from demo.panels.late import find_out
+from demo.panels.peers import Told, load_peer
+from demo.rendering.figures import Look, is_flat, notice_html, overlay, side_by_side_html
+from demo.rendering.photo_input import NO_SHARING, ShownPicture
+from demo.visit import asking
+from valm_core.explanations import DEFAULT_METHOD
+
+HELP = (
+    "Both columns answer the same question about the same photo. Another method explains our own answer; another "
+    "model answers for itself, and its map is its own attention. Maps of different models are not on one scale."
+)
+
+
+def build_compare(predictor, reply: gr.State, seconds: float, others: Mapping[str, str]) -> tuple[Callable, list]:
+    """Lay the panel out and wire it.
+
+    Args:
+        predictor: ours, for the other methods.
+        reply: the ``Reply`` on the page, None without one.
+        seconds: how long what it found out stays in memory.
+        others: folders or hub names of other models, by name; set by who runs the page, never by a visitor.
+
+    Returns:
+        What empties the panel for a new answer (it returns the updates), and the components that takes.
+    """
+    choices = [(label("model") + f": {name}", f"model:{name}") for name in others]
+    choices += [(text, name) for text, name in asking.method_choices() if name != DEFAULT_METHOD]
+
+    @functools.cache
+    def peer(name: str):
+        return load_peer(name, others[name])
+
+    def ask_other(current: asking.Reply, choice: str) -> Told:
+        if choice.startswith("model:"):
+            return peer(choice.removeprefix("model:")).ask(current.photo.picture, current.prediction.question)
+        return told_by_method(predictor, current, choice)
+
+    with gr.Accordion(label("Compare"), open=False, elem_id="compare"):
+        gr.HTML(label(HELP), elem_classes="fine-print")
+        other = gr.Dropdown(
+            choices, value=choices[0][1], label=label("Beside our answer and map"), elem_id="compare-with"
+        )
+        button = gr.Button(label("Compare"), elem_id="compare-button")
+        told = gr.HTML(elem_id="compare-told")
+        with gr.Row(elem_id="compare-pictures"):
+            look = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140, "buttons": NO_SHARING}
+            pictures = [ShownPicture(label=label("ours"), **look), ShownPicture(label=label("the other"), **look)]
+
+    def empty() -> dict:
+        return {told: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
+
+    def compare(current, choice) -> dict:
+        if current is None:
+            return {told: notice_html(asking.NO_QUESTION)}
+        try:
+            theirs = ask_other(current, choice)
+        except Exception as error:
+            return {**empty(), told: notice_html(asking.message_for(error))}
+        ours = Told(
+            say("ours"),
+            current.prediction.answers,
+            current.explanation,
+            map_note(current, current.explanation.method),
+        )
+        return {told: told_html([ours, theirs])} | {
+            picture: gr.update(
+                value=overlay(current.photo.picture, side.explanation, (), Look()),
+                label=side.name,
+                visible=True,
+            )
+            for picture, side in zip(pictures, (ours, theirs), strict=True)
+        }
+
+    parts = [told, *pictures]
+    find_out(button.click, compare, [reply, other], parts, seconds)
+    return empty, parts
+
+
+def told_by_method(predictor, current: asking.Reply, method: str) -> Told:
+    """Our own reply with the map of another method, for the answer that is explained on the page."""
+    explanation = predictor.explain(current.photo.encoded, current.prediction.question, method, current.answer)
+    name = say("ours, {method}", method=asking.method_label(method))
+    return Told(name, current.prediction.answers, explanation, map_note(current, method))
+
+
+def map_note(current: asking.Reply, method: str) -> str:
+    """Which method made a map of ours, and for which answer where it isn't the likeliest."""
+    likeliest = current.answer == current.prediction.answers[0].text
+    if likeliest:
+        return say("map: {method}", method=asking.method_label(method))
+    return say("map: {method}, explaining “{answer}”", method=asking.method_label(method), answer=current.answer)
+
+
+def told_html(sides: list[Told]) -> str:
+    """Every side's answers and how its map was made, as columns."""
+    notes = [
+        side.note + (f"; {say('no place stands out')}" if is_flat(side.explanation.image_map) else "") for side in sides
+    ]
+    columns = side_by_side_html([(side.name, side.answers, note) for side, note in zip(sides, notes, strict=True)])
+    return f'<div class="comparison" role="status">{columns}</div>'

@@ -1,0 +1,31 @@
+"""What a panel finds out with the model, shown only beside the answer that it is about."""
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from demo.visit.asking import Later
+
+
+def find_out(trigger: Callable, ask: Callable[..., dict], inputs: list, outputs: list, seconds: float) -> None:
+    """Wire an event to a question to the model; its outcome is dropped where another answer is on the page by then.
+
+    Args:
+        trigger: an event, e.g. ``button.click``.
+        ask: takes the values of ``inputs`` and returns updates of ``outputs``.
+        inputs: the ``Reply`` on the page first.
+        outputs: what shows the outcome; the first one shows the progress too.
+        seconds: how long the outcome stays in memory.
+    """
+    later = gr.State(time_to_live=seconds)
+
+    def asked(current, *wanted) -> Later:
+        return Later(current, ask(current, *wanted))
+
+    def show(outcome, current) -> dict:
+        return outcome.if_still(current) or {outputs[0]: gr.skip()}
+
+    on_model = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": outputs[0]}
+    trigger(asked, inputs, later, **on_model).then(
+        show, [later, inputs[0]], outputs, queue=False, show_progress="hidden"
+    )

@@ -1,0 +1,95 @@
+"""The panel "Keep and share": files of the question on the page, made when asked for, and a link to its state."""
+
+from functools import partial
+
+import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
+
+from demo.downloads.files import FILES, Shown, file_name
+from demo.languages.translate import label
+from demo.rendering.figures import Look, notice_html
+from demo.visit import asking, history
+
+HELP = (
+    "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that "
+    "opens in any browser without a network. A link brings an example, its question and what is picked back."
+)
+# The file that was made is fetched by a link that the page clicks itself: a DownloadButton would need a second click.
+FETCH = """(file) => {
+  if (!file) return;
+  const link = Object.assign(document.createElement("a"), {href: file.url, download: file.orig_name});
+  document.body.append(link);
+  link.click();
+  link.remove();
+}"""
+WHOLE_ADDRESS = "(query) => query ? location.origin + location.pathname + query : query"
+NO_FULLSCREEN = "() => document.documentElement.classList.toggle('no-fullscreen', !document.fullscreenEnabled)"
+ENLARGE = """() => document.querySelector("#overlay").requestFullscreen()"""
+
+
+def build_map_tools() -> gr.Button:
+    """Two buttons under the map: one shows it large, the other is returned and downloads it, see ``build_keep``."""
+    with gr.Row(elem_id="map-tools"):
+        gr.Button(label("Show large"), size="sm", min_width=0, elem_id="enlarge").click(None, js=ENLARGE)
+        return gr.Button(label("Download this map (PNG)"), size="sm", min_width=0, elem_id="download-map")
+
+
+def build_keep(predictor, examples, reply: gr.State, picked: gr.State, look: list, map_button: gr.Button) -> None:
+    """Lay the panel out and wire it.
+
+    Args:
+        predictor: for its ``facts``.
+        examples: the packaged photos, which a link can name.
+        reply: the ``Reply`` on the page, None without one.
+        picked: what is ``Picked`` in it.
+        look: direction, layer, head, opacity, raw cells, same scale, view and more, in this order.
+        map_button: downloads the map as it is drawn.
+    """
+    with gr.Accordion(label("Keep and share"), open=False, elem_id="keep"):
+        gr.HTML(label(HELP), elem_classes="fine-print")
+        with gr.Row():
+            buttons = {
+                "map": map_button,
+                "figure": gr.Button(label("Figure (PNG)"), size="sm", min_width=120, elem_id="download-figure"),
+                "json": gr.Button(label("Numbers (JSON)"), size="sm", min_width=120, elem_id="download-json"),
+                "report": gr.Button(label("Report (HTML)"), size="sm", min_width=120, elem_id="download-report"),
+                "link": gr.Button(label("Link to this view"), size="sm", min_width=120, elem_id="make-link"),
+            }
+        told = gr.HTML(elem_id="keep-told")
+        link = gr.Textbox(label=label("Link"), visible=False, interactive=False, buttons=["copy"], elem_id="link")
+        file = gr.DownloadButton(visible=False)
+
+    def shown_of(current, marked, direction, layer, head, percent, raw, same, view, *_) -> Shown:
+        layer, head = asking.place_in(current.explanation, layer, head)
+        look_now = Look(percent / 100, raw, same)
+        right = asking.right_answer(examples, current)
+        return Shown(current, marked, direction, layer, head, look_now, view, right)
+
+    def make(kind: str, current, *state):
+        if current is None:
+            return {file: None, told: notice_html(asking.NO_QUESTION)}
+        ending, write = FILES[kind]
+        try:
+            content = write(shown_of(current, *state), predictor.facts)
+        except Exception as error:
+            return {file: None, told: notice_html(asking.message_for(error))}
+        name = file_name(current.prediction.question, ending)
+        return {file: save_bytes_to_cache(content, name, file.GRADIO_CACHE), told: ""}
+
+    def make_link(current, *state):
+        hidden = gr.update(value="", visible=False)
+        if current is None:
+            return {link: hidden, told: notice_html(asking.NO_QUESTION)}
+        shown = shown_of(current, *state)
+        found = history.link_to(current, examples, shown.marked, shown.direction, shown.layer, shown.head)
+        if found is None:
+            return {link: hidden, told: notice_html(history.OWN_PHOTO)}
+        return {link: gr.update(value=history.to_query(found), visible=True), told: ""}
+
+    state = [reply, picked, *look]
+    for kind in FILES:
+        # trigger_mode "once": a second click while a file is being made is dropped
+        making = {"concurrency_id": "export", "concurrency_limit": 1, "show_progress_on": buttons[kind]}
+        buttons[kind].click(partial(make, kind), state, [file, told], **making).then(None, file, js=FETCH)
+    at_once = {"queue": False, "show_progress": "hidden"}
+    buttons["link"].click(make_link, state, [link, told], **at_once).then(None, link, link, js=WHOLE_ADDRESS)

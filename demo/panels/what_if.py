@@ -1,0 +1,278 @@
+"""The panel "What if": change the photo, the question or the model, and see the answers beside the former ones."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+
+import gradio as gr
+import numpy as np
+from PIL import Image, ImageDraw
+
+from demo.languages.translate import label, say
+from demo.panels.late import find_out
+from demo.rendering.figures import notice_html, pixel_box, side_by_side_html
+from demo.rendering.photo_input import NO_SHARING, Painting, ShownPicture
+from demo.visit import asking
+from valm_core.outputs import Counterfactual, EncodedImage, Prediction
+
+LONGEST_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
+HELP = (
+    "Paint over a part of the photo, switch off words or attention heads, or name the only answers allowed. The "
+    "model is asked again; its former answers stay beside the new ones."
+)
+MASKED = "Only these answers of the model’s list were allowed; their shares sum to 100 % and are not calibrated."
+BY_MEANING = (
+    "Not all of these answers are in the model’s list, so each was scored by its nearness in meaning to what the model "
+    "finds likely; the shares sum to 100 % and are not calibrated."
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The panel's components."""
+
+    painted: Painting
+    words: gr.CheckboxGroup
+    heads: gr.Dropdown
+    candidates: gr.Textbox
+    again: gr.Button
+    flip: gr.Button
+    outcome: gr.HTML
+    flip_picture: ShownPicture
+
+
+def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable, list]:
+    """Lay the panel out and wire it.
+
+    Args:
+        predictor: with ``what_if``, ``counterfactual``, ``encode``, ``masks`` and ``attention_heads``.
+        reply: the ``Reply`` on the page, None without one.
+        seconds: how long what it found out stays in memory.
+
+    Returns:
+        What makes the panel ready for a new ``Reply`` (it returns the updates), and the components that takes.
+    """
+    parts = build_parts()
+    panel = WhatIf(predictor, parts)
+    changed = [parts.outcome, parts.flip_picture]
+    changes = [reply, parts.painted, parts.words, parts.heads, parts.candidates]
+    asking = partial(gr.on, [parts.again.click, parts.candidates.submit])
+    find_out(asking, panel.ask_again, changes, changed, seconds)
+    find_out(parts.flip.click, panel.find_flip, [reply], changed, seconds)
+    return panel.prepare, [parts.painted, parts.words, parts.heads, *changed]
+
+
+def build_parts() -> Parts:
+    """Lay the panel out."""
+    with gr.Accordion(label("What if …"), open=False, elem_id="what-if"):
+        gr.HTML(label(HELP), elem_classes="fine-print")
+        painted = Painting(
+            label=label("Paint over what the model should not see"),
+            type="pil",
+            image_mode="RGBA",
+            sources=[],
+            brush=gr.Brush(default_size=40, colors=["#808080", "#000000", "#ffffff"], color_mode="fixed"),
+            eraser=gr.Eraser(default_size=40),
+            layers=False,
+            transforms=[],
+            buttons=NO_SHARING,
+            elem_id="painted",
+        )
+        words = gr.CheckboxGroup(label=label("Switch off words"), choices=[], elem_id="words-off")
+        heads = gr.Dropdown([], multiselect=True, label=label("Switch off attention heads"), elem_id="heads-off")
+        candidates = gr.Textbox(
+            label=label("Allow these answers only, with commas between"),
+            placeholder="cat, dog, rabbit",
+            max_length=2000,
+            elem_id="candidates",
+        )
+        with gr.Row():
+            again = gr.Button(label("Ask again"), variant="primary", elem_id="ask-again")
+            flip = gr.Button(label("Smallest change that flips the answer"), elem_id="flip")
+        outcome = gr.HTML(elem_id="what-if-outcome")
+        flip_picture = ShownPicture(
+            show_label=False,
+            interactive=False,
+            visible=False,
+            format="jpeg",
+            buttons=NO_SHARING,
+            elem_id="flip-picture",
+        )
+    return Parts(painted, words, heads, candidates, again, flip, outcome, flip_picture)
+
+
+class WhatIf:
+    """The panel's callbacks; they keep nothing about the visitors, who all share them."""
+
+    def __init__(self, predictor, parts: Parts):
+        self.predictor, self.parts = predictor, parts
+
+    def prepare(self, current) -> dict:
+        """A new answer: its photo and words, and nothing switched off."""
+        parts = self.parts
+        all_heads = [(head_name(head), json.dumps(head)) for head in self.predictor.attention_heads]
+        cleared = {
+            parts.outcome: "",
+            parts.flip_picture: gr.update(value=None, visible=False),
+            parts.heads: gr.update(choices=all_heads, value=[]),
+        }
+        if current is None:
+            return cleared | {parts.painted: None, parts.words: gr.update(choices=[], value=[])}
+        small = current.photo.picture.copy()
+        small.thumbnail((LONGEST_PAINTED, LONGEST_PAINTED))
+        choices = [(word, place) for place, word in enumerate(current.prediction.question.split())]
+        return cleared | {parts.painted: small, parts.words: gr.update(choices=choices, value=[])}
+
+    def ask_again(self, current, edited, words_off, heads_off, allowed) -> dict:
+        """The answer to what is left, beside the former one."""
+        outcome, hidden = self.parts.outcome, {self.parts.flip_picture: gr.update(value=None, visible=False)}
+        if current is None:
+            return hidden | {outcome: notice_html(asking.NO_QUESTION)}
+        try:
+            choices = split_candidates(allowed)
+            changed = painted_photo(edited)
+            encoded = self.predictor.encode(changed) if changed else current.photo.encoded
+            asked = self.predictor.what_if(
+                encoded,
+                current.prediction.question,
+                hidden_words=words_off,
+                silent_heads=[tuple(json.loads(head)) for head in heads_off],
+                candidates=choices,
+            )
+            rule = "" if not choices else say(MASKED if self.predictor.masks(choices) else BY_MEANING)
+            off = switched_off(current.prediction.question, words_off, heads_off, choices, changed is not None)
+            return hidden | {outcome: comparison_html(current.prediction, asked, rule, off)}
+        except Exception as error:
+            return hidden | {outcome: notice_html(asking.message_for(error))}
+
+    def find_flip(self, current) -> dict:
+        """The fewest cells and words without which the answer is another."""
+        outcome = self.parts.outcome
+        if current is None:
+            return {outcome: notice_html(asking.NO_QUESTION)}
+        try:
+            best = current.prediction.answers[0].text
+            found = self.predictor.counterfactual(current.photo.encoded, current.prediction.question, answer=best)
+        except Exception as error:
+            return {outcome: notice_html(asking.message_for(error))}
+        drawn = found.region is not None and found.region.any()
+        picture = region_picture(current.photo.picture, found.region, current.photo.encoded) if drawn else None
+        return {
+            outcome: flip_html(found, current.prediction.question),
+            self.parts.flip_picture: gr.update(value=picture, visible=bool(drawn)),
+        }
+
+
+def head_name(head: tuple[str, int, int]) -> str:
+    """A head for people, counted from 1."""
+    step, layer, number = head
+    reads = {
+        "text_to_image": say("words read the photo"),
+        "image_to_text": say("the photo reads words"),
+        "text_to_text": say("words read words"),
+        "image_to_image": say("the photo reads itself"),
+        "joint_to_joint": say("all tokens read each other"),
+    }[step]
+    return say("{reads}: layer {layer}, head {head}", reads=reads, layer=layer + 1, head=number + 1)
+
+
+def split_candidates(text: str | None) -> list[str]:
+    """What stands between the commas, Chinese ones too, without what is empty."""
+    return [part.strip() for part in re.split("[,，、]", text or "") if part.strip()]
+
+
+def painted_photo(edited: dict | None) -> Image.Image | None:
+    """The photo under its paint, None where nothing was painted.
+
+    Args:
+        edited: an ``ImageEditor``'s value: ``composite``, and ``layers`` of paint over the photo, RGBA.
+    """
+    edited = edited or {}
+    painted = any(np.asarray(layer.convert("RGBA"))[..., 3].any() for layer in edited.get("layers") or [])
+    return edited["composite"].convert("RGB") if painted and edited.get("composite") is not None else None
+
+
+def switched_off(question: str, words_off, heads_off, allowed, painted: bool) -> list[str]:
+    """Everything that was changed for asking again, each in words: plain text, nothing for nothing.
+
+    Args:
+        question: as it was first asked.
+        words_off: places of its words.
+        heads_off: the chosen heads, as the menu gives them.
+        allowed: the only answers allowed, none for all.
+        painted: whether a part of the photo was painted over.
+    """
+    told = [say("a part of the photo painted over")] if painted else []
+    words = question.split()
+    told += [say("without “{word}”", word=words[place]) for place in sorted(words_off)]
+    told += [say("without the head {head}", head=head_name(tuple(json.loads(head)))) for head in heads_off]
+    if allowed:
+        told.append(say("answers allowed: {answers}", answers=", ".join(allowed)))
+    return told
+
+
+def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: list[str] | None = None) -> str:
+    """Former and new answers side by side, and in one sentence whether the likeliest is another.
+
+    Args:
+        before, after: the former reply and the new one.
+        rule: how the new one was scored.
+        off: what was switched off, see ``switched_off``.
+    """
+    first, now = before.answers[0].text, after.answers[0].text
+    names = {"now": f"<strong>{escape(now)}</strong>", "before": f"<strong>{escape(first)}</strong>"}
+    if first == now:
+        told = say("The answer stays {now}.", **names)
+    else:
+        told = say("The answer changes from {before} to {now}.", **names)
+    lists = side_by_side_html([(say("before"), before.answers, ""), (say("now"), after.answers, "")])
+    asked = (
+        ""
+        if after.question == before.question
+        else f"<p>{say('Asked: “{question}”', question=escape(after.question))}</p>"
+    )
+    note = f'<p class="fine-print">{escape(rule)}</p>' if rule else ""
+    changed = say("Changed: {list}.", list="; ".join(off)) if off else say("Nothing was switched off.")
+    changed = f'<p class="changed">{escape(changed)}</p>'
+    return f'<div class="comparison" role="status"><p>{told}</p>{changed}{asked}{lists}{note}</div>'
+
+
+def flip_html(found: Counterfactual, question: str) -> str:
+    """What would change the answer, in two sentences."""
+    answer = f"<strong>{escape(found.answer)}</strong>"
+    if found.region is None:
+        region = say("It answers {answer} even when the whole photo is hidden.", answer=answer)
+    else:
+        region = say(
+            "With {count} of {total} cells hidden (shown darkened) it answers {new} and not {answer}.",
+            count=int(found.region.sum()),
+            total=found.region.size,
+            new=f"<strong>{escape(found.region_answer)}</strong>",
+            answer=answer,
+        )
+    if found.words is None:
+        words = say("No words could be left out to change it from {answer}.", answer=answer)
+    else:
+        dropped = " ".join(f"“{escape(question.split()[place])}”" for place in found.words)
+        new = f"<strong>{escape(found.words_answer)}</strong>"
+        words = say("Without {words} it answers {new}.", words=dropped, new=new)
+    note = say("Found by a greedy search: a smaller set of other cells may exist.")
+    return f'<div class="comparison" role="status"><p>{region}</p><p>{words}</p><p class="fine-print">{note}</p></div>'
+
+
+def region_picture(picture: Image.Image, region: np.ndarray, encoded: EncodedImage) -> Image.Image:
+    """The photo with the cells of ``region`` [rows, columns] darkened and framed."""
+    canvas = picture.convert("RGB")
+    left, top, right, bottom = pixel_box(encoded.box, canvas.size)
+    rows, columns = region.shape
+    shade = Image.new("L", canvas.size, 0)
+    draw = ImageDraw.Draw(shade)
+    for row, column in np.argwhere(region):
+        x0, x1 = (left + (right - left) * place / columns for place in (column, column + 1))
+        y0, y1 = (top + (bottom - top) * place / rows for place in (row, row + 1))
+        draw.rectangle((x0, y0, x1, y1), fill=215)
+    canvas.paste(Image.new("RGB", canvas.size, (20, 20, 28)), mask=shade)
+    return canvas

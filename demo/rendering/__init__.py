@@ -1,0 +1,1 @@
+"""What the page draws: maps over photos, numbers in words, colours and type."""

@@ -1,0 +1,1 @@
+"""Between the network and the page: the API, limits, ending, borrowed GPUs."""

@@ -1,0 +1,260 @@
+"""The API beside the page: answer, explain, examples, for gradio_client, curl and, where mcp is installed, MCP."""
+
+import functools
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Literal, TypedDict
+
+import gradio as gr
+
+from demo.downloads.files import answers_json, reply_json
+from demo.visit import asking
+from demo.visit.uploads import photo_content
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.familiarity import PARTS
+from valm_core.outputs import EncodedImage, InputError, UnknownAnswer
+
+MOST_ANSWERS = 100
+
+# The types below are shown in the API's documentation; they are what reply_json gives.
+Method = Literal[tuple(EXPLANATION_METHODS)]
+
+
+class FileMark(TypedDict):
+    """How gradio tells a file from any other object."""
+
+    _type: Literal["gradio.FileData"]
+
+
+class UploadedPhoto(TypedDict):
+    """A file that was uploaded, as gradio_client's ``handle_file`` makes it."""
+
+    path: str
+    meta: FileMark
+
+
+class AnswerShare(TypedDict):
+    """An answer and its probability in 0..1."""
+
+    answer: str
+    probability: float
+
+
+class Answers(TypedDict):
+    """What ``answer`` gives."""
+
+    question: str
+    answers: list[AnswerShare]
+    blind_answers: list[AnswerShare]
+    guessed_from_question: bool
+    gate: float
+    kinds: dict[str, float]
+    unfamiliar: list[Literal[PARTS]]
+
+
+class Maps(TypedDict):
+    """Where the model looked: W words, maps of rows x columns that sum to 1."""
+
+    method: str
+    grid: list[int]
+    box: list[float]
+    words: list[str]
+    word_scores: list[float]
+    image_map: list[list[float]]
+    word_maps: list[list[list[float]]]
+    cells_read_words: list[list[float]]
+    layer_head_maps: dict[str, list]
+
+
+class BlindAnswer(TypedDict):
+    """The answer without the photo, and its probability in 0..1."""
+
+    text: str
+    probability: float
+
+
+class MapEvidence(TypedDict):
+    """How far the map can be believed, see ``valm_core.outputs.Evidence``."""
+
+    method: str
+    answer: str
+    probability: float
+    hidden_share: float
+    hottest_hidden: float
+    random_hidden: float
+    random_draws: int
+    blind_answer: BlindAnswer
+    same_as_blind: bool
+    agreement: float
+    evenness: float
+    support: float
+    verdict: str
+
+
+class Explained(Answers):
+    """What ``explain`` gives: ``answer``'s reply, the maps and the evidence for them."""
+
+    explanation: Maps
+    evidence: MapEvidence
+    model: dict[str, str | float]
+    valm_version: str
+
+
+class KnownWrong(TypedDict):
+    """A question that the model is known to answer wrongly, and the right answer."""
+
+    question: str
+    expected: str
+
+
+class PackagedExample(TypedDict):
+    """A packaged photo and questions about it."""
+
+    title: str
+    photo: UploadedPhoto
+    questions: list[str]
+    known_wrong: KnownWrong | None
+
+
+def build_api(page: gr.Blocks, predictor, examples: Sequence[asking.Example]) -> None:
+    """Give a page its three endpoints, and hide the page's own events from the API's documentation.
+
+    Call it within the page's block, after every event was added.
+
+    Args:
+        page: what to add them to.
+        predictor: with ``open_photo``, ``encode``, ``answer``, ``what_if`` and ``ask``.
+        examples: the packaged photos.
+    """
+    for event in page.fns.values():
+        event.api_visibility = "private"
+        event.api_name = f"page_{event._id}"  # the names below stay free for the endpoints
+    endpoints = Endpoints(predictor, examples)
+    on_model = {"concurrency_id": "model", "concurrency_limit": 1}  # they wait in the page's own line
+    gr.api(endpoints.answer, api_name="answer", **on_model)
+    gr.api(endpoints.explain, api_name="explain", **on_model)
+    gr.api(endpoints.examples, api_name="examples")
+
+
+def mcp_wanted(allowed: bool) -> bool:
+    """Whether the endpoints are tools of an MCP server too: it is allowed, and ``mcp`` is installed."""
+    return allowed and find_spec("mcp") is not None
+
+
+def _check(fits: bool, message: str) -> None:
+    if not fits:
+        raise InputError(message)
+
+
+def _tell_errors(endpoint):
+    """The endpoint with its errors as gr.Error: an input's own text, or that it is our fault; never a traceback."""
+
+    @functools.wraps(endpoint)
+    def told(*arguments, **named):
+        try:
+            return endpoint(*arguments, **named)
+        except UnknownAnswer as error:
+            message = str(error)
+        except Exception as error:
+            message = asking.message_for(error)
+        raise gr.Error(message, print_exception=False)
+
+    return told
+
+
+class Endpoints:
+    """The three endpoints; their docstrings, names and types are the API's documentation."""
+
+    def __init__(self, predictor, packaged: Sequence[asking.Example]):
+        self.predictor, self.packaged = predictor, packaged
+
+    def encoded(self, photo) -> EncodedImage:
+        """What a caller sent as a photo, ready for questions. Raises InputError."""
+        return self.predictor.encode(self.predictor.open_photo(photo_content(photo)))
+
+    @_tell_errors
+    def answer(
+        self, photo: UploadedPhoto | str, question: str, top: int = 5, candidates: list[str] | None = None
+    ) -> Answers:
+        """Answer a question about a photo: the likeliest short answers with calibrated probabilities.
+
+        A photo has at most 20 MB and 32 megapixels (JPEG: 64). Web addresses are not fetched.
+
+        Args:
+            photo: an upload (handle_file, or the path from POST /gradio_api/upload) or data:image/jpeg;base64,... text
+            question: in English, at most 300 characters
+            top: how many answers, 1 to 100
+            candidates: the only answers allowed, 2 to 100; their probabilities sum to 1 and are not calibrated
+
+        Returns:
+            an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first;
+            beside "yes" or "no" those below 0.01 are left out
+            "blind_answers", the same for the question without the photo
+            "guessed_from_question", true where the first answer is the same and about as likely without the photo
+            "gate", the share of the question in the answer, 0..1; the photo has the rest
+            "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not told
+            "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from
+        """
+        _check(isinstance(question, str), f"question is {question!r}; send text.")
+        _check(type(top) is int and 1 <= top <= MOST_ANSWERS, f"top is {top!r}; allowed: 1 to {MOST_ANSWERS}.")
+        texts = candidates or []
+        _check(
+            isinstance(texts, list) and all(isinstance(text, str) for text in texts),
+            "candidates must be a list of texts, for example ['cat', 'dog'].",
+        )
+        if texts:
+            return answers_json(self.predictor.what_if(self.encoded(photo), question, candidates=texts, top=top))
+        return answers_json(self.predictor.answer(self.encoded(photo), question, top))
+
+    @_tell_errors
+    def explain(
+        self, photo: UploadedPhoto | str, question: str, method: Method = DEFAULT_METHOD, answer: str | None = None
+    ) -> Explained:
+        """Answer a question about a photo, show where the model looked, and measure whether that can be believed.
+
+        Args:
+            photo: as for answer
+            question: in English, at most 300 characters
+            method: how the maps are made
+            answer: the answer to explain, one of the model's list; by default the likeliest
+
+        Returns:
+            an object with what answer gives, and "explanation": "method"; "words" of the question
+            "grid" [rows, columns] of the maps; "box" [left, top, right, bottom] in 0..1, what they cover
+            "image_map" [rows][columns] for the whole question; "word_maps" [words][rows][columns]; each map sums to 1
+            "word_scores", how much each word counts, they sum to 1
+            "cells_read_words" [cells][words], what each cell read, cells in row-major order
+            "layer_head_maps": "text_to_image" [layers][heads][words][cells], "image_to_text" with the last two swapped
+            "evidence": "answer", the explained one, and its "probability"
+            "hottest_hidden", its probability once the map's hottest cells are hidden ("hidden_share" of all cells)
+            "random_hidden", the same with as many random cells hidden
+            "support", how far the first lies below the second; "verdict": "faithful", "weak" or "not supported"
+            "agreement" with other methods' maps, -1..1; "evenness" of the map, 0..1, 1 where it is the same everywhere
+            "blind_answer", the likeliest without the photo, and "same_as_blind", whether it is the explained one
+            "model", what answered: checkpoint, its sha256, encoders; "valm_version"
+        """
+        _check(isinstance(question, str), f"question is {question!r}; send text.")
+        allowed = ", ".join(EXPLANATION_METHODS)
+        _check(method in EXPLANATION_METHODS, f"method is {method!r}; allowed: {allowed}.")
+        _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
+        asked = self.predictor.ask(self.encoded(photo), question, method, answer or None)
+        return reply_json(*asked, self.predictor.facts)
+
+    @_tell_errors
+    def examples(self) -> list[PackagedExample]:
+        """The packaged example photos, each with questions about it; a photo can be sent to answer and explain.
+
+        Returns:
+            a list of {"title", "photo", "questions", "known_wrong": {"question", "expected"} or null}
+        """
+        return [
+            {
+                "title": example.title,
+                "photo": {"path": str(example.path), "meta": {"_type": "gradio.FileData"}},
+                "questions": list(example.questions),
+                "known_wrong": dict(zip(("question", "expected"), example.known_wrong, strict=True))
+                if example.known_wrong
+                else None,
+            }
+            for example in self.packaged
+        ]

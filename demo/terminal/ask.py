@@ -1,0 +1,111 @@
+"""Ask about a photo from the terminal, or about many.
+
+Examples:
+    python -m demo.ask assets/examples/cat.jpg "What animal is this?" --figure cat.png
+    python -m demo.ask --batch assets/examples --question "What is in the photo?" --output answers.jsonl
+    python -m demo.ask --batch questions.jsonl --output answers.parquet
+
+A file for --batch has one JSON object a line, {"image": PATH, "question": TEXT}, with any other columns, which the
+output keeps. Run the same command again to go on after an interruption, and to try rows with an error once more.
+Exit code: 0, 1 where rows have an error, 2 where nothing could be done, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from demo.downloads.files import reply_json
+from demo.rendering.figures import evidence_text
+from demo.settings import checkpoint_folder
+from valm_core.commands import can_show
+
+if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
+    from valm_core.outputs import Evidence, Prediction
+
+BAR_WIDTH = 30
+
+
+def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
+    """The reply as lines of text with bars, and how far its map can be believed."""
+    width = max(len(answer.text) for answer in prediction.answers)
+    lines = [prediction.question]
+    block = "█" if can_show("█") else "#"
+    if prediction.guessed_from_question:
+        lines.append("A guess from the question alone: without the photo the answer is the same, and about as likely.")
+    for answer in prediction.answers:
+        bar = block * round(answer.probability * BAR_WIDTH)
+        lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar}")
+    blind = prediction.blind_answers[0]
+    lines.append(f"Without the photo: {blind.text} ({100 * blind.probability:.1f} %)")
+    lines.append(f"Mixed from question {prediction.gate:.0%} and photo {1 - prediction.gate:.0%}")
+    if prediction.kinds:
+        kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in prediction.kinds.items())
+        lines.append(f"Kind of answer: {kinds}")
+    for part in prediction.unfamiliar:
+        lines.append(f"Few {part}s that the model learned from are like this one: the percentages may not hold.")
+    lines.append(f"Map of {evidence.method}: {evidence.verdict}. {evidence_text(evidence)}")
+    return "\n".join(lines)
+
+
+def run_batch(predictor, options: argparse.Namespace) -> int:
+    """Answer what ``--batch`` names and tell how it went. Returns the exit code."""
+    from demo.terminal.batch import answer_batch, model_name
+
+    model = model_name(options.checkpoint)
+    try:
+        summary = answer_batch(predictor, options.batch, options.output, options.asked, options.top, model)
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+    print(summary, file=sys.stderr)
+    return 1 if summary.errors else 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="?", help="file of the photo")
+    parser.add_argument("question", nargs="?", help="the question, in English")
+    parser.add_argument("--batch", metavar="SOURCE", help="answer all rows of a JSON lines file, or a folder's photos")
+    parser.add_argument("--question", action="append", default=[], dest="asked", help="what to ask each of them")
+    parser.add_argument("--output", help="where --batch writes, a file named .jsonl or .parquet")
+    parser.add_argument("--checkpoint", default=checkpoint_folder(), help="model folder")
+    parser.add_argument("--top", type=int, default=5, help="how many answers (default 5)")
+    parser.add_argument("--figure", help="write a picture: the photo under the map of the question and of each word")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, maps included, instead of text")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    if options.top < 1:
+        parser.error(f"--top is {options.top}; at least 1 is needed.")
+
+    if options.batch and not (options.output and not options.photo):
+        parser.error("--batch needs --output, and takes no photo beside it; a folder's question goes to --question.")
+    if not options.batch and (options.question is None or options.asked or options.output):
+        parser.error("give a photo and a question, or --batch, which --question and --output belong to.")
+
+    from valm_core.predictor import VqaPredictor
+
+    try:
+        predictor = VqaPredictor.from_checkpoint(options.checkpoint, options.device)
+        if options.batch:
+            sys.exit(run_batch(predictor, options))
+        photo = predictor.open_photo(options.photo)
+        encoded = predictor.encode(photo)
+        prediction, explanation, evidence = predictor.ask(encoded, options.question, top=options.top)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    if options.json:
+        print(json.dumps(reply_json(prediction, explanation, evidence, predictor.facts)))
+    else:
+        print(format_prediction(prediction, evidence))
+    if options.figure:
+        from demo.downloads.question_figure import question_figure
+
+        question_figure(photo, prediction, explanation).savefig(options.figure)
+
+
+if __name__ == "__main__":
+    main()

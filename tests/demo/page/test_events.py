@@ -1,0 +1,129 @@
+"""Menus, captions, marks and what is announced agree with what is drawn."""
+
+import pytest
+from fake_predictor import FakePredictor
+from PIL import Image
+
+from demo.page.events import Page
+from demo.page.wiring import build_page
+from demo.visit import asking, browser_storage
+from demo.visit.asking import ALL
+from demo.visit.uploads import get_upload_folder
+from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
+
+LOOK = ("text_to_image", 0, 0, 55, False, False, "map", "evenness")  # a head is picked
+
+
+@pytest.fixture
+def page(monkeypatch) -> Page:
+    """The callbacks of a page around the fake predictor."""
+    made = []
+    monkeypatch.setattr("demo.page.wiring.Page", lambda *arguments: made.append(Page(*arguments)) or made[0])
+    made[:0] = []
+    build_page(FakePredictor())
+    return made[0]
+
+
+@pytest.fixture
+def upload(tmp_path, monkeypatch):
+    """``upload(number)``: the path of a photo that was uploaded."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+
+    def make(number: int) -> str:
+        path = asking.Path(get_upload_folder()) / f"{number}" / "photo.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48), (number, 30, 30)).save(path)
+        return str(path)
+
+    return make
+
+
+def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):
+    reply = asking.ask(page.predictor, upload(1), None, "What color?")
+    again = asking.explain_again(page.predictor, reply, "random", reply.answer)
+    updates = page.show_again(again, reply, asking.Picked(), *LOOK)
+    for menu in (page.doubt.layer, page.doubt.head):
+        assert updates[menu]["value"] == ALL and updates[menu]["interactive"] is False
+        assert [value for _, value in updates[menu]["choices"]] == [ALL]
+    assert updates[page.map.subject].endswith("random · where the words looked · all layers and heads</p>")
+    assert "isn’t made of layers and heads" in updates[page.doubt.heads]
+    back = asking.explain_again(page.predictor, again.reply, "grad_cam", reply.answer)
+    updates = page.show_again(back, again.reply, asking.Picked(), *LOOK)
+    assert updates[page.doubt.head]["value"] == 0 and updates[page.doubt.head]["interactive"] is True
+    assert "attention in layer 1, head 1" in updates[page.map.subject]
+
+
+def test_a_new_answer_is_announced_and_what_is_picked_can_be_cleared(page, upload):
+    reply = asking.ask(page.predictor, upload(1), None, "What <color>?")
+    shown = page.present(reply, asking.Picked((0,), (3,)), "", LOOK[0], None, None, *LOOK[3:])
+    best = reply.prediction.answers[0]
+    assert shown[page.result.announcement].startswith(f"Answer to “What &lt;color&gt;?”: {best.text}, ")
+    assert shown[page.map.clear]["interactive"] is True
+    cleared = page.clear_picked(reply, *LOOK)
+    assert cleared[page.memory.picked] == asking.Picked() and cleared[page.map.clear]["interactive"] is False
+    assert page.no_result()[page.result.announcement] == ""
+
+
+def test_the_strip_marks_the_photo_that_is_on_the_page(page, upload):
+    histories = ()
+    for number in (1, 2):
+        reply = asking.ask(page.predictor, upload(number), None, "What?")
+        histories = page.remember(histories, upload(number), reply)[page.memory.kept]
+    mark = 'aria-current="true"'
+    assert page.remember(histories, upload(2), reply)[page.ask.strip].count(f'data-item="1" {mark}') == 1
+    assert mark not in page.forget_photo(upload(3), None, histories)[page.ask.strip]
+    assert mark not in page.forget_photo(None, None, histories)[page.ask.strip]
+    assert f'data-item="0" {mark}' in page.forget_photo(upload(1), None, histories)[page.ask.strip]
+
+
+def test_a_reload_brings_the_visit_back_and_what_a_browser_makes_up_brings_nothing(page, upload, tmp_path):
+    histories, reply = (), None
+    for number, question in ((1, "What?"), (2, "Is it red?"), (1, "How many?")):
+        reply = asking.ask(page.predictor, upload(number), None, question)
+        kept = page.remember(histories, upload(number), reply)
+        histories = kept[page.memory.kept]
+    text = kept[page.memory.visit]
+    back, current = browser_storage.bring_back(page.predictor, (), text)
+    assert [(history.path, len(history.replies)) for history in back] == [(upload(1), 2), (upload(2), 1)]
+    assert current.prediction.question == "How many?" and current.photo.digest == reply.photo.digest
+    updates = page.come_back(text, *LOOK)
+    assert updates[page.ask.photo] == upload(1) and updates[page.ask.question] == "How many?"
+    assert browser_storage.to_keep((), None, ()) == "" and page.forget_visit()[page.memory.visit] == ""
+
+    asking.Path(upload(1)).unlink()
+    back, current = browser_storage.bring_back(page.predictor, (), text)
+    assert [history.path for history in back] == [upload(2)] and current is None
+    assert "deleted after a few hours" in page.come_back(text, *LOOK)[page.ask.notice]
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8)).save(secret)
+    made_up = browser_storage.json.dumps(
+        {"photos": [{"upload": str(secret), "questions": ["What?"]}], "shown": [0, "What?"]}
+    )
+    for nonsense in (
+        made_up,
+        "",
+        "{",
+        "[]",
+        "1",
+        '{"photos": 3, "shown": 1}',
+        '{"photos": [[]], "shown": null}',
+        "9" * 50_000,
+    ):
+        assert browser_storage.bring_back(page.predictor, (), nonsense) == ((), None)
+
+
+def test_the_question_box_stops_at_the_models_length_and_nothing_can_be_shared(page):
+    assert page.ask.question.max_length == MAX_QUESTION_CHARACTERS
+    buttons = [block.get_config().get("buttons") for block in build_page(FakePredictor()).blocks.values()]
+    assert sum(found is not None and "fullscreen" in found for found in buttons) >= 6
+    assert not any("share" in (found or ()) for found in buttons)
+
+
+def test_no_picture_has_the_button_that_would_publish_it():
+    config = build_page(FakePredictor()).get_config_file()
+    kinds = ("image", "imageeditor", "imageslider")
+    pictures = [part["props"] for part in config["components"] if part["type"] in kinds]
+    assert len(pictures) == 6 and {"photo", "painted", "slider", "flip-picture"} <= {
+        props.get("elem_id") for props in pictures
+    }
+    assert all(props["buttons"] and "share" not in props["buttons"] for props in pictures)

@@ -1,0 +1,122 @@
+"""Other models beside ours, on tiny ones saved in their real formats."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    BertTokenizerFast,
+    BlipConfig,
+    BlipForQuestionAnswering,
+    BlipImageProcessor,
+    BlipProcessor,
+    ViltConfig,
+    ViltForQuestionAnswering,
+    ViltImageProcessor,
+    ViltProcessor,
+)
+
+from demo.panels.peers import BlipPeer, ViltPeer, load_peer, whole_map
+from valm_core.explanations import DEFAULT_METHOD
+from valm_core.outputs import InputError
+
+QUESTION = "what color is the square?"
+
+
+@pytest.fixture
+def photo():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_text_folder):
+    tokenizer = BertTokenizerFast.from_pretrained(tiny_text_folder)
+    tokenizer.model_max_length = 24
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def vilt_folder(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vilt")
+    torch.manual_seed(0)
+    config = ViltConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=64,
+        patch_size=16,
+        max_position_embeddings=24,
+        id2label={0: "red", 1: "blue", 2: "no"},
+        label2id={"red": 0, "blue": 1, "no": 2},
+    )
+    ViltForQuestionAnswering(config).save_pretrained(folder)
+    ViltProcessor(ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=16), tokenizer).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def blip_folder(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blip")
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    ids = {"bos_token_id": 2, "sep_token_id": 3, "pad_token_id": 0, "eos_token_id": 3}
+    text = size | ids | {"vocab_size": len(tokenizer), "encoder_hidden_size": 16, "max_position_embeddings": 48}
+    config = BlipConfig(text_config=text, vision_config=size | {"image_size": 32, "patch_size": 8}, projection_dim=16)
+    BlipForQuestionAnswering(config).save_pretrained(folder)
+    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    return str(folder)
+
+
+def test_vilt_answers_and_its_patches_find_their_places(vilt_folder, photo):
+    peer = load_peer("other", vilt_folder)
+    assert isinstance(peer, ViltPeer)
+    first, second = peer.ask(photo, QUESTION), peer.ask(photo, QUESTION)
+    assert {answer.text for answer in first.answers} == {"red", "blue", "no"}
+    assert first.answers[0].probability >= first.answers[-1].probability
+    assert first.explanation.grid == (2, 3)  # 32 x 48 pixels in patches of 16
+    # The patches' order is drawn anew every time; the map must not depend on it.
+    np.testing.assert_allclose(first.explanation.image_map, second.explanation.image_map, rtol=1e-4)
+    assert first.explanation.image_map.std() > 1e-5
+    inputs = peer.processor(images=photo, text=QUESTION, return_tensors="pt")
+    with torch.no_grad():
+        expected = peer.model(**inputs).logits.sigmoid().max().item()
+    assert first.answers[0].probability == pytest.approx(expected, rel=1e-4)
+
+
+def test_blip_writes_answers_with_the_probability_of_their_text(blip_folder, photo):
+    peer = load_peer("other", blip_folder)
+    assert isinstance(peer, BlipPeer)
+    told = peer.ask(photo, QUESTION)
+    shares = [answer.probability for answer in told.answers]
+    assert shares == sorted(shares, reverse=True) and 0 < shares[0] <= 1 and sum(shares) <= 1 + 1e-5
+    assert told.explanation.grid == (4, 4) and told.explanation.image_map.sum() == pytest.approx(1)
+
+
+def test_a_valm_checkpoint_is_a_peer_too(tiny_predictor, photo, tmp_path):
+    tiny_predictor.model.save_pretrained(tmp_path / "saved")
+    told = load_peer("mine", str(tmp_path / "saved")).ask(photo, QUESTION)
+    encoded = tiny_predictor.encode(photo)
+    expected = [answer.text for answer in tiny_predictor.answer(encoded, QUESTION).answers]
+    assert [answer.text for answer in told.answers] == expected
+    assert told.name == "mine" and told.explanation.method == DEFAULT_METHOD
+
+
+def test_questions_that_cannot_be_asked_say_so(vilt_folder, blip_folder, photo):
+    for folder in (vilt_folder, blip_folder):
+        with pytest.raises(InputError, match="empty"):
+            load_peer("other", folder).ask(photo, " ")
+
+
+def test_what_is_no_model_is_named(tmp_path, tiny_text_folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match=r"lost: .*nowhere"):
+        load_peer("lost", str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="is a bert model; allowed"):
+        load_peer("text", str(tiny_text_folder))
+
+
+def test_a_map_of_any_scale_sums_to_one():
+    explanation = whole_map(np.array([[1.0, 3.0]]))
+    assert explanation.image_map.tolist() == [[0.25, 0.75]] and explanation.token_map(0).shape == (1, 2)

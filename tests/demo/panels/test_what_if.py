@@ -1,0 +1,95 @@
+"""The panel's plain functions: what was painted, what is written, and that nobody's text becomes HTML."""
+
+import json
+
+import numpy as np
+import pytest
+from fake_predictor import FakePredictor
+from PIL import Image
+
+from demo.panels.what_if import (
+    comparison_html,
+    flip_html,
+    head_name,
+    painted_photo,
+    region_picture,
+    split_candidates,
+    switched_off,
+)
+from valm_core.outputs import Answer, Counterfactual, Prediction
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def prediction(*texts: str, question: str = "what?") -> Prediction:
+    answers = tuple(Answer(text, 1 / len(texts)) for text in texts)
+    return Prediction(question, answers, (), 0.5)
+
+
+def test_only_paint_counts_as_a_change():
+    photo = Image.new("RGB", (40, 30), "white")
+    layer = Image.new("RGBA", (40, 30), (0, 0, 0, 0))
+    assert painted_photo(None) is None and painted_photo({"composite": photo, "layers": [layer]}) is None
+    layer.paste((90, 90, 90, 255), (0, 0, 10, 10))
+    painted = Image.new("RGBA", (40, 30), "red")
+    assert painted_photo({"composite": painted, "layers": [layer]}).getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_candidates_are_split_at_commas():
+    assert split_candidates("cat，dog、bird") == ["cat", "dog", "bird"]
+    assert split_candidates(" cat, , big dog,") == ["cat", "big dog"] and split_candidates(None) == []
+
+
+def test_the_sentence_says_whether_the_answer_changed():
+    assert "stays <strong>cat</strong>" in comparison_html(prediction("cat", "dog"), prediction("cat"))
+    changed = comparison_html(prediction("cat"), prediction("dog", question="shorter"))
+    assert "from <strong>cat</strong> to <strong>dog</strong>" in changed and "shorter" in changed
+
+
+def test_all_that_was_switched_off_is_named():
+    heads = [json.dumps(["text_to_image", 0, 1]), json.dumps(["image_to_text", 1, 0])]
+    off = switched_off("what <b> is it?", [2, 1], heads, ["cat", "dog"], True)
+    assert off == [
+        "a part of the photo painted over",
+        "without “<b>”",
+        "without “is”",
+        "without the head words read the photo: layer 1, head 2",
+        "without the head the photo reads words: layer 2, head 1",
+        "answers allowed: cat, dog",
+    ]
+    told = comparison_html(prediction("cat"), prediction("cat"), "", off)
+    assert f"Changed: {'; '.join(off).replace('<b>', '&lt;b&gt;')}." in told
+    assert switched_off("what?", [], [], [], False) == []
+    assert "Nothing was switched off." in comparison_html(prediction("cat"), prediction("cat"))
+
+
+def test_nothing_that_people_or_the_model_write_is_html():
+    page = comparison_html(prediction(HOSTILE), prediction(HOSTILE * 2, question=HOSTILE), HOSTILE)
+    found = Counterfactual(HOSTILE, np.ones((2, 2), dtype=bool), HOSTILE, (0,), HOSTILE)
+    page += flip_html(found, HOSTILE.replace(" ", "_"))
+    assert "<img" not in page and "&lt;img" in page
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (Counterfactual("cat", None, None, None, None), "even when the whole photo is hidden"),
+        (Counterfactual("cat", np.eye(2, dtype=bool), "dog", (1,), "no"), "With 2 of 4 cells hidden"),
+        (Counterfactual("cat", np.eye(2, dtype=bool), "dog", (1,), "no"), "Without “animal?”"),
+    ],
+)
+def test_a_flip_is_told_in_words(found, told):
+    assert told in flip_html(found, "what animal?")
+
+
+def test_the_region_lies_where_the_model_saw_it():
+    encoded = FakePredictor(box=(0.5, 0.0, 1.0, 1.0)).encode(Image.new("RGB", (80, 40), "white"))
+    region = np.array([[True, False], [False, False]])
+    drawn = region_picture(Image.new("RGB", (80, 40), "white"), region, encoded)
+    dark = np.asarray(drawn.convert("L")) < 100
+    rows, columns = np.nonzero(dark)
+    assert (rows.min(), rows.max(), columns.min()) == (0, 20, 40) and columns.max() in (59, 60)
+
+
+def test_heads_are_named_from_one():
+    assert head_name(("text_to_image", 0, 3)) == "words read the photo: layer 1, head 4"

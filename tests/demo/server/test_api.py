@@ -1,0 +1,371 @@
+"""The API of a served page, by gradio_client and curl: what it gives, what it refuses, and how it says so."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import types
+import typing
+from pathlib import Path
+
+import pytest
+from fake_predictor import FakePredictor
+from gradio_client import Client, handle_file
+from patience import PATIENCE
+from PIL import Image
+from served_page import served
+
+from demo.server import api
+from demo.server.api import build_api, mcp_wanted
+from demo.settings import Settings
+from demo.visit.asking import LOST_PHOTO
+from demo.visit.uploads import NOT_UPLOADED, photo_content
+from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.model.heads import ANSWER_KINDS
+from valm_core.outputs import InputError
+
+ROOT = Path(__file__).parents[3]
+CAT = ROOT / "assets" / "examples" / "cat.jpg"
+QUESTION = "What animal is this?"
+PATIENT = {"timeout": PATIENCE}
+MARK = {"meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.fixture(scope="module")
+def page_url(tmp_path_factory):
+    """A page around the fake predictor, with a folder for uploads of its own."""
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("uploads"))
+    with served(FakePredictor(), Settings(mcp=False)) as url:
+        yield url
+    os.environ.pop("GRADIO_TEMP_DIR") if before is None else os.environ.update(GRADIO_TEMP_DIR=before)
+
+
+@pytest.fixture(scope="module")
+def client(page_url, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("downloads"))
+    return Client(page_url, verbose=False, download_files=folder, httpx_kwargs=PATIENT)
+
+
+def curl(*arguments: str) -> str:
+    """What curl prints; it must be there, as it is wherever the README's commands are to run."""
+    return subprocess.run(
+        ["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout
+
+
+def call(page_url: str, endpoint: str, *data) -> tuple[str, object]:
+    """An endpoint called by curl as in the README: the kind of the last event and its data."""
+    body = json.dumps({"data": data})
+    sent = curl("-H", "Content-Type: application/json", "-d", body, f"{page_url}/gradio_api/call/{endpoint}")
+    event = json.loads(sent)["event_id"]
+    lines = curl("-N", f"{page_url}/gradio_api/call/{endpoint}/{event}").strip().splitlines()
+    return lines[-2].removeprefix("event: "), json.loads(lines[-1].removeprefix("data: "))
+
+
+def data_text(content: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+
+
+def test_the_documentation_lists_the_three_endpoints_and_their_types(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/answer", "/explain", "/examples"}
+    parameters = {part["parameter_name"]: part for part in endpoints["/answer"]["parameters"]}
+    assert list(parameters) == ["photo", "question", "top", "candidates"]
+    assert parameters["top"]["parameter_default"] == 5 and not parameters["photo"]["parameter_has_default"]
+    assert parameters["photo"]["python_type"]["type"] == "filepath | str"
+    method = next(part for part in endpoints["/explain"]["parameters"] if part["parameter_name"] == "method")
+    assert method["type"]["enum"] == list(EXPLANATION_METHODS) and method["parameter_default"] == DEFAULT_METHOD
+    given = endpoints["/explain"]["returns"][0]["type"]["properties"]
+    assert set(given) == set(typing.get_type_hints(api.Explained))
+    assert given["explanation"]["properties"]["image_map"]["items"]["items"] == {"type": "number"}
+    assert all(len(endpoint["description"]) > 40 for endpoint in endpoints.values())
+
+
+def differences(documented, value, place: str) -> list[str]:
+    """Where a value of JSON is not of the documented type, a field too many or too few among them."""
+    if typing.is_typeddict(documented):
+        fields = typing.get_type_hints(documented)
+        odd = [f"{place}.{name}" for name in fields.keys() ^ value.keys()]
+        return odd + [
+            found
+            for name in fields.keys() & value.keys()
+            for found in differences(fields[name], value[name], f"{place}.{name}")
+        ]
+    kind, inner = typing.get_origin(documented) or documented, typing.get_args(documented)
+    if kind is typing.Literal:
+        return [] if value in inner else [place]
+    if kind is types.UnionType:
+        return [] if any(not differences(option, value, place) for option in inner) else [place]
+    if not isinstance(value, (int, float) if kind is float else kind):
+        return [place]
+    if kind is list and inner:
+        return [found for part in value for found in differences(inner[0], part, f"{place}[]")]
+    if kind is dict:
+        return [found for name, part in value.items() for found in differences(inner[1], part, f"{place}[{name}]")]
+    return []
+
+
+@pytest.mark.parametrize("familiar", [True, False])
+def test_the_documented_fields_are_those_of_real_replies(tiny_predictor, monkeypatch, familiar):
+    """As JSON carries them; neither a field that is sent and not told, nor one that is told and not sent."""
+    unlike = () if familiar else ("photo", "question")
+    monkeypatch.setattr(tiny_predictor, "_unfamiliar", lambda text, tokens: [unlike] * len(text.mask))
+    endpoints = api.Endpoints(tiny_predictor, ())
+    photo = data_text(CAT.read_bytes())
+    for endpoint, documented in ((endpoints.answer, api.Answers), (endpoints.explain, api.Explained)):
+        reply = json.loads(json.dumps(endpoint(photo, QUESTION)))
+        assert reply["unfamiliar"] == list(unlike) and set(reply["kinds"]) <= set(ANSWER_KINDS)
+        assert differences(documented, reply, documented.__name__) == []
+        told = endpoint.__doc__ + (api.Endpoints.answer.__doc__ if documented is api.Explained else "")
+        assert all(f'"{name}"' in told for name in typing.get_type_hints(documented))
+
+
+def test_a_field_that_is_not_documented_is_found():
+    """That the comparison above can fail."""
+    share = {"answer": "cat", "probability": 0.5}
+    assert differences(api.AnswerShare, share, "share") == []
+    assert differences(api.AnswerShare, share | {"extra": 1}, "share") == ["share.extra"]
+    assert differences(list[api.AnswerShare], [{"answer": "cat"}], "shares") == ["shares[].probability"]
+    assert differences(api.AnswerShare, share | {"probability": "half"}, "share") == ["share.probability"]
+
+
+def test_gradio_client_gets_what_the_predictor_gives(client):
+    predictor = FakePredictor()
+    encoded = predictor.encode(CAT)
+    expected = predictor.answer(encoded, QUESTION, 3)
+    reply = client.predict(handle_file(CAT), QUESTION, top=3, api_name="/answer")
+    assert [entry["answer"] for entry in reply["answers"]] == [answer.text for answer in expected.answers]
+    assert reply["answers"][0]["probability"] == pytest.approx(expected.answers[0].probability)
+    assert reply["question"] == QUESTION and reply["blind_answers"][0]["answer"] == "yes"
+
+    among = client.predict(handle_file(CAT), QUESTION, candidates=["cat", "dog"], api_name="/answer")
+    assert [entry["answer"] for entry in among["answers"]] == ["cat", "dog"]
+
+    explained = client.predict(handle_file(CAT), QUESTION, method="occlusion", answer="cat", api_name="/explain")
+    wanted = predictor.explain(encoded, QUESTION)
+    assert explained["explanation"]["image_map"] == pytest.approx(wanted.image_map, abs=1e-6)
+    assert (
+        explained["explanation"]["words"] == list(wanted.tokens) and explained["explanation"]["method"] == "occlusion"
+    )
+    assert explained["evidence"]["answer"] == "cat" and explained["evidence"]["verdict"] == "faithful"
+
+
+def test_examples_come_with_photos_that_can_be_sent_back(client, page_url):
+    examples = client.predict(api_name="/examples")
+    cat = next(example for example in examples if example["title"] == "Cat")
+    assert Path(cat["photo"]).read_bytes() == CAT.read_bytes() and QUESTION in cat["questions"]
+    kind, (listed,) = call(page_url, "examples")
+    photo = next(example["photo"] for example in listed if example["title"] == "Cat")
+    assert str(ROOT) not in json.dumps(listed)
+    kind, (reply,) = call(page_url, "answer", photo, QUESTION, 5, None)
+    assert kind == "complete" and len(reply["answers"]) == 5
+
+
+def test_curl_as_in_the_readme(page_url):
+    """The README's own lines, with the page's address in place of the default one."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    script = readme.split("With curl")[1].split("\n\n")[1].replace("http://127.0.0.1:7860", page_url)
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    reply = json.loads(done.stdout.split("event: complete\ndata: ")[1].splitlines()[0])[0]
+    assert reply["question"] == QUESTION and len(reply["answers"]) == 5
+
+
+def test_python_as_in_the_readme(page_url):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = readme.split("from gradio_client import")[1].split("\n\nWith curl")[0]
+    code = "from gradio_client import" + code.replace("\n    ", "\n")
+    patient = f'"{page_url}", httpx_kwargs={PATIENT}'  # gradio_client gives a busy machine five seconds
+    code = code.replace('"http://127.0.0.1:7860"', patient)
+    values: dict = {}
+    before = os.getcwd()
+    os.chdir(ROOT)
+    try:
+        exec(code, values)
+    finally:
+        os.chdir(before)
+    assert values["reply"]["answers"] and values["maps"]["explanation"]["image_map"]
+
+
+def test_a_photo_may_come_as_base64_text(client):
+    text = client.predict(data_text(CAT.read_bytes()), QUESTION, api_name="/answer")
+    assert text == client.predict(handle_file(CAT), QUESTION, api_name="/answer")
+
+
+@pytest.fixture
+def witness():
+    """A server on this machine's inside; the list of what was fetched from it."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    fetched = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            fetched.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", fetched
+    server.shutdown()
+
+
+def test_addresses_and_files_of_the_server_are_refused(page_url, witness, tmp_path):
+    address, fetched = witness
+    secret = tmp_path / "secret.jpg"
+    shutil.copy(CAT, secret)
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    hostile = [
+        {"path": f"{address}/photo.jpg", **MARK},
+        {"path": f"{address}/photo.jpg"},
+        f"{address}/photo.jpg",
+        {"path": "photo.jpg", "url": f"{address}/photo.jpg", **MARK},
+        {"path": "http://example.com/photo.jpg", "is_stream": True, **MARK},
+        {"path": f"{address}/gradio_api/file={secret}", **MARK},
+        f"{address}/gradio_api/file={secret}",
+        {"path": "/etc/passwd", **MARK},
+        {"path": "/etc/passwd"},
+        "/etc/passwd",
+        {"path": str(secret), **MARK},
+        str(secret),
+        {"path": f"{uploads}/../secret.jpg", **MARK},
+        str(CAT),
+        str(uploads),
+        "\0",
+        "x" * 5000,
+        {"path": 5},
+        {},
+        None,
+        7,
+        [],
+    ]
+    for photo in hostile:
+        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert (kind, told["error"]) == ("error", NOT_UPLOADED), photo
+    deleted = str(Path(uploads) / "00ff" / "photo.jpg")
+    for photo in (deleted, {"path": deleted, **MARK}):
+        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert (kind, told["error"]) == ("error", LOST_PHOTO)
+    kind, told = call(page_url, "answer", "data:image/jpeg;base64,AA", {"path": f"{address}/q", **MARK}, 5, None)
+    assert (kind, told["error"]) == ("error", NOT_UPLOADED)
+    assert fetched == []
+
+
+def test_the_pages_own_events_fetch_no_address_either(page_url, witness):
+    address, fetched = witness
+    config = json.loads(curl(f"{page_url}/config"))
+    hostile = {"path": f"{address}/photo.jpg", **MARK}
+    tried = 0
+    for event in config["dependencies"]:
+        if not event["backend_fn"] or event["api_visibility"] == "public":
+            continue
+        data = [hostile] * len(event["inputs"])
+        if not data:
+            continue
+        body = json.dumps({"data": data, "fn_index": event["id"], "session_hash": f"s{event['id']}"})
+        curl("-H", "Content-Type: application/json", "-d", body, f"{page_url}/gradio_api/queue/join")
+        heard = curl("-N", "-m", "20", f"{page_url}/gradio_api/queue/data?session_hash=s{event['id']}")
+        assert '"success":true' not in heard or all_state(config, event), event
+        tried += 1
+    assert tried > 5 and fetched == []
+
+
+def all_state(config: dict, event: dict) -> bool:
+    """Whether an event reads nothing that a visitor sends."""
+    kinds = {component["id"]: component["type"] for component in config["components"]}
+    return all(kinds[place] == "state" for place in event["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "data", "message"),
+    [
+        ("answer", [" ", 5, None], "type a question"),
+        ("answer", ["why " * 40, 5, None], "too long"),
+        ("answer", [5, 5, None], "question is 5"),
+        ("answer", [QUESTION, 0, None], "top is 0; allowed: 1 to 100"),
+        ("answer", [QUESTION, "many", None], "top is 'many'"),
+        ("answer", [QUESTION, 5, "cat"], "candidates must be a list"),
+        ("explain", [QUESTION, "magic", None], "method is 'magic'; allowed: raw_attention"),
+        ("explain", [QUESTION, "grad_cam", 5], "answer is 5"),
+    ],
+)
+def test_input_errors_say_what_is_allowed(page_url, endpoint, data, message):
+    kind, told = call(page_url, endpoint, data_text(small_photo()), *data)
+    assert kind == "error" and message.lower() in told["error"].lower()
+    assert "Traceback" not in json.dumps(told)
+
+
+def small_photo() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(content, "JPEG")
+    return content.getvalue()
+
+
+def test_too_few_values_are_told(page_url):
+    kind, told = call(page_url, "answer", data_text(small_photo()))
+    assert kind == "error" and "takes 4 values, and 1 came" in told["error"]
+
+
+def test_what_is_no_photo_is_told(page_url):
+    for photo, message in (
+        (data_text(b"no photo"), "can't be read"),
+        ("data:image/jpeg;base64,%%%", "no base64 text"),
+        ("data:image/jpeg,abc", "no base64 text"),
+    ):
+        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert kind == "error" and message in told["error"]
+
+
+def test_large_photos_are_refused_before_they_are_decoded(monkeypatch):
+    monkeypatch.setattr("demo.visit.uploads.LARGEST_UPLOAD", 3 * 2**20)
+    monkeypatch.setattr("base64.b64decode", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(InputError, match="more than 3 MB"):
+        photo_content("data:image/png;base64," + "A" * (2**22 + 5))
+
+
+def test_our_own_faults_are_logged_and_not_told(tmp_path, caplog):
+    import gradio as gr
+
+    class Broken(FakePredictor):
+        def ask(self, *_, **__):
+            raise RuntimeError("secret path /root")
+
+    with gr.Blocks() as page:
+        build_api(page, Broken(), ())
+    explain = next(event.fn for event in page.fns.values() if event.api_name == "explain")
+    with pytest.raises(gr.Error) as caught:
+        explain(data_text(small_photo()), QUESTION)
+    assert "secret" not in caught.value.message and "secret path" in caplog.text
+
+
+def test_a_real_model_answers_through_the_endpoints(tiny_predictor):
+    """The endpoints around a real predictor, without a server: what they give is plain JSON."""
+    import gradio as gr
+
+    with gr.Blocks() as page:
+        build_api(page, tiny_predictor, ())
+    endpoints = {event.api_name: event.fn for event in page.fns.values()}
+    photo = data_text(small_photo())
+    asked = endpoints["answer"](photo, "what color is the square?", 2)
+    told = json.loads(json.dumps(endpoints["explain"](photo, "what color is the square?", "raw_attention", "red")))
+    assert len(asked["answers"]) == 2 and told["evidence"]["answer"] == "red"
+    assert asked["answers"] == told["answers"][:2]
+    with pytest.raises(gr.Error, match="'zebra', which is not among"):
+        endpoints["explain"](photo, "what color is the square?", "raw_attention", "zebra")
+    with pytest.raises(gr.Error, match="Only one answer"):
+        endpoints["answer"](photo, "what color is the square?", 2, ["red"])
+
+
+def test_mcp_is_on_where_it_is_installed_and_wanted(monkeypatch):
+    monkeypatch.setattr("demo.server.api.find_spec", lambda name: object())
+    assert mcp_wanted(True) and not mcp_wanted(False)
+    monkeypatch.setattr("demo.server.api.find_spec", lambda name: None)
+    assert not mcp_wanted(True)

@@ -1,0 +1,162 @@
+"""Stopping and failing: SIGTERM finishes the answer under way, and what is missing is said before anything starts."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from load.drive import photo_of
+from load.visitor import Visitor, connect, read_layout, run
+from patience import PATIENCE, wait_until
+from served_page import free_port
+
+from demo.server import shutdown
+from valm_core.model import packages
+from valm_core.predictor import VqaPredictor
+
+ROOT = Path(__file__).parents[3]
+SERVER = """
+import os, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+import tempfile
+from demo.server.shutdown import serve_until_stopped
+uploads = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp()
+print(uploads, flush=True)
+from fake_predictor import FakePredictor
+from demo.page.wiring import build_page, launch_options
+
+class Telling(FakePredictor):
+    def ask(self, *arguments, **named):
+        print("answering", flush=True)
+        return super().ask(*arguments, **named)
+
+page = build_page(Telling(delay=0.6))
+serve_until_stopped(page, uploads, server_name="127.0.0.1", server_port={port}, **launch_options())
+"""
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A page in a process of its own whose answers take their time: (process, address, folder of uploads, its log)."""
+    port, log = free_port(), tmp_path / "log.txt"
+    code = SERVER.format(root=str(ROOT), tests=str(ROOT / "tests"), port=port)
+    environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    environment["TMPDIR"] = str(tmp_path)
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: "Running on" in log.read_text() or process.poll() is not None, log.read_text)
+        assert process.poll() is None, log.read_text()
+        yield process, f"http://127.0.0.1:{port}", Path(log.read_text().splitlines()[0]), log
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_sigterm_finishes_the_answer_under_way_and_leaves_nothing_behind(server):
+    process, url, uploads, log = server
+
+    async def story():
+        async with connect(url) as client:
+            visitor = Visitor(client, await read_layout(client))
+            await visitor.upload(photo_of(1))
+            assert any(path.is_file() for path in uploads.rglob("*"))
+            asking = asyncio.create_task(visitor.ask("what color is it?"))
+            await asyncio.to_thread(wait_until, lambda: "answering" in log.read_text(), log.read_text, 0.01)
+            process.send_signal(signal.SIGTERM)
+            shown = await asking
+            await asyncio.to_thread(process.wait, PATIENCE)
+            return shown
+
+    assert "answer-text" in run(story()).text
+    assert process.returncode == 0
+    assert not uploads.exists()
+
+
+class StoppedClock:
+    """Stands for ``time``: it is as late as was slept, however fast the machine is."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("busy_until", "waited"),
+    [(0.0, 0.0), (1.0, 1.0 + shutdown.SHOW_SECONDS), (1e9, shutdown.FINISH_SECONDS)],
+    ids=["idle", "one answer", "an endless answer"],
+)
+def test_a_stopping_page_waits_for_answers_but_not_for_ever(monkeypatch, busy_until, waited):
+    """Together with closing, it ends within the 5 seconds that `serve_until_stopped` promises."""
+    clock = StoppedClock()
+    monkeypatch.setattr(shutdown, "time", clock)
+
+    class Queue:
+        max_size = None
+
+        @property
+        def active_jobs(self):
+            return [clock.now < 100 + busy_until]
+
+    queue = Queue()
+    shutdown.finish_answers(queue)
+    assert clock.now - 100 == pytest.approx(waited, abs=0.11)  # two looks
+    assert queue.max_size == 0
+    assert shutdown.FINISH_SECONDS + shutdown.CLOSE_SECONDS < 5
+
+
+def start_app(**environment) -> str:
+    """What app.py says when it can't start."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "app.py")],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_missing_checkpoint_is_one_line_and_exit_code_2(tmp_path):
+    told = start_app(VALM_CHECKPOINT=str(tmp_path / "nowhere"))
+    assert told.count("\n") == 1
+    assert "is no VALM checkpoint" in told and "VALM_CHECKPOINT" in told
+
+
+def test_a_corrupted_packaged_backbone_says_what_to_install(tmp_path, monkeypatch):
+    spoilt = tmp_path / "spoilt_package"
+    (spoilt / "models").mkdir(parents=True)
+    (spoilt / "__init__.py").write_text("")
+    (spoilt / "models" / "weights.pth").write_bytes(b"not the weights")
+    shipped = packages.PACKAGES["all-minilm-l6-v2"]
+    package = packages.Package("a-distribution", "spoilt_package", "models/weights.pth", shipped.sha256)
+    monkeypatch.setitem(packages.PACKAGES, "all-minilm-l6-v2", package)
+    monkeypatch.syspath_prepend(tmp_path)
+    packages.packaged_file.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=r"sha256 .* expected .*--force-reinstall a-distribution"):
+            VqaPredictor.from_checkpoint(ROOT / "assets" / "checkpoints" / "everyday", "cpu")
+    finally:
+        packages.packaged_file.cache_clear()
+
+
+def test_the_shipped_checkpoint_needs_no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    predictor = VqaPredictor.from_checkpoint(ROOT / "assets" / "checkpoints" / "everyday", "cpu")
+    image = predictor.encode(ROOT / "assets" / "examples" / "cat.jpg")
+    assert predictor.answer(image, "What animal is this?").answers[0].text == "cat"

@@ -1,0 +1,40 @@
+"""What a visitor of the page does in a browser, step by step."""
+
+import os
+
+import pytest
+
+needs_fake = pytest.mark.skipif("VALM_BROWSER_CHECKPOINT" in os.environ, reason="looks into the fake predictor")
+
+
+def upload(page, path):
+    """Give a file to the photo input and wait until the page starts to encode it."""
+    with page.expect_response(lambda response: "queue/join" in response.url):
+        page.locator("#photo input[type=file]").set_input_files(path)
+
+
+def ask(page, question):
+    """Type a question and press Enter."""
+    box = page.locator("#question textarea, #question input")
+    box.fill(question)
+    box.press("Enter")
+
+
+def remove_photo(page):
+    """Press the photo's own remove button."""
+    page.locator("#photo button[aria-label*='emove'], #photo button[aria-label*='lear']").first.click()
+
+
+def overlay_source(page):
+    """The overlay as a data address: its content."""
+    return page.locator("#overlay .map img").get_attribute("src")
+
+
+def wait_for_new_overlay(page, old_source):
+    """Wait until the overlay shows another picture."""
+    page.wait_for_function("old => document.querySelector('#overlay .map img')?.src !== old", arg=old_source)
+
+
+def notice(page):
+    """The message to the person, if there is one."""
+    return page.locator("#notice .notice")

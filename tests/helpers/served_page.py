@@ -1,0 +1,27 @@
+"""A page served on this machine for as long as a test needs it."""
+
+import socket
+from contextlib import contextmanager
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def served(predictor, settings=None):
+    """The address of a page around ``predictor``, open for as long as the block runs; ``Settings`` by default."""
+    from demo.page.wiring import build_page, launch_options
+    from demo.settings import Settings
+
+    settings, port = settings or Settings(), free_port()
+    page = build_page(predictor, settings=settings)
+    options = {"server_name": "127.0.0.1", "server_port": port, "prevent_thread_lock": True, "quiet": True}
+    page.launch(**options, **launch_options(settings))
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        page.close(verbose=False)

@@ -1,0 +1,107 @@
+"""The documentation: the site builds without a broken link, the notebook runs, every command shown is a real one."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from patience import PATIENCE
+
+from valm_core.explanations import EXPLANATION_METHODS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "README.zh-CN.md"])
+NEEDS_DATA_OR_NETWORK = ("hf ", "docker ", "accelerate ", "pip install")
+
+
+def commands(page: Path) -> list[str]:
+    """The commands that a page shows as indented lines, continued lines joined."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    prompt = r"(?:[A-Z_]+=\S+ )*(?:make|\.venv/bin/\S+|hf|docker|pip|accelerate)\b.*"
+    return re.findall(rf"(?m)^ {{4,}}({prompt})$", text)
+
+
+def python_blocks(page: Path) -> list[str]:
+    """The Python that a page shows."""
+    return re.findall(r"(?ms)^```python\n(.*?)^```", page.read_text(encoding="utf-8"))
+
+
+def test_the_site_builds_without_a_broken_link(tmp_path):
+    pytest.importorskip("material")
+    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "from_checkpoint" in (tmp_path / "reference.html").read_text(encoding="utf-8")
+    results = (tmp_path / "results.html").read_text(encoding="utf-8")
+    assert "<table>" in results and "README:" not in results
+    for page in tmp_path.glob("*.html"):
+        outside = re.findall(
+            r'<(?:link|script|img)[^>]+(?:href|src)="(https?://[^"]+)"', page.read_text(encoding="utf-8")
+        )
+        assert outside == [], page.name
+
+
+def test_an_unknown_readme_section_is_an_error():
+    specification = importlib.util.spec_from_file_location("readme_sections", DOCS / "readme_sections.py")
+    hook = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(hook)
+    assert "](reports/" in hook.on_page_markdown("README: Results\n") or "|" in hook.section("Results")
+    with pytest.raises(KeyError, match="no section 'Nothing'"):
+        hook.on_page_markdown("README: Nothing\n")
+
+
+def test_the_notebook_runs():
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(DOCS / "notebooks" / "inspect_attention.ipynb", as_version=4)
+    assert all(cell.get("outputs", []) == [] for cell in notebook.cells), "clear the outputs before committing"
+    nbclient.NotebookClient(notebook, timeout=PATIENCE, resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [cell["outputs"] for cell in notebook.cells if cell["cell_type"] == "code"]
+    assert "cat" in outputs[1][0]["text"].splitlines()[0]
+    assert any("image/png" in output.get("data", {}) for output in outputs[2])
+    printed = "".join(output.get("text", "") for output in outputs[3])
+    assert all(method in printed for method in EXPLANATION_METHODS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_shown_can_be_run(page):
+    """make targets exist, modules and the files they are given exist; the rest needs data, docker or the hub."""
+    targets = re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text())
+    for command in commands(page):
+        words = [word for word in shlex.split(command, comments=True) if not re.match(r"[A-Z_]+=", word)]
+        if words[0] == "make":
+            assert set(words[1:]) <= set(targets), command
+        elif words[0].endswith("python") and words[1] == "-m":
+            module = ROOT / words[2].replace(".", "/")
+            assert module.with_suffix(".py").is_file(), command
+            files = [word for word in words[3:] if word.startswith(("assets/", "training/configs/"))]
+            assert all((ROOT / file).exists() for file in files), command
+        elif words[0].endswith("python"):
+            assert (ROOT / words[1]).is_file(), command
+        else:
+            name = words[0].removeprefix(".venv/bin/")
+            assert f"{' '.join([name, *words[1:]])} ".startswith(NEEDS_DATA_OR_NETWORK) or name == "pre-commit", command
+
+
+@pytest.mark.parametrize("page", ["index.md", "start.zh-CN.md"])
+def test_the_python_of_the_start_pages_runs(page, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (block,) = python_blocks(DOCS / page)
+    exec(compile(block, page, "exec"), {})
+    assert "cat" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("chinese", "english"), [("docs/start.zh-CN.md", "docs/index.md"), ("README.zh-CN.md", "README.md")]
+)
+def test_the_chinese_pages_show_the_same_commands(chinese, english):
+    translated, original = (
+        [shlex.split(command, comments=True) for command in commands(ROOT / page)] for page in (chinese, english)
+    )
+    assert translated and all(command in original for command in translated)

@@ -1,0 +1,274 @@
+"""Export: the graphs say what the model says, for any batch, length and grid, without torch; faults are named."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from training.export import graphs as command
+from training.export.check import compare_with_checkpoint
+from valm_core.exported.predictor import METADATA_FILE, OnnxPredictor
+from valm_core.outputs import InputError, UnknownAnswer
+from valm_core.predictor import VqaPredictor
+
+ROOT = Path(__file__).parents[3]
+QUESTION = "what color is the square?"
+WITHOUT_TORCH = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "torchvision", "timm", "gradio"):
+            raise ImportError(f"{name} is not allowed here")
+
+sys.meta_path.insert(0, Refuse())
+from valm_core.exported.predictor import OnnxPredictor
+
+predictor = OnnxPredictor.from_checkpoint(sys.argv[1])
+image = predictor.encode(sys.argv[2])
+question = "what color is the square?"
+print(predictor.answer(image, question).answers[0].text)
+print(predictor.explain(image, question).image_map.sum(), predictor.evidence(image, question).verdict)
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_config, tmp_path_factory):
+    """A tiny checkpoint with two temperatures, whose average token isn't 0, and its export."""
+    from toy_data import ANSWERS
+
+    from valm_core.model.model import ValmModel
+
+    torch.manual_seed(4)
+    config = dataclasses.replace(tiny_config, temperature=1.5, yes_no_temperature=0.5)
+    model = ValmModel(config, ANSWERS).eval()
+    model.mean_image_token.copy_(torch.randn(16))
+    folder = tmp_path_factory.mktemp("exports")
+    model.save_pretrained(folder / "checkpoint")
+    command.export(folder / "checkpoint", folder / "onnx", "onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictors(folders):
+    """The checkpoint's predictor and the export's."""
+    return (
+        VqaPredictor.from_checkpoint(folders / "checkpoint", device="cpu"),
+        VqaPredictor.from_checkpoint(folders / "onnx", runtime="onnx"),
+    )
+
+
+def test_both_kinds_of_answer_have_their_temperature(predictors):
+    torch_predictor, exported = predictors
+    logits = torch.eye(len(exported.answers))  # each answer is once the likeliest
+    for asked in (None, logits[:1], logits[-1:]):  # red, and no
+        expected = torch_predictor.model.probabilities(logits, asked)
+        found = exported._probabilities(logits.numpy(), None if asked is None else asked.numpy())
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
+    by_answer = exported._probabilities(logits.numpy()).max(axis=1)
+    assert by_answer[exported.answers.index("yes")] > by_answer[exported.answers.index("red")]
+
+
+def noise(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("question", [QUESTION, "many?", "is there any red square there " * 2])
+def test_answers_blind_answers_and_gate_are_those_of_torch(predictors, question):
+    ours, theirs = (predictor.answer(predictor.encode(noise()), question, top=6) for predictor in predictors)
+    assert theirs.question == ours.question and theirs.gate == pytest.approx(ours.gate, abs=1e-5)
+    for first, second in ((ours.answers, theirs.answers), (ours.blind_answers, theirs.blind_answers)):
+        assert [answer.text for answer in first] == [answer.text for answer in second]
+        assert [a.probability for a in first] == pytest.approx([a.probability for a in second], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["raw_attention", "attention_rollout"])
+def test_every_map_is_that_of_torch(predictors, method):
+    ours, theirs = (predictor.explain(predictor.encode(noise()), QUESTION, method) for predictor in predictors)
+    assert theirs.tokens == ours.tokens and theirs.grid == ours.grid and theirs.method == method
+    for name in ("image_map", "token_scores", "token_to_patch", "patch_to_token", "text_to_image", "image_to_text"):
+        np.testing.assert_allclose(getattr(theirs, name), getattr(ours, name), atol=1e-5, err_msg=name)
+
+
+def test_evidence_hides_the_same_share_and_reads_the_same_effect(predictors):
+    ours, theirs = predictors
+    image = theirs.encode(noise())
+    found = theirs.evidence(image, QUESTION, answer="red")
+    # Ours with the very same photo tokens, so that the same cells are drawn at random.
+    same = ours.encode(noise())
+    np.testing.assert_allclose(image.tokens, same.tokens.numpy(), atol=1e-5)
+    expected = ours.evidence(same, QUESTION, "raw_attention", "red")
+    assert found.probability == pytest.approx(expected.probability, abs=1e-5)
+    assert found.hottest_hidden == pytest.approx(expected.hottest_hidden, abs=1e-5)
+    assert found.blind_answer.text == expected.blind_answer.text and found.evenness == pytest.approx(expected.evenness)
+
+
+def test_a_graph_takes_padded_batches_of_any_size(folders, predictors):
+    model, theirs = predictors[0].model, predictors[1]
+    ids, mask = model.tokenizer([QUESTION, "any red?", "is there"])
+    (tokens,) = theirs.graphs["text_encoder"]({"token_ids": ids.numpy(), "text_mask": mask.numpy()}, ["text_tokens"])
+    photos = torch.rand(3, 3, 32, 32)
+    (image,) = theirs.graphs["image_encoder"]({"pixels": photos.numpy()}, ["image_tokens"])
+    inputs = {"text_tokens": tokens, "text_mask": mask.numpy(), "image_tokens": image.reshape(3, 4, 4, -1)}
+    (logits,) = theirs.graphs["fusion"](inputs, ["logits"])
+    with torch.no_grad():
+        expected = model(token_ids=ids, text_mask=mask, pixels=photos).logits
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
+
+
+def test_it_runs_where_torch_and_transformers_cannot_be_imported(folders, tmp_path):
+    noise().save(tmp_path / "photo.png")
+    arguments = [sys.executable, "-c", WITHOUT_TORCH, str(folders / "onnx"), str(tmp_path / "photo.png")]
+    result = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[0] in ("red", "green", "blue", "yellow", "yes", "no")
+
+
+def test_what_an_export_cannot_do_is_said(folders, predictors):
+    theirs = predictors[1]
+    image = theirs.encode(noise())
+    with pytest.raises(ValueError, match=r"'grad_cam'; an exported model allows: raw_attention.*gradients"):
+        theirs.explain(image, QUESTION, "grad_cam")
+    with pytest.raises(UnknownAnswer, match="'purple'"):
+        theirs.evidence(image, QUESTION, answer="purple")
+    with pytest.raises(InputError, match="word pieces"):
+        theirs.answer(image, "what " * 40)
+    with pytest.raises(ValueError, match=r"runtime is 'tensorrt'; allowed: torch, onnx, openvino"):
+        VqaPredictor.from_checkpoint(folders / "onnx", runtime="tensorrt")
+    with pytest.raises(ValueError, match=r"format 'onnx'.*'openvino'"):
+        VqaPredictor.from_checkpoint(folders / "onnx", runtime="openvino")
+    with pytest.raises(FileNotFoundError, match=r"metadata\.json is missing.*training\.export"):
+        VqaPredictor.from_checkpoint(folders / "checkpoint", runtime="onnx")
+
+
+def test_typed_control_tokens_are_the_same_words_to_both(predictors):
+    ours, theirs = predictors
+    special = ours.model.tokenizer.tokenizer
+    for token in ("[SEP]", "[MASK]", "[PAD]", "[CLS]"):
+        question = f"what {token} is the color?"
+        ids = theirs.tokenizer.encode(question).ids
+        assert ids == ours.model.tokenizer([question])[0][0].tolist()
+        assert special.convert_tokens_to_ids(token) not in ids[1:-1]
+    image = theirs.encode(Image.new("RGB", (32, 32), "red"))
+    assert theirs.explain(image, "what [SEP]is this?").tokens == ("what", "[SEP]is", "this?")
+    assert theirs.explain(image, QUESTION, answer="Ｒｅｄ").tokens == tuple(QUESTION.split())
+
+
+def test_a_changed_or_missing_file_is_named(folders, tmp_path):
+    import shutil
+
+    shutil.copytree(folders / "onnx", tmp_path / "copy")
+    metadata = json.loads((tmp_path / "copy" / METADATA_FILE).read_text())
+    assert set(metadata["sha256"]) == {path.name for path in (tmp_path / "copy").iterdir()} - {METADATA_FILE}
+    (tmp_path / "copy" / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json has sha256"):
+        OnnxPredictor.from_checkpoint(tmp_path / "copy")
+    (tmp_path / "copy" / "tokenizer.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks tokenizer\.json"):
+        OnnxPredictor.from_checkpoint(tmp_path / "copy")
+
+
+def test_int8_and_openvino_by_the_command(folders, colored_squares, tmp_path, monkeypatch):
+    """One run through both: quantized graphs turned into OpenVINO's form, compared with the checkpoint."""
+    pytest.importorskip("openvino")
+    written = {"image_encoder": "image_encoder.onnx", "text_encoder": "text_encoder.onnx", "fusion": "fusion.onnx"}
+
+    def copy_graphs(model, folder):  # exported once already
+        for file in written.values():
+            (folder / file).write_bytes((folders / "onnx" / file).read_bytes())
+        return written
+
+    monkeypatch.setattr(command, "write_onnx_graphs", copy_graphs)
+    report = tmp_path / "report.json"
+    arguments = ["--checkpoint", str(folders / "checkpoint"), "--output", str(tmp_path / "export")]
+    arguments += ["--format", "openvino", "--int8", "--data", str(colored_squares), "--report", str(report)]
+    command.main(arguments)
+    found = json.loads(report.read_text())
+    assert found["questions"] == 8 and found["format"] == "openvino" and found["int8"]
+    assert found["greatest_difference"]["image_tokens"] < 1e-4  # the image encoder isn't quantized
+    assert 1e-6 < found["greatest_difference"]["probabilities"] < 0.05
+    names = {path.name for path in (tmp_path / "export").iterdir()}
+    assert {"fusion.xml", "fusion.bin", METADATA_FILE} <= names and not any(name.endswith(".onnx") for name in names)
+
+
+def test_openvino_freed_in_another_thread_leaves_signals_working(folders):
+    """OpenVINO's CPU plugin takes the main thread's signal stack along when it goes, see ``openvino_core``."""
+    pytest.importorskip("openvino")
+    code = """
+import gc, os, signal, sys, threading
+from pathlib import Path
+from valm_core.exported.runtimes import load_openvino
+
+held = [load_openvino(Path(sys.argv[1]), 1)]
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+thread = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+thread.start(), thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", code, str(folders / "onnx" / "fusion.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, "handled")
+
+
+def moved(folders, tmp_path):
+    """Checkpoint and export, side by side as they were, to be changed."""
+    import shutil
+
+    for name in ("checkpoint", "onnx"):
+        shutil.copytree(folders / name, tmp_path / name)
+    return tmp_path / "checkpoint", tmp_path / "onnx"
+
+
+def refused(folder) -> str:
+    """The line that an export's files are refused with."""
+    with pytest.raises(ValueError) as told:
+        OnnxPredictor.from_checkpoint(folder)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_an_export_beside_a_retrained_checkpoint_is_refused(folders, tmp_path):
+    from valm_core.model.model import ValmModel
+
+    checkpoint, export = moved(folders, tmp_path)
+    metadata = json.loads((export / METADATA_FILE).read_text())
+    assert metadata["checkpoint"] == "../checkpoint" and len(metadata["answers_sha256"]) == 64
+    OnnxPredictor.from_checkpoint(export)
+    model = ValmModel.from_pretrained(checkpoint)
+    model.head[-1].bias.data += 1
+    model.save_pretrained(checkpoint)
+    told = refused(export)
+    assert metadata["checkpoint_sha256"][:12] in told and "trained again since. Export it again" in told
+    with pytest.raises(ValueError, match="trained again since"):
+        compare_with_checkpoint(checkpoint, export, "onnx", [])
+    (tmp_path / "kept").mkdir()
+    export.rename(tmp_path / "kept" / "onnx")  # elsewhere the former model goes on
+    OnnxPredictor.from_checkpoint(tmp_path / "kept" / "onnx")
+    with pytest.raises(ValueError, match=r"they don't compare\. Export that checkpoint"):
+        compare_with_checkpoint(checkpoint, tmp_path / "kept" / "onnx", "onnx", [])
+
+
+def test_answers_and_settings_of_another_model_are_refused(folders, tmp_path):
+    _, export = moved(folders, tmp_path)
+    whole = (export / METADATA_FILE).read_text()
+    metadata = json.loads(whole)
+    (export / METADATA_FILE).write_text(json.dumps(metadata | {"answers": metadata["answers"][::-1]}))
+    assert "holds the answers of another model than its graphs" in refused(export)
+    (export / METADATA_FILE).write_text(json.dumps(metadata | {"temperature": 9.0}))
+    assert "isn't the one that was written with its graphs" in refused(export)
+    (export / METADATA_FILE).write_text(whole)
+    OnnxPredictor.from_checkpoint(export)
+
+
+def test_an_export_far_from_its_checkpoint_does_not_say_where_that_lies(tmp_path):
+    assert command.nearby(tmp_path / "a" / "checkpoint", tmp_path / "b" / "export") == "../../a/checkpoint"
+    assert command.nearby(tmp_path / "a", tmp_path / "b" / "c" / "export") == ""

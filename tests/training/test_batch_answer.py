@@ -1,0 +1,209 @@
+"""Answering shards: what one question at a time gives, faults by row, finished shards once; Ray gives the same."""
+
+import io
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from toy_data import ANSWERS, write_files, write_parquet, write_tar
+
+from training import batch_answer
+from training.datasets.readers.jsonl import DataError, read_rows
+from training.datasets.readers.question_shards import find_shards, read_shard
+from valm_core.model.model import ValmModel
+from valm_core.predictor import VqaPredictor
+
+
+@pytest.fixture
+def shards(colored_squares, tmp_path) -> Path:
+    """The toy set as a tar and a Parquet shard of four rows each."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    rows = read_rows(colored_squares)
+    write_tar(folder / "part-0.tar", rows[:4])
+    write_parquet(folder / "part-1.parquet", rows[4:])
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tiny_config, tmp_path) -> Path:
+    torch.manual_seed(0)
+    ValmModel(tiny_config, ANSWERS).save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def run(checkpoint: Path, shards: Path, output: Path, capsys, *more: str) -> dict:
+    """The command's counts."""
+    batch_answer.main(
+        ["--checkpoint", str(checkpoint), "--input", str(shards), "--output", str(output), "--device", "cpu", *more]
+    )
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def answers(folder: Path) -> dict[str, list[dict]]:
+    return {path.name: [json.loads(line) for line in path.open()] for path in sorted(folder.glob("*.jsonl"))}
+
+
+def test_the_answers_are_those_of_one_question_at_a_time(checkpoint, shards, tmp_path, capsys):
+    found = run(checkpoint, shards, tmp_path / "out", capsys, "--batch", "3")
+    assert found["questions"] == 8 and found["shards"] == 2 and found["done_before"] == 0
+    predictor = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
+    for shard in find_shards(shards):
+        lines = answers(tmp_path / "out")[f"{shard.stem}.jsonl"]
+        for line, row in zip(lines, read_shard(shard), strict=True):
+            expected = predictor.answer(predictor.encode(row.photo), row.question).answers[0]
+            assert (line["key"], line["question"], line["answer"]) == (row.key, row.question, expected.text)
+            assert line["probability"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_finished_shards_are_not_done_again(checkpoint, shards, tmp_path, capsys):
+    run(checkpoint, shards, tmp_path / "out", capsys)
+    before = answers(tmp_path / "out")
+    (tmp_path / "out" / "part-1.jsonl").unlink()  # as if killed before the second shard
+    (tmp_path / "out" / "part-0.jsonl").write_text("kept\n")
+    found = run(checkpoint, shards, tmp_path / "out", capsys)
+    assert found["done_before"] == 1 and found["questions"] == 4
+    assert (tmp_path / "out" / "part-0.jsonl").read_text() == "kept\n"
+    (tmp_path / "out" / "part-0.jsonl").unlink()
+    assert answers(tmp_path / "out")["part-1.jsonl"] == before["part-1.jsonl"]
+
+
+def test_half_a_character_is_an_error_of_its_row_and_a_byte_order_mark_none(
+    checkpoint, colored_squares, tmp_path, capsys
+):
+    photo, folder = (tmp_path / "red.png").read_bytes(), tmp_path / "odd"
+    folder.mkdir()
+    files = {
+        "a.png": photo,
+        "a.json": b'{"question": "what \\ud83d?"}',
+        "b.png": photo,
+        "b.json": b'\xef\xbb\xbf{"question": "what is it?"}',
+    }
+    write_files(folder / "odd.tar", files)
+    run(checkpoint, folder, tmp_path / "out", capsys)
+    first, second = answers(tmp_path / "out")["odd.jsonl"]
+    assert "half a character" in first["error"] and first["question"] == r"what \ud83d?"
+    assert second["answer"] in ANSWERS
+    write_files(folder / "odd.tar", files | {"b.json": b'{"question": "what?", "question": "who?"}'})
+    with pytest.raises(DataError, match=r"odd\.tar, b: .*`question` is given twice"):
+        list(read_shard(folder / "odd.tar"))
+
+
+def test_what_cannot_be_answered_says_why_in_its_line(checkpoint, colored_squares, tmp_path, capsys):
+    folder = tmp_path / "faulty"
+    folder.mkdir()
+    photo = read_rows(colored_squares)[0].image.read_bytes()
+    write_files(
+        folder / "a.tar",
+        {
+            "1.png": b"no photo",
+            "1.json": b'{"question": "what color?"}',
+            "2.png": photo,
+            "2.json": json.dumps({"question": "what " * 40}).encode(),
+            "3.png": photo,
+            "3.json": b'{"question": "what color?"}',
+        },
+    )
+    assert run(checkpoint, folder, tmp_path / "out", capsys)["questions"] == 3
+    first, second, third = answers(tmp_path / "out")["a.jsonl"]
+    assert "can't be read as a photo" in first["error"] and "word pieces" in second["error"]
+    assert third["answer"] in ANSWERS and "error" not in third
+
+
+def test_faulty_shards_are_named(tmp_path):
+    with pytest.raises(DataError, match="has no shard"):
+        find_shards(tmp_path)
+    write_files(tmp_path / "a.tar", {"1.json": b'{"question": "what color?"}'})
+    with pytest.raises(DataError, match=r"a\.tar, 1: there is no photo"):
+        list(read_shard(tmp_path / "a.tar"))
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(DataError, match=r"b\.parquet can't be read"):
+        list(read_shard(tmp_path / "b.parquet"))
+    (tmp_path / "a.parquet").touch()
+    with pytest.raises(DataError, match="two shards 'a'"):
+        find_shards(tmp_path)
+
+
+def test_ray_gives_the_same_and_a_killed_worker_loses_nothing(checkpoint, shards, tmp_path, capsys):
+    """Two workers; the first to start a shard is killed at once, and the work is done all the same."""
+    ray = pytest.importorskip("ray", reason="pip install -e '.[scale]'")
+    marker = tmp_path / "killed"
+
+    class DiesOnce(batch_answer.ShardAnswerer):
+        def answer(self, shard):
+            if not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().answer(shard)
+
+    run(checkpoint, shards, tmp_path / "local", capsys)
+    ray.init(
+        num_cpus=3, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": _paths()}}
+    )
+    try:
+        arguments = (str(checkpoint), str(tmp_path / "ray"), 32, "cpu", 1)
+        assert batch_answer.answer_with_ray(find_shards(shards), arguments, 2, DiesOnce) == 8
+    finally:
+        ray.shutdown()
+    assert marker.exists()
+    assert answers(tmp_path / "ray") == answers(tmp_path / "local")
+
+
+def _paths() -> str:
+    """Where the workers find the project and the tests."""
+    here = Path(__file__).parent
+    return os.pathsep.join([str(here.parent), str(here)])
+
+
+def test_a_tar_made_on_a_mac_with_any_names_and_formats(checkpoint, colored_squares, tmp_path, capsys):
+    photo = read_rows(colored_squares)[0].image
+    jfif = io.BytesIO()
+    Image.open(photo).save(jfif, "JPEG")
+    odd, asked = os.fsdecode(b"caf\xe9"), json.dumps({"question": "what color is the square?"}).encode()
+    files = {
+        "._0.png": b"companion",
+        "0.png": photo.read_bytes(),
+        "._0.json": b"companion",
+        "0.json": asked,
+        "__MACOSX/0.png": b"companion",
+        f"{odd}.JFIF": jfif.getvalue(),
+        f"{odd}.json": asked,
+    }
+    (tmp_path / "shards").mkdir()
+    write_files(tmp_path / "shards" / "a.tar", files)
+    (tmp_path / "shards" / "._a.tar").write_bytes(b"companion")
+    found = run(checkpoint, tmp_path / "shards", tmp_path / "out", capsys)
+    assert (found["shards"], found["questions"]) == (1, 2)
+    assert [line["key"] for line in answers(tmp_path / "out")["a.jsonl"]] == ["0", "caf\\udce9"]
+    assert all("error" not in line for line in answers(tmp_path / "out")["a.jsonl"])
+
+
+def test_answers_of_another_model_or_of_changed_shards_are_not_gone_on_with(checkpoint, shards, tmp_path, capsys):
+    run(checkpoint, shards, tmp_path / "out", capsys)
+    before = answers(tmp_path / "out")
+    shard = (shards / "part-0.tar").read_bytes()
+
+    def refused() -> str:
+        with pytest.raises(SystemExit) as ended:
+            run(checkpoint, shards, tmp_path / "out", capsys)
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "Name another --output folder" in line and answers(tmp_path / "out") == before
+        return line
+
+    (shards / "part-0.tar").write_bytes(shard[:7000] + b"changed" + shard[7007:])
+    assert "made with other part-0.tar." in refused()
+    (shards / "part-0.tar").write_bytes(shard)
+    (shards / "part-2.tar").write_bytes(shard)  # one that joins is no change
+    assert run(checkpoint, shards, tmp_path / "out", capsys)["done_before"] == 2
+    before = answers(tmp_path / "out")
+    model = ValmModel.from_pretrained(checkpoint)
+    model.head[-1].bias.data += 1
+    model.save_pretrained(checkpoint)
+    assert "made with other model.safetensors." in refused()
+    (tmp_path / "out" / "made_from.json").unlink()
+    assert "without a note which model gave them" in refused()

@@ -1,0 +1,104 @@
+"""Checkpoints on the hub: what is uploaded is what is loaded again, by name, with its card; against a stand-in hub."""
+
+import shutil
+
+import pytest
+import torch
+from fake_hub import COMMIT, serving_hub
+from huggingface_hub import ModelCard, constants
+
+from valm_core.checkpoints.hub import fetch_checkpoint, is_hub_name, push_folder
+from valm_core.model.model import ValmModel
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub on this machine that takes the place of huggingface.co, with an empty cache and a token at hand."""
+    with serving_hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        monkeypatch.chdir(tmp_path)
+        yield hub
+
+
+def test_a_pushed_model_comes_back_equal(tiny_model, hub):
+    address = tiny_model.push_to_hub("someone/tiny")
+    assert address == f"{hub.url}/someone/tiny/commit/{COMMIT}"
+    loaded = ValmModel.from_pretrained("someone/tiny")
+    assert loaded.config == tiny_model.config and loaded.answers == tiny_model.answers
+    for name, tensor in tiny_model.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
+    assert ValmModel.from_pretrained(f"someone/tiny@{COMMIT}").config == tiny_model.config
+
+
+def test_a_model_without_a_card_gets_one_and_a_card_is_kept(tiny_model, hub, tmp_path):
+    tiny_model.push_to_hub("someone/tiny")
+    card = ModelCard(hub.repositories["someone/tiny"]["README.md"].decode())
+    assert card.data.pipeline_tag == "visual-question-answering" and card.data.library_name == "valm"
+    assert f"out of {len(tiny_model.answers)} fixed answers" in card.text
+    assert "README.md" not in {path.name for path in tmp_path.rglob("*.md") if "hub_cache" not in path.parts}
+
+    tiny_model.save_pretrained(tmp_path / "own", {"README.md": "---\nlicense: mit\n---\nmine\n"})
+    push_folder(tmp_path / "own", "someone/own")
+    assert hub.repositories["someone/own"]["README.md"] == b"---\nlicense: mit\n---\nmine\n"
+
+
+def test_only_what_makes_a_checkpoint_goes_up_and_comes_down(tiny_model, hub, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "model", {"metrics.json": "{}", "notes.txt": "secret", "state.pkl": "x"})
+    push_folder(tmp_path / "model", "someone/tiny")
+    uploaded = set(hub.repositories["someone/tiny"])
+    assert {"config.json", "answers.json", "model.safetensors", "README.md", "metrics.json"} <= uploaded
+    assert {"tokenizer/tokenizer.json", "text_encoder/config.json", "image_encoder/config.json"} <= uploaded
+    assert not uploaded & {"notes.txt", "state.pkl"}
+
+    hub.repositories["someone/tiny"]["pytorch_model.bin"] = b"a pickle"
+    folder = fetch_checkpoint("someone/tiny")
+    assert not (folder / "pytorch_model.bin").exists() and "pytorch_model.bin" not in hub.fetched
+
+
+def test_new_repositories_are_private_and_need_the_token(tiny_model, hub, monkeypatch):
+    tiny_model.push_to_hub("someone/hidden")
+    tiny_model.push_to_hub("someone/shown", private=False)
+    assert hub.private == {"someone/hidden"}
+    monkeypatch.delenv("HF_TOKEN")
+    assert ValmModel.from_pretrained("someone/shown").answers == tiny_model.answers
+    with pytest.raises(FileNotFoundError, match=r"no folder someone/hidden.*needs HF_TOKEN"):
+        ValmModel.from_pretrained("someone/hidden")
+
+
+def test_pushing_twice_replaces_the_files(tiny_model, hub):
+    tiny_model.push_to_hub("someone/tiny")
+    tiny_model.head[-1].bias.data += 1
+    tiny_model.push_to_hub("someone/tiny")
+    assert torch.equal(ValmModel.from_pretrained("someone/tiny").head[-1].bias, tiny_model.head[-1].bias)
+
+
+def test_what_was_fetched_once_loads_without_the_hub(tiny_model, hub, monkeypatch):
+    tiny_model.push_to_hub("someone/tiny")
+    fetch_checkpoint("someone/tiny")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert ValmModel.from_pretrained("someone/tiny").answers == tiny_model.answers
+    with pytest.raises(FileNotFoundError, match="hub did not give it"):
+        fetch_checkpoint("someone/other")
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_uploaded(hub, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"answers\.json is missing"):
+        push_folder(tmp_path, "someone/broken")
+    assert not hub.repositories
+
+
+def test_paths_into_folders_that_exist_never_mean_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert is_hub_name("someone/tiny") and is_hub_name("someone/tiny@v1.0")
+    for local in ("runs/typo", "tiny", "a/b/c", "./tiny", "../tiny", str(tmp_path / "tiny"), "someone/tiny?x=1"):
+        assert not is_hub_name(local), local
+        assert str(fetch_checkpoint(local)) == local.removeprefix("./")
+    shutil.rmtree(tmp_path / "runs")
+    assert is_hub_name("runs/typo")

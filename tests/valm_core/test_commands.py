@@ -1,0 +1,48 @@
+"""Every command prints what the terminal can show, and -h too, whatever its encoding."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(
+    f"{folder}.{path.relative_to(ROOT / folder).with_suffix('').as_posix().replace('/', '.')}"
+    for folder in ("demo", "training")
+    for path in (ROOT / folder).rglob("*.py")
+    if "def main(" in path.read_text(encoding="utf-8")
+)
+
+
+def run(code: str, encoding: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, env=environment)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437"])
+@pytest.mark.parametrize("package", ["demo", "training"])
+def test_whatever_a_command_prints_never_ends_it(package, encoding):
+    code = f"import {package}; print('█ ± 是 → caf\\udce9')"
+    done = run(code, encoding)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.decode(encoding)
+    assert "\\udce9" in shown and "\\u662f" in shown and ("±" in shown) == (encoding != "ascii")
+
+
+def test_every_command_lies_in_a_package_that_sees_to_it():
+    assert "demo.ask" in COMMANDS and "training.train" in COMMANDS and len(COMMANDS) > 15
+    for package in ("demo", "training"):
+        text = (ROOT / package / "__init__.py").read_text(encoding="utf-8")
+        assert "\nprint_what_can_be_shown()\n" in text
+
+
+def test_the_terminals_answer_has_bars_of_letters_that_it_knows():
+    code = (
+        "from demo.ask import main\n"
+        "main(['assets/examples/cat.jpg', 'What animal is this?', '--device', 'cpu', '--top', '2'])"
+    )
+    shown = run(code, "cp1252").stdout.decode("cp1252")
+    assert "  cat " in shown and "####" in shown and "\\u2588" not in shown
+    assert "████" in run(code, "utf-8").stdout.decode("utf-8")

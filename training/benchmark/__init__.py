@@ -1,0 +1,1 @@
+"""Time and memory beside other models, and how fast a config trains."""

@@ -1,0 +1,1 @@
+"""People's corrections as training data, and what a model learns from them."""

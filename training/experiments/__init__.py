@@ -1,0 +1,1 @@
+"""Studies over several runs: variants side by side, baselines, DAQUAR, a search for settings."""

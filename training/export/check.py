@@ -1,0 +1,96 @@
+"""Does an export say what its checkpoint says? Differences, equal answers and accuracy on the same questions."""
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from training.datasets.readers.jsonl import Row
+from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.outputs import InputError
+from valm_core.predictor import VqaPredictor
+
+MAP_METHOD = "raw_attention"
+
+
+def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime: str, rows: list[Row]) -> dict:
+    """Ask checkpoint and export the same questions.
+
+    Returns:
+        ``questions``, ``agreement`` (share of equal likeliest answers), ``accuracy`` of both in 0..1, the greatest
+        difference of a probability, of an image map's cell and, relative to its size, of an image token; ``megabytes``.
+        Questions that are too long for the model are left out and counted.
+
+    Raises:
+        ValueError: the export was made from another checkpoint.
+    """
+    ours = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
+    theirs = VqaPredictor.from_checkpoint(output, runtime=runtime)
+    ours_sha256 = ours.facts["checkpoint_sha256"]
+    if ours_sha256 != theirs.metadata["checkpoint_sha256"] or ours.model.answers != theirs.answers:
+        raise ValueError(
+            f"{output} was exported from weights {theirs.metadata['checkpoint_sha256'][:12]}, and {checkpoint} holds "
+            f"{str(ours_sha256)[:12]}: they don't compare. Export that checkpoint, or name the one of the export."
+        )
+    greatest = {"image_tokens": 0.0, "probabilities": 0.0, "image_map": 0.0}
+    equal, accuracy, left_out = [], {"torch": [], "export": []}, 0
+    photo = None
+    for row in tqdm(sorted(rows, key=lambda row: str(row.image)), desc="comparing", unit="question"):
+        if row.image != photo:
+            photo = row.image
+            images = ours.encode(photo), theirs.encode(photo)
+            tokens = images[0].tokens.numpy(), images[1].tokens
+            difference = float(np.abs(tokens[0] - tokens[1]).max() / np.abs(tokens[0]).max())
+            greatest["image_tokens"] = max(greatest["image_tokens"], difference)
+        try:
+            first, second = (
+                predictor.answer(image, row.question, top=len(theirs.answers))
+                for predictor, image in zip((ours, theirs), images, strict=True)
+            )
+        except InputError:
+            left_out += 1
+            continue
+        equal.append(first.answers[0].text == second.answers[0].text)
+        for name, prediction in (("torch", first), ("export", second)):
+            accuracy[name].append(vqa_accuracy(prediction.answers[0].text, row.answers))
+        found = {answer.text: answer.probability for answer in second.answers}
+        difference = max(abs(answer.probability - found[answer.text]) for answer in first.answers)
+        greatest["probabilities"] = max(greatest["probabilities"], difference)
+        maps = [
+            predictor.explain(image, row.question, MAP_METHOD).image_map
+            for predictor, image in zip((ours, theirs), images, strict=True)
+        ]
+        greatest["image_map"] = max(greatest["image_map"], float(np.abs(maps[0] - maps[1]).max()))
+    return {
+        "format": runtime,
+        "questions": len(equal),
+        "too_long": left_out,
+        "agreement": float(np.mean(equal)),
+        "accuracy": {name: float(np.mean(values)) for name, values in accuracy.items()},
+        "greatest_difference": greatest,
+        "megabytes": sum(path.stat().st_size for path in Path(output).iterdir()) / 1e6,
+    }
+
+
+def format_report(report: dict) -> str:
+    """The report as Markdown."""
+    accuracy, greatest = report["accuracy"], report["greatest_difference"]
+    return "\n".join(
+        [
+            f"# Export to {report['format']}{', int8' if report['int8'] else ''}, against its checkpoint",
+            "",
+            f"    {report['command']}",
+            "",
+            f"On {report['questions']} questions, one at a time:",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| same likeliest answer | {report['agreement']:.1%} |",
+            f"| accuracy of the checkpoint, of the export | {accuracy['torch']:.2%}, {accuracy['export']:.2%} |",
+            f"| greatest difference of a probability | {greatest['probabilities']:.1e} |",
+            f"| of a cell of the map `{MAP_METHOD}` | {greatest['image_map']:.1e} |",
+            f"| of an image token, relative to the largest | {greatest['image_tokens']:.1e} |",
+            f"| size of the export | {report['megabytes']:.0f} MB |",
+            "",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Commands that measure a checkpoint beside its accuracy: maps, verdicts, presence, familiarity."""

@@ -1,0 +1,48 @@
+"""What all commands share: printing whatever letters the terminal knows, and short names for what lies in rooms."""
+
+import importlib.abc
+import importlib.util
+import sys
+
+
+def print_what_can_be_shown() -> None:
+    """Let ``print`` write ``\\u2588`` for a letter that the terminal doesn't know, instead of ending with a traceback.
+
+    Called where ``demo`` and ``training`` begin, so that it holds for each of their commands and its -h.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not in a notebook, nor where there is no terminal at all
+            stream.reconfigure(errors="backslashreplace")
+
+
+def can_show(text: str) -> bool:
+    """Whether the terminal knows all letters of a text."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class ShortNames(importlib.abc.MetaPathFinder):
+    """Lets ``python -m training.pointing`` run ``training/measuring/pointing.py``: commands keep their names.
+
+    Args:
+        package: whose commands these are.
+        rooms: the name of each command -> the module in the package that holds it, e.g. ``measuring.pointing``.
+    """
+
+    def __init__(self, package: str, rooms: dict[str, str]):
+        self.modules = {f"{package}.{name}": f"{package}.{module}" for name, module in rooms.items()}
+
+    def find_spec(self, name, path=None, target=None):
+        """The import system's question where a module of this name lies; None where it is no short name."""
+        if name not in self.modules:
+            return None
+        origin = importlib.util.find_spec(self.modules[name]).origin
+        return importlib.util.spec_from_file_location(name, origin)
+
+
+def give_short_names(package: str, rooms: dict[str, str]) -> None:
+    """Make the commands of a package run by their short names too, see ``ShortNames``; for ``-m``, not for imports."""
+    sys.meta_path.append(ShortNames(package, rooms))

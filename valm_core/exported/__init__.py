@@ -1,0 +1,1 @@
+"""Answers and maps from an exported model, without torch or transformers."""

@@ -1,0 +1,280 @@
+"""Photos as people send them: checked, opened upright, and brought to the square that the encoder sees.
+
+torch is imported where it is needed: an exported model reads the same arrays without it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, features
+
+from valm_core.inputs.avif import coded_frames
+from valm_core.inputs.text import printable
+from valm_core.outputs import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Version of what becomes of a photo before an encoder sees it. Raise it with every change of the pixels that come out:
+# features in a cache were made from the former ones.
+PHOTO_PREPROCESSING = 2
+
+
+def _photo_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read here: AVIF from Pillow 11.3 on, HEIF where pillow-heif is there."""
+    formats = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO"]
+    if "avif" in features.modules and features.check("avif"):
+        formats.append("AVIF")
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return tuple(formats)
+    register_heif_opener()
+    return (*formats, "HEIF")
+
+
+PHOTO_FORMATS = _photo_formats()
+PHOTO_ENDINGS = tuple(sorted(end for end, kind in Image.registered_extensions().items() if kind in PHOTO_FORMATS))
+MAX_PHOTO_BYTES = 30 * 2**20
+MAX_JPEG_PIXELS = 64_000_000  # JPEG decodes at a fraction of its size
+MAX_PHOTO_PIXELS = 32_000_000  # the other formats are decoded whole, 4 bytes a pixel
+MAX_PHOTO_SIDE = 65_535  # what a JPEG can have; Pillow needs 8 bytes for every row
+MAX_JPEG_SCANS = 100  # cameras write at most a dozen; each costs one pass over all pixels
+MAX_AVIF_PICTURES = 4  # as large as a photo may be, in one file: colours, transparency, and what phones put beside
+MAX_AVIF_FRAMES = 32  # of one picture; cameras write one, and one for each of at most four layers
+SHOWN_SIDE = 1600  # longest side of an opened photo: enough for a page, far more than the model sees
+
+JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")  # all but stuffing and markers without a length
+START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
+
+BESIDE_PHOTOS = (".DS_Store", "Thumbs.db", "desktop.ini")  # what systems put into every folder
+SHOWN_PERCENTILES = (0.5, 99.5)  # what becomes black and white of values without a range
+LEAST_SPREAD = 1 / 16  # of their largest: values that differ by less are one surface, not black and white
+
+Photo = str | Path | bytes | Image.Image
+
+
+def open_photo(photo: Photo) -> Image.Image:
+    """Open a photo as upright RGB with its longest side at most ``SHOWN_SIDE`` pixels.
+
+    The orientation that the file names is applied and gone from what is returned, so that opening that once more
+    changes nothing; of all that a file says beside its pixels only an RGB colour profile is kept. Transparency is laid
+    on white, CMYK, palette and grey modes are converted, and so are 16 bits, by their range of 65535; values without a
+    range (floats, 32-bit integers) are spread. The first frame of an animation is taken. Size limits are checked before
+    any pixel is decoded.
+
+    Raises:
+        InputError: no photo, an unreadable file, or one that is too large.
+    """
+    if photo is None:
+        raise InputError("There is no photo yet. Upload one, or pick an example.")
+    if isinstance(photo, Image.Image):
+        return _upright_rgb(photo)
+    if isinstance(photo, bytes):
+        name, size = "The photo", len(photo)
+    else:
+        path = Path(photo)
+        if not path.is_file():
+            raise InputError(f"There is no file '{printable(photo)}'. Check the path.")
+        name, size = printable(path.name), path.stat().st_size
+    if size > MAX_PHOTO_BYTES:
+        raise InputError(
+            f"{name} has {size / 2**20:.0f} MB; at most {MAX_PHOTO_BYTES // 2**20} MB are read. Shrink it."
+        )
+    try:
+        content = photo if isinstance(photo, bytes) else path.read_bytes()
+        with warnings.catch_warnings():
+            # A warning on standard error helps nobody: what is too large is refused below, by limits of our own.
+            warnings.simplefilter("ignore")
+            openers = [kind for kind in PHOTO_FORMATS if kind != "MPO"]  # which Pillow opens as a JPEG
+            with Image.open(io.BytesIO(content), formats=openers) as image:
+                if image.format in ("JPEG", "MPO"):
+                    _check_scans(content)
+                if image.format == "AVIF":
+                    _check_frames(content)
+                return _upright_rgb(image)
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
+        raise _too_many_pixels("far more", MAX_PHOTO_PIXELS) from error
+    except Exception as error:  # Pillow's decoders raise many kinds, struct.error and SyntaxError among them
+        formats = ", ".join(PHOTO_FORMATS)
+        raise InputError(f"{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.") from error
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    if not width * height:
+        raise InputError(f"The photo is empty: {width} x {height} pixels. Send another.")
+    if max(width, height) > MAX_PHOTO_SIDE:
+        raise InputError(
+            f"The photo has {width} x {height} pixels; at most {MAX_PHOTO_SIDE} a side are read. Crop it, or shrink it."
+        )
+    allowed = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PHOTO_PIXELS
+    if width * height > allowed:
+        raise _too_many_pixels(f"{width} x {height}", allowed)
+    image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))  # lets JPEG decode at a fraction of the size
+    image.load()  # Pillow turns a TIFF here by itself; a PNG may tell its orientation after the pixels
+    largest = _largest_value(image)
+    keeps_profile = image.mode.startswith("RGB") and "icc_profile" in image.info
+    profile: dict = {"icc_profile": image.info["icc_profile"]} if keeps_profile else {}
+    image = _coarser(_turned_upright(image))
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(image, largest)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image.getchannel("A"))
+        image = canvas
+    image = image.convert("RGB")
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    image.info = profile  # without an orientation, which the next reader would apply again
+    return image
+
+
+def _turned_upright(image: Image.Image) -> Image.Image:
+    """A loaded image turned as its EXIF or XMP says; as it is where they say nothing or are broken.
+
+    Before it is made smaller, so that a turned photo gives the very pixels of the upright one.
+    """
+    try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:  # exif_transpose would copy it
+            return image
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken EXIF raises many kinds: show the pixels as they are
+        return image
+
+
+def _largest_value(image: Image.Image) -> int | None:
+    """The value that is white in a mode of 16 bits; None in a mode without such a value."""
+    if image.mode.startswith("I;16"):
+        bits = image.tag_v2.get(ExifTags.Base.BitsPerSample) if hasattr(image, "tag_v2") else None
+        return 2 ** (bits[0] if bits else 16) - 1  # a TIFF may have 12
+    return 65535 if image.mode == "I" and image.format == "PNG" else None  # as Pillow read 16-bit PNGs before
+
+
+def _eight_bits(image: Image.Image, largest: int | None) -> Image.Image:
+    """Grey values of 16 or 32 bits or floats as 8 bits, which Pillow would clip to white."""
+    values = np.array(image, dtype=np.float32)
+    lowest, span = _spread(values) if largest is None else (0.0, float(largest))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all bounds is clipped below
+        values -= lowest  # in place: the largest photos have 100 MB of these
+        values *= 255 / span
+    np.nan_to_num(values, copy=False, nan=0, posinf=255, neginf=0)
+    np.clip(values, 0, 255, out=values)
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
+
+
+def _spread(values: np.ndarray) -> tuple[float, float]:
+    """What becomes black, and how far above it white lies, for values [height, width] without a range of their own."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = map(float, np.percentile(values, SHOWN_PERCENTILES))
+    if low == high:  # less than a hundredth differs from the rest: a star in the sky
+        low, high = float(values.min()), float(values.max())
+    span = max(high - low, LEAST_SPREAD * max(abs(low), abs(high)), 1e-9)
+    return (low + high - span) / 2, span
+
+
+def _coarser(image: Image.Image) -> Image.Image:
+    """A photo far larger than shown, at a whole fraction of its size: what comes after needs less memory and time."""
+    factor = max(image.size) // (2 * SHOWN_SIDE)
+    if factor < 2:
+        return image
+    if image.mode in ("P", "PA"):  # places in a palette have no average
+        return image.resize([-(-side // factor) for side in image.size], Image.Resampling.NEAREST)
+    if image.mode == "1" or image.mode.startswith("I;16"):  # Pillow can't average these
+        image = image.convert("L" if image.mode == "1" else "I")
+    return image.reduce(factor)
+
+
+def photos_in(folder: str | Path) -> tuple[list[Path], list[Path]]:
+    """The photos in a folder and its folders, and the other files there, both by name.
+
+    A photo is what has an ending of ``PHOTO_ENDINGS``. What macOS and Windows put beside people's files is passed over.
+    """
+    photos: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(Path(folder).rglob("*")):
+        if not path.is_dir() and not is_companion(path.relative_to(folder)):
+            (photos if path.suffix.lower() in PHOTO_ENDINGS else others).append(path)
+    return photos, others
+
+
+def is_companion(path: Path) -> bool:
+    """Whether a system made this file beside a person's: ``._a.jpg`` of macOS, ``.DS_Store``, all in ``__MACOSX``."""
+    return path.name.startswith("._") or path.name in BESIDE_PHOTOS or "__MACOSX" in path.parts
+
+
+def _check_scans(content: bytes) -> None:
+    """Refuse a JPEG that makes the decoder go over all pixels again and again: a few MB of scans can take an hour.
+
+    Raises:
+        InputError: it has more than ``MAX_JPEG_SCANS`` scans.
+    """
+    scans, place = 0, 2  # after the start-of-image marker
+    while (found := JPEG_MARKER.search(content, place)) and found[1] != END_OF_IMAGE:
+        place = found.end()
+        if found[1] == START_OF_SCAN:
+            scans += 1
+        if scans > MAX_JPEG_SCANS:
+            raise InputError(f"The photo has more than {MAX_JPEG_SCANS} JPEG scans. Save it anew and send that.")
+        place += int.from_bytes(content[place : place + 2], "big")  # the segment's length counts itself
+
+
+def _check_frames(content: bytes) -> None:
+    """Refuse an AVIF whose frames are larger, or more, than its container claims: two KB can take gigabytes.
+
+    Raises:
+        InputError: a frame, or all of them, have more pixels than a photo may have, or there are too many.
+        ValueError: the file is damaged.
+    """
+    pictures = coded_frames(content)
+    if not pictures:
+        raise ValueError("the AVIF file has no picture")
+    largest, total = max(picture.pixels for picture in pictures), sum(picture.pixels for picture in pictures)
+    if largest > MAX_PHOTO_PIXELS or total > MAX_AVIF_PICTURES * MAX_PHOTO_PIXELS:
+        raise _too_many_pixels(f"{total / 1e6:.0f} million", MAX_PHOTO_PIXELS)
+    if max(picture.count for picture in pictures) > MAX_AVIF_FRAMES:
+        raise InputError(f"The photo has more than {MAX_AVIF_FRAMES} frames. Save it anew and send that.")
+
+
+def _too_many_pixels(count: str, allowed: int) -> InputError:
+    return InputError(f"The photo has {count} pixels; at most {allowed // 10**6} million are read. Shrink it.")
+
+
+def photo_to_array(image: Image.Image, size: int, resize: str) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """Bring an RGB photo to the square that the image encoder sees.
+
+    Args:
+        image: an RGB photo.
+        size: side S of the square.
+        resize: ``squash`` or ``crop``, see ``ValmConfig``.
+
+    Returns:
+        Pixels [3, S, S] in 0..1, float32, and the part of the photo they show as (left, top, right, bottom) in 0..1.
+    """
+    width, height = image.size
+    box = (0.0, 0.0, 1.0, 1.0)
+    if resize == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+        box = (left / width, top / height, (left + side) / width, (top + side) / height)
+    image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255), box  # [S, S, 3] -> [3, S, S]
+
+
+def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor, tuple[float, float, float, float]]:
+    """``photo_to_array`` with a tensor for the array."""
+    import torch
+
+    pixels, box = photo_to_array(image, size, resize)
+    return torch.from_numpy(pixels), box

@@ -1,0 +1,1 @@
+"""How a model learns: the loop, its losses, pretraining, and which parts change."""

@@ -1,0 +1,1 @@
+"""The model: encoders, attention, fusion, heads, and how a config becomes one. Knows no checkpoint folders."""

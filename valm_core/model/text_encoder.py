@@ -1,0 +1,82 @@
+"""Text encoders: token ids -> one vector a token, from any transformers text model or packaged weights."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from valm_core.model.packages import PACKAGES, packaged_file
+from valm_core.outputs import EncodedText
+
+TOKENIZER_FOLDER = "tokenizer"
+TEXT_ENCODER_FOLDER = "text_encoder"
+STORED = {"local_files_only": True, "trust_remote_code": False}  # a checkpoint is data: nothing fetched, nothing run
+
+
+class TextEncoder(nn.Module):
+    """A transformers text model (BERT family) reduced to what VALM needs.
+
+    Args:
+        backbone: a model whose output has ``last_hidden_state`` [B, T, width] and ``hidden_states``.
+    """
+
+    def __init__(self, backbone: nn.Module):
+        super().__init__()
+        self.backbone = backbone
+        self.width = backbone.config.hidden_size
+
+    def forward(self, token_ids: Tensor, mask: Tensor) -> EncodedText:
+        """token_ids [B, T] and mask [B, T] (True where real) -> tokens [B, T, width]."""
+        output = self.backbone(input_ids=token_ids, attention_mask=mask.long(), output_hidden_states=True)
+        return EncodedText(output.last_hidden_state, mask, output.hidden_states[-2])
+
+    def embed(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """One unit vector [B, width] a text: the mean of its real tokens (Reimers & Gurevych 2019, D19-1410)."""
+        encoded = self(token_ids, mask)
+        summed = (encoded.tokens * mask[..., None]).sum(dim=1)
+        return torch.nn.functional.normalize(summed, dim=-1)
+
+
+def build_text_encoder(source: str, checkpoint: Path | None = None) -> TextEncoder:
+    """Build the text encoder that ``source`` names, with pretrained weights.
+
+    Args:
+        source: ``package:NAME`` or ``transformers:NAME``.
+        checkpoint: a saved VALM model that holds this encoder's config; then the weights stay random, to be loaded by
+            the caller, and nothing is fetched from the hub.
+
+    Raises:
+        ValueError: the source isn't of a known kind.
+    """
+    if checkpoint is not None:
+        config = AutoConfig.from_pretrained(checkpoint / TEXT_ENCODER_FOLDER, **STORED)
+        return TextEncoder(AutoModel.from_config(config))
+    location = _model_location(source)
+    if source.startswith("package:"):
+        backbone = AutoModel.from_config(AutoConfig.from_pretrained(location))
+        weights = load_file(Path(location) / "model.safetensors")
+        weights.pop("embeddings.position_ids", None)  # a constant that older versions of transformers saved
+        backbone.load_state_dict(weights, assign=True)  # the file's own tensors: no second copy in memory
+        return TextEncoder(backbone)
+    return TextEncoder(AutoModel.from_pretrained(location))
+
+
+def build_tokenizer(source: str, checkpoint: Path | None = None):
+    """The tokenizer that belongs to the text encoder ``source``, or the one saved in ``checkpoint``."""
+    if checkpoint is not None:
+        return AutoTokenizer.from_pretrained(checkpoint / TOKENIZER_FOLDER, **STORED)
+    return AutoTokenizer.from_pretrained(_model_location(source))
+
+
+def _model_location(source: str) -> str:
+    """The folder or hub name behind a source."""
+    kind, _, name = source.partition(":")
+    if kind == "package" and name in PACKAGES:
+        return str(packaged_file(name).parent)
+    if kind == "transformers" and name:
+        return name
+    raise ValueError(
+        f"text_encoder is {source!r}; allowed: `package:all-minilm-l6-v2` or `transformers:NAME` (hub or folder)."
+    )
