@@ -21,7 +21,7 @@ from demo import ASSETS
 
 SHIPPED = ASSETS / "checkpoints" / "everyday"
 FIRST_PORT, PORTS_TRIED = 7860, 100  # where no port is set, the first free one of these is taken
-MOST_PROXIES = 10
+MAX_PROXIES = 10
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # read in capitals too
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)
@@ -206,8 +206,8 @@ class Settings:
         default=0,
         metadata=_variable(
             "VALM_TRUSTED_PROXIES",
-            _whole(0, MOST_PROXIES),
-            f"a whole number from 0 to {MOST_PROXIES}",
+            _whole(0, MAX_PROXIES),
+            f"a whole number from 0 to {MAX_PROXIES}",
             "how many proxies of yours stand before the page, one behind the other: the address that the first of them "
             "saw counts as the visitor's, whatever the visitor wrote into `X-Forwarded-For`",
         ),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from training.datasets import load_rows
-from training.datasets.feature_cache import Features
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.readers.jsonl import Row
 from training.evaluate import evaluate_with_logits, format_table, score_logits, without_photo
 from training.metrics.calibration import expected_calibration_error, fit_temperature
@@ -33,7 +33,7 @@ ONE_PHOTO = (
     "All rows to validate on are about one photo, so how the temperatures fit other photos can't be measured: that "
     "figure is left out. Give rows of more photos to have it."
 )
-FEWEST_ROWS = 100  # of a kind; with fewer, one temperature serves both
+MIN_ROWS = 100  # of a kind; with fewer, one temperature serves both
 
 
 def fit_temperatures(rows: list[Row], logits: Tensor, answers: list[str]) -> tuple[float, float]:
@@ -46,12 +46,12 @@ def fit_temperatures(rows: list[Row], logits: Tensor, answers: list[str]) -> tup
 
     Returns:
         ``temperature`` and ``yes_no_temperature`` of ``ValmConfig``; the second is 0, which means the same, where
-        "yes" and "no", or all other answers, are the likeliest in fewer than ``FEWEST_ROWS`` rows.
+        "yes" and "no", or all other answers, are the likeliest in fewer than ``MIN_ROWS`` rows.
     """
     chosen = [answers[index] for index in logits.argmax(dim=-1).tolist()]
     right = [vqa_accuracy(answer, row.answers) for row, answer in zip(rows, chosen, strict=True)]
     correct, yes_no = torch.tensor(right), torch.tensor([answer in YES_NO for answer in chosen])
-    if min(yes_no.sum(), (~yes_no).sum()) < FEWEST_ROWS:
+    if min(yes_no.sum(), (~yes_no).sum()) < MIN_ROWS:
         return fit_temperature(logits, correct), 0.0
     return fit_temperature(logits[~yes_no], correct[~yes_no]), fit_temperature(logits[yes_no], correct[yes_no])
 
@@ -87,7 +87,7 @@ def held_out_error(rows: list[Row], logits: Tensor, answers: list[str]) -> float
 
 
 def figures_of_the_card(
-    model: ValmModel, rows: list[Row], logits: Tensor, blind: bool, features: Features | None = None
+    model: ValmModel, rows: list[Row], logits: Tensor, blind: bool, features: FeatureCache | None = None
 ) -> dict:
     """What a card says beside the figures of ``training.evaluate``: ``held_out_calibration_error`` (not with one photo)
     and, of a model that sees, those of ``without_photo``. Arguments as in ``evaluate_with_logits``, whose logits

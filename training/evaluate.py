@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.datasets import load_rows
-from training.datasets.feature_cache import Features
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
@@ -145,7 +145,7 @@ def evaluate(model: ValmModel, rows: list[Row], blind: bool = False) -> dict:
     return report if blind else report | without_photo(model, rows, logits)
 
 
-def without_photo(model: ValmModel, rows: list[Row], logits: Tensor, features: Features | None = None) -> dict:
+def without_photo(model: ValmModel, rows: list[Row], logits: Tensor, features: FeatureCache | None = None) -> dict:
     """``accuracy_without_photo``, of the model's answers from the question alone, and ``same_as_blind``, the share of
     the rows where such a blind answer is also the one with the photo. Arguments as in ``evaluate_with_logits``, whose
     logits [R, A] these are."""
@@ -155,7 +155,7 @@ def without_photo(model: ValmModel, rows: list[Row], logits: Tensor, features: F
 
 
 def evaluate_with_logits(
-    model: ValmModel, rows: list[Row], blind: bool = False, features: Features | None = None
+    model: ValmModel, rows: list[Row], blind: bool = False, features: FeatureCache | None = None
 ) -> tuple[dict, Tensor]:
     """The figures, and the logits [R, A] that they were read off, in the order of the rows.
 

@@ -23,7 +23,7 @@ from training.calibrate import ONE_PHOTO, figures_of_the_card, fit_temperatures,
 from training.datasets import load_rows
 from training.datasets.answer_classes import answer_identity, answer_notes
 from training.datasets.check_data import check_data
-from training.datasets.feature_cache import Features, mean_image_token
+from training.datasets.feature_cache import FeatureCache, mean_image_token
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
 from training.datasets.readers.jsonl import Row
 from training.datasets.statements import StatementDataset, evaluate_pretraining
@@ -406,7 +406,9 @@ def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: Fin
         raise ValueError(f"data is {run.data!r}; `rehearsal` and `repeat` are for files, leave them out.")
 
 
-def encode_beforehand(run: RunConfig, model: ValmModel, rows: list[Row], validation_rows: list[Row]) -> Features | None:
+def encode_beforehand(
+    run: RunConfig, model: ValmModel, rows: list[Row], validation_rows: list[Row]
+) -> FeatureCache | None:
     """What frozen encoders give for all photos and questions, from the cache or into it; None without any.
 
     What an encoder that learns gives today is old tomorrow. Pretraining hides words before the text encoder sees
@@ -418,7 +420,7 @@ def encode_beforehand(run: RunConfig, model: ValmModel, rows: list[Row], validat
     photos = [] if run.blind or learns(model.image_encoder) else [row.image for row in both]
     texts_vary = learns(model.text_encoder) or run.objective == "pretraining"
     questions = [] if texts_vary else [row.question for row in both]
-    return Features(model, photos, questions, run.cache) if photos or questions else None
+    return FeatureCache(model, photos, questions, run.cache) if photos or questions else None
 
 
 def finish(
@@ -426,7 +428,7 @@ def finish(
     training: TrainingConfig,
     best: ValmModel,
     validation_rows: list[Row],
-    features: Features | None,
+    features: FeatureCache | None,
     learned_rows: int,
     facts: dict,
 ) -> dict:
@@ -470,7 +472,7 @@ def pretrain(
     training: TrainingConfig,
     model: ValmModel,
     rows: tuple[list[Row], list[Row]],
-    features: Features | None,
+    features: FeatureCache | None,
     command: str,
     resume: bool,
     shared: dict,

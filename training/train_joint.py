@@ -41,7 +41,7 @@ from valm_core.model.text_encoder import build_tokenizer
 from valm_core.outputs import InputError
 from valm_core.predictor import choose_device
 
-MOST_TOKENS = 40  # of a question or caption; longer ones are cut
+MAX_TOKENS = 40  # of a question or caption; longer ones are cut
 MASS_FLOOR = 1e-3  # least share of a map in the boxes, so that its logarithm stays finite
 TOLD_EVERY = 50  # steps
 Report = Callable[[str], None]
@@ -173,9 +173,9 @@ class JointBatches:
     def _keep_texts(self, arrays: dict[str, np.ndarray]) -> None:
         """Texts padded: ``text_ids`` [texts, T], and ``text_marks`` [2, texts, T] of function and person words."""
         starts = arrays["text_starts"]
-        lengths = np.minimum(np.diff(starts), MOST_TOKENS)
-        padded = np.arange(MOST_TOKENS) < lengths[:, None]
-        at = (starts[:-1, None] + np.arange(MOST_TOKENS))[padded]
+        lengths = np.minimum(np.diff(starts), MAX_TOKENS)
+        padded = np.arange(MAX_TOKENS) < lengths[:, None]
+        at = (starts[:-1, None] + np.arange(MAX_TOKENS))[padded]
         ids, marks = np.zeros(padded.shape, np.int32), np.zeros((2, *padded.shape), bool)
         ids[padded] = arrays["text_ids"][at]
         marks[0][padded], marks[1][padded] = arrays["text_function"][at] > 0, arrays["text_person"][at] > 0

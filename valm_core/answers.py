@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     from valm_core.outputs import Answer
 
 YES_NO = ("yes", "no")
-LEAST_LISTED = 0.01  # the probability from which another answer is listed beside "yes" and "no"
-LEAST_POINTS, LEAST_ODDS = 0.05, 1.3  # the smallest difference that counts: in probability, or as a factor of the odds
+MIN_LISTED = 0.01  # the probability from which another answer is listed beside "yes" and "no"
+MIN_POINTS, MIN_ODDS = 0.05, 1.3  # the smallest difference that counts: in probability, or as a factor of the odds
 
 
 def differ(first: float, second: float) -> bool:
     """Whether two probabilities in 0..1 are far enough apart to speak of an effect.
 
-    By ``LEAST_POINTS``, or by ``LEAST_ODDS``, which near 0 and 1 is less: from 2 to 3 % counts, from 97 to 97.4 %
+    By ``MIN_POINTS``, or by ``MIN_ODDS``, which near 0 and 1 is less: from 2 to 3 % counts, from 97 to 97.4 %
     doesn't.
     """
-    if abs(first - second) >= LEAST_POINTS - 1e-9:
+    if abs(first - second) >= MIN_POINTS - 1e-9:
         return True
     low, high = (min(max(value, 1e-6), 1 - 1e-6) for value in sorted((first, second)))
-    return math.log(high / (1 - high)) - math.log(low / (1 - low)) >= math.log(LEAST_ODDS) - 1e-9
+    return math.log(high / (1 - high)) - math.log(low / (1 - low)) >= math.log(MIN_ODDS) - 1e-9
 
 
 def listed(answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
@@ -32,4 +32,4 @@ def listed(answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
     """
     if not answers or answers[0].text not in YES_NO:
         return answers
-    return tuple(answer for answer in answers if answer.text in YES_NO or answer.probability >= LEAST_LISTED)
+    return tuple(answer for answer in answers if answer.text in YES_NO or answer.probability >= MIN_LISTED)

@@ -39,8 +39,8 @@ class ShortNames(importlib.abc.MetaPathFinder):
         """The import system's question where a module of this name lies; None where it is no short name."""
         if name not in self.modules:
             return None
-        origin = importlib.util.find_spec(self.modules[name]).origin
-        return importlib.util.spec_from_file_location(name, origin)
+        module = importlib.util.find_spec(self.modules[name])
+        return module and importlib.util.spec_from_file_location(name, module.origin)
 
 
 def give_short_names(package: str, rooms: dict[str, str]) -> None:

@@ -80,7 +80,7 @@ def question_vectors(text: EncodedText) -> np.ndarray:
     """The mean token of questions [B, D], of the text encoder's layer before the last."""
     from valm_core.model.attention import mean_token  # imported here: torch, which the rest of this file does without
 
-    return mean_token(text.before_last.float(), text.mask).cpu().numpy()
+    return mean_token(text.penultimate.float(), text.mask).cpu().numpy()
 
 
 def save_familiarity(subspaces: dict[str, Subspace], path: str | Path) -> None:

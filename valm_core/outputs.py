@@ -32,13 +32,13 @@ class UnknownAnswer(ValueError):
 class EncodedText:
     """Questions after the text encoder: ``tokens`` [B, T, D_text] and ``mask`` [B, T], True where a token is real.
 
-    ``before_last`` [B, T, D_text] are the tokens of the layer before the last, which tell more of what a question is
+    ``penultimate`` [B, T, D_text] are the tokens of the layer before the last, which tell more of what a question is
     about, and less of its answer, where the encoder has learned to answer.
     """
 
     tokens: Tensor
     mask: Tensor
-    before_last: Tensor
+    penultimate: Tensor
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ from valm_core.outputs import (
     UnknownAnswer,
 )
 
-MOST_CANDIDATES = 100  # answers that a person may choose among
-FEWEST_ON_RECORD = 30  # validation questions that a track record must rest on
+MAX_CANDIDATES = 100  # answers that a person may choose among
+MIN_ON_RECORD = 30  # validation questions that a track record must rest on
 
 
 def _on_cpu_when_gpu_fails(method: Callable) -> Callable:
@@ -143,12 +143,12 @@ class VqaPredictor:
     def track_record(self, answer: Answer) -> TrackRecord | None:
         """How often answers of this one's kind, and as likely, were right on the validation questions.
 
-        None where the checkpoint doesn't say, or had fewer than ``FEWEST_ON_RECORD`` such questions.
+        None where the checkpoint doesn't say, or had fewer than ``MIN_ON_RECORD`` such questions.
         """
         kind = answer_kind(answer.text)
         for record in self._track_records:
             inside = record.kind == kind and record.low <= answer.probability <= record.high
-            if inside and record.questions >= FEWEST_ON_RECORD:
+            if inside and record.questions >= MIN_ON_RECORD:
                 return record
         return None
 
@@ -308,7 +308,7 @@ class VqaPredictor:
         question: str,
         hidden_cells: np.ndarray | None = None,
         hidden_words: Collection[int] = (),
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
         candidates: Sequence[str] = (),
         top: int = 5,
     ) -> Prediction:
@@ -319,7 +319,7 @@ class VqaPredictor:
             hidden_cells: [rows, columns] of the photo's grid, True where a cell gives way to the average image token of
                 the training data.
             hidden_words: places of words, split at white space; the rest of the question is read anew.
-            silent_heads: attention heads that add nothing, each (step, layer, head), of ``attention_heads``.
+            masked_heads: attention heads that add nothing, each (step, layer, head), of ``attention_heads``.
             candidates: the only answers allowed. Where all are in the model's list, the others are masked; else every
                 candidate is scored by its nearness in meaning to the likely answers (``heads.candidate_scores``), see
                 ``masks``. The probabilities sum to 1 over the candidates and are not calibrated.
@@ -334,8 +334,8 @@ class VqaPredictor:
         left = without_words(words, hidden_words)
         if not left:
             raise InputError("Every word is switched off. Leave at least one.")
-        if unknown := set(silent_heads) - set(self.attention_heads):
-            raise ValueError(f"silent_heads has {min(unknown)}, which is none of the model's `attention_heads`.")
+        if unknown := set(masked_heads) - set(self.attention_heads):
+            raise ValueError(f"masked_heads has {min(unknown)}, which is none of the model's `attention_heads`.")
         tokens = image.tokens.to(self.device)
         if hidden_cells is not None:
             hidden = torch.as_tensor(hidden_cells, dtype=torch.bool, device=self.device)
@@ -344,7 +344,7 @@ class VqaPredictor:
             tokens = without_cells(self.model, tokens, hidden.flatten()[None])  # [1, N, D_image]
         choices = _cleaned_candidates(candidates)
         questions, text = self._encode_questions([left])
-        return self._predict(questions, text, tokens, top, choices, tuple(silent_heads))[0]
+        return self._predict(questions, text, tokens, top, choices, tuple(masked_heads))[0]
 
     @property
     def attention_heads(self) -> tuple[AttentionHead, ...]:
@@ -440,9 +440,9 @@ class VqaPredictor:
         image_tokens: torch.Tensor,
         top: int,
         candidates: tuple[str, ...] = (),
-        silent_heads: tuple[AttentionHead, ...] = (),
+        masked_heads: tuple[AttentionHead, ...] = (),
     ) -> list[Prediction]:
-        asked = {"text_tokens": text.tokens, "text_mask": text.mask, "silent_heads": silent_heads}
+        asked = {"text_tokens": text.tokens, "text_mask": text.mask, "masked_heads": masked_heads}
         output = self.model(**asked, image_tokens=image_tokens)
         blind = self.model(**asked)
         unfamiliar = self._unfamiliar(text, image_tokens)
@@ -504,8 +504,8 @@ def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:
     cleaned = tuple(dict.fromkeys(text for text in texts if text))
     if len(cleaned) == 1:
         raise InputError(f"Only one answer to choose from: {cleaned[0]}. Give at least two.")
-    if len(cleaned) > MOST_CANDIDATES:
-        raise InputError(f"{len(cleaned)} answers to choose from; at most {MOST_CANDIDATES} are allowed.")
+    if len(cleaned) > MAX_CANDIDATES:
+        raise InputError(f"{len(cleaned)} answers to choose from; at most {MAX_CANDIDATES} are allowed.")
     if longest := next((text for text in cleaned if len(text) > MAX_QUESTION_CHARACTERS), ""):
         raise InputError(f"An answer to choose from has {len(longest)} letters; at most {MAX_QUESTION_CHARACTERS}.")
     return cleaned

@@ -20,12 +20,12 @@ from demo.server.guard import exposure_options
 from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.browser_storage import READ, WRITE
-from demo.visit.uploads import LARGEST_UPLOAD, SealedBlocks
+from demo.visit.uploads import MAX_UPLOAD_BYTES, SealedBlocks
 
 HERE = Path(__file__).parent
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
-MOST_WAITING = 96  # questions in the queue, of all visitors
+MAX_WAITING = 96  # questions in the queue, of all visitors
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
 TITLE = "VALM – ask a photo, see why"
@@ -72,7 +72,7 @@ def launch_options(settings: Settings = DEFAULTS) -> dict:
         "css_paths": [HERE.parent / "rendering" / "style.css"],
         "footer_links": [],
         "allowed_paths": [str(EXAMPLES)],
-        "max_file_size": LARGEST_UPLOAD,
+        "max_file_size": MAX_UPLOAD_BYTES,
         "mcp_server": mcp_wanted(settings.mcp),
         "ssr_mode": False,
         "i18n": gr.I18n(**translations()),
@@ -96,7 +96,7 @@ def build_page(predictor, examples_folder: Path = EXAMPLES, settings: Settings =
         wire_visit(page)
         build_api(blocks, predictor, examples)
     # Nobody skips the queue by calling a function directly; past the limit a visitor is told that the page is busy.
-    return blocks.queue(default_concurrency_limit=4, max_size=MOST_WAITING, api_open=False)
+    return blocks.queue(default_concurrency_limit=4, max_size=MAX_WAITING, api_open=False)
 
 
 def wire_questions(page: Page) -> None:

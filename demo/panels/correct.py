@@ -27,13 +27,13 @@ from valm_core.corrections.database import (
 from valm_core.outputs import InputError
 
 SPACE_STORAGE = Path("/data")  # where a Space has attached storage
-MOST_AN_HOUR = 20  # corrections of one visitor
+MAX_AN_HOUR = 20  # corrections of one visitor
 HOUR, DAY = 60 * 60, 24 * 60 * 60  # seconds
 SUGGESTIONS = 4  # the model's answers after its first
 RECEIPT_CHARACTERS = 12
 TYPED_IS_KEPT = "What you typed is still in the form."
 LOST = "This question is no longer on the server, so nothing was stored. Ask it again, then correct the answer."
-TOO_MANY = f"You have sent {MOST_AN_HOUR} corrections within an hour, the most we take. Send the next ones later. "
+TOO_MANY = f"You have sent {MAX_AN_HOUR} corrections within an hour, the most we take. Send the next ones later. "
 AGREE = "I agree that this photo and these words are kept to train the model."
 
 
@@ -193,7 +193,7 @@ def store(
     times = tuple(moment for moment in times if now - moment < HOUR)
     if reply is None:
         raise InputError(LOST)
-    if len(times) >= MOST_AN_HOUR:
+    if len(times) >= MAX_AN_HOUR:
         raise InputError(TOO_MANY + TYPED_IS_KEPT)
     prediction = reply.prediction
     texts = (prediction.question, prediction.answers[0].text, answer)

@@ -15,7 +15,7 @@ from valm_core.outputs import Answer, Explanation
 from valm_core.predictor import VqaPredictor
 
 TOP = 5
-LONGEST_ANSWER = 10  # tokens that BLIP may write
+MAX_ANSWER_CHARACTERS = 10  # tokens that BLIP may write
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class BlipPeer:
             num_beams=TOP,
             num_return_sequences=TOP,
             length_penalty=0.0,  # the score of a beam is the log-probability of its text
-            max_new_tokens=LONGEST_ANSWER,
+            max_new_tokens=MAX_ANSWER_CHARACTERS,
             return_dict_in_generate=True,
             output_scores=True,
         )

@@ -18,7 +18,7 @@ from demo.rendering.photo_input import NO_SHARING, Painting, ShownPicture
 from demo.visit import asking
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction
 
-LONGEST_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
+MAX_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
 HELP = (
     "Paint over a part of the photo, switch off words or attention heads, or name the only answers allowed. The "
     "model is asked again; its former answers stay beside the new ones."
@@ -122,7 +122,7 @@ class WhatIf:
         if current is None:
             return cleared | {parts.painted: None, parts.words: gr.update(choices=[], value=[])}
         small = current.photo.picture.copy()
-        small.thumbnail((LONGEST_PAINTED, LONGEST_PAINTED))
+        small.thumbnail((MAX_PAINTED, MAX_PAINTED))
         choices = [(word, place) for place, word in enumerate(current.prediction.question.split())]
         return cleared | {parts.painted: small, parts.words: gr.update(choices=choices, value=[])}
 
@@ -139,7 +139,7 @@ class WhatIf:
                 encoded,
                 current.prediction.question,
                 hidden_words=words_off,
-                silent_heads=[tuple(json.loads(head)) for head in heads_off],
+                masked_heads=[tuple(json.loads(head)) for head in heads_off],
                 candidates=choices,
             )
             rule = "" if not choices else say(MASKED if self.predictor.masks(choices) else BY_MEANING)

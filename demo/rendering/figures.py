@@ -40,9 +40,9 @@ WORD_COLOURS = (
     (0, 114, 178),
 )
 UNSURE = 0.3  # share of right answers below which the page says that the model doesn't know
-LONGEST_SIDE = 1024  # pixels of the drawn overlay
+MAX_SIDE = 1024  # pixels of the drawn overlay
 WHOLE_QUESTION = -1  # in place of a word's index
-LEAST_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
+MIN_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
 FLAT_GREY = (128, 128, 128)  # of a flat map where there is no photo beneath it
 
 
@@ -74,7 +74,7 @@ def scale_top(explanation: Explanation, word: int, same_scale: bool) -> float:
 
 def is_flat(heat: np.ndarray) -> bool:
     """Whether no place of a map stands out: its hottest cell is hardly hotter than its coldest."""
-    return float(np.ptp(heat)) <= LEAST_CONTRAST * float(heat.max())
+    return float(np.ptp(heat)) <= MIN_CONTRAST * float(heat.max())
 
 
 def colour(values: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
     cells' centres, raw ones show the cells themselves. A flat map leaves the photo as it is: no colour would be true.
     """
     canvas = picture.convert("RGB")
-    canvas.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    canvas.thumbnail((MAX_SIDE, MAX_SIDE))
     left, top, right, bottom = pixel_box(explanation.box, canvas.size)
     size = (right - left, bottom - top)
     seen = canvas.crop((left, top, right, bottom))
@@ -406,7 +406,7 @@ def map_html(
     figures = f'<div class="map" style="{shape}"><img src="{data_address(drawn)}" alt="{alt}">{grid}</div>'
     if original:
         small = picture.convert("RGB")
-        small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        small.thumbnail((MAX_SIDE, MAX_SIDE))
         itself = say("The photo itself")
         figures += f'<div class="map" style="{shape}"><img src="{data_address(small)}" alt="{itself}"></div>'
     return f'<div class="maps">{figures}</div>'

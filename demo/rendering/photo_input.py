@@ -18,7 +18,7 @@ MAX_LAYERS = 4
 UNUSABLE = "This painting can't be read, or is too large. Start it again."
 # Of gradio's buttons on a picture: "share" would publish a visitor's photo on the Hub. To be given to each picture.
 NO_SHARING = ["download", "fullscreen"]
-MOST_PAINTINGS = 32  # sent and not yet asked about, of all visitors
+MAX_PAINTINGS = 32  # sent and not yet asked about, of all visitors
 
 
 def steady_file(picture, folder: str, kind: str):
@@ -104,7 +104,7 @@ class Painting(gr.ImageEditor):
             _check_painting(data.files[0][1])
         except ValueError as error:
             raise HTTPException(422, UNUSABLE) from error
-        while len(self.blob_storage) >= MOST_PAINTINGS and data.data["id"] not in self.blob_storage:
+        while len(self.blob_storage) >= MAX_PAINTINGS and data.data["id"] not in self.blob_storage:
             self.blob_storage.pop(next(iter(self.blob_storage)))  # the oldest
         super().accept_blobs(data)
 

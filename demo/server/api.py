@@ -14,7 +14,7 @@ from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.familiarity import PARTS
 from valm_core.outputs import EncodedImage, InputError, UnknownAnswer
 
-MOST_ANSWERS = 100
+MAX_ANSWERS = 100
 
 # The types below are shown in the API's documentation; they are what reply_json gives.
 Method = Literal[tuple(EXPLANATION_METHODS)]
@@ -196,7 +196,7 @@ class Endpoints:
             "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from
         """
         _check(isinstance(question, str), f"question is {question!r}; send text.")
-        _check(type(top) is int and 1 <= top <= MOST_ANSWERS, f"top is {top!r}; allowed: 1 to {MOST_ANSWERS}.")
+        _check(type(top) is int and 1 <= top <= MAX_ANSWERS, f"top is {top!r}; allowed: 1 to {MAX_ANSWERS}.")
         texts = candidates or []
         _check(
             isinstance(texts, list) and all(isinstance(text, str) for text in texts),

@@ -11,10 +11,10 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
 from demo.settings import Settings
-from demo.visit.uploads import LARGEST_UPLOAD
+from demo.visit.uploads import MAX_UPLOAD_BYTES
 
 CALLS = "/gradio_api/"
-MAX_BODY_BYTES = LARGEST_UPLOAD * 4 // 3 + 2**20  # one photo as base64 text, and what surrounds it
+MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 2**20  # one photo as base64 text, and what surrounds it
 DISCARDED_BYTES = 8 * MAX_BODY_BYTES  # read and thrown away of a refused request, so that its sender sees the reason
 DISCARDING_SECONDS = 5.0
 REMEMBERED_CLIENTS = 10_000

@@ -20,7 +20,7 @@ from demo.settings import checkpoint_folder
 
 ROOT = Path(__file__).parents[2]
 PHOTO, QUESTION = ROOT / "assets" / "examples" / "cat.jpg", "What color is the cat?"
-LONGEST_WAIT = 600  # seconds
+MAX_WAIT = 600  # seconds
 FIRST_ANSWER = """
 import sys
 from valm_core.predictor import VqaPredictor
@@ -33,7 +33,7 @@ def seconds_to_page() -> float:
     """Start `python app.py` on a free port and wait until it serves its page.
 
     Raises:
-        RuntimeError: it ended, or took longer than ``LONGEST_WAIT``.
+        RuntimeError: it ended, or took longer than ``MAX_WAIT``.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -42,7 +42,7 @@ def seconds_to_page() -> float:
     start = time.perf_counter()
     app = subprocess.Popen([sys.executable, ROOT / "app.py"], env=environment, stdout=subprocess.DEVNULL)  # noqa: S603, our own app
     try:
-        while time.perf_counter() - start < LONGEST_WAIT and app.poll() is None:
+        while time.perf_counter() - start < MAX_WAIT and app.poll() is None:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
                     page.read()
@@ -53,9 +53,7 @@ def seconds_to_page() -> float:
         app.terminate()
         app.wait(20)
     ended = f"ended with code {app.returncode}" if app.returncode not in (None, 0, -15) else "was too slow"
-    raise RuntimeError(
-        f"`python app.py` served no page within {LONGEST_WAIT} s: it {ended}. Run it by hand to see why."
-    )
+    raise RuntimeError(f"`python app.py` served no page within {MAX_WAIT} s: it {ended}. Run it by hand to see why.")
 
 
 def seconds_to_answer(checkpoint: Path) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from demo.languages.translate import label, say
-from demo.rendering.figures import LONGEST_SIDE, method_name
+from demo.rendering.figures import MAX_SIDE, method_name
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS, WITHOUT_HEADS
 from valm_core.inputs.text import as_listed
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, UnknownAnswer
@@ -185,7 +185,7 @@ def open_photo(predictor, path: str | None, opened: OpenedPhoto | None) -> Opene
     picture = predictor.open_photo(content)
     encoded = predictor.encode(picture)
     small = picture.copy()
-    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    small.thumbnail((MAX_SIDE, MAX_SIDE))
     return OpenedPhoto(digest, small, encoded)
 
 

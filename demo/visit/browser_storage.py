@@ -8,12 +8,12 @@ import json
 
 from demo.visit import asking, history
 from demo.visit.asking import Example, Reply
-from demo.visit.history import MOST_PHOTOS, MOST_QUESTIONS, PhotoHistory
+from demo.visit.history import MAX_PHOTOS, MAX_QUESTIONS, PhotoHistory
 from demo.visit.uploads import upload_path
 from valm_core.outputs import InputError
 
 LONGEST = 40_000  # characters of what a tab may send back: four photos with twenty questions each fit
-MOST_ASKED_AGAIN = 3  # questions of each photo, the last ones: a reload must not keep the model for long
+MAX_ASKED_AGAIN = 3  # questions of each photo, the last ones: a reload must not keep the model for long
 # The storage of one tab: it survives a reload, not the end of the tab, and no other tab sees it.
 READ = "() => { try { return sessionStorage.getItem('valm-visit') ?? ''; } catch { return ''; } }"
 WRITE = """(kept) => {
@@ -51,7 +51,7 @@ def bring_back(predictor, examples: tuple[Example, ...], kept: str) -> tuple[tup
     histories: tuple[PhotoHistory, ...] = ()
     current = None
     for number, photo in enumerate(photos):
-        last = photo["questions"][-MOST_ASKED_AGAIN:]
+        last = photo["questions"][-MAX_ASKED_AGAIN:]
         here = question if number == place else None
         asked = [*(text for text in last if text != here), *([here] if here in photo["questions"] else [])]
         for text in asked:
@@ -83,9 +83,9 @@ def _read(kept: str) -> tuple[list[dict], tuple[int, str]]:
         return nothing
     try:
         found = json.loads(kept)
-        photos, shown = found["photos"][:MOST_PHOTOS], found["shown"] or (-1, "")
+        photos, shown = found["photos"][:MAX_PHOTOS], found["shown"] or (-1, "")
         for photo in photos:
-            texts = [photo.get("upload", ""), photo.get("example", ""), *photo["questions"][-MOST_QUESTIONS:]]
+            texts = [photo.get("upload", ""), photo.get("example", ""), *photo["questions"][-MAX_QUESTIONS:]]
             if not all(isinstance(text, str) for text in texts) or not ("upload" in photo or "example" in photo):
                 return nothing
         place, question = shown

@@ -17,8 +17,8 @@ from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import InputError
 
-MOST_PHOTOS = 4  # each about 3 MB
-MOST_QUESTIONS = 20  # for each photo; a reply's maps take about 100 kB
+MAX_PHOTOS = 4  # each about 3 MB
+MAX_QUESTIONS = 20  # for each photo; a reply's maps take about 100 kB
 THUMBNAIL_SIDE = 160  # pixels
 DIRECTIONS = ("text_to_image", "image_to_text")
 LINKED = ("photo", "question", "answer", "method", "words", "cells", "direction", "layer", "head")
@@ -71,12 +71,12 @@ def remember(kept: tuple[PhotoHistory, ...], path: str | None, reply: Reply | No
     place = next((i for i, known in enumerate(replies) if known.prediction is reply.prediction), None)
     if place is None:
         question = reply.prediction.question
-        replies = (*(known for known in replies if known.prediction.question != question), reply)[-MOST_QUESTIONS:]
+        replies = (*(known for known in replies if known.prediction.question != question), reply)[-MAX_QUESTIONS:]
     else:
         replies = (*replies[:place], reply, *replies[place + 1 :])
     new = PhotoHistory(reply.photo, path, replies)
     if old is None:
-        return (*kept, new)[-MOST_PHOTOS:]
+        return (*kept, new)[-MAX_PHOTOS:]
     return tuple(new if history is old else history for history in kept)
 
 

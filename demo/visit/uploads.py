@@ -13,7 +13,7 @@ from demo.languages.translate import translated
 from demo.visit.asking import LOST_PHOTO
 from valm_core.outputs import InputError
 
-LARGEST_UPLOAD = 20 * 2**20  # bytes
+MAX_UPLOAD_BYTES = 20 * 2**20  # bytes
 OWN_ADDRESS = "/gradio_api/file="  # what follows it, in an address that gradio gives to an upload, is the upload's path
 NOT_UPLOADED = (
     "This server fetches no addresses and opens no files but what was uploaded to it. Upload the photo "
@@ -70,7 +70,7 @@ def photo_content(photo: dict | str) -> bytes:
     """What an API caller sent as a photo: an upload, as gradio's file value or its path, or a ``data:`` text.
 
     Raises:
-        InputError: it is neither, larger than ``LARGEST_UPLOAD``, or no base64.
+        InputError: it is neither, larger than ``MAX_UPLOAD_BYTES``, or no base64.
     """
     name = photo.get("path") if isinstance(photo, dict) else photo
     if not isinstance(name, str):
@@ -78,8 +78,8 @@ def photo_content(photo: dict | str) -> bytes:
     if not name.startswith("data:"):
         return upload_path(name).read_bytes()
     kind, _, text = name.partition(",")
-    if len(text) > LARGEST_UPLOAD * 4 // 3 + 4:
-        raise InputError(f"The photo has more than {LARGEST_UPLOAD // 2**20} MB. Shrink it.")
+    if len(text) > MAX_UPLOAD_BYTES * 4 // 3 + 4:
+        raise InputError(f"The photo has more than {MAX_UPLOAD_BYTES // 2**20} MB. Shrink it.")
     try:
         if kind.endswith(";base64"):
             return base64.b64decode(text, validate=True)

@@ -173,7 +173,7 @@ class FakePredictor:
         question: str,
         hidden_cells: np.ndarray | None = None,
         hidden_words=(),
-        silent_heads=(),
+        masked_heads=(),
         candidates=(),
         top: int = 5,
     ) -> Prediction:
@@ -181,7 +181,7 @@ class FakePredictor:
         self.calls["what_if"] += 1
         left = " ".join(word for place, word in enumerate(words_of(question)) if place not in hidden_words)
         prediction = self.answer(encoded, left, top)
-        texts = list(candidates) or (["silent"] if silent_heads else [])
+        texts = list(candidates) or (["silent"] if masked_heads else [])
         if not texts:
             return prediction
         answers = tuple(Answer(text, 1 / len(texts)) for text in texts)

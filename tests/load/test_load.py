@@ -53,7 +53,7 @@ class Held(FakePredictor):
 
 
 def test_past_the_limit_people_are_told_that_the_page_is_busy(monkeypatch):
-    monkeypatch.setattr(wiring, "MOST_WAITING", 3)
+    monkeypatch.setattr(wiring, "MAX_WAITING", 3)
     predictor = Held()
     with served(predictor) as url:
         answered, told = run(flood(url, 12, when_refused=predictor.go_on.set))

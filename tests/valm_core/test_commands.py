@@ -32,7 +32,7 @@ def test_whatever_a_command_prints_never_ends_it(package, encoding):
 
 
 def test_every_command_lies_in_a_package_that_sees_to_it():
-    assert "demo.ask" in COMMANDS and "training.train" in COMMANDS and len(COMMANDS) > 15
+    assert "demo.terminal.ask" in COMMANDS and "training.train" in COMMANDS and len(COMMANDS) > 15
     for package in ("demo", "training"):
         text = (ROOT / package / "__init__.py").read_text(encoding="utf-8")
         assert "\nprint_what_can_be_shown()\n" in text
@@ -40,7 +40,7 @@ def test_every_command_lies_in_a_package_that_sees_to_it():
 
 def test_the_terminals_answer_has_bars_of_letters_that_it_knows():
     code = (
-        "from demo.ask import main\n"
+        "from demo.terminal.ask import main\n"
         "main(['assets/examples/cat.jpg', 'What animal is this?', '--device', 'cpu', '--top', '2'])"
     )
     shown = run(code, "cp1252").stdout.decode("cp1252")

@@ -35,7 +35,7 @@ def test_a_fit_finds_the_planted_subspace_and_its_limit():
 
 def test_padding_does_not_count_in_a_question():
     tokens = torch.tensor([[[1.0, 3.0], [3.0, 5.0], [99.0, 99.0]]])
-    text = EncodedText(torch.zeros_like(tokens), torch.tensor([[1, 1, 0]]), before_last=tokens)
+    text = EncodedText(torch.zeros_like(tokens), torch.tensor([[1, 1, 0]]), penultimate=tokens)
     assert question_vectors(text).tolist() == [[2.0, 4.0]]
 
 

@@ -37,10 +37,10 @@ def test_silent_heads_reach_the_model(tiny_predictor, encoded):
     heads = tiny_predictor.attention_heads
     config = tiny_predictor.model.config
     assert len(heads) == 4 * config.layers * config.heads == len(set(heads))
-    changed = [tiny_predictor.what_if(encoded, QUESTION, silent_heads=[head]).answers for head in heads]
+    changed = [tiny_predictor.what_if(encoded, QUESTION, masked_heads=[head]).answers for head in heads]
     assert tiny_predictor.answer(encoded, QUESTION).answers not in changed[: config.layers * config.heads]
     with pytest.raises(ValueError, match="attention_heads"):
-        tiny_predictor.what_if(encoded, QUESTION, silent_heads=[("text_to_image", 0, 99)])
+        tiny_predictor.what_if(encoded, QUESTION, masked_heads=[("text_to_image", 0, 99)])
 
 
 def test_candidates_in_the_list_are_renormalised(tiny_predictor, encoded):

@@ -19,7 +19,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.datasets import load_rows
-from training.datasets.feature_cache import Features
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
 from training.measuring.common import sample, write_report
 from training.train import build_model, parse_overrides, read_config
@@ -56,9 +56,9 @@ def measure(config: str, overrides: dict[str, object], photos: int, steps: int, 
     place = choose_device(device)
     model = build_model(dataclasses.replace(run, init="", answer_data=""), model_config, rows).to(place)
     with tempfile.TemporaryDirectory() as cache:
-        images, image_seconds = timed(lambda: Features(model, [row.image for row in some], [], cache))
-        _, text_seconds = timed(lambda: Features(model, [], [row.question for row in some], cache))
-        features = Features(model, [row.image for row in some], [row.question for row in some], cache)
+        images, image_seconds = timed(lambda: FeatureCache(model, [row.image for row in some], [], cache))
+        _, text_seconds = timed(lambda: FeatureCache(model, [], [row.question for row in some], cache))
+        features = FeatureCache(model, [row.image for row in some], [row.question for row in some], cache)
         dataset = QuestionDataset(some, model, features).answerable()
         found = time_steps(model, dataset, training, steps, place)
     questions = len({row.question for row in some})

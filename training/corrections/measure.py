@@ -9,7 +9,7 @@ from pathlib import Path
 
 from training.corrections.manage import export
 from training.datasets import load_rows
-from training.datasets.feature_cache import Features
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row, read_rows
 from training.evaluate import predict_logits
@@ -20,7 +20,7 @@ from valm_core.corrections.database import add_correction, read_corrections
 from valm_core.inputs.photo import open_photo
 from valm_core.model.model import ValmModel
 
-MOST_TRIED = 400  # rows that are asked to find wrong ones
+MAX_TRIED = 400  # rows that are asked to find wrong ones
 SETS = {
     "corrected": "the corrected questions",
     "similar": "other photos, same kind of question, same right answer",
@@ -63,7 +63,7 @@ def split(rows: list[Row], wrong: Callable[[list[Row]], list[bool]], answer: str
         tried = [row for row in order if right_answer(row) == normalize_answer(answer)]
         kinds = [kind(row) for row in tried]
         tried = [row for row in tried if kind(row) == max(sorted(set(kinds)), key=kinds.count)]
-    tried = tried[:MOST_TRIED]
+    tried = tried[:MAX_TRIED]
     by_photo = {row.image: row for row, missed in zip(tried, wrong(tried), strict=True) if missed}
     corrected = list(by_photo.values())[:count]
     if len(corrected) < count:
@@ -87,7 +87,7 @@ def answers_to(model: ValmModel, rows: list[Row], cache: str) -> list[str]:
     """The model's first answer to each row."""
     order = sorted(range(len(rows)), key=lambda place: str(rows[place].image))
     ordered = [rows[place] for place in order]
-    features = Features(model, [row.image for row in ordered], [row.question for row in ordered], cache)
+    features = FeatureCache(model, [row.image for row in ordered], [row.question for row in ordered], cache)
     chosen = chosen_answers(model, predict_logits(model, QuestionDataset(ordered, model, features)))
     return [answer for _, answer in sorted(zip(order, chosen, strict=True))]
 

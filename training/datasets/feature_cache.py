@@ -26,7 +26,7 @@ from valm_core.outputs import InputError
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
 PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
 SHARD_KEYS = "keys.json"
-MAPPED = ("_image_shards", "_text_shards")  # attributes of Features: memory-mapped arrays
+MAPPED = ("_image_shards", "_text_shards")  # attributes of FeatureCache: memory-mapped arrays
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ModelInputs:
         return photo_to_pixels(photo, self.image_size, self.resize)
 
 
-class Features:
+class FeatureCache:
     """Image and text tokens by photo and question, in float16 on disk, memory-mapped.
 
     Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output, which its

@@ -42,7 +42,7 @@ PRESENCE = (
     "Are there {nouns} in the image?",
     "Do you see any {nouns}?",
 )
-FEWEST_PHOTOS = 12  # of a noun to ask for
+MIN_PHOTOS = 12  # of a noun to ask for
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def noun_ancestors(noun: str) -> frozenset[str]:
 
 
 def nouns_to_ask(texts: Mapping[str, PhotoTexts], captions: Collection[str]) -> list[str]:
-    """The nouns that presence questions are made of: things, used as nouns, on at least ``FEWEST_PHOTOS`` photos.
+    """The nouns that presence questions are made of: things, used as nouns, on at least ``MIN_PHOTOS`` photos.
 
     Args:
         texts: by photo.
@@ -103,7 +103,7 @@ def nouns_to_ask(texts: Mapping[str, PhotoTexts], captions: Collection[str]) -> 
         as_noun = used[word, True] / max(used[word, True] + used[word, False], 1)
         return word not in NOT_THINGS and len(word) > 2 and as_noun > 0.5 and bool(noun_ancestors(word))
 
-    return sorted(word for word, count in photos.items() if count >= FEWEST_PHOTOS and is_asked(word))
+    return sorted(word for word, count in photos.items() if count >= MIN_PHOTOS and is_asked(word))
 
 
 def presence_questions(

@@ -29,8 +29,8 @@ PERSON_WORDS = frozenset(
     man woman person people boy girl men women boys girls guy lady child children kid kids
     """.split()
 )
-MOST_BOXES = 12
-FEWEST_CONFIDENCE, FEWEST_TAG_CONFIDENCE = 0.3, 0.6  # of a captioner, of a tagger
+MAX_BOXES = 12
+MIN_CONFIDENCE, MIN_TAG_CONFIDENCE = 0.3, 0.6  # of a captioner, of a tagger
 # Questions and statements that only measure: their folder, and how the sources of their rows begin.
 MEASURING_FOLDER = "statements"
 MEASURING_SOURCES = ("pope", "valse", "vsr", "gqa")
@@ -254,12 +254,12 @@ def blind_rows(
 
 
 def person_boxes(sources: JointSources, number: dict[str, int]) -> np.ndarray:
-    """[photos, MOST_BOXES, 4] as x0, y0, x1, y1 in 0..1, NaN for none."""
-    boxes = np.full((len(number), MOST_BOXES, 4), np.nan, np.float32)
+    """[photos, MAX_BOXES, 4] as x0, y0, x1, y1 in 0..1, NaN for none."""
+    boxes = np.full((len(number), MAX_BOXES, 4), np.nan, np.float32)
     needed = "image", "split", "persons_cx_cy_w_h_keypoints"
     for line in read_json_lines(Path(sources.captions) / "person_boxes.jsonl", *needed):
         if line["image"] in number and line["split"] == "train":
-            for place, (x, y, width, height, *_) in enumerate(line["persons_cx_cy_w_h_keypoints"][:MOST_BOXES]):
+            for place, (x, y, width, height, *_) in enumerate(line["persons_cx_cy_w_h_keypoints"][:MAX_BOXES]):
                 half = width / 2, height / 2
                 boxes[number[line["image"]], place] = x - half[0], y - half[1], x + half[0], y + half[1]
     return boxes
@@ -328,11 +328,11 @@ def photo_texts(rows: list[tuple[str, Row]], sources: JointSources) -> tuple[dic
             found[line["image"]]["captions"] += line["captions"]
             described.add(line["image"])
     for line in read_json_lines(folder / "captions_machine.jsonl", "image", "split", "captions", "conf"):
-        if line["split"] == "train" and line["image"] in found and line["conf"] > FEWEST_CONFIDENCE:
+        if line["split"] == "train" and line["image"] in found and line["conf"] > MIN_CONFIDENCE:
             found[line["image"]]["captions"] += line["captions"]
     for line in read_json_lines(folder / "tags_machine.jsonl", "image", "split", "tags"):
         if line["split"] == "train" and line["image"] in found:
-            found[line["image"]]["tags"] += [tag for tag, sure in line["tags"] if sure > FEWEST_TAG_CONFIDENCE]
+            found[line["image"]]["tags"] += [tag for tag, sure in line["tags"] if sure > MIN_TAG_CONFIDENCE]
             described.add(line["image"])
     for captioned in sources.captioned:
         for line in read_json_lines(Path(captioned) / "train.jsonl", "image", "captions"):

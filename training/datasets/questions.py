@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.datasets.answer_classes import answer_identity
-from training.datasets.feature_cache import Features, ModelInputs, read_pixels
+from training.datasets.feature_cache import FeatureCache, ModelInputs, read_pixels
 from training.datasets.readers.jsonl import Row
 from valm_core.inputs.text import clean_text
 from valm_core.model.model import ValmModel
@@ -47,7 +47,7 @@ class QuestionDataset(Dataset):
         self,
         rows: list[Row],
         model: ValmModel | ModelInputs,
-        features: Features | None = None,
+        features: FeatureCache | None = None,
         blind: bool = False,
         soft_targets: bool = False,
         balanced: str = "",
@@ -117,7 +117,9 @@ def soft_score(people: int) -> float:
     return min(1.0, 0.3 * people)
 
 
-def collate_photos(photos: list[Path], model: ValmModel | ModelInputs, features: Features | None) -> dict[str, Tensor]:
+def collate_photos(
+    photos: list[Path], model: ValmModel | ModelInputs, features: FeatureCache | None
+) -> dict[str, Tensor]:
     """Each photo of a batch once: ``photo_index`` [B], and ``image_tokens`` [P, N, D] or ``pixels`` [P, 3, S, S]."""
     position = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}  # in order
     index = {"photo_index": torch.tensor([position[photo] for photo in photos])}

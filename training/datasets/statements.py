@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from training.datasets.feature_cache import Features, ModelInputs
+from training.datasets.feature_cache import FeatureCache, ModelInputs
 from training.datasets.questions import collate_photos, number_photos
 from training.datasets.readers.jsonl import Row
 from valm_core.learning.pretraining import PretrainingObjective
@@ -27,7 +27,7 @@ class StatementDataset(Dataset):
         features: image tokens computed beforehand; without them photos are opened and encoded in every batch.
     """
 
-    def __init__(self, rows: list[Row], model: ValmModel | ModelInputs, features: Features | None = None):
+    def __init__(self, rows: list[Row], model: ValmModel | ModelInputs, features: FeatureCache | None = None):
         self.inputs, self.features = ModelInputs.of(model), features
         self.photos = [row.image for row in rows]
         self.photo_ids = number_photos(self.photos)

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from training.datasets import load_rows
-from training.datasets.feature_cache import Features
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row
 from training.evaluate import predict_logits
@@ -39,7 +39,7 @@ MODES = "full,top_layers:1,frozen,lora,ia3"
 CONFIG = "training/configs/daquar.yaml"
 SEED, MEASURED_SHARE, CHOOSING_PHOTOS = 0, 0.2, 40
 EPOCHS = ((256, 10), (1000, 6))  # rows below -> epochs; 2 for more: fewer rows make shorter epochs
-MOST_EPOCHS = 2
+MAX_EPOCHS = 2
 COLUMNS = {"accuracy": "accuracy", "wups_0.9": "WUPS@0.9", "wups_0.0": "WUPS@0.0"}
 
 
@@ -72,7 +72,7 @@ def write_split(rows: list[Row], folder: Path) -> dict[str, list[Row]]:
 
 def epochs_for(rows: int) -> int:
     """How many passes a run over so many rows (0: all) makes."""
-    return next((epochs for limit, epochs in EPOCHS if 0 < rows < limit), MOST_EPOCHS)
+    return next((epochs for limit, epochs in EPOCHS if 0 < rows < limit), MAX_EPOCHS)
 
 
 def figures(answers: list[str], rows: list[Row]) -> dict[str, float | None]:
@@ -97,7 +97,7 @@ def predict(checkpoint: Path, rows: list[Row], cache: str) -> list[str]:
     """A checkpoint's answers; photos come from the cache where its image encoder is as it was."""
     model = ValmModel.from_pretrained(checkpoint)
     photos = [] if model.config.train_image_encoder else [row.image for row in rows]
-    features = Features(model, photos, [], cache) if photos and cache else None
+    features = FeatureCache(model, photos, [], cache) if photos and cache else None
     return chosen_answers(model, predict_logits(model, QuestionDataset(rows, model, features)))
 
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from training.datasets import load_rows
-from training.datasets.feature_cache import Features, read_pixels
+from training.datasets.feature_cache import FeatureCache, read_pixels
 from training.measuring.common import add_measuring_options, data_name, load_model, tell_report
 from valm_core.checkpoints.atomic_files import replace_folder
 from valm_core.checkpoints.contents import FAMILIARITY_FILE, write_fingerprints
@@ -116,7 +116,7 @@ def digit(chance: np.random.Generator) -> Image.Image:
 
 
 @torch.no_grad()
-def vectors_of_photos(model: ValmModel, photos: list, what: str, features: Features | None = None) -> np.ndarray:
+def vectors_of_photos(model: ValmModel, photos: list, what: str, features: FeatureCache | None = None) -> np.ndarray:
     """The vectors [P, D] of photos of a data set, perhaps encoded beforehand, or of pictures."""
 
     def batches() -> Iterator[np.ndarray]:
@@ -172,7 +172,7 @@ def measure(
     for part, values in (("photo", photos["fit"]), ("question", questions["fit"])):
         if len(values) < (least := max(5, 2 * COMPONENTS[part])):
             raise ValueError(f"{data} has {len(values)} {part}s; at least {least} are needed.")
-    features = Features(model, [*photos["fit"], *photos["test"]], [], cache) if cache else None
+    features = FeatureCache(model, [*photos["fit"], *photos["test"]], [], cache) if cache else None
     vectors = {
         "photo": {
             name: vectors_of_photos(model, paths, f"photos to {name}", features) for name, paths in photos.items()

@@ -11,8 +11,8 @@ from valm_core.model.packages import sha256_of
 
 MADE_FROM_FILE = "made_from.json"  # beside a stored state: what it depends on
 SMALL_FILE, END_BYTES = 65536, 4096  # what is read whole; of larger files, how much at either end
-MOST_NAMED = 6  # differences in a message
-LONGEST_SHOWN = 40  # characters of a value in a message
+MAX_NAMED = 6  # differences in a message
+MAX_SHOWN = 40  # characters of a value in a message
 
 
 def fingerprint(value: Any) -> str:
@@ -73,7 +73,7 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             inner = [text for text in differences(before, after) if "(" in text]
-            found.append(f"{name}: {', '.join(inner[:MOST_NAMED])}" if inner else name)
+            found.append(f"{name}: {', '.join(inner[:MAX_NAMED])}" if inner else name)
         elif _shown(before) and _shown(after):
             found.append(f"{name} (was {before!r}, is {after!r})")
         else:
@@ -94,14 +94,14 @@ def check_same(what: str, stored: Mapping[str, Any], now: Mapping[str, Any], rem
     """
     found = differences(stored, now)
     if found:
-        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-        raise ValueError(f"{what} {', '.join(found[:MOST_NAMED])}{more}. {remedy}")
+        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        raise ValueError(f"{what} {', '.join(found[:MAX_NAMED])}{more}. {remedy}")
 
 
 def _shown(value: Any) -> bool:
     """Whether a value can stand in a message: no record, no hash, no long text."""
     if isinstance(value, str):
-        return len(value) <= LONGEST_SHOWN
+        return len(value) <= MAX_SHOWN
     return value is None or isinstance(value, bool | int | float)
 
 

@@ -17,7 +17,7 @@ from valm_core.corrections.database import MODEL_COLUMNS, Correction, mark_uploa
 from valm_core.inputs.text import parse_json, read_text
 
 REPO_TYPE = "dataset"
-MOST_IN_A_COMMIT = 200  # corrections
+MAX_IN_A_COMMIT = 200  # corrections
 
 
 def files_of(correction: Correction) -> dict[str, bytes]:
@@ -111,7 +111,7 @@ class CorrectionsUpload(CommitScheduler):
         corrections = []
         for correction in read_corrections(self.database, uploaded=False):
             corrections.append(correction)
-            if len(corrections) == MOST_IN_A_COMMIT:  # the others wait for the next round
+            if len(corrections) == MAX_IN_A_COMMIT:  # the others wait for the next round
                 break
         if not corrections:
             return None

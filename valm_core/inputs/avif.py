@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6  # types of OBUs, the units of AV1
-MOST_PARTS = 10_000  # boxes in one box, parts of a picture, units of AV1: files of cameras have tens
+MAX_PARTS = 10_000  # boxes in one box, parts of a picture, units of AV1: files of cameras have tens
 MAX_DIRECTORY_BYTES = 2**20  # of a box that tells where pictures lie; cameras need some thousand
 INTO_TRACK = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
@@ -74,7 +74,7 @@ class _Bits:
 def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The boxes in a file or in another box: type and what is in it."""
     reader = _Reader(content)
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         start = reader.place
         if start == len(content):
             return
@@ -86,7 +86,7 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise ValueError(f"the AVIF file's box {kind!r} has a wrong size")
         yield kind, content[reader.place : end]
         reader.place = end
-    raise ValueError(f"the AVIF file has more than {MOST_PARTS} boxes in one place")
+    raise ValueError(f"the AVIF file has more than {MAX_PARTS} boxes in one place")
 
 
 def _inside(content: bytes, kinds: tuple[bytes, ...]) -> Iterator[bytes]:
@@ -172,7 +172,7 @@ def _first_sample(content: bytes, table: dict[bytes, bytes]) -> Iterator[bytes]:
 
 def _frames(data: bytes) -> Frames:
     reader, pixels, count = _Reader(data), 0, 0
-    for _ in range(MOST_PARTS):
+    for _ in range(MAX_PARTS):
         if reader.place == len(data):
             return Frames(pixels, count)
         header = reader.number(1)
@@ -182,7 +182,7 @@ def _frames(data: bytes) -> Frames:
         if kind == SEQUENCE_HEADER:
             pixels = max(pixels, _largest_frame(unit))
         count += kind in (FRAME_HEADER, FRAME)
-    raise ValueError(f"a picture of the AVIF file has more than {MOST_PARTS} units")
+    raise ValueError(f"a picture of the AVIF file has more than {MAX_PARTS} units")
 
 
 def _variable(reader: _Reader) -> int:

@@ -55,7 +55,7 @@ START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
 
 BESIDE_PHOTOS = (".DS_Store", "Thumbs.db", "desktop.ini")  # what systems put into every folder
 SHOWN_PERCENTILES = (0.5, 99.5)  # what becomes black and white of values without a range
-LEAST_SPREAD = 1 / 16  # of their largest: values that differ by less are one surface, not black and white
+MIN_SPREAD = 1 / 16  # of their largest: values that differ by less are one surface, not black and white
 
 Photo = str | Path | bytes | Image.Image
 
@@ -179,7 +179,7 @@ def _spread(values: np.ndarray) -> tuple[float, float]:
     low, high = map(float, np.percentile(values, SHOWN_PERCENTILES))
     if low == high:  # less than a hundredth differs from the rest: a star in the sky
         low, high = float(values.min()), float(values.max())
-    span = max(high - low, LEAST_SPREAD * max(abs(low), abs(high)), 1e-9)
+    span = max(high - low, MIN_SPREAD * max(abs(low), abs(high)), 1e-9)
     return (low + high - span) / 2, span
 
 

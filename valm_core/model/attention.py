@@ -33,7 +33,7 @@ class Attention(nn.Module):
         context: Tensor,
         context_mask: Tensor | None = None,
         return_weights: bool = False,
-        silent_heads: Sequence[int] = (),
+        masked_heads: Sequence[int] = (),
         bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Let every query token read from the context tokens.
@@ -44,7 +44,7 @@ class Attention(nn.Module):
             context_mask: [B, N], True where a token is real; None when all are. Padding gets weight 0.
             return_weights: compute the softmax explicitly and return it. The result is the same up to rounding;
                 the fused kernel that runs otherwise is faster and never materialises the weights.
-            silent_heads: heads that add nothing, as if pruned (Michel et al. 2019, https://arxiv.org/abs/1905.10650).
+            masked_heads: heads that add nothing, as if pruned (Michel et al. 2019, https://arxiv.org/abs/1905.10650).
             bias: [B, H, T, N], added to the scores before the softmax; only with ``return_weights``.
 
         Returns:
@@ -66,8 +66,8 @@ class Attention(nn.Module):
         else:
             weights = None
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        if silent_heads:
-            attended = attended.index_fill(1, torch.tensor(silent_heads, device=attended.device), 0.0)
+        if masked_heads:
+            attended = attended.index_fill(1, torch.tensor(masked_heads, device=attended.device), 0.0)
         return self.output(attended.transpose(1, 2).flatten(2)), weights  # [B, T, D]
 
     def _split_heads(self, tokens: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class ConceptHead(nn.Module):
         self.register_buffer("embeddings", torch.zeros(concepts, embedding_width))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [.., F] -> logits [.., C], of "this cell shows it"."""
+        """FeatureCache [.., F] -> logits [.., C], of "this cell shows it"."""
         return self.score(features)
 
     def meaning(self, logits: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class BiAttentionLayer(nn.Module):
         image: Tensor,
         layer: int,
         return_attention: bool,
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
         similarity: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, tuple[AttentionMap, ...]]:
         """text [B, T, D], text_mask [B, T], image [B, N, D] -> both updated, and this layer's four maps.
@@ -56,14 +56,14 @@ class BiAttentionLayer(nn.Module):
         def read(
             attention: Attention, query: Tensor, key: Tensor, mask: Tensor | None, step: str
         ) -> tuple[Tensor, Any]:
-            return attention(query, key, mask, return_attention, heads_of(silent_heads, step, layer))
+            return attention(query, key, mask, return_attention, heads_of(masked_heads, step, layer))
 
         normed_text, normed_image = self.text_cross_norm(text), self.image_cross_norm(image)
         weight, value = self.similarity_weight, self.similarity_value
         if similarity is None or weight is None or value is None:
             text_update, text_to_image = read(self.text_to_image, normed_text, normed_image, None, "text_to_image")
         else:
-            silent = heads_of(silent_heads, "text_to_image", layer)
+            silent = heads_of(masked_heads, "text_to_image", layer)
             bias = similarity[:, None] * weight.to(similarity.dtype)[:, None, None]  # [B, H, T, N]
             text_update, text_to_image = self.text_to_image(normed_text, normed_image, None, True, silent, bias)
             text_update = text_update + value(read_similarity(text_to_image, similarity, silent))
@@ -142,11 +142,11 @@ class SelfAttentionLayer(nn.Module):
         modality: str,
         layer: int,
         return_attention: bool,
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
     ) -> tuple[Tensor, tuple[AttentionMap, ...]]:
         """tokens [B, T, D], mask [B, T] -> updated tokens, and this layer's map of ``modality`` onto itself."""
         normed = self.norm(tokens)
-        silent = heads_of(silent_heads, f"{modality}_to_{modality}", layer)
+        silent = heads_of(masked_heads, f"{modality}_to_{modality}", layer)
         update, weights = self.attention(normed, normed, mask, return_attention, silent)
         tokens = tokens + self.dropout(update)
         tokens = tokens + self.dropout(self.feed_forward(tokens))
@@ -219,7 +219,7 @@ class BiAttentionFusion(nn.Module):
         image: Tensor,
         grid: tuple[int, int],
         return_attention: bool = False,
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
         similarity: Tensor | None = None,
     ) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``).
@@ -229,7 +229,7 @@ class BiAttentionFusion(nn.Module):
         image = image + sine_positions(*grid, image.shape[-1]).to(image)
         maps: list[AttentionMap] = []
         for index, layer in enumerate(self.layers):
-            text, image, layer_maps = layer(text, text_mask, image, index, return_attention, silent_heads, similarity)
+            text, image, layer_maps = layer(text, text_mask, image, index, return_attention, masked_heads, similarity)
             maps += layer_maps
         return fuse_streams(self, self.text_norm(text), text_mask, self.image_norm(image), maps)
 
@@ -265,7 +265,7 @@ class ConcatenationFusion(nn.Module):
         image: Tensor,
         grid: tuple[int, int],
         return_attention: bool = False,
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
     ) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D]; the maps are "joint"."""
         length = text.shape[1]
@@ -274,7 +274,7 @@ class ConcatenationFusion(nn.Module):
         mask = torch.cat([text_mask, text_mask.new_ones(image.shape[:2])], dim=1)  # [B, T + N]
         maps: list[AttentionMap] = []
         for index, layer in enumerate(self.layers):
-            tokens, layer_maps = layer(tokens, mask, "joint", index, return_attention, silent_heads)
+            tokens, layer_maps = layer(tokens, mask, "joint", index, return_attention, masked_heads)
             maps += layer_maps
         tokens = self.norm(tokens)
         _, pooling = self.pooling(tokens, mask)
@@ -342,14 +342,14 @@ class DualTowerFusion(nn.Module):
         image: Tensor,
         grid: tuple[int, int],
         return_attention: bool = False,
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
     ) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``)."""
         image = image + sine_positions(*grid, image.shape[-1]).to(image)
         maps: list[AttentionMap] = []
         for index, (text_layer, image_layer) in enumerate(zip(self.text_tower, self.image_tower, strict=True)):
-            text, text_maps = text_layer(text, text_mask, "text", index, return_attention, silent_heads)
-            image, image_maps = image_layer(image, None, "image", index, return_attention, silent_heads)
+            text, text_maps = text_layer(text, text_mask, "text", index, return_attention, masked_heads)
+            image, image_maps = image_layer(image, None, "image", index, return_attention, masked_heads)
             maps += [*text_maps, *image_maps]
         text, image = self.text_norm(text), self.image_norm(image)
         if return_attention:

@@ -166,7 +166,7 @@ class ValmModel(nn.Module):
         image_tokens: Tensor | None = None,
         photo_index: Tensor | None = None,
         return_attention: bool = False,
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
         balanced: Tensor | None = None,
         fixed_prior: bool = False,
     ) -> ValmOutput:
@@ -180,7 +180,7 @@ class ValmModel(nn.Module):
             text_mask: [B, T], True where a text token is real.
             photo_index: [B], which of the P photos each question is about; None where P = B, one photo a question.
             return_attention: compute all attention explicitly and return it in ``features.attention``.
-            silent_heads: attention heads of the fusion that add nothing, each (step, layer, head); steps are the
+            masked_heads: attention heads of the fusion that add nothing, each (step, layer, head); steps are the
                 fusion's ``STEPS``.
             balanced: [B], see ``heads.QuestionHead``; for training rows of such data alone.
             fixed_prior: give the question head no gradient, so that the photo has to bring what it adds to it.
@@ -196,8 +196,8 @@ class ValmModel(nn.Module):
         if photo_index is not None:
             image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
         explicit = return_attention or (self.glimpses is not None and self.similarity is None)
-        features = self.fuse(text_tokens, text_mask, image_tokens, grid, explicit, silent_heads)
-        logits = self.score(features, text_tokens, text_mask, image_tokens, balanced, silent_heads, fixed_prior)
+        features = self.fuse(text_tokens, text_mask, image_tokens, grid, explicit, masked_heads)
+        logits = self.score(features, text_tokens, text_mask, image_tokens, balanced, masked_heads, fixed_prior)
         return ValmOutput(logits, features if return_attention else dataclasses.replace(features, attention=()))
 
     def fuse(
@@ -207,15 +207,15 @@ class ValmModel(nn.Module):
         image_tokens: Tensor,
         grid: tuple[int, int],
         return_attention: bool = False,
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
     ) -> FusedFeatures:
         """Encoder tokens [B, T, D_text], [B, N, D_image] of ``grid`` -> what the fusion makes of them."""
         text, image = self.project(text_tokens, image_tokens)
         if self.similarity is None:
-            return self.fusion(text, text_mask, image, grid, return_attention, silent_heads)
+            return self.fusion(text, text_mask, image, grid, return_attention, masked_heads)
         dtype = self.image_projection.weight.dtype
         similarity = self.similarity(text_tokens.to(dtype), image_tokens.to(dtype))  # [B, T, N]
-        return self.fusion(text, text_mask, image, grid, return_attention, silent_heads, similarity)
+        return self.fusion(text, text_mask, image, grid, return_attention, masked_heads, similarity)
 
     def score(
         self,
@@ -224,7 +224,7 @@ class ValmModel(nn.Module):
         text_mask: Tensor,
         image_tokens: Tensor,
         balanced: Tensor | None = None,
-        silent_heads: Collection[AttentionHead] = (),
+        masked_heads: Collection[AttentionHead] = (),
         fixed_prior: bool = False,
     ) -> Tensor:
         """Logits [B, A] of fused features (with attention) and what they were fused from; see ``forward``."""
@@ -235,7 +235,7 @@ class ValmModel(nn.Module):
         read, question = features.fused, self.question_head.vector(text_tokens, text_mask, balanced)
         if self.glimpses is not None:
             last = [step for step in features.attention if (step.query, step.key) == ("text", "image")][-1]
-            maps, silent = last.weights, heads_of(silent_heads, "text_to_image", last.layer)
+            maps, silent = last.weights, heads_of(masked_heads, "text_to_image", last.layer)
             if silent:
                 maps = maps.index_fill(1, torch.tensor(silent, device=maps.device), 0.0)
             plain = question if balanced is None else self.question_head.vector(text_tokens, text_mask)

@@ -76,7 +76,7 @@ def test_nothing_is_kept_without_consent_question_or_beyond_the_hourly_number(se
     with pytest.raises(InputError, match="no longer on the server"):
         correct.store(settings, None, "scarlet", True, ())
     with pytest.raises(InputError, match="20 corrections within an hour"):
-        correct.store(settings, reply, "scarlet", True, (time.time(),) * correct.MOST_AN_HOUR)
+        correct.store(settings, reply, "scarlet", True, (time.time(),) * correct.MAX_AN_HOUR)
     assert not Path(settings.feedback).exists()
 
 

@@ -325,7 +325,7 @@ def test_what_is_no_photo_is_told(page_url):
 
 
 def test_large_photos_are_refused_before_they_are_decoded(monkeypatch):
-    monkeypatch.setattr("demo.visit.uploads.LARGEST_UPLOAD", 3 * 2**20)
+    monkeypatch.setattr("demo.visit.uploads.MAX_UPLOAD_BYTES", 3 * 2**20)
     monkeypatch.setattr("base64.b64decode", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(InputError, match="more than 3 MB"):
         photo_content("data:image/png;base64," + "A" * (2**22 + 5))

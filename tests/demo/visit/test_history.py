@@ -43,13 +43,13 @@ def asked(predictor, path, question, kept=()):
 
 def test_photos_and_questions_are_kept_in_order_and_bounded(predictor, photo):
     kept = ()
-    for number in range(history.MOST_PHOTOS + 2):
+    for number in range(history.MAX_PHOTOS + 2):
         kept = remember(kept, photo(number), asked(predictor, photo(number), "What?"))
-    assert [history.path for history in kept] == [photo(number) for number in range(2, history.MOST_PHOTOS + 2)]
-    for number in range(history.MOST_QUESTIONS + 5):
+    assert [history.path for history in kept] == [photo(number) for number in range(2, history.MAX_PHOTOS + 2)]
+    for number in range(history.MAX_QUESTIONS + 5):
         kept = remember(kept, photo(3), asked(predictor, photo(3), f"What {number}?", kept))
     questions = [reply.prediction.question for reply in kept[1].replies]
-    assert questions == [f"What {number}?" for number in range(5, history.MOST_QUESTIONS + 5)]
+    assert questions == [f"What {number}?" for number in range(5, history.MAX_QUESTIONS + 5)]
     assert remember(kept, photo(3), None) is kept and remember(kept, None, kept[1].replies[0]) is kept
 
 

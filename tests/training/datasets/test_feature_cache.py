@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from training.datasets import feature_cache as features_module
-from training.datasets.feature_cache import Features, mean_image_token, read_pixels
+from training.datasets.feature_cache import FeatureCache, mean_image_token, read_pixels
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import DataError, Row, read_rows
 
@@ -27,7 +27,7 @@ def forbid(*_):
 
 @torch.no_grad()
 def test_image_tokens_are_the_encoders(tiny_model, photos, tmp_path):
-    features = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    features = FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     asked = [photos[4], photos[0], photos[4]]
     expected = tiny_model.image_encoder(torch.stack([read_pixels(tiny_model, photo) for photo in asked]))
     assert features.image_tokens(asked).dtype == torch.float16
@@ -36,7 +36,7 @@ def test_image_tokens_are_the_encoders(tiny_model, photos, tmp_path):
 
 @torch.no_grad()
 def test_text_tokens_are_the_encoders_and_padding_is_zero(tiny_model, photos, tmp_path):
-    features = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    features = FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     for asked in (QUESTIONS, QUESTIONS[1:2], QUESTIONS[::-1]):
         ids, mask = tiny_model.tokenizer(asked)
         tokens, cached_mask = features.text_tokens(asked)
@@ -49,7 +49,7 @@ def test_text_tokens_are_the_encoders_and_padding_is_zero(tiny_model, photos, tm
 
 def test_the_mean_token_counts_every_photo_once(tiny_model, photos, tmp_path):
     uneven = [*photos, *photos[:1] * 5]
-    features = Features(tiny_model, uneven, QUESTIONS, tmp_path / "cache")
+    features = FeatureCache(tiny_model, uneven, QUESTIONS, tmp_path / "cache")
     with torch.no_grad():
         pixels = torch.stack([read_pixels(tiny_model, photo) for photo in photos[::2]])
         expected = tiny_model.image_encoder(pixels).mean(dim=(0, 1))
@@ -58,20 +58,20 @@ def test_the_mean_token_counts_every_photo_once(tiny_model, photos, tmp_path):
 
 
 def test_the_mean_token_is_that_of_the_photos_asked_for(tiny_model, photos, tmp_path):
-    features = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    features = FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     expected = features.image_tokens(photos[:1])[0].float().mean(dim=0)
     torch.testing.assert_close(features.mean_image_token(photos[:1]), expected)
 
 
 def test_a_second_run_calls_no_encoder(tiny_model, photos, tmp_path, monkeypatch):
-    first = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    first = FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     monkeypatch.setattr(tiny_model.image_encoder, "forward", forbid)
     monkeypatch.setattr(tiny_model.text_encoder, "forward", forbid)
-    second = Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    second = FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     assert torch.equal(first.image_tokens(photos), second.image_tokens(photos))
     assert torch.equal(first.text_tokens(QUESTIONS)[0], second.text_tokens(QUESTIONS)[0])
     with pytest.raises(AssertionError, match="encoder was called"):
-        Features(tiny_model, photos, [*QUESTIONS, "a new one?"], tmp_path / "cache")
+        FeatureCache(tiny_model, photos, [*QUESTIONS, "a new one?"], tmp_path / "cache")
 
 
 def folders(cache, kind: str) -> set[str]:
@@ -85,11 +85,11 @@ def shard_sizes(cache, kind: str) -> list[int]:
 
 def test_a_photo_changed_on_disk_is_encoded_again_and_no_other(tiny_model, photos, tmp_path):
     cache = tmp_path / "cache"
-    before = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
+    before = FeatureCache(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
     stat = photos[0].stat()
     Image.new("RGB", (40, 30), "white").save(photos[0])
     os.utime(photos[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    after = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
+    after = FeatureCache(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
     assert not torch.allclose(before[0].float(), after[0].float(), atol=1e-2)
     assert torch.equal(before[2:], after[2:])  # every photo stands there twice
     assert len(folders(cache, "image-")) == 1 and shard_sizes(cache, "image-") == [1, len(set(photos))]
@@ -97,19 +97,19 @@ def test_a_photo_changed_on_disk_is_encoded_again_and_no_other(tiny_model, photo
 
 def test_a_part_of_the_photos_is_taken_from_the_shards_of_the_whole(tiny_model, photos, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
-    whole = Features(tiny_model, photos, QUESTIONS, cache)
+    whole = FeatureCache(tiny_model, photos, QUESTIONS, cache)
     monkeypatch.setattr(tiny_model.image_encoder, "forward", forbid)
     monkeypatch.setattr(tiny_model.text_encoder, "forward", forbid)
-    part = Features(tiny_model, photos[1:2], QUESTIONS[-1:], cache)
+    part = FeatureCache(tiny_model, photos[1:2], QUESTIONS[-1:], cache)
     assert torch.equal(part.image_tokens(photos[1:2]), whole.image_tokens(photos[1:2]))
     assert torch.equal(part.text_tokens(QUESTIONS[-1:])[0], whole.text_tokens(QUESTIONS[-1:])[0])
 
 
 def test_many_small_shards_hold_what_one_large_one_does(tiny_model, photos, tmp_path, monkeypatch):
-    one = Features(tiny_model, photos, QUESTIONS, tmp_path / "one")
+    one = FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "one")
     monkeypatch.setattr(features_module, "PHOTO_SHARD", 1)
     monkeypatch.setattr(features_module, "QUESTION_SHARD", 1)
-    many = Features(tiny_model, photos, QUESTIONS, tmp_path / "many")
+    many = FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "many")
     assert shard_sizes(tmp_path / "many", "image-") == [1] * len(set(photos))
     backwards = [*photos[::-1], photos[0]]
     torch.testing.assert_close(many.image_tokens(backwards), one.image_tokens(backwards), atol=2e-3, rtol=2e-3)
@@ -119,7 +119,7 @@ def test_many_small_shards_hold_what_one_large_one_does(tiny_model, photos, tmp_
 
 def test_one_side_alone(tiny_model, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_model.text_encoder, "forward", forbid)
-    images = Features(tiny_model, photos, [], tmp_path / "cache")
+    images = FeatureCache(tiny_model, photos, [], tmp_path / "cache")
     assert images.has_images and not images.has_text
     rows = [Row(photos[0], QUESTIONS[0], ("red",))]
     assert {"image_tokens", "token_ids"} <= QuestionDataset(rows, tiny_model, images).collate([0]).keys()
@@ -127,17 +127,17 @@ def test_one_side_alone(tiny_model, photos, tmp_path, monkeypatch):
 
 def test_other_weights_make_a_new_entry(tiny_model, photos, tmp_path):
     cache = tmp_path / "cache"
-    Features(tiny_model, photos, QUESTIONS, cache)
+    FeatureCache(tiny_model, photos, QUESTIONS, cache)
     with torch.no_grad():
         next(tiny_model.image_encoder.parameters()).view(-1)[0] += 1
-    Features(tiny_model, photos, QUESTIONS, cache)
+    FeatureCache(tiny_model, photos, QUESTIONS, cache)
     assert len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
 
 
 def test_other_questions_are_added(tiny_model, photos, tmp_path):
     cache = tmp_path / "cache"
-    Features(tiny_model, photos, QUESTIONS, cache)
-    other = Features(tiny_model, photos, ["is there any red?", "is there any blue?"], cache)
+    FeatureCache(tiny_model, photos, QUESTIONS, cache)
+    other = FeatureCache(tiny_model, photos, ["is there any red?", "is there any blue?"], cache)
     assert other.question_lengths(["is there any blue?"]) == [7]  # [CLS] is there any blue ? [SEP]
     assert len(folders(cache, "text-")) == 1
     new = [question for question in ("is there any red?", "is there any blue?") if question not in QUESTIONS]
@@ -147,7 +147,7 @@ def test_other_questions_are_added(tiny_model, photos, tmp_path):
 def test_an_interrupted_computation_leaves_no_half_shard(tiny_model, photos, tmp_path):
     photos[2].write_text("not a photo")
     with pytest.raises(DataError, match=photos[2].name):
-        Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+        FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
@@ -156,14 +156,14 @@ def test_an_interruption_loses_the_unfinished_shard_alone(tiny_model, photos, tm
     good = photos[6].read_bytes()
     photos[6].write_text("not a photo")  # in the second of two shards
     with pytest.raises(DataError, match=photos[6].name):
-        Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+        FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     assert shard_sizes(tmp_path / "cache", "image-") == [2]
     photos[6].write_bytes(good)
     encode, encoded = features_module._encode_photos, []
     monkeypatch.setattr(
         features_module, "_encode_photos", lambda model, chosen: (encoded.extend(chosen), encode(model, chosen))[1]
     )
-    Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     assert encoded == photos[4::2] and shard_sizes(tmp_path / "cache", "image-") == [2, 2]
 
 
@@ -180,13 +180,13 @@ def test_a_run_that_fills_the_same_cache_meanwhile_does_no_harm(tiny_model, phot
             others.append(f"{'is there any blue? ' * (1 + len(others) % 2)}{len(others)}")  # of two lengths
             with monkeypatch.context() as patch:
                 patch.setattr(features_module, step, original)
-                Features(tiny_model, photos, [*questions, others[-1]], tmp_path / "cache")
+                FeatureCache(tiny_model, photos, [*questions, others[-1]], tmp_path / "cache")
         return result
 
     monkeypatch.setattr(features_module, step, meanwhile)
-    features = [Features(tiny_model, photos, questions, tmp_path / "cache") for _ in range(6)]
+    features = [FeatureCache(tiny_model, photos, questions, tmp_path / "cache") for _ in range(6)]
     monkeypatch.undo()
-    alone = Features(tiny_model, photos, questions, tmp_path / "alone")
+    alone = FeatureCache(tiny_model, photos, questions, tmp_path / "alone")
     for found in features:
         torch.testing.assert_close(found.image_tokens(photos), alone.image_tokens(photos), atol=2e-3, rtol=2e-3)
         assert found.question_lengths(questions) == alone.question_lengths(questions)
@@ -199,33 +199,33 @@ def test_features_of_another_reading_are_not_taken_and_a_line_says_why(
     tiny_model, photos, tmp_path, monkeypatch, capsys
 ):
     cache = tmp_path / "cache"
-    before = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
+    before = FeatureCache(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
     assert "encoded anew" not in capsys.readouterr().out
     original = features_module.read_pixels
     monkeypatch.setattr(features_module, "PHOTO_PREPROCESSING", 1000)
     monkeypatch.setattr(features_module, "read_pixels", lambda *given: original(*given).flip(1, 2).square())
-    after = Features(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
+    after = FeatureCache(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
     (line,) = capsys.readouterr().out.splitlines()
     assert "photo preprocessing (was" in line and "is 1000). The photos are encoded anew." in line
     assert not torch.equal(before, after) and len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
     monkeypatch.setattr(features_module, "QUESTION_PREPROCESSING", 1000)
-    Features(tiny_model, photos, QUESTIONS, cache)
+    FeatureCache(tiny_model, photos, QUESTIONS, cache)
     assert "question preprocessing (was" in capsys.readouterr().out and len(folders(cache, "text-")) == 2
 
 
 def test_a_cache_of_an_earlier_version_is_told_and_left_alone(tiny_model, photos, tmp_path, capsys):
     old = tmp_path / "cache" / "image-0123456789abcdef" / "shard-1"
     old.mkdir(parents=True)
-    Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     assert "an earlier version wrote them" in capsys.readouterr().out and old.is_dir()
 
 
 def test_an_encoder_that_computes_otherwise_from_the_same_weights_is_another(tiny_model, photos, tmp_path):
-    Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+    FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     config = tiny_model.text_encoder.backbone.config
     try:
         config.layer_norm_eps *= 10
-        Features(tiny_model, photos, QUESTIONS, tmp_path / "cache")
+        FeatureCache(tiny_model, photos, QUESTIONS, tmp_path / "cache")
     finally:
         config.layer_norm_eps /= 10
     assert len(folders(tmp_path / "cache", "text-")) == 2 and len(folders(tmp_path / "cache", "image-")) == 1

@@ -10,7 +10,7 @@ from toy_data import write_joint_data, write_rows
 from training.datasets.joint_data import (
     BALANCED,
     FILL_IN,
-    MOST_BOXES,
+    MAX_BOXES,
     OPEN,
     PRESENCE,
     YES_NO,
@@ -70,7 +70,7 @@ def test_questions_without_photos_have_no_photo(data):
 
 def test_boxes_of_persons_are_corners_and_only_a_sided_photo_stays_unmirrored(data):
     arrays, first = data["arrays"], data["photos"].index("squares/00.png")
-    assert arrays["boxes"].shape == (29, MOST_BOXES, 4)
+    assert arrays["boxes"].shape == (29, MAX_BOXES, 4)
     assert np.allclose(arrays["boxes"][first, 0], [0.05, 0.1, 0.45, 0.9])
     assert np.isnan(arrays["boxes"][first, 1:]).all() and (~np.isnan(arrays["boxes"][:, 0, 0])).sum() == 14
     assert np.flatnonzero(arrays["sided"]).tolist() == [first]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.datasets.feature_cache import Features
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
 from training.datasets.readers.jsonl import DataError, Row, read_rows
 from valm_core.learning.losses import OBJECTIVE_INPUTS
@@ -75,7 +75,7 @@ def test_a_photo_of_several_questions_comes_once(tiny_model, colored_squares):
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_blind_batch_holds_no_photo(tiny_model, tmp_path, cached):
     rows = [row("red"), row("blue")]
-    features = Features(tiny_model, [], [row.question for row in rows], tmp_path / "cache") if cached else None
+    features = FeatureCache(tiny_model, [], [row.question for row in rows], tmp_path / "cache") if cached else None
     batch = QuestionDataset(rows, tiny_model, features, blind=True).collate([0, 1])
     assert batch.keys() == {"text_mask", "targets", "text_tokens" if cached else "token_ids"}
 

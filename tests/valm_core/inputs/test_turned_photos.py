@@ -20,7 +20,7 @@ from demo.visit import asking
 from demo.visit.uploads import photo_content
 from training import batch_answer
 from training.corrections.measure import correct
-from training.datasets.feature_cache import Features, mean_image_token, read_pixels
+from training.datasets.feature_cache import FeatureCache, mean_image_token, read_pixels
 from training.datasets.readers.jsonl import Row
 from valm_core.corrections.database import add_correction, read_corrections
 from valm_core.inputs.photo import PHOTO_FORMATS, PHOTO_PREPROCESSING, SHOWN_SIDE, open_photo
@@ -186,7 +186,7 @@ def test_the_terminal_and_the_shards_answer_turned_photos_alike(checkpoint, phot
 
 def test_training_reads_and_caches_turned_photos_upright(tiny_model, photos, tmp_path):
     upright, turned = photos
-    features = Features(tiny_model, [upright, *turned], [QUESTION], tmp_path / "cache")
+    features = FeatureCache(tiny_model, [upright, *turned], [QUESTION], tmp_path / "cache")
     wanted = features.image_tokens([upright])[0]
     mean = mean_image_token(tiny_model, [upright])
     for path in turned:
@@ -196,10 +196,10 @@ def test_training_reads_and_caches_turned_photos_upright(tiny_model, photos, tmp
 
 
 def test_a_cache_of_files_that_were_read_otherwise_is_not_taken(tiny_model, photos, tmp_path, monkeypatch):
-    Features(tiny_model, [photos[0]], [], tmp_path / "cache")
+    FeatureCache(tiny_model, [photos[0]], [], tmp_path / "cache")
     assert len(list((tmp_path / "cache").glob("image-*"))) == 1
     monkeypatch.setattr("training.datasets.feature_cache.PHOTO_PREPROCESSING", PHOTO_PREPROCESSING + 1)
-    Features(tiny_model, [photos[0]], [], tmp_path / "cache")
+    FeatureCache(tiny_model, [photos[0]], [], tmp_path / "cache")
     assert len(list((tmp_path / "cache").glob("image-*"))) == 2
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 from toy_data import ANSWERS
 
-from training.datasets.feature_cache import Features
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import read_rows
 from training.datasets.statements import StatementDataset
@@ -296,7 +296,7 @@ def test_spawned_workers_give_the_same_batches(tiny_model, colored_squares, monk
 def test_what_workers_get_is_small_and_holds_no_model(tiny_model, colored_squares, tmp_path, cached):
     rows = read_rows(colored_squares)
     photos, questions = [row.image for row in rows], [row.question for row in rows]
-    features = Features(tiny_model, photos, questions, tmp_path / "cache") if cached else None
+    features = FeatureCache(tiny_model, photos, questions, tmp_path / "cache") if cached else None
     dataset = QuestionDataset(rows, tiny_model, features)
     pickled = pickle.dumps(dataset)
     assert len(pickled) < 30_000 and b"ValmModel" not in pickled and b"memmap" not in pickled

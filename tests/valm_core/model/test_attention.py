@@ -55,7 +55,7 @@ def test_a_silent_head_adds_nothing(attention):
     generator = torch.Generator().manual_seed(3)
     query, context = torch.randn(2, 3, width, generator=generator), torch.randn(2, 5, width, generator=generator)
     usual = attention(query, context)[0]
-    silenced = attention(query, context, silent_heads=[0])[0]
+    silenced = attention(query, context, masked_heads=[0])[0]
     torch.testing.assert_close(attention(query, context, None, True, [0])[0], silenced)
     assert not torch.allclose(usual, silenced)
     with torch.no_grad():

@@ -251,9 +251,9 @@ def test_every_head_that_is_named_can_be_silenced_and_no_other_changes_the_featu
     with torch.no_grad():
         usual = fusion(*streams, (ROWS, COLUMNS)).fused
         for step in fusion.STEPS:
-            silenced = fusion(*streams, (ROWS, COLUMNS), silent_heads=[(step, 0, 1)]).fused
+            silenced = fusion(*streams, (ROWS, COLUMNS), masked_heads=[(step, 0, 1)]).fused
             assert not torch.allclose(silenced, usual)
-        assert torch.equal(fusion(*streams, (ROWS, COLUMNS), silent_heads=[("elsewhere", 0, 1)]).fused, usual)
+        assert torch.equal(fusion(*streams, (ROWS, COLUMNS), masked_heads=[("elsewhere", 0, 1)]).fused, usual)
 
 
 # ---- similarity of words and cells -----------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_a_silent_head_has_no_glimpse(tiny_config):
     maps = []
     model.glimpses.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[2]))
     with torch.no_grad():
-        model(**seen(model), silent_heads=[("text_to_image", 1, 0), ("text_to_image", 0, 1)])
+        model(**seen(model), masked_heads=[("text_to_image", 1, 0), ("text_to_image", 0, 1)])
     assert not maps[0][:, 0].any()  # of the last layer
     torch.testing.assert_close(maps[0][:, 1].sum(dim=-1), torch.ones(2, maps[0].shape[2]))
 

@@ -26,7 +26,7 @@ def test_tokens_are_those_of_the_transformers_model(tiny_text_folder):
     reference = AutoModel.from_pretrained(tiny_text_folder).eval()
     expected = reference(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
     assert torch.equal(encoder(ids, mask).tokens, expected.last_hidden_state)
-    assert torch.equal(encoder(ids, mask).before_last, expected.hidden_states[-2])
+    assert torch.equal(encoder(ids, mask).penultimate, expected.hidden_states[-2])
 
 
 def test_an_embedding_does_not_depend_on_padding(tiny_text_folder):
