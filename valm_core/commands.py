@@ -45,4 +45,4 @@ class ShortNames(importlib.abc.MetaPathFinder):
 
 def give_short_names(package: str, rooms: dict[str, str]) -> None:
     """Make the commands of a package run by their short names too, see ``ShortNames``; for ``-m``, not for imports."""
-    sys.meta_path.append(ShortNames(package, rooms))
+    sys.meta_path.insert(0, ShortNames(package, rooms))

@@ -106,9 +106,10 @@ OTHERS = ["training.datasets.planted_scenes", "demo.ask", "demo.serve", "demo.pa
 
 COMMANDS = [*(f"training.{name}" for name in TRAINING), *OTHERS]
 
-# What `python -m MODULE -h` does, a process for each module, which finds the two large libraries imported already.
+# What `python -m MODULE -h` does, a process for each module, which finds the large libraries imported already.
 HELP = """
-import os, runpy, sys, torch, transformers
+import os, runpy, sys
+import accelerate, matplotlib.pyplot, optuna, peft, timm, torch, transformers
 folder, *modules = sys.argv[1:]
 for module in modules:
     child = os.fork()

@@ -59,7 +59,7 @@ def test_what_the_readme_links_to_is_there(space):
 
 
 def test_the_space_answers_from_its_folder_alone(space):
-    code = "import demo.ask, valm_core; print(valm_core.__file__); demo.ask.main()"
+    code = "import demo.terminal.ask, valm_core; print(valm_core.__file__); demo.terminal.ask.main()"
     words = [sys.executable, "-c", code, "assets/examples/cat.jpg", "What animal is this?"]
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VALM_CHECKPOINT")}
     done = subprocess.run(words, cwd=space, env=variables, capture_output=True, text=True, check=True)

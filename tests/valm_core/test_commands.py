@@ -40,9 +40,15 @@ def test_every_command_lies_in_a_package_that_sees_to_it():
 
 def test_the_terminals_answer_has_bars_of_letters_that_it_knows():
     code = (
+        "import sys\n"
         "from demo.terminal.ask import main\n"
-        "main(['assets/examples/cat.jpg', 'What animal is this?', '--device', 'cpu', '--top', '2'])"
+        "arguments = ['assets/examples/cat.jpg', 'What animal is this?', '--device', 'cpu', '--top', '2']\n"
+        "main(arguments)\n"
+        "print('then')\n"
+        "sys.stdout.reconfigure(encoding='utf-8')\n"
+        "main(arguments)"
     )
-    shown = run(code, "cp1252").stdout.decode("cp1252")
+    before, after = run(code, "cp1252").stdout.split(b"then")
+    shown = before.decode("cp1252")
     assert "  cat " in shown and "####" in shown and "\\u2588" not in shown
-    assert "████" in run(code, "utf-8").stdout.decode("utf-8")
+    assert "████" in after.decode("utf-8")

@@ -47,7 +47,7 @@ def test_every_row_is_measured_as_often_as_asked(checkpoint, tmp_path, monkeypat
         model |= {"first_answer_seconds": [1.0], "peak_megabytes": [100.0]}
     assert compare_models.alone("valm", checkpoint, CPU)["peak_megabytes"] > 50
     setting = {"device": "cpu", "precision": "float32", "threads": 1, "load_at_end": 0.5, "torch": "2"}
-    report = setting | {"repeats": 2, "questions": 1, "models": models, "command": "python -m training.benchmark"}
+    report = setting | {"repeats": 2, "questions": 1, "models": measured, "command": "python -m training.benchmark"}
     text = format_report(json.loads(json.dumps(report)))
     assert "| cold question: photo file to answer, ms |" in text and "with its default map, ms | " in text
     assert "| peak memory | at most 0.5 | 1 | missed |" in text
@@ -111,10 +111,10 @@ def test_the_peak_is_the_programs_own_and_not_its_parents():
     import sys
 
     held = bytearray(300 * 2**20)  # every page touched
-    code = "import resource; from training.benchmark import peak_bytes; print(peak_bytes())"
+    code = "import resource; from training.benchmark.compare_models import peak_bytes; print(peak_bytes())"
     child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     block = "bytearray(200 * 2**20)"
-    code = f"from training.benchmark import peak_bytes; {block}; print(peak_bytes())"
+    code = f"from training.benchmark.compare_models import peak_bytes; {block}; print(peak_bytes())"
     larger = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert compare_models.peak_bytes() > len(held)
     assert larger - child > 150 * 2**20
