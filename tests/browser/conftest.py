@@ -121,13 +121,23 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def visit(browser):
-    """``visit(url, width, height)`` opens the page for a new visitor; at the end nothing may have gone wrong in it.
+@pytest.fixture(scope="module")
+def contexts(browser):
+    """The module's browser windows by size and language: a new tab finds the page's scripts in its window's cache."""
+    contexts = {}
+    yield contexts
+    for context in contexts.values():
+        context.close()
 
-    ``locale`` is the browser's language, ``ask_button`` what the page's main button is called in it.
+
+@pytest.fixture
+def visit(browser, contexts):
+    """``visit(url, width, height)`` opens the page in a new tab; at the end nothing may have gone wrong in it.
+
+    What a visit keeps, it keeps for its tab alone. ``locale`` is the browser's language, ``ask_button`` what the page's
+    main button is called in it.
     """
-    contexts, problems = [], []
+    pages, problems = [], []
 
     def note_request(request):
         if not request.url.startswith(("http://127.0.0.1", "data:", "blob:")):
@@ -141,9 +151,11 @@ def visit(browser):
 
     def visit(url: str, width: int = 1280, height: int = 900, locale: str = "en-US", ask_button: str = "Ask"):
         size = {"width": width, "height": height}
-        context = browser.new_context(viewport=size, reduced_motion="reduce", locale=locale)
-        contexts.append(context)
-        page = context.new_page()
+        kind = (width, height, locale)
+        if kind not in contexts:
+            contexts[kind] = browser.new_context(viewport=size, reduced_motion="reduce", locale=locale)
+        page = contexts[kind].new_page()
+        pages.append(page)
         page.set_default_timeout(1000 * PATIENCE)
         page.on("console", note_console)
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -154,6 +166,6 @@ def visit(browser):
 
     visit.problems = problems
     yield visit
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert not problems
