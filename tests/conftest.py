@@ -17,6 +17,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, Vi
 
 from training.metrics.wups import WordNetMissing, read_wordnet
 from valm_core.config import ValmConfig
+from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel
 from valm_core.predictor import VqaPredictor
 
@@ -113,7 +114,7 @@ def tiny_config(tiny_text_folder, tiny_image_folder) -> ValmConfig:
 def tiny_model(tiny_config) -> ValmModel:
     """A fresh tiny model with random weights, in evaluation mode."""
     torch.manual_seed(3)
-    return ValmModel(tiny_config, ANSWERS).eval()
+    return build_model(tiny_config, ANSWERS).eval()
 
 
 @pytest.fixture

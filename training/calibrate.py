@@ -25,6 +25,7 @@ from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import renewed_card
 from valm_core.checkpoints.atomic_files import replace_folder
 from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.model.heads import YES_NO, calibrated
 from valm_core.model.model import ValmModel
 from valm_core.predictor import choose_device
@@ -113,7 +114,7 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
         FileNotFoundError, ValueError: no checkpoint, or no such data.
     """
     rows = load_rows(data, photos=not blind)
-    model = ValmModel.from_pretrained(checkpoint).to(choose_device(device))
+    model = load_checkpoint(checkpoint).to(choose_device(device))
     report, logits = evaluate_with_logits(model, rows, blind)
     temperature, yes_no = fit_temperatures(rows, logits, model.answers)
     model.config = dataclasses.replace(model.config, temperature=temperature, yes_no_temperature=yes_no)

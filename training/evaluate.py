@@ -20,6 +20,7 @@ from training.datasets.readers.jsonl import Row
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
 from valm_core.checkpoints.atomic_files import write_text
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.learning.losses import OBJECTIVE_INPUTS
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
@@ -207,7 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         rows = load_rows(options.data, photos=not options.blind)
-        model = ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
+        model = load_checkpoint(options.checkpoint).to(choose_device(options.device))
         report = evaluate(model, rows, options.blind)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")

@@ -5,6 +5,7 @@ import re
 from training.evaluate import format_table
 from training.measuring.common import data_name
 from valm_core.checkpoints.model_card import checkpoint_card
+from valm_core.checkpoints.storage import stored_state
 from valm_core.learning.trainer import TrainingConfig
 from valm_core.model.model import ValmModel
 
@@ -103,7 +104,7 @@ published VQA figures. An answer outside the list counts as wrong. {chosen} ({te
         config,
         len(model.answers),
         sees="the question alone (blind)" if blind else "photo and question",
-        stored=sum(tensor.numel() for tensor in model.stored_state().values()),
+        stored=sum(tensor.numel() for tensor in stored_state(model).values()),
         sections=sections,
         accuracy=(data_name(data), round(report["accuracy"], 4)),
     )

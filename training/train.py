@@ -36,6 +36,7 @@ from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.checkpoints.storage import load_checkpoint, load_stored_state, save_checkpoint, stored_state
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.learning.fine_tuning import (
     ADAPTER_MODES,
@@ -49,6 +50,7 @@ from valm_core.learning.fine_tuning import (
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.pretraining import PretrainingObjective
 from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
+from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
 
@@ -222,7 +224,7 @@ def parse_overrides(texts: list[str]) -> dict[str, object]:
     return overrides
 
 
-def build_model(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel:
+def model_to_train(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel:
     """The model to train: fresh with an answer list from the data, or with the weights and answers of ``run.init``.
 
     Raises:
@@ -236,12 +238,12 @@ def build_model(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmMode
             "`init`, or train one with `python -m training.train_joint`."
         )
     answer_rows = load_rows(run.answer_data, photos=False) if run.answer_data else rows
-    return ValmModel(config, build_answer_list(answer_rows, run.answers))
+    return build_model(config, build_answer_list(answer_rows, run.answers))
 
 
 def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel:
     """The model in ``run.init`` under ``config``, its answer list extended from the rows."""
-    start = ValmModel.from_pretrained(run.init)
+    start = load_checkpoint(run.init)
     for name in SHARED_WITH_INIT if run.init_part == "all" else QUESTION_SETTINGS:
         own, wanted = getattr(start.config, name), getattr(config, name)
         if own != wanted:
@@ -260,14 +262,14 @@ def _continued(run: RunConfig, config: ValmConfig, rows: list[Row]) -> ValmModel
     # A checkpoint goes on holding an encoder that has learned before, whether it learns now or not.
     both = {name: stored[name] or learning[name] for name in stored}
     layers = 0 if both["train_text_encoder"] else max(start.config.learned_text_layers, config.learned_text_layers)
-    model = ValmModel(
+    model = build_model(
         dataclasses.replace(config, **both, learned_text_layers=layers), start.answers, concepts=start.concepts
     )
     taken = start.state_dict()
     if run.init_part == "question":
         taken = {name: value for name, value in taken.items() if name.startswith(QUESTION_TENSORS)}
     state = model.state_dict() | taken
-    model.load_stored_state({name: state[name] for name in model.stored_state()}, run.init)
+    load_stored_state(model, {name: state[name] for name in stored_state(model)}, run.init)
     for side in sides:
         getattr(model, side).requires_grad_(learning[f"train_{side}"])
     return model
@@ -298,7 +300,7 @@ def train(
     streaming = run.data.startswith(STREAM)
     rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
     validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
-    model = build_model(run, config, rows).to(choose_device(device))
+    model = model_to_train(run, config, rows).to(choose_device(device))
     for note in notes_beforehand(run, rows, validation_rows, model.answers):
         processes.print(note)
     data = {
@@ -357,7 +359,7 @@ def train(
     trainer = Trainer(objective, batches, validate, training, output, save_best, shared)
     progress = trainer.train(resume)
     processes.wait_for_everyone()
-    best = ValmModel.from_pretrained(output / "best").to(model.device)
+    best = load_checkpoint(output / "best").to(model.device)
     if photos and learns(model.image_encoder):  # it has moved since
         best.mean_image_token.copy_(mean_image_token(best, photos))
     facts = {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
@@ -452,9 +454,9 @@ def finish(
     if processes.is_main_process:
         clear_leftovers(checkpoint)
         with saving(checkpoint):
-            best.save_pretrained(checkpoint, half=half)
+            save_checkpoint(best, checkpoint, half=half)
     processes.wait_for_everyone()
-    best = ValmModel.from_pretrained(checkpoint).to(best.device)  # measure what was saved, rounding included
+    best = load_checkpoint(checkpoint).to(best.device)  # measure what was saved, rounding included
     report, logits = evaluate_with_logits(best, validation_rows, run.blind, features)
     report |= figures_of_the_card(best, validation_rows, logits, run.blind, features) | facts
     if processes.is_main_process:
@@ -462,7 +464,7 @@ def finish(
         extra_files = {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}
         before = json.loads((output / "before.json").read_text(encoding="utf-8"))
         with saving(output):
-            best.save_pretrained(checkpoint, extra_files, half)
+            save_checkpoint(best, checkpoint, extra_files, half)
             write_run_report(output, validation_rows, before, (report, chosen_answers(best, logits)))
     return report
 
@@ -503,18 +505,18 @@ def pretrain(
     by_epoch = {row["epoch"]: row for row in read_metrics(output)}
     report = by_epoch[progress["best_epoch"]] | {"before": by_epoch[0], "command": command}
     if trainer.accelerator.is_main_process:
-        best = ValmModel.from_pretrained(output / "best")
+        best = load_checkpoint(output / "best")
         metrics = {METRICS_FILE: json.dumps(report, indent=2) + "\n"}
         clear_leftovers(output / "checkpoint")
         with saving(output):
-            best.save_pretrained(output / "checkpoint", metrics, run.weights == "float16")
+            save_checkpoint(best, output / "checkpoint", metrics, run.weights == "float16")
             write_curves(output)
     return report
 
 
 def save_best(model: ValmModel, folder: Path) -> None:
     """Write a plain checkpoint, and where the model carries adapters, these alone beside it as ``adapter``."""
-    merged(model).save_pretrained(folder)
+    save_checkpoint(merged(model), folder)
     if adapter_of(model) is not None:
         save_adapter(model, folder.with_name("adapter"))
 

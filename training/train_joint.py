@@ -32,8 +32,10 @@ from training.datasets.joint_data import BALANCED, COLOR, FILL_IN, OPEN, PRESENC
 from training.metrics.wups import WordNetMissing
 from training.train import parse_overrides, read_sections
 from valm_core.checkpoints.atomic_files import write_text
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.inputs.photo import open_photo, photo_to_pixels
+from valm_core.model.build import build_model
 from valm_core.model.concepts import photo_logits
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.model import ValmModel
@@ -609,7 +611,7 @@ def train_joint(
     tell(f"{len(data['photos'])} photos, {len(arrays['row_text'])} questions, {len(concepts)} concepts")
     paths = [sources.photo_path(photo) for photo in data["photos"]]
     pixels = open_photos(paths, training.photo_side, training.workers, tell)
-    model = ValmModel(dataclasses.replace(config, concepts=len(concepts)), answers, concepts=concepts).to(place)
+    model = build_model(dataclasses.replace(config, concepts=len(concepts)), answers, concepts=concepts).to(place)
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
         pixels = pixels.to(place)
@@ -617,7 +619,7 @@ def train_joint(
     question_steps = learn_questions(model, batches, training, tell)
     model, steps, history = learn_together(model, batches, training, tell)
     model.config = stored_config(model)
-    model.cpu().save_pretrained(output / "checkpoint", half=True)
+    save_checkpoint(model.cpu(), output / "checkpoint", half=True)
     parts = {"data": sources, "model": model.config, "training": training}
     run: dict = {name: dataclasses.asdict(part) for name, part in parts.items()}
     run |= {"device": place.type, "photos": len(paths), "question_steps": question_steps, "steps": steps}

@@ -1,16 +1,26 @@
 """Rules about answers that need no torch: which are listed, and when two probabilities differ enough to say so."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from valm_core.outputs import Answer
+from typing import Protocol, TypeVar
 
 YES_NO = ("yes", "no")
 MIN_LISTED = 0.01  # the probability from which another answer is listed beside "yes" and "no"
 MIN_POINTS, MIN_ODDS = 0.05, 1.3  # the smallest difference that counts: in probability, or as a factor of the odds
+
+
+class Likely(Protocol):
+    """An answer with its probability, as ``outputs.Answer`` has them."""
+
+    @property
+    def text(self) -> str:
+        """As shown to people."""
+
+    @property
+    def probability(self) -> float:
+        """0..1."""
+
+
+AnyAnswer = TypeVar("AnyAnswer", bound=Likely)
 
 
 def differ(first: float, second: float) -> bool:
@@ -25,7 +35,7 @@ def differ(first: float, second: float) -> bool:
     return math.log(high / (1 - high)) - math.log(low / (1 - low)) >= math.log(MIN_ODDS) - 1e-9
 
 
-def listed(answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
+def listed(answers: tuple[AnyAnswer, ...]) -> tuple[AnyAnswer, ...]:
     """The answers, likeliest first, that are worth a line: where "yes" or "no" leads, others only if they are likely.
 
     Who asks "is there a dog?" is not told that "donut" has 0.02 %.

@@ -15,6 +15,7 @@ from PIL import Image
 from valm_core.answers import listed
 from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.evidence import measure
 from valm_core.evidence.rules import gather_evidence
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
@@ -95,7 +96,7 @@ class VqaPredictor:
                 load that without importing torch, call ``OnnxPredictor.from_checkpoint`` itself.
 
         Raises:
-            FileNotFoundError, ValueError: see ``ValmModel.from_pretrained``, ``choose_device`` and
+            FileNotFoundError, ValueError: see ``load_checkpoint``, ``choose_device`` and
                 ``OnnxPredictor.from_checkpoint``.
         """
         if runtime != "torch":
@@ -103,7 +104,7 @@ class VqaPredictor:
                 raise ValueError(f"device is {device!r}, but exported models run on the CPU; use `auto` or `cpu`.")
             return OnnxPredictor.from_checkpoint(name, runtime)
         folder = fetch_checkpoint(name)
-        model = ValmModel.from_pretrained(folder)
+        model = load_checkpoint(folder)
         chosen = choose_device(device)
         if chosen.type == "cpu":
             ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
@@ -167,7 +168,7 @@ class VqaPredictor:
             except RuntimeError:  # the weights went with the GPU
                 if self.folder is None:
                     raise
-                model = ValmModel.from_pretrained(self.folder)
+                model = load_checkpoint(self.folder)
             # In this order: a thread that reads the new device finds the model there.
             self.model = model.eval()
             self.device = torch.device("cpu")

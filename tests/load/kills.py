@@ -14,8 +14,8 @@ from typing import TextIO
 from PIL import Image
 
 from valm_core.checkpoints.atomic_files import recover_folder
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.corrections.database import add_correction, read_corrections
-from valm_core.model.model import ValmModel
 
 
 def killed(write: Callable[[TextIO], None], seconds: float) -> list[str]:
@@ -83,16 +83,16 @@ def kill_checkpoint_writers(folder: Path, moments: int, chance: random.Random) -
     Raises:
         ValueError, FileNotFoundError: the checkpoint doesn't load.
     """
-    model = ValmModel.from_pretrained(folder)
+    model = load_checkpoint(folder)
 
     def write(lines: TextIO) -> None:
         while True:
-            model.save_pretrained(folder)
+            save_checkpoint(model, folder)
             lines.write("saved\n")
 
     saves = 0
     for _ in range(moments):
         saves += len(killed(write, chance.uniform(0, 0.3)))
-        if ValmModel.from_pretrained(recover_folder(folder)).answers != model.answers:
+        if load_checkpoint(recover_folder(folder)).answers != model.answers:
             raise ValueError(f"{folder} has other answers")
     return saves

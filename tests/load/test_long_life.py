@@ -7,6 +7,8 @@ import pytest
 from load.kills import kill_checkpoint_writers, kill_correction_writers
 from load.long_life import live
 
+from valm_core.checkpoints.storage import save_checkpoint
+
 
 def test_memory_and_open_files_stay_as_they_are(tiny_predictor):
     life = live(tiny_predictor, questions=120, early=40)
@@ -24,5 +26,5 @@ def test_killed_writers_of_corrections_leave_a_whole_database(tmp_path):
 
 @needs_fork
 def test_killed_writers_leave_a_checkpoint_that_loads(tiny_model, tmp_path):
-    tiny_model.save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(tiny_model, tmp_path / "checkpoint")
     assert kill_checkpoint_writers(tmp_path / "checkpoint", 5, random.Random(2)) >= 5

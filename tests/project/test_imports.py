@@ -82,3 +82,15 @@ def test_an_export_is_answered_without_torch_or_its_companions():
     code = f"import sys, valm_core.exported.predictor; print(sorted(set({heavy}) & sys.modules.keys()))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_package_hands_out_its_names_without_importing_torch_before_they_are_used():
+    code = (
+        "import sys, valm_core; assert set(valm_core.__all__) <= set(dir(valm_core)); valm_core.ValmConfig(width=8);"
+        "assert valm_core.__version__ and 'torch' not in sys.modules, 'too early';"
+        "from valm_core import ValmModel, VqaPredictor; import valm_core.model.model, valm_core.predictor;"
+        "assert ValmModel is valm_core.model.model.ValmModel and VqaPredictor is valm_core.predictor.VqaPredictor;"
+        "assert 'torch' in sys.modules; valm_core.Unheard"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1] == "AttributeError: module 'valm_core' has no attribute 'Unheard'"

@@ -14,7 +14,8 @@ from toy_data import ANSWERS, write_files, write_parquet, write_tar
 from training import batch_answer
 from training.datasets.readers.jsonl import DataError, read_rows
 from training.datasets.readers.question_shards import find_shards, read_shard
-from valm_core.model.model import ValmModel
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
+from valm_core.model.build import build_model
 from valm_core.predictor import VqaPredictor
 
 
@@ -32,7 +33,7 @@ def shards(colored_squares, tmp_path) -> Path:
 @pytest.fixture
 def checkpoint(tiny_config, tmp_path) -> Path:
     torch.manual_seed(0)
-    ValmModel(tiny_config, ANSWERS).save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(build_model(tiny_config, ANSWERS), tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 
@@ -201,9 +202,9 @@ def test_answers_of_another_model_or_of_changed_shards_are_not_gone_on_with(chec
     (shards / "part-2.tar").write_bytes(shard)  # one that joins is no change
     assert run(checkpoint, shards, tmp_path / "out", capsys)["done_before"] == 2
     before = answers(tmp_path / "out")
-    model = ValmModel.from_pretrained(checkpoint)
+    model = load_checkpoint(checkpoint)
     model.head[-1].bias.data += 1
-    model.save_pretrained(checkpoint)
+    save_checkpoint(model, checkpoint)
     assert "made with other model.safetensors." in refused()
     (tmp_path / "out" / "made_from.json").unlink()
     assert "without a note which model gave them" in refused()

@@ -10,9 +10,9 @@ from toy_data import write_rows
 
 from training.calibrate import ONE_PHOTO, fit_temperatures, held_out_error, main
 from training.datasets.readers.jsonl import Row
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.heads import calibrated
-from valm_core.model.model import ValmModel
 
 ANSWERS = ["yes", "no", "red", "blue"]
 
@@ -61,8 +61,8 @@ def test_few_rows_of_a_kind_share_one_temperature():
 def test_the_command_changes_confidence_and_figures_and_nothing_else(tiny_model, colored_squares, tmp_path, capsys):
     folder = tmp_path / "checkpoint"
     card = "# Old\n\n## Training\n\nLearned from squares.\n\n## Figures on `old.jsonl`\n\n```\nold figures\n```\n"
-    tiny_model.save_pretrained(
-        folder, {"README.md": card, "metrics.json": json.dumps({"command": "train", "epochs": 3})}
+    save_checkpoint(
+        tiny_model, folder, {"README.md": card, "metrics.json": json.dumps({"command": "train", "epochs": 3})}
     )
     weights = (folder / "model.safetensors").read_bytes()
     main(["--checkpoint", str(folder), "--data", str(colored_squares), "--device", "cpu"])
@@ -76,7 +76,7 @@ def test_the_command_changes_confidence_and_figures_and_nothing_else(tiny_model,
     text = (folder / "README.md").read_text()
     assert "Learned from squares." in text and "old figures" not in text
     assert f"{after.temperature:.3f}" in text and "without the photo" in text
-    ValmModel.from_pretrained(folder)
+    load_checkpoint(folder)
     assert "temperatures of other photos" in capsys.readouterr().out
 
 
@@ -84,7 +84,7 @@ def test_one_photo_has_no_other_half(tiny_model, colored_squares, tmp_path, caps
     rows = [json.loads(line) for line in colored_squares.read_text().splitlines()][:2]
     data = write_rows(tmp_path / "one.jsonl", rows)
     folder = tmp_path / "checkpoint"
-    tiny_model.save_pretrained(folder, {"metrics.json": json.dumps({"held_out_calibration_error": 0.5})})
+    save_checkpoint(tiny_model, folder, {"metrics.json": json.dumps({"held_out_calibration_error": 0.5})})
     main(["--checkpoint", str(folder), "--data", str(data), "--device", "cpu"])
     assert ONE_PHOTO in capsys.readouterr().out
     assert "held_out_calibration_error" not in json.loads((folder / "metrics.json").read_text())
@@ -94,7 +94,7 @@ def test_one_photo_has_no_other_half(tiny_model, colored_squares, tmp_path, caps
 
 def test_no_checkpoint_or_no_data_is_told(tiny_model, tmp_path, colored_squares, capsys):
     for checkpoint, data in ((tmp_path / "none", colored_squares), (tmp_path / "made", tmp_path / "none.jsonl")):
-        tiny_model.save_pretrained(tmp_path / "made")
+        save_checkpoint(tiny_model, tmp_path / "made")
         with pytest.raises(SystemExit) as stopped:
             main(["--checkpoint", str(checkpoint), "--data", str(data)])
         assert stopped.value.code == 2 and "none" in capsys.readouterr().err

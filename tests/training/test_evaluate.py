@@ -10,6 +10,7 @@ from training import evaluate as module
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row, read_rows
 from training.evaluate import evaluate, main, multiple_choice_accuracy, predict_logits, score_rows
+from valm_core.checkpoints.storage import save_checkpoint
 
 ANSWERS = ["red", "blue", "yes", "no", "2"]
 ROWS = [
@@ -118,7 +119,7 @@ def run(capsys, *arguments: str) -> dict:
 
 
 def test_the_command_ends_with_one_json_object(tiny_model, colored_squares, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     arguments = ["--checkpoint", str(tmp_path / "model"), "--data", str(colored_squares)]
     report = run(capsys, *arguments, "--report", str(tmp_path / "new" / "report.json"))
     assert report.keys() >= {
@@ -150,7 +151,7 @@ def test_blind_answers_see_no_photo(tiny_model, colored_squares):
 
 
 def test_the_blind_command_needs_no_photo_and_gives_one_answer_a_question(tiny_model, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     questions = ("what color is the square?", "is there any red?")
     rows = [{"question": question, "answer": answer} for question in questions for answer in tiny_model.answers]
     data = write_rows(tmp_path / "text.jsonl", rows)
@@ -161,7 +162,7 @@ def test_the_blind_command_needs_no_photo_and_gives_one_answer_a_question(tiny_m
 
 @pytest.mark.parametrize("fault", ["checkpoint", "data", "device"])
 def test_a_fault_is_one_line_and_not_a_traceback(tiny_model, colored_squares, tmp_path, capsys, fault):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     values = {"checkpoint": str(tmp_path / "model"), "data": str(colored_squares), "device": "cpu"} | {fault: "nowhere"}
     with pytest.raises(SystemExit) as stopped:
         main([word for name, value in values.items() for word in (f"--{name}", value)])
@@ -171,7 +172,7 @@ def test_a_fault_is_one_line_and_not_a_traceback(tiny_model, colored_squares, tm
 
 
 def test_a_faulty_row_is_named(tiny_model, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     data = write_rows(tmp_path / "rows.jsonl", [{"question": "?"}])
     with pytest.raises(SystemExit):
         main(["--checkpoint", str(tmp_path / "model"), "--data", str(data), "--device", "cpu"])

@@ -12,8 +12,8 @@ from toy_data import write_rows
 from training.datasets.readers.jsonl import read_rows
 from training.evaluate import evaluate
 from training.train import main, read_config
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.learning.fine_tuning import load_adapter, merged
-from valm_core.model.model import ValmModel
 
 CONFIG = Path(__file__).parents[2] / "training" / "configs" / "finetune.yaml"
 
@@ -36,7 +36,7 @@ def test_every_mode_runs_from_a_checkpoint_to_a_checkpoint(config_file, start, c
     train(config_file, "--init", start, "--output", output, *settings)
     losses = [json.loads(line)["loss"] for line in (output / "metrics.jsonl").read_text().splitlines()[1:]]
     assert losses[-1] < losses[0]
-    model, before = ValmModel.from_pretrained(output / "checkpoint"), ValmModel.from_pretrained(start)
+    model, before = load_checkpoint(output / "checkpoint"), load_checkpoint(start)
     report = json.loads((output / "checkpoint" / "metrics.json").read_text())
     assert evaluate(model, read_rows(colored_squares))["accuracy"] == report["accuracy"]
     assert report["fine_tuning"] == mode and report["learning_parameters"] > 0
@@ -52,7 +52,7 @@ def test_every_mode_runs_from_a_checkpoint_to_a_checkpoint(config_file, start, c
     assert (output / "adapter").exists() == (mode in ("lora", "ia3"))
     if (output / "adapter").exists():
         again = merged(load_adapter(before, output / "adapter"))
-        best = ValmModel.from_pretrained(output / "best").state_dict()
+        best = load_checkpoint(output / "best").state_dict()
         for name, tensor in again.state_dict().items():
             if name != "mean_image_token":
                 torch.testing.assert_close(tensor, best[name], atol=1e-5, rtol=1e-4, msg=name)
@@ -70,7 +70,7 @@ def test_a_run_with_adapters_resumes_to_the_same_end(config_file, start, tmp_pat
         with pytest.raises(KeyboardInterrupt):
             train(config_file, *settings)
     train(config_file, "--resume", *settings)
-    models = [ValmModel.from_pretrained(tmp_path / run / "checkpoint") for run in ("whole", "run")]
+    models = [load_checkpoint(tmp_path / run / "checkpoint") for run in ("whole", "run")]
     for name, tensor in models[0].state_dict().items():
         torch.testing.assert_close(models[1].state_dict()[name], tensor, msg=name)
 
@@ -79,7 +79,7 @@ def test_going_on_frozen_keeps_what_an_encoder_has_learned(config_file, start, t
     rates = ["encoder_learning_rate=0.01", "weights=float32", "epochs=1"]
     train(config_file, "--init", start, "--output", tmp_path / "full", "fine_tuning=full", *rates)
     train(config_file, "--init", tmp_path / "full" / "checkpoint", "--output", tmp_path / "frozen", *rates)
-    learned, kept = (ValmModel.from_pretrained(tmp_path / run / "checkpoint") for run in ("full", "frozen"))
+    learned, kept = (load_checkpoint(tmp_path / run / "checkpoint") for run in ("full", "frozen"))
     for name, tensor in learned.text_encoder.state_dict().items():
         assert torch.equal(kept.text_encoder.state_dict()[name], tensor), name
     assert not torch.equal(kept.head[0].weight, learned.head[0].weight)
@@ -95,8 +95,8 @@ def test_answers_that_the_checkpoint_lacks_join_its_list(
     train(
         config_file, "--init", start, "--data", data, "--output", tmp_path / "more", f"new_answers={limit}", "epochs=1"
     )
-    model = ValmModel.from_pretrained(tmp_path / "more" / "checkpoint")
-    assert model.answers == ValmModel.from_pretrained(start).answers + expected
+    model = load_checkpoint(tmp_path / "more" / "checkpoint")
+    assert model.answers == load_checkpoint(start).answers + expected
 
 
 def test_the_model_section_comes_from_the_checkpoint(config_file, start, tmp_path, capsys):
@@ -124,6 +124,6 @@ def test_the_newcomers_config_learns_from_fifty_rows(config_file, start, tmp_pat
     places.append("precision=no")  # as `start` was trained: accelerate allows one precision a process
     train(CONFIG, "--init", start, "--data", data, "--validation", data, *places)
     report = json.loads((tmp_path / "tuned" / "checkpoint" / "metrics.json").read_text())
-    assert "teal" in ValmModel.from_pretrained(tmp_path / "tuned" / "checkpoint").answers
+    assert "teal" in load_checkpoint(tmp_path / "tuned" / "checkpoint").answers
     before = json.loads((tmp_path / "tuned" / "before.json").read_text())[0]
     assert report["accuracy"] >= before["accuracy"] and report["best_epoch"] >= 1

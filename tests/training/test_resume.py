@@ -8,7 +8,8 @@ from PIL import Image
 
 from training.made_from import checkpoint_fingerprint, data_fingerprint
 from training.train import main
-from valm_core.model.model import ValmModel
+from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.model.build import build_model
 
 
 def refused(capsys, config_file, *arguments: str) -> str:
@@ -71,16 +72,16 @@ def test_other_data_answers_and_settings_are_refused_and_the_run_stays_whole(
 
 def test_a_start_that_was_trained_further_is_another_start(tiny_model, tmp_path):
     assert checkpoint_fingerprint("") == ""
-    tiny_model.save_pretrained(tmp_path / "start")
+    save_checkpoint(tiny_model, tmp_path / "start")
     before = checkpoint_fingerprint(tmp_path / "start")
-    tiny_model.save_pretrained(tmp_path / "copy", {"metrics.json": "{}", "README.md": "a card"})
+    save_checkpoint(tiny_model, tmp_path / "copy", {"metrics.json": "{}", "README.md": "a card"})
     assert checkpoint_fingerprint(tmp_path / "copy") == before
     tiny_model.head[-1].bias.data += 1
-    tiny_model.save_pretrained(tmp_path / "start")
+    save_checkpoint(tiny_model, tmp_path / "start")
     assert checkpoint_fingerprint(tmp_path / "start") != before
-    other = ValmModel(tiny_model.config, tiny_model.answers[::-1])
+    other = build_model(tiny_model.config, tiny_model.answers[::-1])
     other.load_state_dict(tiny_model.state_dict())
-    other.save_pretrained(tmp_path / "start")
+    save_checkpoint(other, tmp_path / "start")
     assert checkpoint_fingerprint(tmp_path / "start") not in (before, "")
 
 

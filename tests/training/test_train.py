@@ -13,8 +13,9 @@ from training.datasets.readers.jsonl import read_rows
 from training.datasets.statements import StatementDataset
 from training.evaluate import evaluate
 from training.train import RunConfig, main, parse_overrides, read_config
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
-from valm_core.model.model import ValmModel
+from valm_core.model.build import build_model
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
@@ -38,7 +39,7 @@ def test_from_config_to_a_checkpoint_that_answers_everything(config_file, colore
     assert report["command"].startswith("python -m training.train --config")
     assert report["command"].endswith("epochs=25 early_stopping_patience=25")
 
-    model = ValmModel.from_pretrained(tmp_path / "run" / "checkpoint")
+    model = load_checkpoint(tmp_path / "run" / "checkpoint")
     assert sorted(model.answers) == ["blue", "green", "no", "red", "yellow", "yes"]
     measured = evaluate(model, read_rows(colored_squares))
     for name in measured.keys() - {"seconds", "expected_calibration_error"}:
@@ -53,7 +54,7 @@ def test_cached_features_train_as_running_the_encoders_does(config_file, tmp_pat
     models, losses = [], []
     for output, cache in (("cached", tmp_path / "cache"), ("uncached", "''")):
         train(config_file, "--output", str(tmp_path / output), "weights=float32", f"cache={cache}")
-        models.append(ValmModel.from_pretrained(tmp_path / output / "checkpoint"))
+        models.append(load_checkpoint(tmp_path / output / "checkpoint"))
         lines = (tmp_path / output / "metrics.jsonl").read_text().splitlines()
         losses.append([json.loads(line)["loss"] for line in lines[1:]])
     assert losses[0] == pytest.approx(losses[1], abs=0.01)  # the cache rounds to float16
@@ -115,7 +116,7 @@ def test_a_run_tells_first_what_becomes_of_its_answers(config_file, colored_squa
     assert "'c++' (1) = 'c' (1)" in before and "5 of them with" not in printed
     assert f"{validation}: 1 of 7 rows have no answer among the model's 5" in before
     assert "6 rows, 6 of them with an answer among 5" in before and after
-    answers = ValmModel.from_pretrained(tmp_path / "run" / "checkpoint").answers
+    answers = load_checkpoint(tmp_path / "run" / "checkpoint").answers
     assert sorted(answers) == ["+", "a", "b", "c", "c++"]
 
 
@@ -135,11 +136,11 @@ def test_the_card_names_the_optimizer_and_the_rule_that_chose_the_epoch(config_f
 
 def test_a_run_can_start_from_another_ones_weights_and_answers(config_file, tmp_path):
     train(config_file)
-    start = ValmModel.from_pretrained(tmp_path / "run" / "checkpoint")
+    start = load_checkpoint(tmp_path / "run" / "checkpoint")
     second = tmp_path / "second"
     still = ["epochs=1", "learning_rate=1e-9", "answers=2"]
     train(config_file, "--init", str(tmp_path / "run" / "checkpoint"), "--output", str(second), *still)
-    went_on = ValmModel.from_pretrained(second / "checkpoint")
+    went_on = load_checkpoint(second / "checkpoint")
     assert went_on.answers == start.answers and len(start.answers) == 6
     for name, tensor in start.state_dict().items():
         torch.testing.assert_close(went_on.state_dict()[name], tensor, atol=1e-4, rtol=1e-3, msg=name)
@@ -157,11 +158,11 @@ def test_pretraining_then_answers_from_its_checkpoint(config_file, tmp_path, cap
     assert report["epoch"] == max(lines, key=lambda line: (line["epoch"] > 0, line["accuracy"]))["epoch"]
     assert (first / "curves.png").stat().st_size > 1000
 
-    start = ValmModel.from_pretrained(first / "checkpoint")
+    start = load_checkpoint(first / "checkpoint")
     train(config_file, "--init", str(first / "checkpoint"), "--output", str(second), "learning_rate=1e-9", "epochs=1")
     before = json.loads((second / "before.json").read_text())[0]
     assert before["accuracy"] == pytest.approx(evaluate(start, read_rows(tmp_path / "rows.jsonl"))["accuracy"])
-    went_on = ValmModel.from_pretrained(second / "checkpoint")
+    went_on = load_checkpoint(second / "checkpoint")
     for name, tensor in start.state_dict().items():
         torch.testing.assert_close(went_on.state_dict()[name], tensor, atol=1e-4, rtol=1e-3, msg=name)
 
@@ -203,8 +204,8 @@ def test_a_stopped_run_resumes(config_file, tmp_path, monkeypatch):
 
 def test_a_trained_image_encoder_ends_up_in_the_checkpoint(config_file, tmp_path, tiny_config):
     train(config_file, "train_image_encoder=true", "cache=''", "epochs=2", "encoder_learning_rate=0.01")
-    loaded = ValmModel.from_pretrained(tmp_path / "run" / "checkpoint")
-    untrained = ValmModel(tiny_config, ["a"]).image_encoder.state_dict()
+    loaded = load_checkpoint(tmp_path / "run" / "checkpoint")
+    untrained = build_model(tiny_config, ["a"]).image_encoder.state_dict()
     moved = [
         name
         for name, tensor in loaded.image_encoder.state_dict().items()

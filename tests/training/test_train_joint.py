@@ -24,8 +24,8 @@ from training.train_joint import (
     progress_at,
     region_term,
 )
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
-from valm_core.model.model import ValmModel
 from valm_core.model.text_encoder import build_tokenizer
 from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
@@ -165,7 +165,7 @@ def test_the_command_learns_and_its_checkpoint_answers(config, tmp_path, capsys,
         assert last[name] < 0.9 * first[name], name
     assert run["training"]["steps"] == 40 and run["data"]["answers"] == 8
 
-    model = ValmModel.from_pretrained(output / "checkpoint")  # strict
+    model = load_checkpoint(output / "checkpoint")  # strict
     assert (model.config.train_text_encoder, model.config.train_image_encoder) == (False, True)
     assert model.config.learned_text_layers == 2 and len(model.concepts) == model.config.concepts == 12
     assert model.mean_image_token.abs().max() > 0 and model.image_encoder.grid == (4, 4)

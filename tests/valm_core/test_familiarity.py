@@ -11,6 +11,7 @@ from toy_data import write_rows
 
 from training.measuring.familiarity import LANGUAGES, made_pictures, main, of_text
 from valm_core.checkpoints.contents import FAMILIARITY_FILE
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.familiarity import Subspace, load_familiarity, question_vectors, save_familiarity
 from valm_core.outputs import EncodedText
 from valm_core.predictor import VqaPredictor
@@ -94,7 +95,7 @@ def test_the_command_adds_the_file_and_tells_the_shares(tiny_model, tmp_path, mo
         Image.new("RGB", (32, 32), (40 * place, 200, 9)).save(tmp_path / row["image"])
     data = str(write_rows(tmp_path / "rows.jsonl", rows))
     monkeypatch.setattr("training.measuring.familiarity.COMPONENTS", {"photo": 2, "question": 1})
-    tiny_model.save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(tiny_model, tmp_path / "checkpoint")
     asked = ["--checkpoint", str(tmp_path / "checkpoint"), "--data", data, "--device", "cpu"]
     main([*asked, "--validation", data, "--report", str(tmp_path / "report.json")])
     assert set(load_familiarity(tmp_path / "checkpoint")) == {"photo", "question"}

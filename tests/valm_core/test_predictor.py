@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.model.build import build_model
 from valm_core.outputs import Answer, Explanation, InputError, TrackRecord, UnknownAnswer
 from valm_core.predictor import VqaPredictor, choose_device, merge_word_pieces
 
@@ -75,9 +77,7 @@ def test_an_explanation_is_by_word(tiny_predictor):
 def test_the_box_of_a_crop_reaches_the_explanation(tiny_config):
     import dataclasses
 
-    from valm_core.model.model import ValmModel
-
-    model = ValmModel(dataclasses.replace(tiny_config, resize="crop"), ["a", "b"])
+    model = build_model(dataclasses.replace(tiny_config, resize="crop"), ["a", "b"])
     predictor = VqaPredictor(model, torch.device("cpu"))
     image = predictor.encode(Image.new("RGB", (80, 40)))
     assert predictor.explain(image, QUESTION).box == image.box == (0.25, 0.0, 0.75, 1.0)
@@ -221,7 +221,7 @@ def test_the_cpu_takes_over_from_a_gpu_that_fails(tiny_predictor, encoded, monke
 
 def test_weights_lost_with_their_gpu_are_loaded_again(tiny_predictor, encoded, monkeypatch, tmp_path):
     expected = tiny_predictor.answer(encoded, "what color?")
-    tiny_predictor.model.save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(tiny_predictor.model, tmp_path / "checkpoint")
     tiny_predictor.folder = tmp_path / "checkpoint"
 
     def lost(*_):
@@ -258,7 +258,7 @@ def test_an_error_on_the_cpu_is_no_reason_to_fall_back(tiny_predictor, encoded, 
     ],
 )
 def test_a_track_record_comes_from_the_checkpoint_and_from_enough_questions(tiny_model, tmp_path, content, found):
-    tiny_model.save_pretrained(tmp_path / "checkpoint", {"metrics.json": content} if content else None)
+    save_checkpoint(tiny_model, tmp_path / "checkpoint", {"metrics.json": content} if content else None)
     predictor = VqaPredictor.from_checkpoint(tmp_path / "checkpoint", "cpu")
     expected = TrackRecord(0.2, 0.3, 30, 0.25, "yes/no") if found else None
     assert predictor.track_record(Answer("yes", 0.25)) == expected

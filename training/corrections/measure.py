@@ -16,6 +16,7 @@ from training.evaluate import predict_logits
 from training.measuring.common import load_model, sample, write_report
 from training.metrics.vqa_accuracy import most_common_answer, normalize_answer, vqa_accuracy
 from training.train import chosen_answers, read_config, train
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.corrections.database import add_correction, read_corrections
 from valm_core.inputs.photo import open_photo
 from valm_core.model.model import ValmModel
@@ -162,7 +163,7 @@ def measure(options: argparse.Namespace) -> dict:
             settings = {"init": options.checkpoint, "cache": options.cache, "threads": options.threads}
             configs = read_config(options.config, files | settings)
             trained = train(*configs, options.command_line, device=options.device)
-            model = ValmModel.from_pretrained(output / "checkpoint").to(start.device)
+            model = load_checkpoint(output / "checkpoint").to(start.device)
             after = {part: score(model, asked[part], options.cache) for part in SETS}
             report["runs"].append(
                 {

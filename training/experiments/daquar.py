@@ -31,8 +31,8 @@ from training.metrics.wups import WordNetMissing, read_wordnet, wups
 from training.train import chosen_answers, parse_overrides, read_config
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import METRICS_FILE
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.learning.fine_tuning import parse_fine_tuning
-from valm_core.model.model import ValmModel
 from valm_core.predictor import choose_device
 
 MODES = "full,top_layers:1,frozen,lora,ia3"
@@ -95,7 +95,7 @@ def figures(answers: list[str], rows: list[Row]) -> dict[str, float | None]:
 
 def predict(checkpoint: Path, rows: list[Row], cache: str) -> list[str]:
     """A checkpoint's answers; photos come from the cache where its image encoder is as it was."""
-    model = ValmModel.from_pretrained(checkpoint)
+    model = load_checkpoint(checkpoint)
     photos = [] if model.config.train_image_encoder else [row.image for row in rows]
     features = FeatureCache(model, photos, [], cache) if photos and cache else None
     return chosen_answers(model, predict_logits(model, QuestionDataset(rows, model, features)))

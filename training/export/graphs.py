@@ -25,6 +25,7 @@ from valm_core.checkpoints.atomic_files import replace_folder
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint
 from valm_core.checkpoints.hub import fetch_checkpoint, is_hub_name
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.explanations.attention_maps import cross_modal_maps, question_map
 from valm_core.explanations.attention_rollout import rollout
 from valm_core.explanations.relevance import cross_blocks, readout, rows_to_one
@@ -162,9 +163,9 @@ def export(checkpoint: str | Path, output: str | Path, graph_format: str, int8: 
         The metadata.
 
     Raises:
-        FileNotFoundError, ValueError: see ``ValmModel.from_pretrained``.
+        FileNotFoundError, ValueError: see ``load_checkpoint``.
     """
-    model = ValmModel.from_pretrained(checkpoint)
+    model = load_checkpoint(checkpoint)
     tokenizer = model.tokenizer.tokenizer
     with replace_folder(output) as fresh:
         files = write_onnx_graphs(model, fresh)

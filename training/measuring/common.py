@@ -10,6 +10,7 @@ import torch
 
 from training.datasets.feature_cache import read_pixels
 from valm_core.checkpoints.atomic_files import write_text
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.model.model import ValmModel
 from valm_core.outputs import Explanation
@@ -28,10 +29,10 @@ def add_measuring_options(parser: argparse.ArgumentParser, report: str) -> None:
 
 
 def load_model(options: argparse.Namespace) -> ValmModel:
-    """The checkpoint on its device, with as many threads as asked. Raises what ``from_pretrained`` does."""
+    """The checkpoint on its device, with as many threads as asked. Raises what ``load_checkpoint`` does."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    return ValmModel.from_pretrained(options.checkpoint).to(choose_device(options.device))
+    return load_checkpoint(options.checkpoint).to(choose_device(options.device))
 
 
 def sample(rows: list[Drawn], limit: int, seed: int) -> list[Drawn]:

@@ -4,7 +4,7 @@ What stands in one file is numbered by another: the answers by the rows of the w
 familiarity by what these weights say. ``fingerprints.json`` names them all, so that files of two checkpoints in one
 folder are refused. To write it anew after a change that was meant:
 
-    python -m valm_core.checkpoint_files FOLDER
+    python -m valm_core.checkpoints.contents FOLDER
 """
 
 import argparse
@@ -81,7 +81,7 @@ def check_fingerprints(folder: str | Path) -> None:
     now = file_fingerprints(folder)
     remedy = (
         "Copy the whole checkpoint again; if the change was meant, run "
-        f"`python -m valm_core.checkpoint_files {folder}`."
+        f"`python -m valm_core.checkpoints.contents {folder}`."
     )
     for name in dict.fromkeys([*stored, *now]):
         if name not in now:

@@ -59,7 +59,7 @@ def push_folder(folder: str | Path, name: str, private: bool = True) -> str:
     The repository is made where it is missing. A folder without a card gets one in the repository.
 
     Args:
-        folder: as ``save_pretrained`` or a training run wrote it.
+        folder: as ``storage.save_checkpoint`` or a training run wrote it.
         name: ``user/model``.
         private: whether a new repository is for its owner alone; an existing one stays as it is.
 

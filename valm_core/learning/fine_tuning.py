@@ -116,7 +116,7 @@ def is_adapter(parameter: str) -> bool:
 
 
 def merged(model: ValmModel) -> ValmModel:
-    """A plain copy with the adapters worked into the weights: same answers, saveable by ``save_pretrained``.
+    """A plain copy with the adapters worked into the weights: same answers, saveable by ``save_checkpoint``.
 
     A model without adapters is returned as it is.
     """
@@ -143,7 +143,7 @@ def save_adapter(model: ValmModel, folder: str | Path) -> None:
     """
     adapter = adapter_of(model)
     if adapter is None:
-        raise ValueError("The model carries no adapters. Use `save_pretrained`, or set `fine_tuning` to lora or ia3.")
+        raise ValueError("The model carries no adapters. Use `save_checkpoint`, or set `fine_tuning` to lora or ia3.")
     with replace_folder(folder) as fresh:
         adapter.save_pretrained(str(fresh), save_embedding_layers=False)
         (fresh / "README.md").unlink(missing_ok=True)  # peft's empty form of a model card

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, replace_folder, saving, write_text
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.config import from_plain_values
 from valm_core.learning.fine_tuning import is_adapter, parse_fine_tuning
 from valm_core.model.model import ValmModel
@@ -240,7 +241,7 @@ class Trainer:
             every process.
         config: how to train.
         output: folder to write to.
-        save_best: how to write a model into a folder; ``ValmModel.save_pretrained`` unless told otherwise.
+        save_best: how to write a model into a folder; ``save_checkpoint`` unless told otherwise.
         depends_on: what else a resumed run must share with the one that it goes on with, by name: plain values or
             fingerprints of data.
     """
@@ -252,7 +253,7 @@ class Trainer:
         evaluate: Callable[[ValmModel], dict],
         config: TrainingConfig,
         output: str | Path,
-        save_best: Callable[[ValmModel, Path], None] = ValmModel.save_pretrained,
+        save_best: Callable[[ValmModel, Path], None] = save_checkpoint,
         depends_on: Mapping[str, object] | None = None,
     ):
         from accelerate import Accelerator  # imported here: the page doesn't need it

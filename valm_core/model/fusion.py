@@ -1,7 +1,7 @@
 """How text and image tokens become one answer vector. Each family is a module plus a build function in ``FUSIONS``."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -367,6 +367,9 @@ class DualTowerFusion(nn.Module):
         ]
 
 
+Fusion = BiAttentionFusion | ConcatenationFusion | DualTowerFusion
+
+
 def heads_of(heads: Collection[AttentionHead], step: str, layer: int) -> list[int]:
     """The numbers of those heads that belong to one attention step of one layer."""
     return [head for head_step, head_layer, head in heads if (head_step, head_layer) == (step, layer)]
@@ -447,7 +450,7 @@ def layer_sizes(config: ValmConfig) -> dict:
     }
 
 
-FUSIONS = {
+FUSIONS: dict[str, Callable[[ValmConfig], Fusion]] = {
     "bi_attention": build_bi_attention,
     "concatenation": build_concatenation,
     "dual_tower": build_dual_tower,

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,15 @@ class ImageEncoder(nn.Module):
         concept_head: says of every cell what it shows; every token gains a semantic part by it. None for none.
     """
 
+    backbone: Any  # a module of any library; those of transformers have a config
+    mean: Tensor
+    std: Tensor
+    neck: nn.Module | None
+    concept_head: ConceptHead | None
+    grid: tuple[int, int]
+    backbone_width: int
+    feature_width: int
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -38,8 +48,8 @@ class ImageEncoder(nn.Module):
         self.prefix_tokens = prefix_tokens
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.neck: nn.Module | None = None
-        self.concept_head: ConceptHead | None = None
+        self.neck = None
+        self.concept_head = None
         # One blank photo tells the grid and the width, whatever the backbone; in evaluation mode, so that no batch
         # statistics move.
         backbone.eval()

@@ -1,47 +1,21 @@
-"""ValmModel: text encoder + image encoder -> fusion -> answers, and the checkpoint folder it is saved in."""
+"""ValmModel: text encoder + image encoder -> fusion -> answers. Built by ``build``, kept by ``checkpoints.storage``."""
 
 import copy
 import dataclasses
-import json
-import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from valm_core.checkpoints.atomic_files import recover_folder, replace_folder
-from valm_core.checkpoints.checks import check_claims, check_files
-from valm_core.checkpoints.contents import (
-    ANSWERS_FILE,
-    CONCEPTS_FILE,
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    check_fingerprints,
-    missing_file,
-    write_fingerprints,
-)
-from valm_core.checkpoints.hub import fetch_checkpoint, push_folder
 from valm_core.config import ValmConfig
 from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.inputs.text import TwiceError, parse_json, read_text
-from valm_core.model.concepts import ConceptHead
-from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.fusion import FUSIONS, AttentionHead, WordCellSimilarity, heads_of
+from valm_core.model.fusion import AttentionHead, Fusion, WordCellSimilarity, heads_of
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead, calibrated, extended_layer
-from valm_core.model.image_encoder import IMAGE_ENCODER_FOLDER, build_image_encoder
-from valm_core.model.packages import PACKAGES
-from valm_core.model.text_encoder import (
-    TEXT_ENCODER_FOLDER,
-    TOKENIZER_FOLDER,
-    TextEncoder,
-    build_text_encoder,
-    build_tokenizer,
-)
+from valm_core.model.image_encoder import ImageEncoder
+from valm_core.model.text_encoder import TextEncoder
 from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 
 
@@ -57,74 +31,65 @@ class ValmModel(nn.Module):
     """Answers questions about photos out of a fixed list of answers.
 
     Args:
-        config: what to build.
+        config: what the parts were built from; of it the model itself reads how a photo is fitted to its square, the
+            temperatures, ``neutral_yes_no`` and ``learned_text_layers``.
         answers: the answer list, in the order of the logits, as shown to people.
-        checkpoint: folder of a saved model, only for ``from_pretrained``: encoders whose weights lie there stay random.
-        concepts: names of the concepts to look for, ``config.concepts`` of them.
+        tokenizer, text_encoder, image_encoder: what reads questions and photos.
+        text_projection, image_projection: from each encoder's width to the fusion's D.
+        fusion: one of the families of ``fusion.FUSIONS``.
+        head: from what is read of the fusion to the answers' logits.
+        similarity, glimpses, question_head: further parts; None for none.
+        dropout: probability, 0..1, of tokens on their way into the fusion.
+        concepts: names of the concepts that the image encoder looks for, in the order of its logits.
+        pretrained_text_encoder: loads the text encoder as it came; None where there is none but ``text_encoder``.
     """
 
     mean_image_token: Tensor
+    similarity: WordCellSimilarity | None
+    glimpses: Glimpses | None
+    question_head: QuestionHead | None
 
     def __init__(
-        self, config: ValmConfig, answers: list[str], checkpoint: Path | None = None, concepts: Sequence[str] = ()
+        self,
+        config: ValmConfig,
+        answers: Sequence[str],
+        *,
+        tokenizer: QuestionTokenizer,
+        text_encoder: TextEncoder,
+        image_encoder: ImageEncoder,
+        text_projection: nn.Linear,
+        image_projection: nn.Linear,
+        fusion: Fusion,
+        head: AnswerHead,
+        similarity: WordCellSimilarity | None = None,
+        glimpses: Glimpses | None = None,
+        question_head: QuestionHead | None = None,
+        dropout: float = 0.0,
+        concepts: Sequence[str] = (),
+        pretrained_text_encoder: Callable[[], TextEncoder] | None = None,
     ):
         super().__init__()
-        if config.fusion not in FUSIONS:
-            raise ValueError(f"fusion is {config.fusion!r}; allowed: {', '.join(FUSIONS)}.")
-        if not answers or len(set(answers)) != len(answers):
-            raise ValueError("The answer list is empty or has duplicates; give each answer once.")
-        if len(set(concepts)) != config.concepts:
-            raise ValueError(f"concepts is {config.concepts}, but {len(set(concepts))} different names are given.")
-        config = dataclasses.replace(
-            config,
-            text_encoder_sha256=_checked_sha256(config.text_encoder, config.text_encoder_sha256),
-            image_encoder_sha256=_checked_sha256(config.image_encoder, config.image_encoder_sha256),
-        )
         self.config = config
         self.answers = list(answers)
         self.concepts = tuple(concepts)
-
-        stored_text = checkpoint if _is_stored(config.text_encoder, config.train_text_encoder) else None
-        stored_image = checkpoint if _is_stored(config.image_encoder, config.train_image_encoder) else None
-        self.tokenizer = QuestionTokenizer(
-            build_tokenizer(config.text_encoder, stored_text), config.max_question_tokens
-        )
-        self.text_encoder = build_text_encoder(config.text_encoder, stored_text)
-        self.image_encoder = build_image_encoder(
-            config.image_encoder, config.image_size, stored_image, config.image_stride
-        )
-        if config.concepts:
-            sizes = self.image_encoder.backbone_width, config.concepts, self.text_encoder.width
-            self.image_encoder.concept_head = ConceptHead(*sizes)
-            if checkpoint is None:  # else about to be loaded
-                self.image_encoder.concept_head.embeddings.copy_(self._name_embeddings(self.concepts))
-        if config.cell_width:
-            self.image_encoder.add_neck(config.cell_width)
-        self.text_encoder.requires_grad_(config.train_text_encoder)
-        self.image_encoder.requires_grad_(config.train_image_encoder)
-
-        self.text_projection = nn.Linear(self.text_encoder.width, config.width)
-        self.image_projection = nn.Linear(self.image_encoder.feature_width, config.width)
-        self.image_input_norm = nn.LayerNorm(self.image_encoder.feature_width)
-        self.text_norm, self.image_norm = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
-        self.fusion = FUSIONS[config.fusion](config)
-        self.similarity = None
-        if config.similarity:
-            self.similarity = WordCellSimilarity(self.text_encoder.width, self.image_encoder.width, config.width)
-        self.question_head, self.glimpses, read = None, None, config.width
-        if config.glimpse_width:
-            sizes = QuestionHead.HIDDEN, self.image_encoder.width, config.width, config.heads
-            self.glimpses = Glimpses(*sizes, config.glimpse_width, config.dropout)
-            read = self.glimpses.width
-        self.head = AnswerHead(read, len(answers), config.dropout, hidden=2 * config.width)
-        if config.question_head:
-            self.question_head = QuestionHead(self.text_encoder.width, len(answers), config.dropout)
-            for parameter in self.head[-1].parameters():  # the photo adds nothing until something is learned from it
-                nn.init.zeros_(parameter)
+        self.pretrained_text_encoder = pretrained_text_encoder
+        self.tokenizer = tokenizer
+        self.text_encoder = text_encoder
+        self.image_encoder = image_encoder
+        width = text_projection.out_features
+        self.text_projection = text_projection
+        self.image_projection = image_projection
+        self.image_input_norm = nn.LayerNorm(image_projection.in_features)
+        self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.fusion = fusion
+        self.similarity = similarity
+        self.glimpses = glimpses
+        self.head = head
+        self.question_head = question_head
 
         # The average image token of the training data: stands in for the whole photo in a blind answer.
-        self.register_buffer("mean_image_token", torch.zeros(self.image_encoder.width))
+        self.register_buffer("mean_image_token", torch.zeros(image_encoder.width))
 
     @property
     def device(self) -> torch.device:
@@ -284,169 +249,15 @@ class ValmModel(nn.Module):
 
     def _embedder(self) -> TextEncoder:
         """What embeds texts; loaded at the first call where it isn't the text encoder, and no part of the state."""
-        if not self.config.learned_text_layers or not self.config.text_encoder.startswith("package:"):
+        if not self.config.learned_text_layers or self.pretrained_text_encoder is None:
             return self.text_encoder
-        if "_pretrained_text_encoder" not in self.__dict__:
-            pretrained = build_text_encoder(self.config.text_encoder).requires_grad_(False).eval()
-            self.__dict__["_pretrained_text_encoder"] = pretrained
-        return self.__dict__["_pretrained_text_encoder"].to(self.device)
+        if "_embedding_encoder" not in self.__dict__:
+            self.__dict__["_embedding_encoder"] = self.pretrained_text_encoder().requires_grad_(False).eval()
+        return self.__dict__["_embedding_encoder"].to(self.device)
 
     def pixels(self, photo) -> tuple[Tensor, tuple[float, float, float, float]]:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
         return photo_to_pixels(photo, self.config.image_size, self.config.resize)
-
-    @torch.no_grad()
-    def _name_embeddings(self, names: Sequence[str]) -> Tensor:
-        """Text embeddings [len(names), D_text] of names of things, as long as the encoder's own token vectors."""
-        self.text_encoder.eval()
-        parts = [self.tokenizer(list(names[first : first + 100])) for first in range(0, len(names), 100)]
-        embeddings = torch.cat([self.text_encoder.embed(*part) for part in parts])
-        # As exact as a checkpoint in half precision stores it, so that fresh and saved models encode photos alike.
-        return (embeddings * self.text_encoder.width**0.5).half().float()
-
-    # ---- checkpoints -------------------------------------------------------------------------------------------------
-
-    def stored_state(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: all tensors but those of frozen packaged encoders, which are named by their hash."""
-        left_out, kept = [], []
-        if not _is_stored(self.config.text_encoder, self.config.train_text_encoder):
-            left_out += ["text_encoder."]
-            kept = self._learned_text_layers()
-        if not _is_stored(self.config.image_encoder, self.config.train_image_encoder):
-            left_out += ["image_encoder.backbone."]
-        return {
-            name: value
-            for name, value in self.state_dict().items()
-            if name.startswith(tuple(kept)) or not name.startswith(tuple(left_out))
-        }
-
-    def _learned_text_layers(self) -> list[str]:
-        """How the names of the tensors begin that belong to the last ``learned_text_layers`` of the text encoder."""
-        count = self.config.learned_text_layers
-        if not count:
-            return []
-        layers = encoder_layers(self.text_encoder)
-        if count > len(layers):
-            raise ValueError(f"learned_text_layers is {count}; allowed: 0 to {len(layers)}, as many as there are.")
-        names = {module: name for name, module in self.named_modules()}
-        return [f"{names[layer]}." for layer in layers[-count:]]
-
-    def save_pretrained(
-        self, folder: str | Path, extra_files: dict[str, str] | None = None, half: bool = False
-    ) -> None:
-        """Write a checkpoint folder; an existing one is replaced as a whole or not at all.
-
-        Args:
-            folder: where to write ``config.json``, ``model.safetensors``, ``answers.json`` and, where the encoders
-                aren't packaged, their configs and the tokenizer.
-            extra_files: further text files by name, e.g. the model card.
-            half: store float32 tensors as float16, at half the size.
-        """
-        with replace_folder(folder) as fresh:
-            self.config.to_json(fresh / CONFIG_FILE)
-            (fresh / ANSWERS_FILE).write_text(
-                json.dumps(self.answers, indent=0, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
-            if self.concepts:
-                (fresh / CONCEPTS_FILE).write_text(json.dumps(self.concepts, indent=0) + "\n", encoding="utf-8")
-            state = self.stored_state().items()
-            save_file(
-                {
-                    name: (value.half() if half and value.is_floating_point() else value).contiguous()
-                    for name, value in state
-                },
-                fresh / WEIGHTS_FILE,
-            )
-            (fresh / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
-            if _is_stored(self.config.text_encoder, self.config.train_text_encoder):
-                self.text_encoder.backbone.config.save_pretrained(fresh / TEXT_ENCODER_FOLDER)
-                self.tokenizer.tokenizer.save_pretrained(fresh / TOKENIZER_FOLDER)
-            if self.config.image_encoder.startswith("transformers:"):
-                self.image_encoder.backbone.config.save_pretrained(fresh / IMAGE_ENCODER_FOLDER)
-            for name, content in (extra_files or {}).items():
-                (fresh / name).write_text(content, encoding="utf-8")
-            write_fingerprints(fresh)
-
-    def push_to_hub(self, name: str, private: bool = True, card: str | None = None, half: bool = False) -> str:
-        """Upload the model to the Hugging Face hub as ``user/model``, and return the commit's address.
-
-        The finished folder of a run has a card with figures: ``checkpoints.hub.push_folder`` uploads it as it is.
-
-        Args:
-            name, private: see ``checkpoints.hub.push_folder``.
-            card: Markdown with metadata; None writes one that names the parts.
-            half: as for ``save_pretrained``.
-        """
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "checkpoint"
-            self.save_pretrained(folder, {"README.md": card} if card else None, half)
-            return push_folder(folder, name, private)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path) -> "ValmModel":
-        """Load a checkpoint, ready to answer. Strict: every tensor must be there, none more, each of its shape.
-
-        Args:
-            name: its folder, or ``user/model`` on the Hugging Face hub, see ``checkpoints.hub.fetch_checkpoint``.
-
-        Raises:
-            FileNotFoundError: a file of the checkpoint is missing, or the hub didn't give it.
-            ValueError: the checkpoint doesn't fit the config, or the packaged weights it was trained on, or its files
-                were not written together.
-        """
-        folder = recover_folder(fetch_checkpoint(name))
-        if missing := missing_file(folder):
-            raise FileNotFoundError(
-                f"{folder} is no VALM checkpoint: {missing} is missing. Train one with "
-                "`python -m training.train --config training/configs/everyday.yaml`."
-            )
-        check_files(folder)
-        try:
-            config = ValmConfig.from_json(folder / CONFIG_FILE)
-            answers = parse_json(read_text(folder / ANSWERS_FILE))
-            concepts = parse_json(read_text(folder / CONCEPTS_FILE)) if config.concepts else []
-        except (json.JSONDecodeError, UnicodeDecodeError, TwiceError) as error:
-            raise ValueError(
-                f"{folder} is damaged: {CONFIG_FILE} or {ANSWERS_FILE} is no JSON ({error}). Copy the checkpoint again."
-            ) from error
-        check_claims(folder, config, answers)
-        if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
-            raise ValueError(f"{folder / CONCEPTS_FILE} must be a list of texts. Copy the checkpoint again.")
-        try:
-            model = cls(config, answers, checkpoint=folder, concepts=concepts)
-        except (ValueError, OSError):
-            raise
-        except Exception as error:  # transformers and timm raise many kinds for configs that make no sense
-            raise ValueError(f"{folder} names a model that can't be built: {error!r}. Copy it again.") from error
-        model.load_stored_state(load_file(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
-        check_fingerprints(folder)  # the last: what is damaged was told more exactly above
-        return model.eval()
-
-    def load_stored_state(self, stored: dict[str, Tensor], source: str) -> None:
-        """Load what ``stored_state`` gave; half-precision tensors are widened to the model's own.
-
-        Raises:
-            ValueError: naming the missing, unexpected or misshapen tensors.
-        """
-        expected = self.stored_state()
-        faults = [f"{name} is missing" for name in expected.keys() - stored.keys()]
-        faults += [f"{name} is unexpected" for name in stored.keys() - expected.keys()]
-        faults += [
-            f"{name} has shape {tuple(stored[name].shape)}, not {tuple(expected[name].shape)}"
-            for name in expected.keys() & stored.keys()
-            if stored[name].shape != expected[name].shape
-        ]
-        if faults:
-            raise ValueError(
-                f"{source} doesn't fit its config: {'; '.join(sorted(faults)[:5])} ({len(faults)} faults)."
-            )
-        broken = [name for name, value in stored.items() if not value.isfinite().all()]
-        if broken:
-            raise ValueError(
-                f"{source} holds values that are no numbers (NaN or infinite), in {', '.join(sorted(broken)[:5])}. "
-                "Take an earlier checkpoint of the run."
-            )
-        self.load_state_dict(stored, strict=False)
 
 
 @torch.no_grad()
@@ -498,20 +309,3 @@ def _train_what_learns(module: nn.Module, mode: bool) -> None:
             child.train(mode)
         else:
             _train_what_learns(child, mode)
-
-
-def _checked_sha256(source: str, recorded: str) -> str:
-    """The sha256 of a packaged encoder ("" for others); it must equal the recorded one where there is one."""
-    package = PACKAGES.get(source.removeprefix("package:")) if source.startswith("package:") else None
-    current = package.sha256 if package else ""
-    if recorded and recorded != current:
-        raise ValueError(
-            f"The checkpoint was trained on {source} with sha256 {recorded}, but here it is {current or 'unknown'}. "
-            "Install the package version that the checkpoint was trained on, or train again."
-        )
-    return current
-
-
-def _is_stored(source: str, trained: bool) -> bool:
-    """Whether an encoder's weights belong into the checkpoint: all but frozen packaged ones."""
-    return trained or not source.startswith("package:")

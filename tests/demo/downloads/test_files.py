@@ -17,6 +17,7 @@ from demo.rendering import figures
 from demo.rendering.figures import Look
 from demo.visit import asking
 from valm_core import __version__
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.outputs import Answer
 
 HOSTILE = "</title><script>alert(1)</script><img src=x>"
@@ -68,7 +69,7 @@ def test_json_holds_every_map_and_what_is_picked():
 def test_the_facts_name_the_checkpoint_and_no_path(tiny_model, tmp_path):
     from valm_core.predictor import VqaPredictor
 
-    tiny_model.save_pretrained(tmp_path / "mine")
+    save_checkpoint(tiny_model, tmp_path / "mine")
     facts = VqaPredictor.from_checkpoint(tmp_path / "mine", "cpu").facts
     assert facts["checkpoint"] == "mine" and re.fullmatch("[0-9a-f]{64}", facts["checkpoint_sha256"])
     assert facts["temperature"] == tiny_model.config.temperature and "/" not in json.dumps(facts)

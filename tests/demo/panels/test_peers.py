@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from demo.panels.peers import BlipPeer, ViltPeer, load_peer, whole_map
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.outputs import InputError
 
@@ -95,7 +96,7 @@ def test_blip_writes_answers_with_the_probability_of_their_text(blip_folder, pho
 
 
 def test_a_valm_checkpoint_is_a_peer_too(tiny_predictor, photo, tmp_path):
-    tiny_predictor.model.save_pretrained(tmp_path / "saved")
+    save_checkpoint(tiny_predictor.model, tmp_path / "saved")
     told = load_peer("mine", str(tmp_path / "saved")).ask(photo, QUESTION)
     encoded = tiny_predictor.encode(photo)
     expected = [answer.text for answer in tiny_predictor.answer(encoded, QUESTION).answers]

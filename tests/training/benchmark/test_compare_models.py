@@ -9,7 +9,8 @@ from transformers import BlipConfig, BlipForQuestionAnswering, ViltConfig, ViltF
 
 from training.benchmark import compare_models, models
 from training.benchmark.report import draw_report, format_report, summary
-from valm_core.model.model import ValmModel
+from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.model.build import build_model
 
 CPU = torch.device("cpu")
 PHOTO = (compare_models.EXAMPLES / "cat.jpg").read_bytes()
@@ -32,7 +33,7 @@ class TinyBlip(models.Blip):
 @pytest.fixture
 def checkpoint(tiny_config, tmp_path):
     torch.manual_seed(0)
-    ValmModel(tiny_config, ANSWERS).save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(build_model(tiny_config, ANSWERS), tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 

@@ -12,6 +12,7 @@ from training.corrections.manage import main
 from training.datasets.readers.jsonl import read_rows
 from training.train import main as train
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.corrections.database import MadeWith, add_correction, read_corrections
 from valm_core.predictor import VqaPredictor
 
@@ -184,7 +185,7 @@ def test_measure_reports_what_was_learned_and_what_was_lost(config_file, tmp_pat
 
 
 def test_corrections_of_a_model_with_another_answer_list_are_refused_left_out_or_kept(tiny_model, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(tiny_model, tmp_path / "checkpoint")
     path = tmp_path / "corrections.db"
     ours = MadeWith("c" * 64, answer_list_fingerprint(tiny_model.answers))
     for answer, model in (("teal", ours), ("red", MadeWith("d" * 64, "other")), ("blue", MadeWith())):

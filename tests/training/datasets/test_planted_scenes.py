@@ -9,6 +9,7 @@ from PIL import Image
 from training.datasets import planted_scenes
 from training.datasets.readers.jsonl import DataError, read_rows
 from training.measuring import pointing
+from valm_core.checkpoints.storage import save_checkpoint
 
 
 @pytest.mark.parametrize("photographic", [False, True])
@@ -67,7 +68,7 @@ def test_pointing_and_mass_as_worked_by_hand():
 def test_the_command_measures_every_method(tiny_model, tmp_path, capsys):
     rows = planted_scenes.write_scenes(tmp_path / "plain", 12, 0)
     tiny_model.answers[:] = ["red", "green", "blue", "circle", "square", "star"]
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     report_file = tmp_path / "report.json"
     where = ["--checkpoint", str(tmp_path / "model"), "--report", str(report_file), "--device", "cpu"]
     pointing.main([*where, f"plain={rows}"])

@@ -9,7 +9,7 @@ import yaml
 
 from training.experiments.search import Range, main, read_space, search
 from training.train import train
-from valm_core.model.model import ValmModel
+from valm_core.checkpoints.storage import load_checkpoint
 
 CONFIGS = Path(__file__).parents[3] / "training" / "configs"
 SPACE = {
@@ -43,7 +43,7 @@ def test_three_trials_leave_three_runs_and_the_best_settings(config_file, space_
     assert len({trial.params["learning_rate"] for trial in trials}) == 3
     for trial in trials:
         folder = tmp_path / "run" / f"trial-{trial.number:04d}" / "checkpoint"
-        model, report = ValmModel.from_pretrained(folder), json.loads((folder / "metrics.json").read_text())
+        model, report = load_checkpoint(folder), json.loads((folder / "metrics.json").read_text())
         assert model.config.layers == trial.params["layers"] and report["epochs"] <= trial.params["epochs"]
         assert report["accuracy"] == trial.value
         assert f"learning_rate={trial.params['learning_rate']}" in report["command"]

@@ -16,7 +16,9 @@ pytest.importorskip("onnxscript")
 
 from training.export import graphs as command
 from training.export.check import compare_with_checkpoint
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.exported.predictor import METADATA_FILE, OnnxPredictor
+from valm_core.model.build import build_model
 from valm_core.outputs import InputError, UnknownAnswer
 from valm_core.predictor import VqaPredictor
 
@@ -46,14 +48,12 @@ def folders(tiny_config, tmp_path_factory):
     """A tiny checkpoint with two temperatures, whose average token isn't 0, and its export."""
     from toy_data import ANSWERS
 
-    from valm_core.model.model import ValmModel
-
     torch.manual_seed(4)
     config = dataclasses.replace(tiny_config, temperature=1.5, yes_no_temperature=0.5)
-    model = ValmModel(config, ANSWERS).eval()
+    model = build_model(config, ANSWERS).eval()
     model.mean_image_token.copy_(torch.randn(16))
     folder = tmp_path_factory.mktemp("exports")
-    model.save_pretrained(folder / "checkpoint")
+    save_checkpoint(model, folder / "checkpoint")
     command.export(folder / "checkpoint", folder / "onnx", "onnx")
     return folder
 
@@ -237,15 +237,14 @@ def refused(folder) -> str:
 
 
 def test_an_export_beside_a_retrained_checkpoint_is_refused(folders, tmp_path):
-    from valm_core.model.model import ValmModel
 
     checkpoint, export = moved(folders, tmp_path)
     metadata = json.loads((export / METADATA_FILE).read_text())
     assert metadata["checkpoint"] == "../checkpoint" and len(metadata["answers_sha256"]) == 64
     OnnxPredictor.from_checkpoint(export)
-    model = ValmModel.from_pretrained(checkpoint)
+    model = load_checkpoint(checkpoint)
     model.head[-1].bias.data += 1
-    model.save_pretrained(checkpoint)
+    save_checkpoint(model, checkpoint)
     told = refused(export)
     assert metadata["checkpoint_sha256"][:12] in told and "trained again since. Export it again" in told
     with pytest.raises(ValueError, match="trained again since"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from training.measuring import evidence as command
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.evidence import measure as rules
 
 REPORT = Path(__file__).parents[3] / "docs" / "reports" / "evidence.json"
@@ -31,7 +32,7 @@ def test_verdict_shares_add_up():
 
 
 def test_the_command_writes_its_report(tiny_model, colored_squares, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     report_file = tmp_path / "evidence.json"
     where = ["--checkpoint", str(tmp_path / "model"), "--data", str(colored_squares), "--report", str(report_file)]
     command.main([*where, "--limit", "6", "--device", "cpu"])

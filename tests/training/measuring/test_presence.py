@@ -12,6 +12,7 @@ from training.datasets.readers.jsonl import DataError
 from training.datasets.readers.judging import read_yes_no
 from training.measuring import presence
 from training.measuring.presence import balanced_interval, main, measure, yes_no_figures
+from valm_core.checkpoints.storage import save_checkpoint
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_figures_go_to_their_sources_whatever_the_order_of_photos(folder, tiny_m
 
 
 def test_the_command_ends_with_one_json_object(folder, tiny_model, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     rows = [asked("yes", split="validation"), asked("no", "two", split="validation"), asked("no", split="train")]
     data, file = write_rows(folder / "judged" / "rows.jsonl", rows), tmp_path / "report.json"
     arguments = ["--checkpoint", str(tmp_path / "model"), "--data", str(data), "--device", "cpu"]

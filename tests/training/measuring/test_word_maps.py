@@ -10,6 +10,7 @@ from toy_data import write_rows
 from training.datasets.readers.jsonl import DataError, Row, read_rows
 from training.datasets.readers.judging import PersonPhoto, read_person_photos
 from training.measuring import common, person_pointing, pointing, word_maps
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.outputs import Explanation
 
 GRID = (4, 4)
@@ -101,7 +102,7 @@ def test_a_word_that_stands_twice_is_no_pair(tiny_model, photo, monkeypatch):
 
 
 def test_the_words_command_measures_a_model(tiny_model, colored_squares, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     file = tmp_path / "report.json"
     arguments = ["--checkpoint", str(tmp_path / "model"), "--data", str(colored_squares), "--device", "cpu"]
     word_maps.main([*arguments, "--report", str(file)])
@@ -197,7 +198,7 @@ def test_questions_are_those_on_the_photos_that_name_a_person(photo):
 
 
 def test_the_pointing_command_measures_person_boxes(tiny_model, photo, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     file, boxes = tmp_path / "report.json", boxes_file(photo, [[0.5, 0.5, 1.0, 1.0]], split="validation")
     arguments = ["--checkpoint", str(tmp_path / "model"), "--device", "cpu"]
     pointing.main([*arguments, "--boxes", str(boxes), "--split", "validation", "--report", str(file)])

@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from valm_core.model.model import ValmModel
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
+from valm_core.model.build import build_model
 
 
 @pytest.fixture
 def checkpoint(tiny_model, tmp_path):
     """A whole checkpoint, to be spoilt."""
-    tiny_model.save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(tiny_model, tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 
@@ -26,7 +27,7 @@ def checkpoint(tiny_model, tmp_path):
 def whole(tiny_config, tmp_path_factory):
     """A whole checkpoint that stays whole."""
     folder = tmp_path_factory.mktemp("whole") / "checkpoint"
-    ValmModel(tiny_config, ["yes", "no", "red"]).save_pretrained(folder)
+    save_checkpoint(build_model(tiny_config, ["yes", "no", "red"]), folder)
     return folder
 
 
@@ -47,7 +48,7 @@ def test_a_program_in_the_folder_is_refused(checkpoint, name, monkeypatch, tmp_p
     monkeypatch.chdir(tmp_path)
     (checkpoint / name).write_bytes(pickle.dumps(Runs()))
     with pytest.raises(ValueError, match=r"could run code.*delete that file"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
     assert not (tmp_path / "unpickled").exists()
 
 
@@ -57,7 +58,7 @@ def test_a_pickle_named_safetensors_is_never_unpickled(checkpoint, how, monkeypa
     with (checkpoint / "model.safetensors").open("wb") as file:
         pickle.dump(Runs(), file) if how == "pickle" else torch.save({"a": Runs()}, file)
     with pytest.raises(ValueError, match="no safetensors file"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
     assert not (tmp_path / "unpickled").exists()
 
 
@@ -70,7 +71,7 @@ def test_a_link_out_of_the_folder_is_refused(checkpoint, name, tmp_path):
         outside.write_text("secret")
     (checkpoint / name).symlink_to(outside)
     with pytest.raises(ValueError, match="leads out of its checkpoint"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
 
 
 def test_the_links_of_the_hubs_cache_are_followed(checkpoint, tmp_path):
@@ -79,7 +80,7 @@ def test_the_links_of_the_hubs_cache_are_followed(checkpoint, tmp_path):
     shutil.copytree(checkpoint, snapshot)
     (snapshot / "answers.json").rename(blobs / "123")
     (snapshot / "answers.json").symlink_to("../../blobs/123")
-    assert ValmModel.from_pretrained(snapshot).answers == ValmModel.from_pretrained(checkpoint).answers
+    assert load_checkpoint(snapshot).answers == load_checkpoint(checkpoint).answers
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_the_links_of_the_hubs_cache_are_followed(checkpoint, tmp_path):
 def test_absurd_claims_of_the_config_are_refused(checkpoint, values, reason):
     change(checkpoint / "config.json", **values)
     with pytest.raises(ValueError, match=reason):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("name", ["text_encoder", "image_encoder"])
@@ -112,12 +113,12 @@ def test_absurd_claims_of_an_encoders_config_are_refused(checkpoint, name):
     for values in ({"hidden_size": 10**6}, {"num_hidden_layers": 10**9}, {"hidden_size": 1, "num_hidden_layers": 300}):
         change(checkpoint / name / "config.json", **values)
         with pytest.raises(ValueError, match=r"doesn't fit its config|at most 256|at most 1000000"):
-            ValmModel.from_pretrained(checkpoint)
+            load_checkpoint(checkpoint)
 
 
 def test_a_path_in_the_config_is_never_followed(checkpoint, tmp_path):
     change(checkpoint / "config.json", text_encoder="transformers:../../../etc", image_encoder="transformers:/etc")
-    ValmModel.from_pretrained(checkpoint)  # encoders come out of the checkpoint's own folders
+    load_checkpoint(checkpoint)  # encoders come out of the checkpoint's own folders
 
 
 def test_code_that_a_config_names_is_not_run(checkpoint, tmp_path):
@@ -125,14 +126,14 @@ def test_code_that_a_config_names_is_not_run(checkpoint, tmp_path):
     change(checkpoint / "text_encoder" / "config.json", auto_map={"AutoConfig": "evil.Config"}, model_type="evil")
     module.with_suffix(".txt").write_text("raise SystemExit")
     with pytest.raises((ValueError, OSError)):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("answers", [{}, "yes", [], [1, 2], ["yes", None], ["yes", "yes"], [["yes"]], None])
 def test_answers_that_are_no_list_of_texts_are_refused(checkpoint, answers):
     (checkpoint / "answers.json").write_text(json.dumps(answers))
     with pytest.raises(ValueError, match=r"list of texts|empty or has duplicates|doesn't fit"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -141,7 +142,7 @@ def test_weights_that_are_no_numbers_are_refused(checkpoint, value):
     weights["text_norm.weight"][3] = value
     save_file(weights, checkpoint / "model.safetensors")
     with pytest.raises(ValueError, match=r"no numbers \(NaN or infinite\), in text_norm.weight"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("left", [0, 7, 8, 100, 5000, -1])
@@ -149,25 +150,25 @@ def test_truncated_weights_are_refused(checkpoint, left):
     content = (checkpoint / "model.safetensors").read_bytes()
     (checkpoint / "model.safetensors").write_bytes(content[:left])
     with pytest.raises(ValueError, match="damaged or no safetensors file"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
 
 
 def test_a_header_that_claims_a_terabyte_is_refused(checkpoint):
     header = json.dumps({"a": {"dtype": "F32", "shape": [2**38], "data_offsets": [0, 2**40]}}).encode()
     (checkpoint / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(ValueError, match="damaged or no safetensors file"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
     (checkpoint / "model.safetensors").write_bytes(struct.pack("<Q", 2**62) + header)
     with pytest.raises(ValueError, match="damaged or no safetensors file"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
 
 
 def test_a_missing_folder_and_deep_json_say_so(checkpoint):
     with pytest.raises(FileNotFoundError, match=r"no VALM checkpoint: config\.json is missing"):
-        ValmModel.from_pretrained(checkpoint.parent / "nowhere")
+        load_checkpoint(checkpoint.parent / "nowhere")
     (checkpoint / "config.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match="is no JSON"):
-        ValmModel.from_pretrained(checkpoint)
+        load_checkpoint(checkpoint)
 
 
 JSON = st.recursive(
@@ -180,7 +181,7 @@ JSON = st.recursive(
 def refused_or_loaded(folder) -> None:
     """Loading a folder ends with a model or with an error that says why, never with another kind of error."""
     try:
-        ValmModel.from_pretrained(folder)
+        load_checkpoint(folder)
     except (ValueError, FileNotFoundError) as error:
         assert len(str(error)) > 20
 

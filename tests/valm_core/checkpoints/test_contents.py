@@ -23,8 +23,9 @@ from valm_core.checkpoints.contents import (
     write_fingerprints,
 )
 from valm_core.checkpoints.hub import fetch_checkpoint, push_folder
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.familiarity import Subspace, save_familiarity
-from valm_core.model.model import ValmModel
+from valm_core.model.build import build_model
 from valm_core.predictor import VqaPredictor
 
 ROOT = Path(__file__).parents[3]
@@ -42,8 +43,8 @@ def kept(tiny_config, tmp_path_factory) -> Path:
     """A checkpoint with every file that one can have."""
     folder = tmp_path_factory.mktemp("kept") / "checkpoint"
     config = dataclasses.replace(tiny_config, concepts=2)
-    model = ValmModel(config, ["yes", "no", "red"], concepts=["dog", "red"])
-    model.save_pretrained(folder, {"README.md": "card", "metrics.json": "{}"})
+    model = build_model(config, ["yes", "no", "red"], concepts=["dog", "red"])
+    save_checkpoint(model, folder, {"README.md": "card", "metrics.json": "{}"})
     add_familiarity(folder)
     return folder
 
@@ -57,8 +58,8 @@ def whole(kept, tmp_path) -> Path:
 def other(tiny_config, tmp_path) -> Path:
     """A checkpoint of the same shape with another order of answers, other figures and another temperature."""
     folder = tmp_path / "other"
-    model = ValmModel(dataclasses.replace(tiny_config, concepts=2), ["red", "yes", "no"], concepts=["red", "dog"])
-    model.save_pretrained(folder, {"metrics.json": '{"accuracy": 1}'})
+    model = build_model(dataclasses.replace(tiny_config, concepts=2), ["red", "yes", "no"], concepts=["red", "dog"])
+    save_checkpoint(model, folder, {"metrics.json": '{"accuracy": 1}'})
     values = json.loads((folder / "config.json").read_text()) | {"temperature": 3.0}
     (folder / "config.json").write_text(json.dumps(values))
     (folder / "tokenizer" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
@@ -100,7 +101,7 @@ def test_the_names_stand_in_one_place():
     """A list beside the list is how a file was lost."""
     ours = set(CHECKPOINT_FILES) - {"config.json", "README.md", "model.safetensors"}  # others' folders have these too
     spelled = re.compile(f'"({"|".join(map(re.escape, ours))})"')
-    home = ROOT / "valm_core" / "checkpoint_files.py"
+    home = ROOT / "valm_core" / "checkpoints" / "contents.py"
     sources = [path for room in ("valm_core", "training", "demo", "hosting") for path in (ROOT / room).rglob("*.py")]
     assert [path.name for path in sources if path != home and spelled.search(path.read_text(encoding="utf-8"))] == []
     assert spelled.search(home.read_text(encoding="utf-8"))
@@ -110,19 +111,19 @@ def test_the_names_stand_in_one_place():
 def test_a_file_of_another_checkpoint_is_refused_in_one_line(whole, other, name):
     shutil.copy(other / name, whole / name)
     with pytest.raises(ValueError, match=rf"{re.escape(name)} is not the file.*python -m valm_core") as told:
-        ValmModel.from_pretrained(whole)
+        load_checkpoint(whole)
     assert "\n" not in str(told.value)
 
 
 def test_a_file_too_many_or_too_few_is_named(whole, other):
     (whole / "metrics.json").unlink()
     with pytest.raises(ValueError, match=r"lacks metrics\.json"):
-        ValmModel.from_pretrained(whole)
+        load_checkpoint(whole)
     (other / FAMILIARITY_FILE).unlink()
     write_fingerprints(other)
     shutil.copy(whole / FAMILIARITY_FILE, other)
     with pytest.raises(ValueError, match=r"familiarity\.safetensors was not written with this checkpoint's weights"):
-        ValmModel.from_pretrained(other)
+        load_checkpoint(other)
 
 
 def test_line_ends_indentation_and_the_card_may_change(whole):
@@ -130,22 +131,22 @@ def test_line_ends_indentation_and_the_card_may_change(whole):
         values = json.loads((whole / name).read_text())
         (whole / name).write_bytes(json.dumps(values, indent=4).replace("\n", "\r\n").encode())
     (whole / "README.md").write_text("another card")
-    assert ValmModel.from_pretrained(whole).answers == ["yes", "no", "red"]
+    assert load_checkpoint(whole).answers == ["yes", "no", "red"]
 
 
 def test_an_older_checkpoint_loads_and_a_damaged_list_does_not(whole):
     (whole / FINGERPRINTS_FILE).write_text("{")
     with pytest.raises(ValueError, match=r"fingerprints\.json is damaged"):
-        ValmModel.from_pretrained(whole)
+        load_checkpoint(whole)
     (whole / FINGERPRINTS_FILE).unlink()
-    assert ValmModel.from_pretrained(whole).answers == ["yes", "no", "red"]
+    assert load_checkpoint(whole).answers == ["yes", "no", "red"]
 
 
 def test_a_change_that_was_meant_is_taken_by_the_command(whole, tmp_path, capsys):
     values = json.loads((whole / "config.json").read_text()) | {"temperature": 2.5}
     (whole / "config.json").write_text(json.dumps(values))
     contents.main([str(whole)])
-    assert ValmModel.from_pretrained(whole).config.temperature == 2.5
+    assert load_checkpoint(whole).config.temperature == 2.5
     with pytest.raises(SystemExit) as ended:
         contents.main([str(tmp_path)])
     assert ended.value.code == 2 and "config.json is missing" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from fake_hub import COMMIT, serving_hub
 from huggingface_hub import ModelCard, constants
 
 from valm_core.checkpoints.hub import fetch_checkpoint, is_hub_name, push_folder
-from valm_core.model.model import ValmModel
+from valm_core.checkpoints.storage import load_checkpoint, push_to_hub, save_checkpoint
 
 
 @pytest.fixture
@@ -26,29 +26,29 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_a_pushed_model_comes_back_equal(tiny_model, hub):
-    address = tiny_model.push_to_hub("someone/tiny")
+    address = push_to_hub(tiny_model, "someone/tiny")
     assert address == f"{hub.url}/someone/tiny/commit/{COMMIT}"
-    loaded = ValmModel.from_pretrained("someone/tiny")
+    loaded = load_checkpoint("someone/tiny")
     assert loaded.config == tiny_model.config and loaded.answers == tiny_model.answers
     for name, tensor in tiny_model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
-    assert ValmModel.from_pretrained(f"someone/tiny@{COMMIT}").config == tiny_model.config
+    assert load_checkpoint(f"someone/tiny@{COMMIT}").config == tiny_model.config
 
 
 def test_a_model_without_a_card_gets_one_and_a_card_is_kept(tiny_model, hub, tmp_path):
-    tiny_model.push_to_hub("someone/tiny")
+    push_to_hub(tiny_model, "someone/tiny")
     card = ModelCard(hub.repositories["someone/tiny"]["README.md"].decode())
     assert card.data.pipeline_tag == "visual-question-answering" and card.data.library_name == "valm"
     assert f"out of {len(tiny_model.answers)} fixed answers" in card.text
     assert "README.md" not in {path.name for path in tmp_path.rglob("*.md") if "hub_cache" not in path.parts}
 
-    tiny_model.save_pretrained(tmp_path / "own", {"README.md": "---\nlicense: mit\n---\nmine\n"})
+    save_checkpoint(tiny_model, tmp_path / "own", {"README.md": "---\nlicense: mit\n---\nmine\n"})
     push_folder(tmp_path / "own", "someone/own")
     assert hub.repositories["someone/own"]["README.md"] == b"---\nlicense: mit\n---\nmine\n"
 
 
 def test_only_what_makes_a_checkpoint_goes_up_and_comes_down(tiny_model, hub, tmp_path):
-    tiny_model.save_pretrained(tmp_path / "model", {"metrics.json": "{}", "notes.txt": "secret", "state.pkl": "x"})
+    save_checkpoint(tiny_model, tmp_path / "model", {"metrics.json": "{}", "notes.txt": "secret", "state.pkl": "x"})
     push_folder(tmp_path / "model", "someone/tiny")
     uploaded = set(hub.repositories["someone/tiny"])
     assert {"config.json", "answers.json", "model.safetensors", "README.md", "metrics.json"} <= uploaded
@@ -61,27 +61,27 @@ def test_only_what_makes_a_checkpoint_goes_up_and_comes_down(tiny_model, hub, tm
 
 
 def test_new_repositories_are_private_and_need_the_token(tiny_model, hub, monkeypatch):
-    tiny_model.push_to_hub("someone/hidden")
-    tiny_model.push_to_hub("someone/shown", private=False)
+    push_to_hub(tiny_model, "someone/hidden")
+    push_to_hub(tiny_model, "someone/shown", private=False)
     assert hub.private == {"someone/hidden"}
     monkeypatch.delenv("HF_TOKEN")
-    assert ValmModel.from_pretrained("someone/shown").answers == tiny_model.answers
+    assert load_checkpoint("someone/shown").answers == tiny_model.answers
     with pytest.raises(FileNotFoundError, match=r"no folder someone/hidden.*needs HF_TOKEN"):
-        ValmModel.from_pretrained("someone/hidden")
+        load_checkpoint("someone/hidden")
 
 
 def test_pushing_twice_replaces_the_files(tiny_model, hub):
-    tiny_model.push_to_hub("someone/tiny")
+    push_to_hub(tiny_model, "someone/tiny")
     tiny_model.head[-1].bias.data += 1
-    tiny_model.push_to_hub("someone/tiny")
-    assert torch.equal(ValmModel.from_pretrained("someone/tiny").head[-1].bias, tiny_model.head[-1].bias)
+    push_to_hub(tiny_model, "someone/tiny")
+    assert torch.equal(load_checkpoint("someone/tiny").head[-1].bias, tiny_model.head[-1].bias)
 
 
 def test_what_was_fetched_once_loads_without_the_hub(tiny_model, hub, monkeypatch):
-    tiny_model.push_to_hub("someone/tiny")
+    push_to_hub(tiny_model, "someone/tiny")
     fetch_checkpoint("someone/tiny")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert ValmModel.from_pretrained("someone/tiny").answers == tiny_model.answers
+    assert load_checkpoint("someone/tiny").answers == tiny_model.answers
     with pytest.raises(FileNotFoundError, match="hub did not give it"):
         fetch_checkpoint("someone/other")
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from training.datasets.readers.jsonl import read_rows
 from training.measuring import faithfulness as command
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.evidence import faithfulness as measures
 from valm_core.evidence.faithfulness import EVIDENCE_FRACTIONS, FRACTIONS, HidingCurve, hiding_curves
 from valm_core.evidence.rules import rank_correlation
@@ -177,7 +178,7 @@ def test_pixel_deletion_equals_quantus_pixel_flipping(tiny_model):
 
 
 def test_the_command_writes_report_table_and_figure(tiny_model, colored_squares, tmp_path, capsys):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     report_file = tmp_path / "reports" / "faithfulness.json"
     where = ["--checkpoint", str(tmp_path / "model"), "--data", str(colored_squares), "--report", str(report_file)]
     command.main([*where, "--limit", "4", "--pixel-limit", "2", "--device", "cpu"])

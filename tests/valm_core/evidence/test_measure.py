@@ -13,7 +13,7 @@ from valm_core.evidence.rules import gather_evidence, rank_correlation
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.counterfactual import fewest_words, smallest_region
 from valm_core.explanations.hiding import logits_without_cells
-from valm_core.model.model import ValmModel
+from valm_core.model.build import build_model
 from valm_core.outputs import Answer, InputError
 from valm_core.predictor import VqaPredictor
 
@@ -45,7 +45,7 @@ def test_the_figures_are_those_of_asking_again(tiny_predictor, encoded):
 @pytest.mark.parametrize("fusion", ["bi_attention", "concatenation", "dual_tower"])
 def test_maps_compared_in_one_pass_are_those_of_the_methods(tiny_config, encoded, fusion):
     torch.manual_seed(6)
-    model = ValmModel(dataclasses.replace(tiny_config, fusion=fusion), ["a", "b"])
+    model = build_model(dataclasses.replace(tiny_config, fusion=fusion), ["a", "b"])
     predictor = VqaPredictor(model, torch.device("cpu"))
     _, text = predictor._encode_question(QUESTION)
     found = measure.compared_maps(model, text, encoded, 1, method="occlusion")

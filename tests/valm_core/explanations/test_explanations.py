@@ -12,6 +12,7 @@ import torch
 
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations.occlusion import pixel_occlusion
+from valm_core.model.build import build_model
 from valm_core.model.fusion import FUSIONS
 from valm_core.model.model import ValmModel
 
@@ -25,7 +26,7 @@ CELLS = 16
 def model(request, tiny_config) -> ValmModel:
     """A tiny model of each family; weights large enough for its maps to be far from flat."""
     torch.manual_seed(3)
-    model = ValmModel(dataclasses.replace(tiny_config, fusion=request.param), ANSWERS).eval()
+    model = build_model(dataclasses.replace(tiny_config, fusion=request.param), ANSWERS).eval()
     for parameter in model.fusion.parameters():
         if parameter.ndim == 2:
             parameter.data *= 2

@@ -22,9 +22,10 @@ from training import batch_answer
 from training.corrections.measure import correct
 from training.datasets.feature_cache import FeatureCache, mean_image_token, read_pixels
 from training.datasets.readers.jsonl import Row
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.corrections.database import add_correction, read_corrections
 from valm_core.inputs.photo import PHOTO_FORMATS, PHOTO_PREPROCESSING, SHOWN_SIDE, open_photo
-from valm_core.model.model import ValmModel
+from valm_core.model.build import build_model
 from valm_core.predictor import VqaPredictor
 
 QUESTION = "what color is the square?"
@@ -157,7 +158,7 @@ def test_a_batch_answers_turned_photos_alike(tiny_predictor, photos, tmp_path):
 @pytest.fixture
 def checkpoint(tiny_config, tmp_path):
     torch.manual_seed(0)
-    ValmModel(tiny_config, ANSWERS).save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(build_model(tiny_config, ANSWERS), tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 
@@ -223,7 +224,7 @@ def test_an_export_reads_turned_photos_upright(tiny_config, photos, tmp_path):
     from training.export.graphs import export
 
     torch.manual_seed(0)
-    ValmModel(tiny_config, ANSWERS).save_pretrained(tmp_path / "checkpoint")
+    save_checkpoint(build_model(tiny_config, ANSWERS), tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "onnx", "onnx")
     predictor = VqaPredictor.from_checkpoint(tmp_path / "onnx", runtime="onnx")
     upright, turned = photos

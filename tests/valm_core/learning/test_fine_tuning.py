@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from toy_data import ANSWERS, inputs_of
 
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.learning.fine_tuning import (
     adapter_of,
     encoder_layers,
@@ -20,6 +21,7 @@ from valm_core.learning.fine_tuning import (
 )
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.trainer import TrainingConfig, parameter_groups
+from valm_core.model.build import build_model
 from valm_core.model.image_encoder import ImageEncoder
 from valm_core.model.model import ValmModel, extend_answers
 
@@ -80,7 +82,7 @@ def test_adapters_head_and_projections_move_and_nothing_else(tiny_model, mode):
 
 
 def test_encoders_that_a_config_lets_learn_do_so_under_frozen(tiny_config):
-    model = ValmModel(dataclasses.replace(tiny_config, train_text_encoder=True), ANSWERS)
+    model = build_model(dataclasses.replace(tiny_config, train_text_encoder=True), ANSWERS)
     prepare_fine_tuning(model, parse_fine_tuning("frozen"))
     assert all(part.requires_grad for part in model.text_encoder.parameters())
     assert not any(part.requires_grad for part in model.image_encoder.parameters())
@@ -138,8 +140,8 @@ def test_a_merged_model_answers_as_the_adapted_one_and_can_be_saved(tiny_model, 
     assert not any(is_adapter(name) or "modules_to_save" in name for name in plain.state_dict())
     torch.testing.assert_close(plain(**inputs_of(plain)).logits, adapted, atol=1e-5, rtol=0)
     torch.testing.assert_close(tiny_model(**inputs_of(tiny_model)).logits, adapted, atol=0, rtol=0)
-    plain.save_pretrained(tmp_path / "plain")
-    loaded = ValmModel.from_pretrained(tmp_path / "plain")
+    save_checkpoint(plain, tmp_path / "plain")
+    loaded = load_checkpoint(tmp_path / "plain")
     torch.testing.assert_close(loaded(**inputs_of(loaded)).logits, adapted, atol=1e-5, rtol=0)
 
 
@@ -147,7 +149,7 @@ def test_a_merged_model_answers_as_the_adapted_one_and_can_be_saved(tiny_model, 
 def test_saved_adapters_load_through_peft_and_through_valm(tiny_model, mode, tmp_path):
     from peft import PeftModel
 
-    tiny_model.save_pretrained(tmp_path / "base")
+    save_checkpoint(tiny_model, tmp_path / "base")
     prepare_fine_tuning(tiny_model, parse_fine_tuning(mode))
     take_steps(tiny_model)
     adapted = tiny_model(**inputs_of(tiny_model)).logits
@@ -159,23 +161,23 @@ def test_saved_adapters_load_through_peft_and_through_valm(tiny_model, mode, tmp
     }
     assert json.loads((tmp_path / "adapter" / "answers.json").read_text()) == ANSWERS
 
-    base = ValmModel.from_pretrained(tmp_path / "base")
+    base = load_checkpoint(tmp_path / "base")
     through_peft = PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
     torch.testing.assert_close(through_peft(**inputs_of(base)).logits, adapted, atol=1e-6, rtol=0)
 
-    loaded = load_adapter(ValmModel.from_pretrained(tmp_path / "base"), tmp_path / "adapter")
+    loaded = load_adapter(load_checkpoint(tmp_path / "base"), tmp_path / "adapter")
     torch.testing.assert_close(loaded(**inputs_of(loaded)).logits, adapted, atol=1e-6, rtol=0)
     torch.testing.assert_close(merged(loaded)(**inputs_of(loaded)).logits, adapted, atol=1e-5, rtol=0)
     assert take_steps(loaded)  # and it goes on learning
 
 
 def test_adapters_that_know_more_answers_extend_the_base(tiny_model, tmp_path):
-    tiny_model.save_pretrained(tmp_path / "base")
+    save_checkpoint(tiny_model, tmp_path / "base")
     longer = extend_answers(tiny_model, ["many"])
     prepare_fine_tuning(longer, parse_fine_tuning("lora"))
     take_steps(longer)
     save_adapter(longer, tmp_path / "adapter")
-    loaded = load_adapter(ValmModel.from_pretrained(tmp_path / "base"), tmp_path / "adapter")
+    loaded = load_adapter(load_checkpoint(tmp_path / "base"), tmp_path / "adapter")
     assert loaded.answers == [*ANSWERS, "many"]
     expected = longer(**inputs_of(longer)).logits
     torch.testing.assert_close(loaded(**inputs_of(loaded)).logits, expected, atol=1e-6, rtol=0)
@@ -191,7 +193,7 @@ def test_adapters_for_other_answers_or_none_are_refused(tiny_model, tiny_config,
         prepare_fine_tuning(tiny_model, parse_fine_tuning("lora"))
     save_adapter(tiny_model, tmp_path / "adapter")
     with pytest.raises(ValueError, match="another answer list"):
-        load_adapter(ValmModel(tiny_config, ["other"]), tmp_path / "adapter")
+        load_adapter(build_model(tiny_config, ["other"]), tmp_path / "adapter")
 
 
 def test_adapters_learn_at_the_fusions_rate_and_factors_do_not_decay(tiny_model):

@@ -18,8 +18,8 @@ from valm_core.learning.losses import (
     region_loss,
     soft_answer_loss,
 )
+from valm_core.model.build import build_model
 from valm_core.model.fusion import FUSIONS
-from valm_core.model.model import ValmModel
 
 
 def test_it_is_the_cross_entropy_of_the_two_distributions():
@@ -152,7 +152,9 @@ def test_the_task_is_the_answer_loss_of_the_model(tiny_model, batch):
 
 @pytest.mark.parametrize("family", sorted(FUSIONS))
 def test_the_visual_head_sees_the_image_stream_alone(tiny_config, batch, family):
-    model = ValmModel(dataclasses.replace(tiny_config, fusion=family), ["red", "green", "blue", "yellow", "yes", "no"])
+    model = build_model(
+        dataclasses.replace(tiny_config, fusion=family), ["red", "green", "blue", "yellow", "yes", "no"]
+    )
     objective = objective_of(model, visual_weight=1.0)
     seen = []
     objective.visual_head.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
@@ -185,7 +187,9 @@ def test_the_alignment_needs_photos(tiny_model, batch):
 @pytest.mark.parametrize("family", sorted(FUSIONS))
 def test_the_region_term_moves_the_map_into_the_region(tiny_config, batch, family):
     torch.manual_seed(0)
-    model = ValmModel(dataclasses.replace(tiny_config, fusion=family), ["red", "green", "blue", "yellow", "yes", "no"])
+    model = build_model(
+        dataclasses.replace(tiny_config, fusion=family), ["red", "green", "blue", "yellow", "yes", "no"]
+    )
     objective = objective_of(model, alignment_weight=1.0).eval()
     region = torch.tensor([0.0, 0.0, 0.5, 0.25])  # the first two of 4 x 4 cells
     batch["regions"] = region.repeat(8, 1)

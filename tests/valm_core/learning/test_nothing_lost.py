@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from training.datasets.questions import QuestionDataset
 from training.train import main
 from valm_core.checkpoints.atomic_files import recover_folder
-from valm_core.model.model import ValmModel
+from valm_core.checkpoints.storage import load_checkpoint
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = [
@@ -69,7 +69,7 @@ def assert_whole(run: Path, copy: Path) -> None:
         assert all(tensor.isfinite().all() for tensor in last_weights(copy).values())
     for name in ("best", "checkpoint"):
         if recover_folder(copy / name).exists():
-            ValmModel.from_pretrained(copy / name)
+            load_checkpoint(copy / name)
 
 
 def run_until(condition, command: list[str]) -> bool:
@@ -146,7 +146,7 @@ def test_a_new_run_forgets_the_last_state_of_an_earlier_one(config_file, tmp_pat
     with pytest.raises(SystemExit):
         main(arguments(config_file, run, "epochs=1", "--resume"))
     assert "nothing to resume" in capsys.readouterr().err
-    assert ValmModel.from_pretrained(run / "best")
+    assert load_checkpoint(run / "best")
 
 
 # ---- full disk -------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def disk_full_after(saves: int, writer):
 
 @pytest.mark.parametrize(
     ("target", "writer", "folder"),
-    [("torch.save", torch.save, "last"), ("valm_core.model.model.save_file", save_file, "best")],
+    [("torch.save", torch.save, "last"), ("valm_core.checkpoints.storage.save_file", save_file, "best")],
 )
 def test_a_full_disk_is_told_and_the_last_good_state_is_whole(
     config_file, tmp_path, monkeypatch, capsys, target, writer, folder

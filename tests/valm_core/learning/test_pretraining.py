@@ -8,7 +8,7 @@ import torch
 from training.datasets.readers.jsonl import read_rows
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from valm_core.learning.pretraining import PretrainingObjective
-from valm_core.model.model import ValmModel
+from valm_core.model.build import build_model
 
 ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]
 
@@ -19,7 +19,7 @@ def make_objective(tiny_config):
 
     def make(**settings) -> PretrainingObjective:
         torch.manual_seed(0)
-        return PretrainingObjective(ValmModel(tiny_config, ANSWERS), **settings)
+        return PretrainingObjective(build_model(tiny_config, ANSWERS), **settings)
 
     return make
 

@@ -17,6 +17,7 @@ from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import read_rows
 from training.datasets.statements import StatementDataset
 from training.evaluate import predict_logits, score_rows
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.trainer import (
     BucketedBatches,
@@ -26,6 +27,7 @@ from valm_core.learning.trainer import (
     choose_precision,
     parameter_groups,
 )
+from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel
 
 SMALL = TrainingConfig(
@@ -40,7 +42,7 @@ def make_trainer(tiny_config, colored_squares, tmp_path):
 
     def make(output: str, seed: int = 0, evaluate=None, collate=None, dropout: float = 0.2, **settings) -> Trainer:
         torch.manual_seed(seed)
-        model = ValmModel(dataclasses.replace(tiny_config, dropout=dropout), ANSWERS)
+        model = build_model(dataclasses.replace(tiny_config, dropout=dropout), ANSWERS)
         dataset = QuestionDataset(rows, model)
 
         def accuracy(model: ValmModel) -> dict:
@@ -76,7 +78,7 @@ def test_it_learns_the_toy_set_completely(make_trainer):
     trainer = make_trainer("run", dropout=0.0, epochs=25, batch_size=8, learning_rate=1e-2)
     progress = trainer.train()
     assert progress["best_accuracy"] == 1.0
-    best = ValmModel.from_pretrained(trainer.output / "best")
+    best = load_checkpoint(trainer.output / "best")
     assert trainer.evaluate(best)["accuracy"] == 1.0
     losses = [row["loss"] for row in metrics(trainer)]
     assert losses[-1] < 0.3 < 1 < losses[0]
@@ -103,7 +105,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(make_trainer):
     torch.rand(7)
     assert resumed.train(resume=True) == finished
     assert resumed.progress["epoch"] == 4
-    for read in (lambda run: ValmModel.from_pretrained(run.output / "best").state_dict(), last_weights):
+    for read in (lambda run: load_checkpoint(run.output / "best").state_dict(), last_weights):
         expected, found = read(whole), read(resumed)
         assert expected.keys() == found.keys()
         assert [name for name in found if not torch.equal(found[name], expected[name])] == []
@@ -157,7 +159,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(make_trainer):
 
     trainer = make_trainer("run", evaluate=evaluate, epochs=3)
     assert trainer.train() == {"epoch": 3, "best_accuracy": 0.9, "best_epoch": 2}
-    best = ValmModel.from_pretrained(trainer.output / "best").state_dict()
+    best = load_checkpoint(trainer.output / "best").state_dict()
     assert [name for name in best if not torch.equal(best[name], states[2][name])] == []
     assert torch.equal(last_weights(trainer)["model.head.0.weight"], states[3]["head.0.weight"])
     assert not torch.equal(states[2]["head.0.weight"], states[3]["head.0.weight"])
@@ -347,7 +349,7 @@ def test_frozen_encoders_do_not_move(make_trainer):
 
 
 def test_encoders_have_their_own_rate_and_only_matrices_decay(tiny_config):
-    model = ValmModel(dataclasses.replace(tiny_config, train_text_encoder=True), ANSWERS)
+    model = build_model(dataclasses.replace(tiny_config, train_text_encoder=True), ANSWERS)
     config = TrainingConfig(learning_rate=1.0, head_learning_rate=3.0, encoder_learning_rate=0.1, weight_decay=0.5)
     settings = {
         id(parameter): (group["lr"], group["weight_decay"])

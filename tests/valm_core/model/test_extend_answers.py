@@ -4,7 +4,8 @@ import pytest
 import torch
 from toy_data import ANSWERS, inputs_of
 
-from valm_core.model.model import ValmModel, extend_answers
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
+from valm_core.model.model import extend_answers
 
 
 def test_old_answers_keep_their_places_and_logits(tiny_model, tmp_path):
@@ -18,8 +19,8 @@ def test_old_answers_keep_their_places_and_logits(tiny_model, tmp_path):
     for name, tensor in tiny_model.state_dict().items():
         kept = longer.state_dict()[name]
         assert torch.equal(kept[: len(tensor)] if name.startswith("head.3.") else kept, tensor), name
-    longer.save_pretrained(tmp_path / "longer")
-    loaded = ValmModel.from_pretrained(tmp_path / "longer")
+    save_checkpoint(longer, tmp_path / "longer")
+    loaded = load_checkpoint(tmp_path / "longer")
     assert loaded.answers == longer.answers and torch.equal(loaded(**inputs_of(loaded)).logits, logits)
 
 

@@ -9,9 +9,10 @@ import torchvision
 from torch import nn
 
 from training.datasets.feature_cache import _weights_fingerprint
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
+from valm_core.model.build import build_model
 from valm_core.model.folding import PointwiseConvolution, fold_batch_norms, ready_for_inference
 from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.model import ValmModel
 from valm_core.predictor import VqaPredictor
 
 
@@ -80,7 +81,7 @@ def test_a_network_that_cannot_be_traced_or_has_no_norm_stays():
 def test_the_predictor_alone_is_changed(tiny_config, tmp_path):
     """A loaded predictor gives the model's tokens; the model itself keeps its layers, and features their cache key."""
     torch.manual_seed(0)
-    model = ValmModel(tiny_config, ["a", "b"]).eval()
+    model = build_model(tiny_config, ["a", "b"]).eval()
     layers = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1)
     backbone = with_statistics(nn.Sequential(*layers))
     encoder = ImageEncoder(backbone, (0.5,) * 3, (0.5,) * 3, 32)
@@ -90,7 +91,7 @@ def test_the_predictor_alone_is_changed(tiny_config, tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(ready(pixels), encoder(pixels), rtol=1e-4, atol=1e-4)
     assert _weights_fingerprint(encoder) == key != _weights_fingerprint(ready)
-    model.save_pretrained(tmp_path / "checkpoint")
-    names = set(ValmModel.from_pretrained(tmp_path / "checkpoint").state_dict())
+    save_checkpoint(model, tmp_path / "checkpoint")
+    names = set(load_checkpoint(tmp_path / "checkpoint").state_dict())
     assert names == set(model.state_dict())
     assert VqaPredictor(model, torch.device("cpu")).model is model and set(model.state_dict()) == names

@@ -7,9 +7,10 @@ import torch
 
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import read_rows
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.learning.losses import answer_loss
+from valm_core.model.build import build_model
 from valm_core.model.fusion import FUSIONS, BiAttentionLayer, GatedFusion, WordCellSimilarity, sine_positions
-from valm_core.model.model import ValmModel
 
 ROWS, COLUMNS = 2, 3
 FAMILIES = sorted(FUSIONS)
@@ -224,7 +225,7 @@ def test_it_learns_the_toy_set_and_comes_back_exactly_from_its_checkpoint(
 ):
     torch.manual_seed(0)
     config = dataclasses.replace(tiny_config, fusion=family)
-    model = ValmModel(config, ["red", "green", "blue", "yellow", "yes", "no"])
+    model = build_model(config, ["red", "green", "blue", "yellow", "yes", "no"])
     dataset = QuestionDataset(read_rows(colored_squares), model)
     batch = dataset.collate(list(range(8)))
     targets = batch.pop("targets")
@@ -235,8 +236,8 @@ def test_it_learns_the_toy_set_and_comes_back_exactly_from_its_checkpoint(
         answer_loss(model(**batch).logits, targets).backward()
         optimizer.step()
         optimizer.zero_grad()
-    model.eval().save_pretrained(tmp_path / "model")
-    loaded = ValmModel.from_pretrained(tmp_path / "model")
+    save_checkpoint(model.eval(), tmp_path / "model")
+    loaded = load_checkpoint(tmp_path / "model")
     with torch.no_grad():
         expected, found = model(**batch).logits, loaded(**batch).logits
     assert loaded.config.fusion == family and torch.equal(found, expected)

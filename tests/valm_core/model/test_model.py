@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.config import ValmConfig
+from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel
 from valm_core.model.packages import PACKAGES
 
@@ -100,8 +102,8 @@ def test_hand_set_weights_put_the_peak_on_the_planted_cell(tiny_model):
 def test_saved_and_loaded_models_are_exactly_equal(tiny_model, tmp_path):
     tiny_model.mean_image_token.copy_(torch.rand(16))
     tiny_model.config = dataclasses.replace(tiny_model.config, temperature=1.25)
-    tiny_model.save_pretrained(tmp_path / "model", {"README.md": "card"})
-    loaded = ValmModel.from_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model", {"README.md": "card"})
+    loaded = load_checkpoint(tmp_path / "model")
     assert loaded.config == tiny_model.config
     assert loaded.answers == tiny_model.answers
     assert (tmp_path / "model" / "README.md").read_text() == "card"
@@ -112,10 +114,10 @@ def test_saved_and_loaded_models_are_exactly_equal(tiny_model, tmp_path):
 
 
 def test_a_trained_encoder_is_stored_too(tiny_config, tmp_path):
-    model = ValmModel(dataclasses.replace(tiny_config, train_text_encoder=True), ["a", "b"])
+    model = build_model(dataclasses.replace(tiny_config, train_text_encoder=True), ["a", "b"])
     torch.nn.init.normal_(model.text_encoder.backbone.embeddings.word_embeddings.weight)
-    model.save_pretrained(tmp_path / "model")
-    loaded = ValmModel.from_pretrained(tmp_path / "model")
+    save_checkpoint(model, tmp_path / "model")
+    loaded = load_checkpoint(tmp_path / "model")
     assert torch.equal(
         loaded.text_encoder.backbone.embeddings.word_embeddings.weight,
         model.text_encoder.backbone.embeddings.word_embeddings.weight,
@@ -126,8 +128,8 @@ def test_a_trained_encoder_is_stored_too(tiny_config, tmp_path):
 
 
 def test_half_storage_rounds_to_float16_and_nothing_else(tiny_model, tmp_path):
-    tiny_model.save_pretrained(tmp_path / "model", half=True)
-    loaded = ValmModel.from_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model", half=True)
+    loaded = load_checkpoint(tmp_path / "model")
     for name, tensor in tiny_model.state_dict().items():
         assert torch.equal(tensor.half().float() if tensor.is_floating_point() else tensor, loaded.state_dict()[name])
 
@@ -147,69 +149,69 @@ def spoil(folder, change) -> None:
     ],
 )
 def test_loading_is_strict(tiny_model, tmp_path, change, message):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     spoil(tmp_path / "model", change)
     with pytest.raises(ValueError, match=message):
-        ValmModel.from_pretrained(tmp_path / "model")
+        load_checkpoint(tmp_path / "model")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "answers.json"])
 def test_a_missing_file_is_named(tiny_model, tmp_path, name):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     (tmp_path / "model" / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
-        ValmModel.from_pretrained(tmp_path / "model")
+        load_checkpoint(tmp_path / "model")
 
 
 def test_truncated_weights_are_refused(tiny_model, tmp_path):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match="safetensors is damaged"):
-        ValmModel.from_pretrained(tmp_path / "model")
+        load_checkpoint(tmp_path / "model")
 
 
 @pytest.mark.parametrize("name", ["config.json", "answers.json"])
 def test_a_truncated_json_file_is_refused(tiny_model, tmp_path, name):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     (tmp_path / "model" / name).write_text((tmp_path / "model" / name).read_text()[:20])
     with pytest.raises(ValueError, match=f"model is damaged: .*{name}"):
-        ValmModel.from_pretrained(tmp_path / "model")
+        load_checkpoint(tmp_path / "model")
 
 
 def test_another_backbone_hash_is_refused(tiny_model, tmp_path):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     config["image_encoder"] = "package:efficientnet-lite0"
     config["image_encoder_sha256"] = PACKAGES["efficientnet-lite2"].sha256
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="sha256"):
-        ValmModel.from_pretrained(tmp_path / "model")
+        load_checkpoint(tmp_path / "model")
 
 
 def test_a_failed_save_leaves_the_old_checkpoint_whole(tiny_model, tmp_path):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     torch.nn.init.zeros_(tiny_model.head[0].weight)
     with pytest.raises(TypeError):
-        tiny_model.save_pretrained(tmp_path / "model", {"README.md": None})
-    assert ValmModel.from_pretrained(tmp_path / "model").head[0].weight.abs().sum() > 0
+        save_checkpoint(tiny_model, tmp_path / "model", {"README.md": None})
+    assert load_checkpoint(tmp_path / "model").head[0].weight.abs().sum() > 0
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_save_that_was_killed_between_the_renames_is_recovered(tiny_model, tmp_path):
-    tiny_model.save_pretrained(tmp_path / "model")
+    save_checkpoint(tiny_model, tmp_path / "model")
     (tmp_path / "model").rename(tmp_path / "model.old")
-    loaded = ValmModel.from_pretrained(tmp_path / "model")
+    loaded = load_checkpoint(tmp_path / "model")
     assert torch.equal(loaded.head[0].weight, tiny_model.head[0].weight)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_frozen_packaged_encoders_are_named_by_hash_and_not_copied(tmp_path):
     config = ValmConfig(image_size=64, width=16, layers=1, heads=2)
-    model = ValmModel(config, ["a", "b"]).eval()
+    model = build_model(config, ["a", "b"]).eval()
     assert model.config.text_encoder_sha256 == PACKAGES["all-minilm-l6-v2"].sha256
     assert model.config.image_encoder_sha256 == PACKAGES["efficientnet-lite0"].sha256
-    model.save_pretrained(tmp_path / "model")
+    save_checkpoint(model, tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == (
         ["answers.json", "config.json", "fingerprints.json", "model.safetensors"]
     )
@@ -217,30 +219,30 @@ def test_frozen_packaged_encoders_are_named_by_hash_and_not_copied(tmp_path):
     assert not [name for name in names if name.startswith(("text_encoder.", "image_encoder."))]
     batch = {"pixels": torch.rand(1, 3, 64, 64)}
     batch["token_ids"], batch["text_mask"] = model.tokenizer(["what is it?"])
-    assert torch.equal(ValmModel.from_pretrained(tmp_path / "model")(**batch).logits, model(**batch).logits)
+    assert torch.equal(load_checkpoint(tmp_path / "model")(**batch).logits, model(**batch).logits)
 
 
 def test_a_trained_packaged_encoder_is_stored_and_loads_exactly(tiny_config, tmp_path):
     config = dataclasses.replace(tiny_config, image_encoder="package:efficientnet-lite0", train_image_encoder=True)
-    model = ValmModel(config, ["a", "b"])
+    model = build_model(config, ["a", "b"])
     with torch.no_grad():
         for parameter in model.image_encoder.parameters():
             parameter.mul_(1.5)
-    model.save_pretrained(tmp_path / "model")
-    loaded = ValmModel.from_pretrained(tmp_path / "model").image_encoder.state_dict()
+    save_checkpoint(model, tmp_path / "model")
+    loaded = load_checkpoint(tmp_path / "model").image_encoder.state_dict()
     for name, tensor in model.image_encoder.state_dict().items():
         assert torch.equal(tensor, loaded[name]), name
 
 
 def test_an_unknown_fusion_is_named(tiny_config):
     with pytest.raises(ValueError, match="fusion is 'sum'; allowed: bi_attention"):
-        ValmModel(dataclasses.replace(tiny_config, fusion="sum"), ["a"])
+        build_model(dataclasses.replace(tiny_config, fusion="sum"), ["a"])
 
 
 @pytest.mark.parametrize("answers", [[], ["yes", "yes"]])
 def test_an_empty_or_doubled_answer_list_is_refused(tiny_config, answers):
     with pytest.raises(ValueError, match="answer list"):
-        ValmModel(tiny_config, answers)
+        build_model(tiny_config, answers)
 
 
 def test_frozen_encoders_stay_in_evaluation_mode_and_get_no_gradient(tiny_model):

@@ -13,9 +13,11 @@ from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row
 from training.export.graphs import FusionGraph
 from training.train import main as train
+from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.learning.fine_tuning import parse_fine_tuning, prepare_fine_tuning
 from valm_core.learning.losses import AnswerObjective
+from valm_core.model.build import build_model
 from valm_core.model.heads import Glimpses, QuestionHead
 from valm_core.model.model import ValmModel, extend_answers
 
@@ -27,7 +29,7 @@ def model(request, tiny_config) -> ValmModel:
     """A tiny model with a question head, without and with glimpses."""
     torch.manual_seed(3)
     config = dataclasses.replace(tiny_config, question_head=True, glimpse_width=request.param)
-    return ValmModel(config, ANSWERS).eval()
+    return build_model(config, ANSWERS).eval()
 
 
 def asked(model: ValmModel) -> dict:
@@ -129,7 +131,7 @@ def test_a_glimpse_is_the_mean_of_cells_under_its_map():
 
 def test_a_silent_head_has_no_glimpse(tiny_config):
     torch.manual_seed(3)
-    model = ValmModel(dataclasses.replace(tiny_config, question_head=True, glimpse_width=12), ANSWERS).eval()
+    model = build_model(dataclasses.replace(tiny_config, question_head=True, glimpse_width=12), ANSWERS).eval()
     maps = []
     model.glimpses.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[2]))
     with torch.no_grad():
@@ -141,7 +143,7 @@ def test_a_silent_head_has_no_glimpse(tiny_config):
 def test_glimpses_move_with_the_map_that_is_shown(tiny_config):
     """With nothing else left of the last layer's reading, an answer still depends on its map."""
     torch.manual_seed(3)
-    model = ValmModel(dataclasses.replace(tiny_config, question_head=True, glimpse_width=12), ANSWERS).eval()
+    model = build_model(dataclasses.replace(tiny_config, question_head=True, glimpse_width=12), ANSWERS).eval()
     torch.nn.init.normal_(model.head[-1].weight)
     torch.nn.init.zeros_(model.fusion.layers[-1].text_to_image.output.weight)
     output = model(**seen(model), return_attention=True)
@@ -176,12 +178,12 @@ def test_new_answers_leave_the_old_logits_alone(model):
 def packaged(tmp_path_factory):
     """A model on the packaged text encoder whose last layer has moved, and its checkpoint."""
     config = ValmConfig(image_size=64, width=16, layers=1, heads=2, question_head=True)
-    model = ValmModel(dataclasses.replace(config, learned_text_layers=1), ANSWERS).eval()
+    model = build_model(dataclasses.replace(config, learned_text_layers=1), ANSWERS).eval()
     with torch.no_grad():
         for parameter in model.text_encoder.backbone.encoder.layer[-1].parameters():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     folder = tmp_path_factory.mktemp("packaged") / "checkpoint"
-    model.save_pretrained(folder)
+    save_checkpoint(model, folder)
     return model, folder
 
 
@@ -189,14 +191,14 @@ def test_a_checkpoint_holds_the_learned_layers_and_no_others(packaged):
     model, folder = packaged
     held = [name for name in load_file(folder / "model.safetensors") if name.startswith("text_encoder.")]
     assert held and all(name.startswith("text_encoder.backbone.encoder.layer.5.") for name in held)
-    loaded = ValmModel.from_pretrained(folder)
+    loaded = load_checkpoint(folder)
     with torch.no_grad():
         assert torch.equal(loaded.question_logits(**asked(loaded)), model.question_logits(**asked(model)))
 
 
 def test_texts_are_compared_by_the_encoder_as_it_came(packaged):
     model, _ = packaged
-    fresh = ValmModel(dataclasses.replace(model.config, learned_text_layers=0), ANSWERS).eval()
+    fresh = build_model(dataclasses.replace(model.config, learned_text_layers=0), ANSWERS).eval()
     torch.testing.assert_close(model.embed_texts(["a dog", "red"]), fresh.embed_texts(["a dog", "red"]))
     assert not any("pretrained" in name for name in model.state_dict())
 
@@ -209,11 +211,11 @@ def test_a_missing_layer_is_an_error(packaged, tmp_path):
     gone = next(name for name in state if "layer.5." in name)
     save_file({name: tensor for name, tensor in state.items() if name != gone}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=f"{gone} is missing"):
-        ValmModel.from_pretrained(tmp_path)
+        load_checkpoint(tmp_path)
     config = json.loads((folder / "config.json").read_text()) | {"learned_text_layers": 7}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="learned_text_layers is 7; allowed: 0 to 6"):
-        ValmModel.from_pretrained(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 def test_layers_and_the_whole_encoder_exclude_each_other():
@@ -236,7 +238,7 @@ def test_both_stages_by_the_command(config_file, colored_squares, tmp_path, caps
     first = [f"--data={questions}", f"--output={tmp_path / 'prior'}", "blind=true", "question_head=true"]
     rehearsal = [f"rehearsal={colored_squares}", "balanced=red", f"answer_data={colored_squares}"]
     train(["--config", str(config_file), *first, *rehearsal, "fine_tuning=question:1", "epochs=2"])
-    prior = ValmModel.from_pretrained(tmp_path / "prior" / "checkpoint")
+    prior = load_checkpoint(tmp_path / "prior" / "checkpoint")
     with torch.no_grad():
         likeliest = prior.question_logits(**asked(prior)).argmax(dim=-1)
     assert prior.answers[likeliest[0]] == "red"  # by number
@@ -249,7 +251,7 @@ def test_both_stages_by_the_command(config_file, colored_squares, tmp_path, caps
         train(["--config", str(config_file), *second[1:], "question_head=true", "init_part=question"])
     assert "nothing to start from" in capsys.readouterr().err
     train(["--config", str(config_file), *second, "init_part=question"])
-    seeing = ValmModel.from_pretrained(tmp_path / "seeing" / "checkpoint")
+    seeing = load_checkpoint(tmp_path / "seeing" / "checkpoint")
     assert (seeing.config.learned_text_layers, seeing.config.layers, seeing.config.glimpse_width) == (1, 1, 8)
     assert seeing.answers == prior.answers
     assert not torch.equal(seeing.head[-1].weight, prior.head[-1].weight)  # the photo adds something now

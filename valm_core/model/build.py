@@ -1,0 +1,138 @@
+"""How a config becomes a model: the one place that knows what its settings mean."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from valm_core.config import ValmConfig
+from valm_core.inputs.question import QuestionTokenizer
+from valm_core.model.concepts import ConceptHead
+from valm_core.model.fusion import FUSIONS, WordCellSimilarity
+from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead
+from valm_core.model.image_encoder import ImageEncoder, build_image_encoder
+from valm_core.model.model import ValmModel
+from valm_core.model.packages import PACKAGES
+from valm_core.model.text_encoder import TextEncoder, build_text_encoder, build_tokenizer
+
+
+def build_model(
+    config: ValmConfig, answers: Sequence[str], checkpoint: Path | None = None, concepts: Sequence[str] = ()
+) -> ValmModel:
+    """A model with pretrained encoders, all else random, in training mode.
+
+    Args:
+        config: what to build.
+        answers: the answer list, in the order of the logits, as shown to people.
+        checkpoint: folder of a saved model whose weights the caller is about to load: encoders that it holds stay
+            random.
+        concepts: names of the concepts to look for, ``config.concepts`` of them.
+
+    Raises:
+        ValueError: the fusion or an encoder is unknown, an answer or concept is given twice or not at all, or packaged
+            weights aren't those that the config names.
+    """
+    if config.fusion not in FUSIONS:
+        raise ValueError(f"fusion is {config.fusion!r}; allowed: {', '.join(FUSIONS)}.")
+    if not answers or len(set(answers)) != len(answers):
+        raise ValueError("The answer list is empty or has duplicates; give each answer once.")
+    if len(set(concepts)) != config.concepts:
+        raise ValueError(f"concepts is {config.concepts}, but {len(set(concepts))} different names are given.")
+    config = dataclasses.replace(
+        config,
+        text_encoder_sha256=_checked_sha256(config.text_encoder, config.text_encoder_sha256),
+        image_encoder_sha256=_checked_sha256(config.image_encoder, config.image_encoder_sha256),
+    )
+
+    # Seeds give the same model as long as the parts are built in this order.
+    stored_text = checkpoint if stores_text_encoder(config) else None
+    tokenizer = QuestionTokenizer(build_tokenizer(config.text_encoder, stored_text), config.max_question_tokens)
+    text_encoder = build_text_encoder(config.text_encoder, stored_text)
+    image_encoder = _build_image_encoder(config, checkpoint, text_encoder.width)
+    if image_encoder.concept_head is not None and checkpoint is None:  # else about to be loaded
+        image_encoder.concept_head.embeddings.copy_(_name_embeddings(tokenizer, text_encoder, concepts))
+    text_encoder.requires_grad_(config.train_text_encoder)
+    image_encoder.requires_grad_(config.train_image_encoder)
+
+    text_projection = nn.Linear(text_encoder.width, config.width)
+    image_projection = nn.Linear(image_encoder.feature_width, config.width)
+    fusion = FUSIONS[config.fusion](config)
+    similarity = (
+        WordCellSimilarity(text_encoder.width, image_encoder.width, config.width) if config.similarity else None
+    )
+    glimpses = None
+    if config.glimpse_width:
+        sizes = QuestionHead.HIDDEN, image_encoder.width, config.width, config.heads
+        glimpses = Glimpses(*sizes, config.glimpse_width, config.dropout)
+    read = config.width if glimpses is None else glimpses.width
+    head = AnswerHead(read, len(answers), config.dropout, hidden=2 * config.width)
+    question_head = None
+    if config.question_head:
+        question_head = QuestionHead(text_encoder.width, len(answers), config.dropout)
+        for parameter in head[-1].parameters():  # the photo adds nothing until something is learned from it
+            nn.init.zeros_(parameter)
+
+    packaged = config.text_encoder.startswith("package:")
+    return ValmModel(
+        config,
+        answers,
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        image_encoder=image_encoder,
+        text_projection=text_projection,
+        image_projection=image_projection,
+        fusion=fusion,
+        head=head,
+        similarity=similarity,
+        glimpses=glimpses,
+        question_head=question_head,
+        dropout=config.dropout,
+        concepts=concepts,
+        pretrained_text_encoder=functools.partial(build_text_encoder, config.text_encoder) if packaged else None,
+    )
+
+
+def stores_text_encoder(config: ValmConfig) -> bool:
+    """Whether a checkpoint holds the text encoder's weights: all but frozen packaged ones, which have their sha256."""
+    return config.train_text_encoder or not config.text_encoder.startswith("package:")
+
+
+def stores_image_encoder(config: ValmConfig) -> bool:
+    """Whether a checkpoint holds the image encoder's weights, as for the text encoder."""
+    return config.train_image_encoder or not config.image_encoder.startswith("package:")
+
+
+def _build_image_encoder(config: ValmConfig, checkpoint: Path | None, embedding_width: int) -> ImageEncoder:
+    """The image encoder with its concept head and its neck, where the config has them."""
+    stored = checkpoint if stores_image_encoder(config) else None
+    encoder = build_image_encoder(config.image_encoder, config.image_size, stored, config.image_stride)
+    if config.concepts:
+        encoder.concept_head = ConceptHead(encoder.backbone_width, config.concepts, embedding_width)
+    if config.cell_width:
+        encoder.add_neck(config.cell_width)
+    return encoder
+
+
+@torch.no_grad()
+def _name_embeddings(tokenizer: QuestionTokenizer, encoder: TextEncoder, names: Sequence[str]) -> Tensor:
+    """Text embeddings [len(names), D_text] of names of things, as long as the encoder's own token vectors."""
+    encoder.eval()
+    parts = [tokenizer(list(names[first : first + 100])) for first in range(0, len(names), 100)]
+    embeddings = torch.cat([encoder.embed(*part) for part in parts])
+    # As exact as a checkpoint in half precision stores it, so that fresh and saved models encode photos alike.
+    return (embeddings * encoder.width**0.5).half().float()
+
+
+def _checked_sha256(source: str, recorded: str) -> str:
+    """The sha256 of a packaged encoder ("" for others); it must equal the recorded one where there is one."""
+    package = PACKAGES.get(source.removeprefix("package:")) if source.startswith("package:") else None
+    current = package.sha256 if package else ""
+    if recorded and recorded != current:
+        raise ValueError(
+            f"The checkpoint was trained on {source} with sha256 {recorded}, but here it is {current or 'unknown'}. "
+            "Install the package version that the checkpoint was trained on, or train again."
+        )
+    return current
