@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.datasets.joint_data import BALANCED, COLOR, FILL_IN, OPEN, PRESENCE, YES_NO, JointSources, joint_data
 from training.metrics.wups import WordNetMissing
-from training.train import parse_overrides, read_sections
+from training.run_config import parse_overrides, read_sections
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.config import ValmConfig, from_plain_values

@@ -12,7 +12,8 @@ from training.calibrate import ONE_PHOTO
 from training.datasets.readers.jsonl import read_rows
 from training.datasets.statements import StatementDataset
 from training.evaluate import evaluate
-from training.train import RunConfig, main, parse_overrides, read_config
+from training.run_config import RunConfig, parse_overrides, read_config
+from training.train import main
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_model

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from training.train import read_config
+from training.run_config import read_config
 from training.yaml_files import read_yaml
 
 

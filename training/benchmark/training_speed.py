@@ -22,7 +22,8 @@ from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
 from training.measuring.common import sample, write_report
-from training.train import build_model, parse_overrides, read_config
+from training.run_config import parse_overrides, read_config
+from training.train import build_model
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.trainer import BucketedBatches, build_optimizer, choose_precision
 from valm_core.predictor import choose_device

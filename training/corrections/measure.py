@@ -15,7 +15,8 @@ from training.datasets.readers.jsonl import Row, read_rows
 from training.evaluate import predict_logits
 from training.measuring.common import load_model, sample, write_report
 from training.metrics.vqa_accuracy import most_common_answer, normalize_answer, vqa_accuracy
-from training.train import chosen_answers, read_config, train
+from training.run_config import read_config
+from training.train import chosen_answers, train
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.corrections.database import add_correction, read_corrections
 from valm_core.inputs.photo import open_photo

@@ -19,8 +19,9 @@ import yaml
 from training.datasets import load_rows
 from training.experiments import baselines
 from training.made_from import check_finished, of_configs
+from training.run_config import parse_overrides, read_config
 from training.run_report import read_metrics
-from training.train import read_config, train
+from training.train import train
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import METRICS_FILE
@@ -171,8 +172,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_args(arguments)
-    from training.train import parse_overrides
-
     try:
         with baselines.allowed():
             report = compare(options.config, parse_overrides(options.settings), options.device)

@@ -28,7 +28,8 @@ from training.evaluate import predict_logits
 from training.made_from import check_finished, of_configs, rows_fingerprint
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.metrics.wups import WordNetMissing, read_wordnet, wups
-from training.train import chosen_answers, parse_overrides, read_config
+from training.run_config import parse_overrides, read_config
+from training.train import chosen_answers
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import METRICS_FILE
 from valm_core.checkpoints.storage import load_checkpoint

@@ -22,7 +22,8 @@ from pathlib import Path
 import yaml
 
 from training.made_from import of_configs
-from training.train import SECTIONS, parse_overrides, read_config, train
+from training.run_config import SECTIONS, parse_overrides, read_config
+from training.train import train
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import recover_folder, write_text
 from valm_core.checkpoints.fingerprints import check_same
