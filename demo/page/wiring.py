@@ -102,11 +102,13 @@ def build_page(predictor, examples_folder: Path = EXAMPLES, settings: Settings =
 def wire_questions(page: Page) -> None:
     """A question is typed, or comes with a button or an example: ask it and show the answer."""
     ask, memory, parts = page.ask, page.memory, page.parts
+    # Gradio's own rule, "once", would drop a question that comes while the one before is being answered.
     asking = {
         "fn": page.answer,
         "inputs": [ask.photo, memory.opened, ask.question, memory.kept],
         "outputs": [memory.asked, memory.opened],
         "show_progress_on": [page.result.empty, page.result.answers],
+        "trigger_mode": "multiple",
         **ON_MODEL,
     }
     and_show(page, gr.on([ask.ask_button.click, ask.question.submit], **asking))
@@ -121,7 +123,7 @@ def wire_questions(page: Page) -> None:
 def and_show(page: Page, asking) -> None:
     """After a question: its answer on the page."""
     inputs = [page.memory.asked, page.ask.photo, *page.parts.look]
-    and_follow(page, asking.then(page.show, inputs, page.parts.shown, **AT_ONCE))
+    and_follow(page, asking.then(page.show, inputs, page.parts.shown, trigger_mode="multiple", **AT_ONCE))
 
 
 def and_follow(page: Page, showing) -> None:
@@ -137,7 +139,8 @@ def and_remember(page: Page, showing) -> None:
     """After an answer or another explanation: keep it among those of this visit."""
     memory = page.memory
     remembered = [memory.kept, page.result.history, page.ask.strip, memory.visit]
-    remembering = showing.then(page.remember, [memory.kept, page.ask.photo, memory.reply], remembered, **AT_ONCE)
+    inputs = [memory.kept, page.ask.photo, memory.reply]
+    remembering = showing.then(page.remember, inputs, remembered, trigger_mode="multiple", **AT_ONCE)
     remembering.then(None, memory.visit, memory.visit, js=WRITE)
 
 

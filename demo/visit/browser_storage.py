@@ -27,10 +27,10 @@ def to_keep(histories: tuple[PhotoHistory, ...], current: Reply | None, examples
     if not histories:
         return ""
     photos = []
-    for asked in histories:
-        example = history.example_of(examples, asked.photo)
-        name = {"example": example.path.stem} if example else {"upload": history.path}
-        photos.append(name | {"questions": [reply.prediction.question for reply in history.replies]})
+    for kept in histories:
+        example = history.example_of(examples, kept.photo)
+        name = {"example": example.path.stem} if example else {"upload": kept.path}
+        photos.append(name | {"questions": [reply.prediction.question for reply in kept.replies]})
     here = history.history_of(histories, current.photo) if current else None
     shown = [histories.index(here), current.prediction.question] if here else None
     return json.dumps({"photos": photos, "shown": shown})

@@ -142,6 +142,16 @@ def test_an_explanation_that_comes_after_another_question_is_dropped(visit, slow
 
 
 @needs_fake
+def test_a_question_typed_while_another_is_answered_is_answered_next(visit, slow_page_url, photos):
+    page = visit(slow_page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is the bus?")
+    page.wait_for_timeout(700)  # a person's pause: by now the first question is with the model
+    ask(page, "Is it night?")
+    page.locator("#words button", has_text="night?").wait_for()
+
+
+@needs_fake
 def test_a_second_question_reuses_the_encoding(visit, page_url, photos, predictor):
     page = visit(page_url)
     before = predictor.calls["encode"]

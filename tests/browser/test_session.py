@@ -217,7 +217,9 @@ def test_the_new_parts_need_no_sideways_scroll_on_a_phone(visit, page_url, width
     page = visit(page_url, width, 844, locale=locale, ask_button="提问" if locale == "zh-CN" else "Ask")
     for number in (0, 1):
         page.locator(".example-card").nth(number).click()
-        page.locator(".kept-photo" if number else ".answers").first.wait_for()
+        # Remembered, not only shown: the photo before stands in the strip as soon as the next one is chosen, and a
+        # question asked before this one's answer came would take its place.
+        page.locator(".kept-photo").nth(1).wait_for() if number else page.locator(".answers").wait_for()
     page.locator("#suggestions button").nth(1).click()
     page.locator("#history .asked").nth(1).wait_for()
     page.locator("#keep > button").click()
