@@ -23,7 +23,7 @@ from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
 from training.measuring.common import sample, write_report
 from training.run_config import parse_overrides, read_config
-from training.train import build_model
+from training.train import model_to_train
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.trainer import BucketedBatches, build_optimizer, choose_precision
 from valm_core.predictor import choose_device
@@ -55,7 +55,7 @@ def measure(config: str, overrides: dict[str, object], photos: int, steps: int, 
     kept = set(sample(sorted({row.image for row in rows}), photos, 0))
     some = [row for row in rows if row.image in kept]
     place = choose_device(device)
-    model = build_model(dataclasses.replace(run, init="", answer_data=""), model_config, rows).to(place)
+    model = model_to_train(dataclasses.replace(run, init="", answer_data=""), model_config, rows).to(place)
     with tempfile.TemporaryDirectory() as cache:
         images, image_seconds = timed(lambda: FeatureCache(model, [row.image for row in some], [], cache))
         _, text_seconds = timed(lambda: FeatureCache(model, [], [row.question for row in some], cache))
