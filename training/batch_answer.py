@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import torch
 from tqdm import tqdm
@@ -49,12 +50,13 @@ class ShardAnswerer:
 
     def __init__(self, checkpoint: str, output: str, batch_size: int = 32, device: str = "auto", threads: int = 1):
         torch.set_num_threads(threads)
-        self.predictor = VqaPredictor.from_checkpoint(checkpoint, device)
+        self.predictor = cast(VqaPredictor, VqaPredictor.from_checkpoint(checkpoint, device))
         self.output, self.batch_size = Path(output), batch_size
 
     def answer(self, shard: Path) -> int:
         """Write the answers of one shard; returns how many questions it had. Raises DataError."""
-        questions, lines = read_shard(shard), []
+        questions = read_shard(shard)
+        lines: list[dict] = []
         while batch := list(islice(questions, self.batch_size)):
             lines += self._answer_batch(batch)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -94,7 +96,7 @@ class ShardAnswerer:
             for (place, _), value, index in zip(asked, best.values.tolist(), best.indices.tolist(), strict=True):
                 found[place] = (model.answers[index], round(value, 6))
         for place, row in enumerate(batch):
-            line = {"key": writable(row.key), "question": writable(row.question)}
+            line: dict[str, object] = {"key": writable(row.key), "question": writable(row.question)}
             if place in faults:
                 yield line | {"error": faults[place]}
             else:
@@ -166,7 +168,8 @@ def check_output(output: Path, checkpoint: str, shards: list[Path]) -> None:
     folder = Path(checkpoint)
     if missing := missing_file(folder):
         raise FileNotFoundError(f"{folder} is no VALM checkpoint: {missing} is missing.")
-    now = {name: value for name, value in file_fingerprints(folder).items() if name in REQUIRED_FILES}
+    now: dict[str, str | int] = {}
+    now |= {name: value for name, value in file_fingerprints(folder).items() if name in REQUIRED_FILES}
     now |= {"photo preprocessing": PHOTO_PREPROCESSING, "question preprocessing": QUESTION_PREPROCESSING}
     now |= {shard.name: sha256_of(shard) for shard in shards}
     path = output / MADE_FROM_FILE

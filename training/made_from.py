@@ -11,6 +11,7 @@ from typing import Any
 from training.datasets import load_rows
 from training.datasets.readers.jsonl import Row
 from training.datasets.streaming import STREAM
+from training.run_config import RunConfig
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import ANSWERS_FILE, CHECKPOINT_FOLDERS, WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import (
@@ -22,7 +23,8 @@ from valm_core.checkpoints.fingerprints import (
     read_json,
 )
 from valm_core.checkpoints.hub import fetch_checkpoint
-from valm_core.learning.trainer import FREE_ON_RESUME
+from valm_core.config import ValmConfig
+from valm_core.learning.trainer import FREE_ON_RESUME, TrainingConfig
 
 # Settings of a run that don't shape what it learns, or whose content counts and not their name.
 NOT_COMPARED = (
@@ -69,19 +71,18 @@ def checkpoint_fingerprint(name: str | Path) -> str:
     return fingerprint({path.name: content_fingerprint(path) for path in parts if path.is_file()})
 
 
-def depends_on(run, model_config, data: dict[str, dict]) -> dict:
+def depends_on(run: RunConfig, model_config: ValmConfig, data: dict[str, dict]) -> dict:
     """What a run shares with the one that it goes on with, beside training settings and answer list.
 
     Args:
-        run: the ``RunConfig``.
-        model_config: the ``ValmConfig``.
+        run, model_config: what it is trained from.
         data: fingerprints of ``data``, ``validation`` and where there is some ``rehearsal``.
     """
     settings = {name: value for name, value in dataclasses.asdict(run).items() if name not in NOT_COMPARED}
     return data | {"init": checkpoint_fingerprint(run.init)} | settings | dataclasses.asdict(model_config)
 
 
-def of_configs(run, model_config, training) -> dict:
+def of_configs(run: RunConfig, model_config: ValmConfig, training: TrainingConfig) -> dict:
     """What all of a run depends on, from its configs alone: for what trains many runs and keeps their figures.
 
     Raises:

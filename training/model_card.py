@@ -4,6 +4,7 @@ import re
 
 from training.evaluate import format_table
 from training.measuring.common import data_name
+from training.run_config import RunConfig
 from valm_core.checkpoints.model_card import checkpoint_card
 from valm_core.checkpoints.storage import stored_state
 from valm_core.learning.trainer import TrainingConfig
@@ -12,13 +13,12 @@ from valm_core.model.model import ValmModel
 FIGURES = "## Figures on "
 
 
-def model_card(model: ValmModel, run, training: TrainingConfig, trained_rows: int, report: dict) -> str:
+def model_card(model: ValmModel, run: RunConfig, training: TrainingConfig, trained_rows: int, report: dict) -> str:
     """Markdown with Hugging Face metadata: what the model is, what it learned from, its figures, its limits.
 
     Args:
         model: the finished model.
-        run: the ``RunConfig``.
-        training: how it was trained.
+        run, training: how it was trained.
         trained_rows: rows that training used.
         report: figures of ``training.evaluate`` on the validation rows, with ``command``.
     """

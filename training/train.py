@@ -43,7 +43,7 @@ from valm_core.learning.fine_tuning import (
 )
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.pretraining import PretrainingObjective
-from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
+from valm_core.learning.trainer import Batches, BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
 from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
@@ -140,18 +140,19 @@ def train(
             recover_folder(Path(run.output) / "last")
         check_resume(run.output, made_from(training, model.answers, shared))
     prepare_fine_tuning(model, fine_tuning)
-    photos = [] if run.blind else [row.image for row in rows]
+    photos = [] if run.blind else [row.photo for row in rows]
     with processes.main_process_first():
         features = encode_beforehand(run, model, rows, validation_rows)
     if photos and not (run.init and len(set(photos)) < FEW_PHOTOS):
-        cached = features is not None and features.has_images
-        model.mean_image_token.copy_(features.mean_image_token(photos) if cached else mean_image_token(model, photos))
+        cached = features if features and features.has_images else None
+        model.mean_image_token.copy_(cached.mean_image_token(photos) if cached else mean_image_token(model, photos))
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     processes.print(f"{learning / 1e6:.2f} M parameters of the model learn")
     if run.objective == "pretraining":
         return pretrain(run, training, model, (rows, validation_rows), features, command, resume, shared)
 
     soft = run.targets == "soft"
+    batches: Batches
     if streaming:
         micro_batch = training.batch_size // training.accumulation_steps
         batches = StreamingBatches(run.data, model, run.rows, micro_batch, training.seed, soft)
@@ -218,7 +219,7 @@ def encode_beforehand(
     if not run.cache:
         return None
     both = rows + validation_rows
-    photos = [] if run.blind or learns(model.image_encoder) else [row.image for row in both]
+    photos = [] if run.blind or learns(model.image_encoder) else [row.photo for row in both]
     texts_vary = learns(model.text_encoder) or run.objective == "pretraining"
     questions = [] if texts_vary else [row.question for row in both]
     return FeatureCache(model, photos, questions, run.cache) if photos or questions else None
@@ -325,7 +326,7 @@ def _some(rows: list[Row], limit: int) -> list[Row]:
     return random.Random(0).sample(rows, limit) if 0 < limit < len(rows) else rows
 
 
-def _batches(dataset, training: TrainingConfig) -> BucketedBatches:
+def _batches(dataset: QuestionDataset | StatementDataset, training: TrainingConfig) -> BucketedBatches:
     micro_batch = training.batch_size // training.accumulation_steps
     photo_ids = dataset.photo_ids if training.group_photos else None
     return BucketedBatches(dataset, dataset.collate, micro_batch, training.seed, training.workers, photo_ids)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ from valm_core.inputs.photo import open_photo, photo_to_pixels
 from valm_core.model.build import build_model
 from valm_core.model.concepts import photo_logits
 from valm_core.model.encoder_layers import encoder_layers
+from valm_core.model.fusion import WordCellSimilarity
+from valm_core.model.heads import QuestionHead
 from valm_core.model.model import ValmModel
 from valm_core.model.text_encoder import build_tokenizer
 from valm_core.outputs import InputError
@@ -225,7 +228,10 @@ class JointBatches:
 
     def photo_batch(self, photos: list[int], limits: tuple[int, ...], side: int) -> dict[str, Tensor]:
         """Photos with some of their questions and a caption, see ``joint_loss``."""
-        rows, of, captions, caption_of = [], [], [], []
+        rows: list[int] = []
+        of: list[int] = []
+        captions: list[int] = []
+        caption_of: list[int] = []
         for place, photo in enumerate(photos):
             for group, limit in zip(self.by_photo[photo], limits, strict=True):
                 picked = group if len(group) <= limit else self.generator.choice(group, limit, replace=False).tolist()
@@ -325,6 +331,8 @@ def joint_loss(model: ValmModel, batch: dict[str, Tensor], config: JointConfig, 
     cosine = caption_cosines(model, text[rows:], tokens)
     own = batch["caption_index"]
     of_own = cosine[torch.arange(len(own), device=own.device), own].float().mul(10).softmax(dim=-1)  # [C, T, N]
+    if concepts is None:
+        raise ValueError("The image encoder has no concepts; see `check_model`.")
     return {
         "task": task_term(output.logits, batch, config.label_smoothing),
         "concepts": concept_term(concepts, batch["labels"], batch["weight"]),
@@ -375,8 +383,9 @@ def region_term(maps: Tensor, person: Tensor, inside: Tensor) -> Tensor:
 
 def caption_cosines(model: ValmModel, text: Tensor, tokens: Tensor) -> Tensor:
     """Cosines [C, P, T, N] of captions' words [C, T, D] and photos' cells [P, N, D], by the model's own similarity."""
-    words = functional.normalize(model.similarity.word(text).float(), dim=-1)
-    cells = functional.normalize(model.similarity.cell(tokens).float(), dim=-1)
+    similarity = cast(WordCellSimilarity, model.similarity)  # see check_model
+    words = functional.normalize(similarity.word(text).float(), dim=-1)
+    cells = functional.normalize(similarity.cell(tokens).float(), dim=-1)
     with torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.device.type == "cuda"):
         return torch.einsum("ctw,pnw->cptn", words, cells)
 
@@ -438,8 +447,9 @@ def progress_at(step: int, steps: int, start: float, seconds: float) -> float:
 def learn_questions(model: ValmModel, batches: JointBatches, config: JointConfig, tell: Report = print) -> int:
     """First stage: the question head and the text encoder's layers, from questions alone. Returns the steps made."""
     model.requires_grad_(False)
-    learning = nn.ModuleList([model.question_head, *encoder_layers(model.text_encoder)]).requires_grad_(True)
-    heads, layers = list(model.question_head.parameters()), list(learning[1:].parameters())
+    head = cast(QuestionHead, model.question_head)  # see check_model
+    learning = nn.ModuleList([head, *encoder_layers(model.text_encoder)]).requires_grad_(True)
+    heads, layers = list(head.parameters()), list(learning[1:].parameters())
     optimizer = torch.optim.AdamW(
         [
             {"params": heads, "lr": 0.0, "peak": 1e-3},
@@ -490,7 +500,10 @@ def learn_together(
     averaged = copy.deepcopy(model).requires_grad_(False)
     pairs = zip(averaged.state_dict().values(), model.state_dict().values(), strict=True)
     means, values = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-    start, step, epoch, order, sums, history = time.perf_counter(), 0, 0, [], {}, []
+    start, step, epoch = time.perf_counter(), 0, 0
+    order: list[int] = []
+    sums: dict[str, list[Tensor]] = {}
+    history: list[dict[str, float]] = []
     model.train()
     while (progress := progress_at(step, config.steps, start, config.seconds)) < 1:
         if len(order) < config.photos:
@@ -540,7 +553,8 @@ def step_terms(
         "function": config.function_weight,
         "distinct": config.distinct_weight,
     }
-    return terms | {"all": sum(weight * terms[name] for name, weight in weights.items())}
+    weighted = [weight * terms[name] for name, weight in weights.items()]
+    return terms | {"all": sum(weighted[1:], weighted[0])}
 
 
 class PhotoSquares(Dataset):
@@ -620,6 +634,9 @@ def train_joint(
     model, steps, history = learn_together(model, batches, training, tell)
     model.config = stored_config(model)
     save_checkpoint(model.cpu(), output / "checkpoint", half=True)
+    run: dict = {"data": dataclasses.asdict(sources), "model": dataclasses.asdict(model.config)}
+    run |= {"training": dataclasses.asdict(training)}
+    save_checkpoint(model.cpu(), output / "checkpoint", half=True)
     parts = {"data": sources, "model": model.config, "training": training}
     run: dict = {name: dataclasses.asdict(part) for name, part in parts.items()}
     run |= {"device": place.type, "photos": len(paths), "question_steps": question_steps, "steps": steps}
@@ -638,8 +655,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)  # settings may stand before, between and after the options
     try:
         sections = read_sections(options.config, parse_overrides(options.settings), SECTIONS)
-        configs = [from_plain_values(kind, sections[name]) for name, kind in SECTIONS.items()]
-        run = train_joint(*configs, Path(options.output), options.device)
+        data = from_plain_values(JointSources, sections["data"])
+        model = from_plain_values(ValmConfig, sections["model"])
+        training = from_plain_values(JointConfig, sections["training"])
+        run = train_joint(data, model, training, Path(options.output), options.device)
     except (OSError, FloatingPointError, ValueError, WordNetMissing, yaml.YAMLError) as error:
         parser.exit(2, f"{error}\n")
     checkpoint = Path(options.output) / "checkpoint"

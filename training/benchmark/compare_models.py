@@ -17,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from training.benchmark.models import PEERS, build_peer, load_contender
+from training.benchmark.models import PEERS, Peer, Valm, build_peer, load_contender
 from training.benchmark.report import draw_report, format_report
 from training.measuring.common import write_report
 from valm_core.predictor import choose_device
@@ -61,7 +62,7 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
     """
     photos = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.jpg"))[: max(limit, 1)]]
     contenders = {name: load_contender(name, folder, device) for name, folder in folders.items()}
-    found = {
+    found: dict[str, dict[str, Any]] = {
         name: {
             "name": contender.name,
             "note": contender.note,
@@ -87,14 +88,16 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
     return found
 
 
-def time_single_questions(contender, photos: list[bytes], limit: int, device: torch.device) -> dict[str, float]:
+def time_single_questions(
+    contender: Valm | Peer, photos: list[bytes], limit: int, device: torch.device
+) -> dict[str, float]:
     """Mean milliseconds of a question, by kind; a kind that a contender hasn't is left out."""
     times: dict[str, list[float]] = {}
     for number in range(limit):
         photo, question = photos[number % len(photos)], QUESTIONS[number % len(QUESTIONS)]
         encoded: list = []
 
-        def cold(photo=photo, question=question, encoded=encoded) -> None:
+        def cold(photo: bytes = photo, question: str = question, encoded: list = encoded) -> None:
             encoded.append(contender.encode(photo))
             contender.next_question(encoded[0], question)
 
@@ -107,7 +110,7 @@ def time_single_questions(contender, photos: list[bytes], limit: int, device: to
     return {kind: statistics.mean(values) for kind, values in times.items()}
 
 
-def time_batch(contender, photos: list[bytes], size: int, device: torch.device) -> dict[str, float]:
+def time_batch(contender: Valm | Peer, photos: list[bytes], size: int, device: torch.device) -> dict[str, float]:
     """Questions per second in one batch of ``size`` questions about as many photos, read from their files before."""
     pixels = [contender.read(photos[0])] * size  # photos of one size, so that nobody pays for padding
     questions = [QUESTIONS[number % len(QUESTIONS)] for number in range(size)]
@@ -133,7 +136,7 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - before
 
 
-def half_on_gpu(device: torch.device):
+def half_on_gpu(device: torch.device) -> AbstractContextManager:
     """bf16 on a GPU; nothing elsewhere."""
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
@@ -146,7 +149,7 @@ def folder_bytes(folder: Path) -> int:
     config = folder / "config.json"
     values = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
     sources = [values.get(name) for name in ("text_encoder", "image_encoder")]
-    packaged = [source.removeprefix("package:") for source in sources if str(source).startswith("package:")]
+    packaged = [source.removeprefix("package:") for source in map(str, sources) if source.startswith("package:")]
     return total + sum(packaged_file(name).stat().st_size for name in packaged if name in PACKAGES)
 
 

@@ -5,6 +5,7 @@ are built once, saved, and loaded from there, as published weights would be.
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class Valm:
     name, note = "VALM", "answer with and without the photo"
 
     def __init__(self, folder: Path, device: torch.device):
-        self.predictor = VqaPredictor.from_checkpoint(folder, str(device))
+        self.predictor = cast(VqaPredictor, VqaPredictor.from_checkpoint(folder, str(device)))
         self.model, self.device = self.predictor.model, device
 
     def read(self, photo: bytes) -> Tensor:
@@ -67,26 +68,45 @@ class Peer:
 
     name, note = "", ""
     explain = None  # none of them comes with an explanation
+    side = 0  # pixels of a photo's side, as the model reads it
 
     def __init__(self, folder: Path, device: torch.device):
         self.device = device
         self.tokenizer = build_tokenizer(TOKENIZER)
-        self.model = self.load(folder).to(device).eval()
+        self.model: Any = self.load(folder).to(device).eval()  # of transformers: without types
 
     def read(self, photo: bytes) -> Tensor:
         """The file of a photo -> pixels [3, height, width], normalised."""
         return (photo_to_pixels(open_photo(photo), self.side, "squash")[0] - MEAN) / STD
+
+    @staticmethod
+    def build() -> nn.Module:
+        """The model with random weights."""
+        raise NotImplementedError
+
+    @staticmethod
+    def load(folder: Path) -> nn.Module:
+        """The saved model."""
+        raise NotImplementedError
+
+    def see(self, pixels: list[Tensor]) -> Any:
+        """What can be computed from P photos before any question."""
+        raise NotImplementedError
+
+    def ask(self, seen: Any, questions: list[str]) -> Any:
+        """An answer to each of B questions about as many photos."""
+        raise NotImplementedError
 
     def tokens(self, questions: list[str]) -> dict[str, Tensor]:
         """Questions -> token ids and mask [B, T]."""
         encoded = self.tokenizer(questions, padding=True, truncation=True, max_length=40, return_tensors="pt")
         return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
-    def encode(self, photo: bytes):
+    def encode(self, photo: bytes) -> Any:
         """One photo, as an app encodes it when it arrives."""
         return self.see([self.read(photo)])
 
-    def next_question(self, encoded, question: str) -> None:
+    def next_question(self, encoded: Any, question: str) -> None:
         """One question about a photo that is encoded."""
         self.ask(encoded, [question])
 
@@ -269,7 +289,8 @@ def build_peer(name: str, folder: Path) -> Path:
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    model, target = PEERS[name].build(), folder / name
+    model: Any = PEERS[name].build()
+    target = folder / name
     if hasattr(model, "save_pretrained"):
         model.save_pretrained(target)
     else:
@@ -278,6 +299,6 @@ def build_peer(name: str, folder: Path) -> Path:
     return target
 
 
-def load_contender(name: str, folder: Path, device: torch.device):
+def load_contender(name: str, folder: Path, device: torch.device) -> Valm | Peer:
     """``valm`` or a peer, from its folder."""
     return (Valm if name == "valm" else PEERS[name])(folder, device)

@@ -97,7 +97,7 @@ def draw_report(report: dict, path: Path) -> None:
     times, rates = figure.subplots(1, 2, width_ratios=(2, 1))
     kinds = (("cold", "cold question"), ("next", "next question"), ("explained", "with map"))
     for place, (row, label) in enumerate(kinds):
-        bars = [(number, rows[row]) for number, rows in enumerate(found) if rows[row]]
+        bars = [(number, bar) for number, rows in enumerate(found) if (bar := rows[row])]
         times.bar(
             [number + 0.27 * (place - 1) for number, _ in bars],
             [median for _, (median, _) in bars],
@@ -108,7 +108,8 @@ def draw_report(report: dict, path: Path) -> None:
     times.set_yscale("log")
     times.set(ylabel="milliseconds")
     times.legend(frameon=False, fontsize=8)
-    rates.bar(range(len(names)), [rows["rate"][0] for rows in found], 0.6, yerr=[rows["rate"][1] for rows in found])
+    shown = [rows["rate"] or (0.0, 0.0) for rows in found]
+    rates.bar(range(len(names)), [median for median, _ in shown], 0.6, yerr=[deviation for _, deviation in shown])
     rates.set(ylabel="questions a second, a photo each")
     for axes in (times, rates):
         axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])  # on two lines, or they touch

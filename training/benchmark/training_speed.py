@@ -12,7 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar, cast
 
 import torch
 import yaml
@@ -25,9 +26,11 @@ from training.measuring.common import sample, write_report
 from training.run_config import parse_overrides, read_config
 from training.train import model_to_train
 from valm_core.learning.losses import AnswerObjective
-from valm_core.learning.trainer import BucketedBatches, build_optimizer, choose_precision
+from valm_core.learning.trainer import BucketedBatches, TrainingConfig, build_optimizer, choose_precision
+from valm_core.model.model import ValmModel
 from valm_core.predictor import choose_device
 
+Result = TypeVar("Result")
 LARGE = 2048  # rows and columns of the matrices whose product stands for the peak
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
 WARM_UP = 2  # steps that aren't counted
@@ -52,14 +55,14 @@ def measure(config: str, overrides: dict[str, object], photos: int, steps: int, 
     if training.threads:
         torch.set_num_threads(training.threads)
     rows = load_rows(run.data)
-    kept = set(sample(sorted({row.image for row in rows}), photos, 0))
-    some = [row for row in rows if row.image in kept]
+    kept = set(sample(sorted({row.photo for row in rows}), photos, 0))
+    some = [row for row in rows if row.photo in kept]
     place = choose_device(device)
     model = model_to_train(dataclasses.replace(run, init="", answer_data=""), model_config, rows).to(place)
     with tempfile.TemporaryDirectory() as cache:
-        images, image_seconds = timed(lambda: FeatureCache(model, [row.image for row in some], [], cache))
+        images, image_seconds = timed(lambda: FeatureCache(model, [row.photo for row in some], [], cache))
         _, text_seconds = timed(lambda: FeatureCache(model, [], [row.question for row in some], cache))
-        features = FeatureCache(model, [row.image for row in some], [row.question for row in some], cache)
+        features = FeatureCache(model, [row.photo for row in some], [row.question for row in some], cache)
         dataset = QuestionDataset(some, model, features).answerable()
         found = time_steps(model, dataset, training, steps, place)
     questions = len({row.question for row in some})
@@ -77,7 +80,9 @@ def measure(config: str, overrides: dict[str, object], photos: int, steps: int, 
     }
 
 
-def time_steps(model, dataset: QuestionDataset, training, steps: int, device: torch.device) -> dict:
+def time_steps(
+    model: ValmModel, dataset: QuestionDataset, training: TrainingConfig, steps: int, device: torch.device
+) -> dict:
     """Training steps as ``Trainer`` takes them, with the clock around data and computation."""
     precision = choose_precision(training.precision, device)
     objective = AnswerObjective(model, training.visual_weight, training.alignment_weight, training.label_smoothing)
@@ -85,8 +90,11 @@ def time_steps(model, dataset: QuestionDataset, training, steps: int, device: to
     optimizer = build_optimizer(objective, training)
     batch_size = min(training.batch_size, len(dataset))
     source = BucketedBatches(dataset, dataset.collate, batch_size, training.seed)
-    seconds, data_seconds, padded, tokens, flops = [], [], 0, 0, 0
-    epoch, batches = 0, iter(())
+    seconds: list[float] = []
+    data_seconds: list[float] = []
+    padded, tokens, flops = 0, 0, 0.0
+    epoch = 0
+    batches: Iterator[tuple[int, int, dict[str, torch.Tensor]]] = iter(())
     for step in range(WARM_UP + steps):
         start = time.perf_counter()
         while (found := next(batches, None)) is None or found[0] < batch_size:  # whole batches only
@@ -105,7 +113,7 @@ def time_steps(model, dataset: QuestionDataset, training, steps: int, device: to
         if device.type == "cuda":
             torch.cuda.synchronize()
         if step == 0:
-            flops = counter.get_total_flops() / batch_size
+            flops = cast(FlopCounterMode, counter).get_total_flops() / batch_size
         if step >= WARM_UP:
             seconds.append(time.perf_counter() - start)
             data_seconds.append(ready - start)
@@ -132,7 +140,7 @@ def peak_flops(dtype: torch.dtype, device: torch.device) -> float:
     """Floating-point operations a second in a product of two large matrices, the best of five."""
     left, right = (torch.randn(LARGE, LARGE, device=device).to(dtype) for _ in range(2))
 
-    def multiply():
+    def multiply() -> None:
         left @ right
         if device.type == "cuda":
             torch.cuda.synchronize()
@@ -141,7 +149,7 @@ def peak_flops(dtype: torch.dtype, device: torch.device) -> float:
     return 2 * LARGE**3 / min(timed(multiply)[1] for _ in range(5))
 
 
-def timed(call: Callable):
+def timed(call: Callable[[], Result]) -> tuple[Result, float]:
     """What a call returns, and the seconds it took."""
     start = time.perf_counter()
     result = call()

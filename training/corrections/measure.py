@@ -64,20 +64,21 @@ def split(rows: list[Row], wrong: Callable[[list[Row]], list[bool]], answer: str
     if answer:
         tried = [row for row in order if right_answer(row) == normalize_answer(answer)]
         kinds = [kind(row) for row in tried]
-        tried = [row for row in tried if kind(row) == max(sorted(set(kinds)), key=kinds.count)]
+        commonest = max(sorted(set(kinds)), key=kinds.count)
+        tried = [row for row in tried if kind(row) == commonest]
     tried = tried[:MAX_TRIED]
-    by_photo = {row.image: row for row, missed in zip(tried, wrong(tried), strict=True) if missed}
+    by_photo = {row.photo: row for row, missed in zip(tried, wrong(tried), strict=True) if missed}
     corrected = list(by_photo.values())[:count]
     if len(corrected) < count:
         raise ValueError(f"answer is {answer!r}, with which {len(corrected)} rows are wrong; {count} are needed.")
-    taken = {row.image for row in corrected}
-    pairs, kinds = {(kind(row), right_answer(row)) for row in corrected}, {kind(row) for row in corrected}
-    alike = [row for row in order if row.image not in taken and kind(row) in kinds]
+    taken = {row.photo for row in corrected}
+    pairs, kinds_taken = {(kind(row), right_answer(row)) for row in corrected}, {kind(row) for row in corrected}
+    alike = [row for row in order if row.photo not in taken and kind(row) in kinds_taken]
     similar = [row for row in alike if (kind(row), right_answer(row)) in pairs][:most]
-    taken |= {row.image for row in similar}
-    others = [row for row in alike if (kind(row), right_answer(row)) not in pairs and row.image not in taken][:most]
-    taken |= {row.image for row in others}
-    return Split(corrected, similar, others, [row for row in rows if row.image not in taken])
+    taken |= {row.photo for row in similar}
+    others = [row for row in alike if (kind(row), right_answer(row)) not in pairs and row.photo not in taken][:most]
+    taken |= {row.photo for row in others}
+    return Split(corrected, similar, others, [row for row in rows if row.photo not in taken])
 
 
 def right_answer(row: Row) -> str:
@@ -89,7 +90,7 @@ def answers_to(model: ValmModel, rows: list[Row], cache: str) -> list[str]:
     """The model's first answer to each row."""
     order = sorted(range(len(rows)), key=lambda place: str(rows[place].image))
     ordered = [rows[place] for place in order]
-    features = FeatureCache(model, [row.image for row in ordered], [row.question for row in ordered], cache)
+    features = FeatureCache(model, [row.photo for row in ordered], [row.question for row in ordered], cache)
     chosen = chosen_answers(model, predict_logits(model, QuestionDataset(ordered, model, features)))
     return [answer for _, answer in sorted(zip(order, chosen, strict=True))]
 
@@ -103,7 +104,7 @@ def score(model: ValmModel, rows: list[Row], cache: str) -> list[float]:
 def write_rows(path: Path, rows: list[Row]) -> str:
     """The rows as JSON lines with absolute paths of photos; the path."""
     lines = [
-        {"image": str(row.image.resolve()), "question": row.question, "answers": row.answers, "source": row.source}
+        {"image": str(row.photo.resolve()), "question": row.question, "answers": row.answers, "source": row.source}
         for row in rows
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -113,7 +114,7 @@ def write_rows(path: Path, rows: list[Row]) -> str:
 def correct(database: Path, rows: list[Row], given: list[str]) -> None:
     """What people would send from the page: photo, question, the model's answer and the right one."""
     for row, answer in zip(rows, given, strict=True):
-        photo = open_photo(row.image)
+        photo = open_photo(row.photo)
         add_correction(database, photo, row.question, answer, most_common_answer(row.answers), True)
 
 
@@ -129,12 +130,13 @@ def measure(options: argparse.Namespace) -> dict:
     work = Path(options.output)
     start = load_model(options)
     rows, validation = load_rows(options.data), load_rows(options.validation)
-    photos = sorted({row.image for row in validation})
+    photos = sorted({row.photo for row in validation})
     kept = set(random.Random(0).sample(photos, len(photos) // 2))  # one half guards the training, the other measures
     work.mkdir(parents=True, exist_ok=True)
-    guard = sample([row for row in validation if row.image in kept], options.validation_rows, 0)
-    guard = write_rows(work / "guard.jsonl", guard)
-    measured = sample([row for row in validation if row.image not in kept], options.validation_rows, 0)
+    guard = write_rows(
+        work / "guard.jsonl", sample([row for row in validation if row.photo in kept], options.validation_rows, 0)
+    )
+    measured = sample([row for row in validation if row.photo not in kept], options.validation_rows, 0)
 
     def wrong(tried: list[Row]) -> list[bool]:
         return [figure == 0 for figure in score(start, tried, options.cache)]

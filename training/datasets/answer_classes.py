@@ -7,7 +7,7 @@ would lose answers: "C++" and "C", "<5" and "5", "N/A" and "n" are equal to them
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from training.metrics.vqa_accuracy import normalize_answer, official_form
 from valm_core.inputs.text import clean_text
@@ -64,7 +64,7 @@ def answer_notes(answers: Iterable[str]) -> list[str]:
     return notes
 
 
-def _groups(counts: Counter, form) -> dict[str, Counter]:
+def _groups(counts: Counter, form: Callable[[str], str]) -> dict[str, Counter]:
     """The counted texts by what ``form`` makes of them."""
     groups: dict[str, Counter] = {}
     for text, count in counts.items():

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,7 +139,8 @@ def _shards(folder: Path) -> list[Path]:
 
 def _open_shards(shards: list[Path]) -> tuple[list[np.ndarray], dict[str, tuple[int, int]]]:
     """The memory-mapped arrays of shards, and for every key its shard and row."""
-    arrays, places = [], {}
+    arrays: list[np.ndarray] = []
+    places: dict[str, tuple[int, int]] = {}
     for number, shard in enumerate(shards):
         arrays.append(np.load(shard / "tokens.npy", mmap_mode="r"))
         keys = json.loads((shard / SHARD_KEYS).read_text(encoding="utf-8"))
@@ -172,11 +174,11 @@ def mean_image_token(model: ValmModel, photos: list[Path]) -> Tensor:
     """The average cell of all photos, [D_image] in float32, by running the encoder without a cache."""
     model.image_encoder.eval()
     photos = list(dict.fromkeys(photos))
-    total = sum(tokens.float().mean(dim=1).sum(dim=0) for _, tokens in _encode_photos(model, photos))
-    return total / len(photos)
+    sums = [tokens.float().mean(dim=1).sum(dim=0) for _, tokens in _encode_photos(model, photos)]
+    return sum(sums[1:], sums[0]) / len(photos)
 
 
-def read_pixels(model: ValmModel | ModelInputs, photo) -> Tensor:
+def read_pixels(model: ValmModel | ModelInputs, photo: str | Path | bytes) -> Tensor:
     """Open one photo of a data set as pixels [3, S, S].
 
     Raises:
@@ -191,7 +193,7 @@ def read_pixels(model: ValmModel | ModelInputs, photo) -> Tensor:
 @torch.no_grad()
 def _image_folder(model: ValmModel, photo_key: dict[Path, str], cache: Path) -> Path:
     """The folder of the image encoder's shards, with every photo in one of them."""
-    encoder = model.image_encoder.eval()
+    encoder: Any = model.image_encoder.eval()  # its buffers are `Tensor | Module` to mypy
     made_from = {
         "photo preprocessing": PHOTO_PREPROCESSING,
         "image_size": model.config.image_size,
@@ -235,7 +237,7 @@ def _text_folder(model: ValmModel, questions: list[str], cache: Path) -> Path:
     missing = _missing(folder, questions)
     for first in range(0, len(missing), QUESTION_SHARD):
         part = missing[first : first + QUESTION_SHARD]
-        encoded: list[np.ndarray | None] = [None] * len(part)
+        encoded = [np.empty(0)] * len(part)
         by_length = sorted(range(len(part)), key=lambda index: len(part[index]))
         for start in tqdm(range(0, len(part), QUESTION_BATCH), desc="encoding questions", unit="batch"):
             chosen = by_length[start : start + QUESTION_BATCH]
@@ -256,16 +258,16 @@ def _encoder_folder(cache: Path, kind: str, made_from: dict, what: str) -> Path:
         others = [path for path in cache.glob(f"{kind}-*") if path.is_dir()]
         if others:
             known = [read_json(path / MADE_FROM_FILE) for path in others if (path / MADE_FROM_FILE).is_file()]
-            told = [differences(other, made_from) for other in known if isinstance(other, dict)]
-            why = ", ".join(min(told, key=len)) if told else "an earlier version wrote them"
+            changed = sorted((differences(other, made_from) for other in known if isinstance(other, dict)), key=len)
+            why = ", ".join(changed[0]) if changed else "an earlier version wrote them"
             print(f"{cache} holds features of {what} that can't be used here: {why}. The {what} are encoded anew.")
     return folder
 
 
 def _weights_fingerprint(encoder: torch.nn.Module) -> str:
     """A hash of an encoder's weights, and of what its backbone's config says beside them."""
-    config = getattr(encoder.backbone, "config", None)
-    settings = config.to_dict() if hasattr(config, "to_dict") else {}
+    to_dict = getattr(getattr(encoder.backbone, "config", None), "to_dict", dict)  # a timm model has no config
+    settings: dict[str, object] = to_dict()
     for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"):  # not what it does
         settings.pop(name, None)
     digest = hashlib.sha256(fingerprint([type(encoder.backbone).__name__, settings]).encode())

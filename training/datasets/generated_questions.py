@@ -122,7 +122,8 @@ def presence_questions(
     known = set(nouns)
     counted = _counted(captions, known)
     shown = {photo: _with_ancestors(one.shown & known) & known for photo, one in texts.items()}
-    photos_of, together = defaultdict(list), defaultdict(Counter)
+    photos_of = defaultdict(list)
+    together: dict[str, Counter[str]] = defaultdict(Counter)
     for photo, words in shown.items():
         for word in words:
             photos_of[word].append(photo)
@@ -156,7 +157,7 @@ def color_questions(texts: Mapping[str, PhotoTexts], seed: int = 0) -> list[tupl
     """
     chance = random.Random(seed)
     found = [(photo, *pair) for photo, one in texts.items() for pair in _colored_things(one.captions)]
-    common = defaultdict(Counter)
+    common: dict[str, Counter[str]] = defaultdict(Counter)
     for _, noun, color in found:
         common[base_form(noun)][color] += 1
     rows = []
@@ -234,7 +235,8 @@ def _same_kind(word: str, noun: str, ancestors: frozenset[str]) -> bool:
 
 def _counted(captions: Collection[str], nouns: Collection[str]) -> dict[str, bool]:
     """Whether a noun is counted ("a dog", "two dogs") or not ("grass")."""
-    single, plain = Counter(), Counter()
+    single: Counter[str] = Counter()
+    plain: Counter[str] = Counter()
     for caption in captions:
         words = words_of(caption)
         for before, word in itertools.pairwise(words):

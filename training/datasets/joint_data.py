@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from training.datasets.generated_questions import (
     PhotoTexts,
@@ -178,7 +179,7 @@ class TextTable:
         }
 
 
-def joint_data(sources: JointSources, tokenizer, concepts: int, seed: int = 0) -> dict:
+def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concepts: int, seed: int = 0) -> dict:
     """Everything that joint training learns from.
 
     Args:
@@ -284,7 +285,12 @@ class RowTable:
 
     def __init__(self, table: TextTable, index: dict[str, int]):
         self.table, self.index = table, index
-        self.text, self.photo, self.kind, self.starts, self.answers, self.shares = [], [], [], [0], [], []
+        self.text: list[int] = []
+        self.photo: list[int] = []
+        self.kind: list[int] = []
+        self.starts = [0]
+        self.answers: list[int] = []
+        self.shares: list[float] = []
 
     def add(self, question: str, answers: Sequence[str], kind: int, photo: int) -> None:
         """One question; several answers share its target by how many gave them."""
@@ -301,7 +307,7 @@ class RowTable:
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Arrays by name: text, photo, kind [rows], starts [rows + 1], answers and shares flat."""
-        types = {"text": np.int32, "photo": np.int32, "kind": np.int8, "starts": np.int64}
+        types: dict[str, type] = {"text": np.int32, "photo": np.int32, "kind": np.int8, "starts": np.int64}
         types |= {"answers": np.int32, "shares": np.float32}
         return {f"{name}_{part}": np.array(getattr(self, part), kind) for part, kind in types.items()}
 

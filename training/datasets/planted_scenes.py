@@ -8,13 +8,14 @@ Example:
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from training.datasets.readers.jsonl import DataError
-from valm_core.inputs import photo
+from valm_core.inputs.photo import PHOTO_ENDINGS, open_photo, photos_in
 from valm_core.outputs import InputError
 
 SIDE = 224  # pixels of a scene
@@ -70,7 +71,7 @@ def questions_about(objects: list[dict], generator: np.random.Generator) -> list
     return rows
 
 
-def write_scenes(folder: str | Path, scenes: int, seed: int, photos: list[Path] = ()) -> Path:
+def write_scenes(folder: str | Path, scenes: int, seed: int, photos: Sequence[Path] = ()) -> Path:
     """Write ``scenes`` photos and ``rows.jsonl`` (one question an object, with its region) into a folder.
 
     Args:
@@ -82,7 +83,7 @@ def write_scenes(folder: str | Path, scenes: int, seed: int, photos: list[Path] 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    opened = [photo.open_photo(photo) for photo in photos]
+    opened = [open_photo(photo) for photo in photos]
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         for number in range(scenes):
             scene, objects = draw_scene(generator, opened)
@@ -132,11 +133,11 @@ def _overlap(one: tuple, other: tuple) -> bool:
     return one[0] < other[2] + gap and other[0] < one[2] + gap and one[1] < other[3] + gap and other[1] < one[3] + gap
 
 
-def photos_in(folder: str | Path) -> list[Path]:
+def background_photos(folder: str | Path) -> list[Path]:
     """The photos of a folder, by name. Raises DataError where there is none."""
-    photos, _ = photo.photos_in(folder)
+    photos, _ = photos_in(folder)
     if not photos:
-        raise DataError(f"There is no photo in {folder}. Name a folder with {', '.join(photo.PHOTO_ENDINGS)} files.")
+        raise DataError(f"There is no photo in {folder}. Name a folder with {', '.join(PHOTO_ENDINGS)} files.")
     return photos
 
 
@@ -151,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.scenes < 1:
         parser.error(f"--scenes is {options.scenes}; at least 1 is needed.")
     try:
-        photos = photos_in(options.photos) if options.photos else []
+        photos = background_photos(options.photos) if options.photos else []
         rows = write_scenes(options.output, options.scenes, options.seed, photos)
     except (OSError, DataError, InputError) as error:
         parser.exit(2, f"{error}\n")

@@ -1,6 +1,7 @@
 """Rows as training examples: the answer list, the targets, and batches with or without cached features."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ def build_answer_list(rows: list[Row], size: int) -> list[str]:
     return [counts.most_common(1)[0][0] for counts in ranked[:size]]
 
 
-def answer_index(answers: list[str]) -> dict[str, int]:
+def answer_index(answers: Sequence[str]) -> dict[str, int]:
     """Identity of every answer, see ``answer_identity`` -> its place in the list."""
     return {answer_identity(answer): index for index, answer in enumerate(answers)}
 
@@ -87,7 +88,7 @@ class QuestionDataset(Dataset):
         rows = [self.rows[index] for index in indices]
         batch = self._collate_questions([row.question for row in rows])
         if not self.blind:
-            batch |= collate_photos([row.image for row in rows], self.inputs, self.features)
+            batch |= collate_photos([row.photo for row in rows], self.inputs, self.features)
             batch["photo_ids"] = torch.tensor([self.photo_ids[index] for index in indices])
         if self.balanced:
             batch["balanced"] = torch.tensor([row.source == self.balanced for row in rows])
@@ -128,7 +129,7 @@ def collate_photos(
     return index | {"pixels": torch.stack([read_pixels(model, photo) for photo in position])}
 
 
-def number_photos(photos: list[Path | None]) -> list[int]:
+def number_photos(photos: Sequence[Path | None]) -> list[int]:
     """A number for every photo, the same where the photo is the same."""
     numbers: dict[Path | None, int] = {}
     return [numbers.setdefault(photo, len(numbers)) for photo in photos]

@@ -29,7 +29,7 @@ class StatementDataset(Dataset):
 
     def __init__(self, rows: list[Row], model: ValmModel | ModelInputs, features: FeatureCache | None = None):
         self.inputs, self.features = ModelInputs.of(model), features
-        self.photos = [row.image for row in rows]
+        self.photos = [row.photo for row in rows]
         self.photo_ids = number_photos(self.photos)
         self.statements = [self._tokens(row) for row in rows]
         self.lengths = [len(ids) for ids, _ in self.statements]

@@ -5,8 +5,9 @@ import glob
 import hashlib
 import math
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -97,7 +98,7 @@ class StreamingBatches:
                 raise DataError(f"No row of {', '.join(self.files[:3])} has an answer that the model knows.")
             turn += 1
 
-    def _open(self, rank: int, processes: int):
+    def _open(self, rank: int, processes: int) -> Any:
         try:
             import datasets  # imported here: the extra [stream]
             from datasets.distributed import split_dataset_by_node
@@ -114,17 +115,19 @@ class StreamingBatches:
     def collate(self, rows: list[Row]) -> dict[str, Tensor]:
         """Rows -> arguments of ``AnswerObjective.forward``, as ``QuestionDataset.collate`` gives them."""
         batch = QuestionDataset(rows, self.model, soft_targets=self.soft_targets).collate(list(range(len(rows))))
-        batch["photo_ids"] = torch.tensor([_photo_id(row.image) for row in rows])  # the same in every process
+        batch["photo_ids"] = torch.tensor(
+            [_photo_id(cast(_Photo, row.image)) for row in rows]
+        )  # the same in every process
         return batch
 
     @torch.no_grad()
     def mean_image_token(self) -> Tensor:
         """The average cell of the first photos, [D_image] in float32."""
         self.model.image_encoder.eval()
-        total, stream = 0, self.read(epoch=0)
+        total, stream = torch.zeros((), device=self.model.device), self.read(epoch=0)
         count = min(MEAN_PHOTOS, self.rows)
         for _ in range(count):
-            pixels = read_pixels(self.model, next(stream).image)[None].to(self.model.device)
+            pixels = read_pixels(self.model, next(stream).photo)[None].to(self.model.device)
             total = total + self.model.image_encoder(pixels).float().mean(dim=(0, 1))
         return total / count
 
@@ -144,7 +147,7 @@ def _parquet_rows(files: list[str]) -> Iterator[dict]:
             yield from batch.to_pylist()
 
 
-def _undecoded(data):
+def _undecoded(data: Any) -> Any:
     """Photos as bytes, so that our own checks and conversions see them as they are."""
     import datasets
 
@@ -165,7 +168,7 @@ def _told(source: str) -> Iterator[None]:
         raise DataError(f"{source} can't be read: {error}. Is a shard damaged, or unlike the others?") from error
 
 
-def _examples(data, source: str) -> Iterator[dict]:
+def _examples(data: Iterable[dict], source: str) -> Iterator[dict]:
     with _told(source):
         yield from data
 
@@ -180,7 +183,9 @@ def _place(values: dict, source: str) -> str:
 class _Photo(bytes):
     """A photo's file, which names the row that it came in, not its bytes, in messages."""
 
-    def __new__(cls, content: bytes, place: str):
+    place: str
+
+    def __new__(cls, content: bytes, place: str) -> "_Photo":
         photo = super().__new__(cls, content)
         photo.place = place
         return photo
@@ -208,7 +213,7 @@ def _row(values: dict, place: str) -> Row:
     except ValueError as error:
         raise DataError(f"{place}: {error}") from error
     source = text.get("source") or "unknown"
-    return Row(image=_Photo(photo, place), question=question, answers=cleaned, source=source)
+    return Row(image=cast(Path, _Photo(photo, place)), question=question, answers=cleaned, source=source)
 
 
 def _photo_id(photo: bytes) -> int:

@@ -30,7 +30,7 @@ class PooledProductFusion(nn.Module):
         self.text, self.image = branch(width, dropout), branch(width, dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, text: Tensor, text_mask: Tensor, image: Tensor, *_) -> FusedFeatures:
+    def forward(self, text: Tensor, text_mask: Tensor, image: Tensor, *_: object) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D]."""
         text_pooling = text_mask / text_mask.sum(dim=1, keepdim=True)  # [B, T]
         image_pooling = image.new_full(image.shape[:2], 1 / image.shape[1])  # [B, N]
@@ -58,7 +58,9 @@ class OneGlimpseFusion(nn.Module):
         self.text, self.image = branch(width, dropout), branch(width, dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, text: Tensor, text_mask: Tensor, image: Tensor, grid: tuple[int, int], *_) -> FusedFeatures:
+    def forward(
+        self, text: Tensor, text_mask: Tensor, image: Tensor, grid: tuple[int, int], *_: object
+    ) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``)."""
         image = image + sine_positions(*grid, image.shape[-1]).to(image)
         question, text_pooling = self.pooling(text, text_mask)
@@ -92,7 +94,9 @@ class DeepCoAttentionFusion(nn.Module):
         self.text, self.image = nn.Linear(width, width), nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, text: Tensor, text_mask: Tensor, image: Tensor, grid: tuple[int, int], *_) -> FusedFeatures:
+    def forward(
+        self, text: Tensor, text_mask: Tensor, image: Tensor, grid: tuple[int, int], *_: object
+    ) -> FusedFeatures:
         """Fuse text [B, T, D] (real where text_mask [B, T]) and image [B, N, D] (N = rows * columns of ``grid``)."""
         image = image + sine_positions(*grid, image.shape[-1]).to(image)
         for index, layer in enumerate(self.encoder):

@@ -90,7 +90,7 @@ def milliseconds_per_question(checkpoint: Path, data: str) -> float:
     """Median time of an answer about a photo that is already encoded, blind answer included, on the CPU."""
     predictor = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
     rows = load_rows(data)[:TIMED_QUESTIONS]
-    image = predictor.encode(rows[0].image)
+    image = predictor.encode(rows[0].photo)
     times = []
     for row in rows:
         start = time.perf_counter()
@@ -132,11 +132,12 @@ def format_report(report: dict, title: str, command: str) -> str:
 
 
 def _mean_and_deviation(values: list[float | None]) -> str:
-    if None in values:  # no question of that type
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):  # no question of that type
         return "-"
-    if len(values) == 1:
-        return f"{100 * values[0]:.1f}"
-    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
+    if len(known) == 1:
+        return f"{100 * known[0]:.1f}"
+    return f"{100 * np.mean(known):.1f} ± {100 * np.std(known, ddof=1):.1f}"
 
 
 def draw_report(report: dict, path: Path) -> None:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ COLUMNS = {"accuracy": "accuracy", "wups_0.9": "WUPS@0.9", "wups_0.0": "WUPS@0.0
 
 def split_by_photo(rows: list[Row]) -> dict[str, list[Row]]:
     """``train``, ``choose`` and ``validation`` rows; no photo is in two of them, and the same ones every time."""
-    photos = sorted({row.image for row in rows})
+    photos = sorted({row.photo for row in rows})
     random.Random(SEED).shuffle(photos)
     measured = round(MEASURED_SHARE * len(photos))
     choosing = min(CHOOSING_PHOTOS, (len(photos) - measured) // 4)
@@ -55,7 +56,7 @@ def split_by_photo(rows: list[Row]) -> dict[str, list[Row]]:
     part |= dict.fromkeys(photos[measured : measured + choosing], "choose")
     parts: dict[str, list[Row]] = {"train": [], "choose": [], "validation": []}
     for row in rows:
-        parts[part[row.image]].append(row)
+        parts[part[row.photo]].append(row)
     return parts
 
 
@@ -64,7 +65,7 @@ def write_split(rows: list[Row], folder: Path) -> dict[str, list[Row]]:
     parts = split_by_photo(rows)
     for name, part in parts.items():
         lines = [
-            {"image": str(row.image.resolve()), "question": row.question, "answers": row.answers, "source": row.source}
+            {"image": str(row.photo.resolve()), "question": row.question, "answers": row.answers, "source": row.source}
             for row in part
         ]
         write_text(folder / f"{name}.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
@@ -82,7 +83,8 @@ def figures(answers: list[str], rows: list[Row]) -> dict[str, float | None]:
     WUPS is None, and said to be, where WordNet isn't installed.
     """
     pairs = list(zip(answers, rows, strict=True))
-    found = {"accuracy": sum(vqa_accuracy(answer, row.answers) for answer, row in pairs) / len(pairs)}
+    right = [vqa_accuracy(answer, row.answers) for answer, row in pairs]
+    found: dict[str, float | None] = {"accuracy": sum(right) / len(pairs)}
     try:
         read_wordnet()
     except WordNetMissing as error:
@@ -96,6 +98,8 @@ def figures(answers: list[str], rows: list[Row]) -> dict[str, float | None]:
 
 def predict(checkpoint: Path, rows: list[Row], cache: str) -> list[str]:
     """A checkpoint's answers; photos come from the cache where its image encoder is as it was."""
+    model = load_checkpoint(checkpoint)
+    photos = [] if model.config.train_image_encoder else [row.photo for row in rows]
     model = load_checkpoint(checkpoint)
     photos = [] if model.config.train_image_encoder else [row.image for row in rows]
     features = FeatureCache(model, photos, [], cache) if photos and cache else None
@@ -216,10 +220,10 @@ def daquar(options: argparse.Namespace, command: str) -> dict:
     parts = write_split(load_rows(options.data), split)
     run, _, training = read_config(options.config, parse_overrides(options.settings) | {"init": options.init})
     cache = run.cache
-    report = {
+    report: dict[str, Any] = {
         "command": command,
         "questions": len(parts["validation"]),
-        "photos": len({row.image for row in parts["validation"]}),
+        "photos": len({row.photo for row in parts["validation"]}),
         "training_rows": len(parts["train"]),
         "ran_on": f"{choose_device(options.device).type}, {training.threads or torch.get_num_threads()} CPU thread(s)",
         "floors": floors(parts, options, cache),

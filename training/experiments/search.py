@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -27,6 +28,10 @@ from training.train import train
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import recover_folder, write_text
 from valm_core.checkpoints.fingerprints import check_same
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import Trial
 
 NOT_SEARCHED = {
     "output": "every trial has a folder of its own",
@@ -58,18 +63,17 @@ def read_space(path: str | Path, config: str | Path, overrides: dict[str, object
     if not isinstance(entries, dict) or not entries:
         raise ValueError(f"{path} needs lines of `setting: [choices]` or `setting: {{low: ..., high: ...}}`.")
     whole = {field.name for section in SECTIONS.values() for field in dataclasses.fields(section) if field.type is int}
-    space = {}
+    space: Space = {}
     for name, entry in entries.items():
         if name in NOT_SEARCHED:
             raise ValueError(f"{path}: {name} can't be searched, {NOT_SEARCHED[name]}. Leave it out.")
-        space[name] = _choices_or_range(f"{path}: {name}", entry, name in whole)
-        values = [space[name].low, space[name].high] if isinstance(space[name], Range) else space[name]
-        for value in values:
+        space[name] = part = _choices_or_range(f"{path}: {name}", entry, name in whole)
+        for value in [part.low, part.high] if isinstance(part, Range) else part:
             read_config(config, overrides | {name: value})
     return space
 
 
-def _choices_or_range(where: str, entry, whole: bool) -> Range | list:
+def _choices_or_range(where: str, entry: Any, whole: bool) -> Range | list:
     if isinstance(entry, list) and entry and all(isinstance(value, str | int | float) for value in entry):
         return entry
     if not isinstance(entry, dict) or not {"low", "high"} <= entry.keys() <= {"low", "high", "log"}:
@@ -128,11 +132,11 @@ def search(
         )
         _check_same_search(study, config, space, overrides, storage)
         interrupted = study.get_trials(states=(TrialState.RUNNING,))
-        for trial in interrupted:
-            if trial.params.keys() == space.keys():
-                _run_trial(study, trial.number, trial.params, config, overrides, output, device)
+        for stopped in interrupted:
+            if stopped.params.keys() == space.keys():
+                _run_trial(study, stopped.number, stopped.params, config, overrides, output, device)
             else:
-                study.tell(trial.number, state=TrialState.FAIL)  # killed while its settings were drawn
+                study.tell(stopped.number, state=TrialState.FAIL)  # killed while its settings were drawn
         while _done(study, space) < trials:
             study.sampler = optuna.samplers.TPESampler(seed=training.seed + len(study.trials))
             trial = study.ask()
@@ -144,7 +148,9 @@ def search(
         return study.best_params
 
 
-def _run_trial(study, number: int, settings: dict, config, overrides: dict, output: Path, device: str) -> None:
+def _run_trial(
+    study: "Study", number: int, settings: dict, config: str | Path, overrides: dict, output: Path, device: str
+) -> None:
     """Train one trial, from its last state where it has one, and tell the study what came out."""
     from optuna.trial import TrialState
 
@@ -168,18 +174,19 @@ def _run_trial(study, number: int, settings: dict, config, overrides: dict, outp
     print(f"trial {number}: accuracy {report['accuracy']:.4f}, best so far {study.best_value:.4f}")
 
 
-def _suggest(trial, name: str, values: Range | list):
+def _suggest(trial: "Trial", name: str, values: Range | list) -> Any:
     if isinstance(values, list):
         return trial.suggest_categorical(name, values)
-    suggest = trial.suggest_int if isinstance(values.low, int) else trial.suggest_float
-    return suggest(name, values.low, values.high, log=values.log)
+    if isinstance(values.low, int) and isinstance(values.high, int):
+        return trial.suggest_int(name, values.low, values.high, log=values.log)
+    return trial.suggest_float(name, values.low, values.high, log=values.log)
 
 
-def _done(study, space: Space) -> int:
+def _done(study: "Study", space: Space) -> int:
     return sum(trial.state.is_finished() and trial.params.keys() == space.keys() for trial in study.trials)
 
 
-def _check_same_search(study, config: str | Path, space: Space, overrides: dict, storage: str | Path) -> None:
+def _check_same_search(study: "Study", config: str | Path, space: Space, overrides: dict, storage: str | Path) -> None:
     """Trials under other settings don't compare: refuse a storage that another config or space has filled."""
     configs = read_config(config, overrides)
     searched = {f"space of {name}": str(values) for name, values in space.items()}
@@ -192,7 +199,7 @@ def _check_same_search(study, config: str | Path, space: Space, overrides: dict,
     study.set_user_attr("made_from", now)
 
 
-def _write_best(study, output: Path) -> None:
+def _write_best(study: "Study", output: Path) -> None:
     head = f"# Best of {len(study.trials)} trials: trial {study.best_trial.number}, accuracy {study.best_value:.4f}.\n"
     write_text(output / "best.yaml", head + yaml.safe_dump(study.best_params, sort_keys=False))
 

@@ -1,12 +1,14 @@
 """Does an export say what its checkpoint says? Differences, equal answers and accuracy on the same questions."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from tqdm import tqdm
 
 from training.datasets.readers.jsonl import Row
 from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.exported.predictor import OnnxPredictor
 from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
 
@@ -24,8 +26,8 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
     Raises:
         ValueError: the export was made from another checkpoint.
     """
-    ours = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
-    theirs = VqaPredictor.from_checkpoint(output, runtime=runtime)
+    ours = cast(VqaPredictor, VqaPredictor.from_checkpoint(checkpoint, device="cpu"))
+    theirs = OnnxPredictor.from_checkpoint(output, runtime)
     ours_sha256 = ours.facts["checkpoint_sha256"]
     if ours_sha256 != theirs.metadata["checkpoint_sha256"] or ours.model.answers != theirs.answers:
         raise ValueError(
@@ -33,7 +35,8 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
             f"{str(ours_sha256)[:12]}: they don't compare. Export that checkpoint, or name the one of the export."
         )
     greatest = {"image_tokens": 0.0, "probabilities": 0.0, "image_map": 0.0}
-    equal, accuracy, left_out = [], {"torch": [], "export": []}, 0
+    equal, left_out = [], 0
+    accuracy: dict[str, list[float]] = {"torch": [], "export": []}
     photo = None
     for row in tqdm(sorted(rows, key=lambda row: str(row.image)), desc="comparing", unit="question"):
         if row.image != photo:
@@ -43,10 +46,8 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
             difference = float(np.abs(tokens[0] - tokens[1]).max() / np.abs(tokens[0]).max())
             greatest["image_tokens"] = max(greatest["image_tokens"], difference)
         try:
-            first, second = (
-                predictor.answer(image, row.question, top=len(theirs.answers))
-                for predictor, image in zip((ours, theirs), images, strict=True)
-            )
+            first = ours.answer(images[0], row.question, top=len(theirs.answers))
+            second = theirs.answer(images[1], row.question, top=len(theirs.answers))
         except InputError:
             left_out += 1
             continue
@@ -56,11 +57,9 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
         found = {answer.text: answer.probability for answer in second.answers}
         difference = max(abs(answer.probability - found[answer.text]) for answer in first.answers)
         greatest["probabilities"] = max(greatest["probabilities"], difference)
-        maps = [
-            predictor.explain(image, row.question, MAP_METHOD).image_map
-            for predictor, image in zip((ours, theirs), images, strict=True)
-        ]
-        greatest["image_map"] = max(greatest["image_map"], float(np.abs(maps[0] - maps[1]).max()))
+        own_map = ours.explain(images[0], row.question, MAP_METHOD).image_map
+        exported_map = theirs.explain(images[1], row.question, MAP_METHOD).image_map
+        greatest["image_map"] = max(greatest["image_map"], float(np.abs(own_map - exported_map).max()))
     return {
         "format": runtime,
         "questions": len(equal),

@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class FusionGraph(nn.Module):
 
     def forward(self, text_tokens: Tensor, text_mask: Tensor, image_tokens: Tensor) -> tuple[Tensor, ...]:
         """The outputs named ``OUTPUTS``. Those of rollout are the first question's alone, with a batch axis of one."""
-        grid = image_tokens.shape[1:3]
+        grid = (image_tokens.shape[1], image_tokens.shape[2])
         features = self.model.fuse(text_tokens, text_mask, image_tokens.flatten(1, 2), grid, return_attention=True)
         text_to_image, image_to_text = cross_modal_maps(features)  # [B, L, H, T, N], [B, L, H, N, T]
         raw = (
@@ -90,8 +91,9 @@ def write_onnx_graphs(model: ValmModel, folder: Path) -> dict[str, str]:
     pixels = torch.rand(2, 3, size, size), {0: photos}
     token_ids = torch.ones(2, length, dtype=torch.long), {0: questions, 1: words}
     text_mask = torch.ones(2, length, dtype=torch.bool), {0: questions, 1: words}
-    text_tokens = torch.randn(2, length, model.text_encoder.width), {0: questions, 1: words}
-    image_tokens = torch.randn(2, 3, 4, model.image_encoder.width), {0: questions, 1: rows, 2: columns}
+    text_width, image_width = model.text_projection.in_features, model.mean_image_token.shape[-1]
+    text_tokens = torch.randn(2, length, text_width), {0: questions, 1: words}
+    image_tokens = torch.randn(2, 3, 4, image_width), {0: questions, 1: rows, 2: columns}
     asked = {"text_tokens": text_tokens, "text_mask": text_mask, "image_tokens": image_tokens}
     graphs = {
         "image_encoder": (model.image_encoder, {"pixels": pixels}, ["image_tokens"]),
@@ -175,7 +177,7 @@ def export(checkpoint: str | Path, output: str | Path, graph_format: str, int8: 
             files = to_openvino(fresh, files)
         tokenizer.backend_tokenizer.save(str(fresh / TOKENIZER_FILE))
         np.save(fresh / MEAN_TOKEN_FILE, model.mean_image_token.numpy())
-        encoder = model.image_encoder
+        encoder: Any = model.image_encoder  # its buffers are `Tensor | Module` to mypy
         metadata = {
             "version": METADATA_VERSION,
             "format": graph_format,

@@ -30,7 +30,7 @@ def supports(model: ValmModel, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]
     values, verdicts = [], []
     for number, row in enumerate(tqdm(rows, desc="hiding", unit="question")):
         text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
-        image = model.encode_image(read_pixels(model, row.image)[None].to(model.device))
+        image = model.encode_image(read_pixels(model, row.photo)[None].to(model.device))
         logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
         answer = int(logits.argmax())
         image_map = EXPLANATION_METHODS[DEFAULT_METHOD](model, text, image, answer).image_map

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 from tqdm import tqdm
 
 from training.datasets import load_rows
@@ -26,6 +28,7 @@ from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.hiding import logits_without_cells, logits_without_pixels
 from valm_core.explanations.occlusion import pixel_occlusion
 from valm_core.model.model import ValmModel
+from valm_core.outputs import EncodedText
 
 # Name of a metric -> (column title, whether higher is better, value of one question's two curves).
 METRICS: dict[str, tuple[str, bool, Callable]] = {
@@ -62,10 +65,13 @@ def measure(model: ValmModel, rows: list[Row], pixel_rows: int = 0) -> dict:
         high} (95 % bootstrap interval over the questions) and ``difference_to_random`` in the same form, paired;
         ``rank_correlation`` between the methods' maps; ``questions``, ``pixel_questions``, ``accuracy``.
     """
-    values = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))  # way -> method -> metric -> one a question
-    seconds, correlations, right = defaultdict(list), defaultdict(list), []
+    # way -> method -> metric -> one a question
+    values: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    seconds: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    correlations: dict[tuple[str, str], list[float]] = defaultdict(list)
+    right: list[float] = []
     for number, row in enumerate(tqdm(rows, desc="explaining", unit="question")):
-        pixels = read_pixels(model, row.image).to(model.device)
+        pixels = read_pixels(model, row.photo).to(model.device)
         with torch.no_grad():
             text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
             image = model.encode_image(pixels[None])
@@ -122,7 +128,7 @@ def _median_milliseconds(seconds: list[tuple[float, float]]) -> list[float]:
     return (1000 * np.median(seconds, axis=0)).round(1).tolist()
 
 
-def _ask_pixels(model: ValmModel, text, pixels, grid, fill: str) -> Callable:
+def _ask_pixels(model: ValmModel, text: EncodedText, pixels: Tensor, grid: tuple[int, int], fill: str) -> Callable:
     return lambda hidden: logits_without_pixels(model, text, pixels, hidden.view(-1, *grid), fill)
 
 
@@ -139,7 +145,7 @@ def _summary(values: dict, name: str) -> dict:
     }
 
 
-def interval(values) -> dict[str, float]:
+def interval(values: ArrayLike) -> dict[str, float]:
     """Mean and its 95 % interval by bootstrap over the values (percentiles of ``BOOTSTRAP_DRAWS`` resampled means)."""
     values = np.asarray(values, dtype=float)
     draws = np.random.default_rng(0).integers(len(values), size=(BOOTSTRAP_DRAWS, len(values)))

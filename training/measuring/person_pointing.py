@@ -3,6 +3,7 @@
 import random
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 
 import numpy as np
 from tqdm import tqdm
@@ -38,14 +39,14 @@ def asked_questions(photos: list[PersonPhoto], rows: list[Row]) -> list[tuple[Pe
         DataError: there are none.
     """
     with_boxes = {photo.image.resolve(): photo for photo in photos}
-    asked = [(with_boxes.get(row.image.resolve()), row.question) for row in rows]
-    asked = [(photo, question) for photo, question in asked if photo and person_words(question.split())]
+    found = [(with_boxes.get(row.photo.resolve()), row.question) for row in rows]
+    asked = [(photo, question) for photo, question in found if photo and person_words(question.split())]
     if not asked:
         raise DataError(f"No question on the {len(photos)} photos has one of: {', '.join(sorted(PERSON_WORDS))}.")
     return asked
 
 
-def person_words(words) -> list[int]:
+def person_words(words: Iterable[str]) -> list[int]:
     """The places of the words that name a person ("Man's" does), among words as they are written."""
     return [
         place for place, word in enumerate(words) if PERSON_WORDS.intersection(re.findall(r"[a-z]+", word.lower())[:1])

@@ -73,14 +73,16 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
     Raises:
         DataError: a row has no region, or no answer is right.
     """
-    if missing := sum(row.region is None for row in rows):
+    regions = [row.region for row in rows if row.region]
+    if missing := len(rows) - len(regions):
         raise DataError(
             f"{missing} of {len(rows)} rows have no `region`. Draw them with training.datasets.planted_scenes."
         )
-    right, values = [], defaultdict(lambda: defaultdict(list))
+    right: list[float] = []
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in tqdm(rows, desc="pointing", unit="question"):
         text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
-        image = model.encode_image(read_pixels(model, row.image)[None].to(model.device))
+        image = model.encode_image(read_pixels(model, row.photo)[None].to(model.device))
         logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
         answer = int(logits.argmax())
         right.append(vqa_accuracy(model.answers[answer], row.answers))
@@ -97,7 +99,7 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
     def summary(metric: str, found: list[float]) -> dict:
         return interval(found) | {"difference_to_raw_attention": interval(np.subtract(found, raw[metric]))}
 
-    areas = [(row.region[2] - row.region[0]) * (row.region[3] - row.region[1]) for row in rows]
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in regions]
     return {
         "questions": len(rows),
         "accuracy": float(np.mean(right)),

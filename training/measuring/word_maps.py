@@ -98,7 +98,7 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
     Raises:
         DataError: no question is left.
     """
-    values = defaultdict(lambda: defaultdict(list))
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     generator = np.random.default_rng(0)
     for row in tqdm(rows, desc="comparing words", unit="question"):
         words, token_words = words_of(model, row.question)
@@ -108,15 +108,15 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
         chosen = sorted(place for place in first.values() if content[place] and place in reached)
         if len(chosen) < 2:
             continue
-        for name, explanation in explain(model, row.image, row.question).items():
+        for name, explanation in explain(model, row.photo, row.question).items():
             maps = merge_word_pieces(explanation, words, token_words).token_to_patch[chosen]  # [W, N]
             values[name]["correlation"].append(mean_correlation(maps))
             values[name]["flat_maps"].append(np.mean([np.ptp(one) < 1e-9 for one in maps]))
             for share, value in reading_shares(explanation.token_scores, token_words, content).items():
                 values[name][share].append(value)
             if name == DEFAULT_METHOD:
-                shuffled = np.stack([generator.permutation(one) for one in maps])
-                values["shuffled"]["correlation"].append(mean_correlation(shuffled))
+                mixed = np.stack([generator.permutation(one) for one in maps])
+                values["shuffled"]["correlation"].append(mean_correlation(mixed))
         for share, value in reading_shares(np.ones(len(token_words)), token_words, content).items():
             values["even"][share].append(value)
     if not values:

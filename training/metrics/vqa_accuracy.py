@@ -8,7 +8,7 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from valm_core.inputs.text import clean_text
 from valm_core.model.heads import answer_kind
@@ -159,7 +159,7 @@ def official_form(text: str, articles: Collection[str] = _ARTICLES) -> str:
     return " ".join(_APOSTROPHES.get(word, word) for word in words if word not in articles)
 
 
-def vqa_accuracy(prediction: str, answers: list[str]) -> float:
+def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """Agreement of ``prediction`` with the people who answered, in 0..1.
 
     With several answers: for each person left out in turn, min(matches among the others / 3, 1), averaged. With one
@@ -178,11 +178,11 @@ def vqa_accuracy(prediction: str, answers: list[str]) -> float:
     return sum(min((total - match) / 3, 1.0) for match in matches) / len(matches)
 
 
-def most_common_answer(answers: list[str]) -> str:
+def most_common_answer(answers: Sequence[str]) -> str:
     """The normalised answer that most people gave; of equally frequent ones the first."""
     return Counter(map(normalize_answer, answers)).most_common(1)[0][0]
 
 
-def answer_type(answers: list[str]) -> str:
+def answer_type(answers: Sequence[str]) -> str:
     """ "yes/no", "number" or "other", read off the most common answer."""
     return answer_kind(most_common_answer(answers))

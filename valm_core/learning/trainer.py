@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -163,11 +164,22 @@ class LengthBucketSampler(Sampler[list[int]]):
         return iter([batches[index].tolist() for index in torch.randperm(len(batches), generator=generator)])
 
 
-class BucketedBatches:
-    """A data set as batches: where the trainer gets its rows from, epoch by epoch.
+class Batches(Protocol):
+    """Where the trainer gets its rows from, epoch by epoch: a data set cut into batches, or a stream."""
 
-    Every process takes its share of each batch: rows ``rank``, ``rank + processes``, ... Any other source with
-    ``rows``, ``len`` and ``epoch`` will do, e.g. one that streams.
+    rows: int
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, epoch: int, first: int, rank: int, processes: int) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
+        """From batch ``first`` on: rows in the whole batch, rows of this process, and its share of the batch."""
+
+
+class BucketedBatches:
+    """A data set as batches.
+
+    Every process takes its share of each batch: rows ``rank``, ``rank + processes``, ...
 
     Args:
         data: items 0..len, with a length each in ``data.lengths``.
@@ -236,7 +248,7 @@ class Trainer:
     Args:
         objective: a module with the model as ``model``; called with a batch it returns a dataclass of scalar tensors,
             ``total`` among them, which is minimised.
-        batches: where the rows come from, see ``BucketedBatches``.
+        batches: where the rows come from, see ``Batches``.
         evaluate: model -> metrics with ``accuracy`` in 0..1, called before the first epoch and after every one, in
             every process.
         config: how to train.
@@ -249,7 +261,7 @@ class Trainer:
     def __init__(
         self,
         objective: nn.Module,
-        batches: BucketedBatches,
+        batches: Batches,
         evaluate: Callable[[ValmModel], dict],
         config: TrainingConfig,
         output: str | Path,

@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_scenes(tmp_path):
 
 def test_a_folder_without_photos_is_named(tmp_path):
     with pytest.raises(DataError, match="no photo"):
-        planted_scenes.photos_in(tmp_path)
+        planted_scenes.background_photos(tmp_path)
 
 
 def test_pointing_and_mass_as_worked_by_hand():
@@ -78,3 +78,12 @@ def test_the_command_measures_every_method(tiny_model, tmp_path, capsys):
     with pytest.raises(SystemExit):
         pointing.main([*where, str(rows)])
     assert "has no name" in capsys.readouterr().err
+
+
+def test_backgrounds_are_cut_from_the_photos_of_a_folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (300, 200), (10, 20, 200)).save(tmp_path / "photos" / "sky.png")
+    photos = planted_scenes.background_photos(tmp_path / "photos")
+    planted_scenes.write_scenes(tmp_path / "scenes", 1, 0, photos)
+    pixels = np.asarray(Image.open(tmp_path / "scenes" / "00000.jpg"), dtype=int)
+    assert (np.abs(pixels - (10, 20, 200)).max(axis=-1) < 12).mean() > 0.3

@@ -60,8 +60,8 @@ def _find_csv(path: Path) -> Path:
         if not path.is_file():
             raise DataError(f"There is no data file {path}. Check the path.")
         return path
-    files = (file for file in path.iterdir() if not is_companion(Path(file.name)))
-    files = sorted(file for file in files if file.suffix.lower() == ".csv")
+    own = (file for file in path.iterdir() if not is_companion(Path(file.name)))
+    files = sorted(file for file in own if file.suffix.lower() == ".csv")
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise DataError(f"The folder {path} needs exactly one .csv file; found: {found}. Name the file itself.")

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from valm_core.inputs.text import LONE_SURROGATE, TwiceError, clean_text, parse_json, printable
 
@@ -36,6 +36,13 @@ class Row:
     source: str = "unknown"
     region: tuple[float, float, float, float] | None = None
 
+    @property
+    def photo(self) -> Path:
+        """The path of the photo, for what needs one. Raises DataError where there is none."""
+        if self.image is None:
+            raise DataError(f"The question {self.question!r} has no photo; one is needed here.")
+        return self.image
+
 
 def read_rows(path: str | Path, photos: bool = True, captions: bool = False) -> list[Row]:
     """Read a JSON lines file with `image` (path relative to the file), `question`, `answer` or `answers` (strings), and
@@ -62,7 +69,9 @@ def scan_rows(path: str | Path, photos: bool = True, captions: bool = False) -> 
     return scan_lines(path, _parse_row, path.parent if photos else None, captions)
 
 
-def scan_lines(path: str | Path, parse: Callable[..., Parsed], *arguments) -> Iterator[tuple[str, Parsed | DataError]]:
+def scan_lines(
+    path: str | Path, parse: Callable[..., Parsed], *arguments: Any
+) -> Iterator[tuple[str, Parsed | DataError]]:
     """What ``parse(line, *arguments)`` makes of every line that isn't empty, as ``scan_rows`` hands it out.
 
     Args:
@@ -97,7 +106,7 @@ def _opened(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig")
 
 
-def located(place: str, parse: Callable[..., Parsed], *arguments) -> tuple[str, Parsed | DataError]:
+def located(place: str, parse: Callable[..., Parsed], *arguments: Any) -> tuple[str, Parsed | DataError]:
     """The place with what ``parse(*arguments)`` returns, or with its ValueError as a DataError that names the place."""
     try:
         return place, parse(*arguments)
@@ -207,10 +216,11 @@ def _texts(values: dict, name: str) -> tuple[str, ...]:
     return tuple(needed_text(text, name) for text in value)
 
 
-def _region(value) -> tuple[float, float, float, float]:
+def _region(value: Any) -> tuple[float, float, float, float]:
     numbers = isinstance(value, list) and len(value) == 4 and all(type(part) in (int, float) for part in value)
     if not numbers or not (0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1):
         raise ValueError(
             f"`region` is {value!r}; [x0, y0, x1, y1] with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 is needed"
         )
-    return tuple(float(part) for part in value)
+    x0, y0, x1, y1 = map(float, value)
+    return x0, y0, x1, y1

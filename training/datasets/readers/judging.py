@@ -1,10 +1,13 @@
 """Data that only judge a model: yes/no questions, statements that are true or false, boxes of persons."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from training.datasets.readers.jsonl import (
     DataError,
+    Parsed,
     Row,
     existing_photo,
     json_object,
@@ -58,10 +61,10 @@ def read_person_photos(path: str | Path, split: str | None = None) -> list[Perso
     return photos
 
 
-def _of_split(path: str | Path, split: str | None, parse) -> list:
+def _of_split(path: str | Path, split: str | None, parse: Callable[[dict, Path], Parsed]) -> list[Parsed]:
     """The rows of the split, as ``parse(values, folder)`` makes them of a row's values."""
 
-    def parsed(line: str):
+    def parsed(line: str) -> Parsed | None:
         values = json_object(line)
         kept = split is None or values.get("split") == split
         return parse(values, Path(path).parent) if kept else None
@@ -97,7 +100,7 @@ def _person_photo(values: dict, folder: Path) -> PersonPhoto:
     return PersonPhoto(_photo(values, folder), tuple(map(_box, persons)))
 
 
-def _box(person) -> Box:
+def _box(person: Any) -> Box:
     numbers = isinstance(person, list) and len(person) >= 4 and all(type(part) in (int, float) for part in person[:4])
     if not numbers or not all(0 <= part <= 1 for part in person[:4]) or 0 in person[2:4]:
         raise ValueError(

@@ -4,6 +4,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from training.datasets.readers.jsonl import DataError
 from valm_core.inputs.photo import PHOTO_ENDINGS, is_companion
@@ -54,7 +55,8 @@ def read_shard(path: Path) -> Iterator[ShardQuestion]:
 
 
 def _read_tar(path: Path) -> Iterator[ShardQuestion]:
-    key, parts = "", {}
+    key = ""
+    parts: dict[str, bytes] = {}
     with tarfile.open(path) as tar:
         for member in tar:
             if not member.isfile() or is_companion(Path(member.name)):
@@ -64,7 +66,8 @@ def _read_tar(path: Path) -> Iterator[ShardQuestion]:
                 yield _of_tar(path, key, parts)
                 parts = {}
             key = stem
-            parts[suffix] = tar.extractfile(member).read()
+            with cast(IO[bytes], tar.extractfile(member)) as file:  # never None of a file
+                parts[suffix] = file.read()
     if parts:
         yield _of_tar(path, key, parts)
 
@@ -99,7 +102,7 @@ def _read_parquet(path: Path) -> Iterator[ShardQuestion]:
         raise DataError(f"{path} can't be read: {error}. Copy the shard again.") from error
 
 
-def _question(path: Path, key: str, photo, question) -> ShardQuestion:
+def _question(path: Path, key: str, photo: object, question: object) -> ShardQuestion:
     if not isinstance(photo, bytes) or not isinstance(question, str):
         missing = "photo" if not isinstance(photo, bytes) else "question"
         raise DataError(
