@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from training.datasets.readers.jsonl import Row
 from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.exported.predictor import OnnxPredictor
 from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
 
@@ -25,7 +26,7 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
         ValueError: the export was made from another checkpoint.
     """
     ours = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
-    theirs = VqaPredictor.from_checkpoint(output, runtime=runtime)
+    theirs = OnnxPredictor.from_checkpoint(output)
     ours_sha256 = ours.facts["checkpoint_sha256"]
     if ours_sha256 != theirs.metadata["checkpoint_sha256"] or ours.model.answers != theirs.answers:
         raise ValueError(
