@@ -1,23 +1,31 @@
-"""What passes between the rooms: encoded inputs, attention maps, model output, answers, explanations.
+"""What passes between the rooms: encoded inputs, attention maps, model output, answers, explanations, predictors.
 
 Shape letters, used everywhere: B examples, T text tokens, N image tokens (N = grid rows x columns), W words of the
 question, D width of a token, L fusion layers, H attention heads, A answers.
 
-Nothing here imports torch: an exported model (``onnx_predictor``) hands out the same records, with arrays for tensors.
+Nothing here imports torch: an exported model (``exported.predictor``) hands out the same records, with arrays for
+tensors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from PIL import Image
 
 from valm_core.answers import differ
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+Photo = str | Path | bytes | Image.Image  # what people send: a file, its content, or an opened picture
+# What a predictor may be unable to do: its methods of these names raise NotOffered then.
+OFFERS = ("what_if", "counterfactual")
 
 
 class InputError(ValueError):
@@ -26,6 +34,10 @@ class InputError(ValueError):
 
 class UnknownAnswer(ValueError):
     """An answer that isn't in the model's list."""
+
+
+class NotOffered(InputError):
+    """Something that this kind of model can't do, see ``Predictor.offers``."""
 
 
 @dataclass(frozen=True)
@@ -204,3 +216,112 @@ class Counterfactual:
     region_answer: str | None
     words: tuple[int, ...] | None
     words_answer: str | None
+
+
+class Predictor(Protocol):
+    """A model that answers questions about photos and shows why: all that the page, API, terminal and batch know of it.
+
+    ``valm_core.predictor.VqaPredictor`` says what each method does. Whoever draws a page asks ``offers``,
+    ``explanation_methods`` and ``attention_heads`` what this model can do, and offers nothing else.
+    """
+
+    notice: str  # for people: why answers come more slowly now; empty where all is well
+
+    @property
+    def answers(self) -> list[str]:
+        """Every answer that the model can give."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, str | float]:
+        """What a report must say of the model, as plain values: what it is made of, and which checkpoint it is."""
+        ...
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Which of ``OFFERS`` this model can do."""
+        ...
+
+    @property
+    def explanation_methods(self) -> tuple[str, ...]:
+        """The names that ``explain``, ``evidence`` and ``ask`` take as ``method``."""
+        ...
+
+    @property
+    def attention_heads(self) -> tuple[tuple[str, int, int], ...]:
+        """Every head that ``what_if`` can mask: (step, layer, head), both counted from 0."""
+        ...
+
+    def open_photo(self, photo: Photo) -> Image.Image:
+        """A photo as upright RGB, at most 1600 pixels long. Raises InputError."""
+        ...
+
+    def encode(self, photo: Photo) -> EncodedImage:
+        """Encode a photo once, for any number of questions. Raises InputError."""
+        ...
+
+    def encode_many(self, photos: Sequence[Photo]) -> list[EncodedImage]:
+        """What ``encode`` gives for each photo."""
+        ...
+
+    def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
+        """The ``top`` likeliest answers, with the photo and without it. Raises InputError."""
+        ...
+
+    def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
+        """What ``answer`` gives for each photo and its question."""
+        ...
+
+    def ask(
+        self,
+        image: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        top: int = 5,
+        prediction: Prediction | None = None,
+    ) -> tuple[Prediction, Explanation, Evidence]:
+        """What ``answer``, ``explain`` and ``evidence`` give together. Raises what they raise."""
+        ...
+
+    def explain(
+        self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+    ) -> Explanation:
+        """Where the model looked, word by word. Raises InputError, ValueError, UnknownAnswer."""
+        ...
+
+    def evidence(
+        self,
+        image: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
+    ) -> Evidence:
+        """How far a map can be believed. Raises what ``explain`` does."""
+        ...
+
+    def what_if(
+        self,
+        image: EncodedImage,
+        question: str,
+        hidden_cells: np.ndarray | None = None,
+        hidden_words: Collection[int] = (),
+        masked_heads: Collection[tuple[str, int, int]] = (),
+        candidates: Sequence[str] = (),
+        top: int = 5,
+    ) -> Prediction:
+        """Answer with parts switched off, or among given answers only. Raises InputError, ValueError, NotOffered."""
+        ...
+
+    def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
+        """What would change the answer. Raises InputError, UnknownAnswer, NotOffered."""
+        ...
+
+    def masks(self, candidates: Sequence[str]) -> bool:
+        """Whether all candidates are in the answer list, so that ``what_if`` masks the others. Raises InputError."""
+        ...
+
+    def track_record(self, answer: Answer) -> TrackRecord | None:
+        """How often such answers were right on validation questions; None where that isn't known."""
+        ...

@@ -1,5 +1,6 @@
-"""VqaPredictor: photos and questions in, answers and explanations out. Holds nothing about its users."""
+"""VqaPredictor and load_predictor: photos and questions in, answers and explanations out, nothing kept of users."""
 
+import dataclasses
 import functools
 import json
 import logging
@@ -14,6 +15,7 @@ from PIL import Image
 
 from valm_core.answers import listed
 from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
+from valm_core.checkpoints.fingerprints import config_facts
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.evidence import measure
@@ -21,9 +23,9 @@ from valm_core.evidence.rules import gather_evidence
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
-from valm_core.exported.predictor import OnnxPredictor
+from valm_core.exported.predictor import METADATA_FILE, OnnxPredictor
 from valm_core.familiarity import PARTS, load_familiarity, photo_vectors, question_vectors
-from valm_core.inputs.photo import Photo, open_photo
+from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS, clean_question
 from valm_core.inputs.text import as_listed, clean_text
 from valm_core.inputs.word_pieces import merge_word_pieces
@@ -33,6 +35,7 @@ from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
 from valm_core.model.packages import sha256_of
 from valm_core.outputs import (
+    OFFERS,
     Answer,
     Counterfactual,
     EncodedImage,
@@ -40,7 +43,9 @@ from valm_core.outputs import (
     Evidence,
     Explanation,
     InputError,
+    Photo,
     Prediction,
+    Predictor,
     TrackRecord,
     UnknownAnswer,
 )
@@ -84,25 +89,16 @@ class VqaPredictor:
         self._falling_back = threading.Lock()
 
     @classmethod
-    def from_checkpoint(
-        cls, name: str | Path, device: str = "auto", runtime: str = "torch"
-    ) -> "VqaPredictor | OnnxPredictor":
-        """Load a checkpoint, or what ``training.export`` made of one.
+    def from_checkpoint(cls, name: str | Path, device: str = "auto") -> "VqaPredictor":
+        """Load a checkpoint; for an export of one, see ``load_predictor``.
 
         Args:
-            name: folder of the checkpoint or the export, or ``user/model`` on the Hugging Face hub.
+            name: folder of the checkpoint, or ``user/model`` on the Hugging Face hub.
             device: auto, cpu, cuda, mps.
-            runtime: ``torch`` for a checkpoint; ``onnx`` or ``openvino`` for an export of that format, on the CPU. To
-                load that without importing torch, call ``OnnxPredictor.from_checkpoint`` itself.
 
         Raises:
-            FileNotFoundError, ValueError: see ``load_checkpoint``, ``choose_device`` and
-                ``OnnxPredictor.from_checkpoint``.
+            FileNotFoundError, ValueError: see ``load_checkpoint`` and ``choose_device``.
         """
-        if runtime != "torch":
-            if device not in ("auto", "cpu"):
-                raise ValueError(f"device is {device!r}, but exported models run on the CPU; use `auto` or `cpu`.")
-            return OnnxPredictor.from_checkpoint(name, runtime)
         folder = fetch_checkpoint(name)
         model = load_checkpoint(folder)
         chosen = choose_device(device)
@@ -110,19 +106,28 @@ class VqaPredictor:
             ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
         return cls(model, chosen, folder)
 
+    @property
+    def answers(self) -> list[str]:
+        """Every answer that the model can give."""
+        return self.model.answers
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Which of ``outputs.OFFERS`` this model can do: all."""
+        return frozenset(OFFERS)
+
+    @property
+    def explanation_methods(self) -> tuple[str, ...]:
+        """The names that ``explain``, ``evidence`` and ``ask`` take as ``method``; None takes ``DEFAULT_METHOD``."""
+        return tuple(EXPLANATION_METHODS)
+
     @functools.cached_property
     def facts(self) -> dict[str, str | float]:
         """What a report must say of the model, as plain values: what it is made of, and which checkpoint it is.
 
         ``checkpoint`` is the name of its folder and ``checkpoint_sha256`` that of its weights, where it has one.
         """
-        config = self.model.config
-        facts: dict[str, str | float] = {"temperature": config.temperature}
-        facts["yes_no_temperature"] = config.yes_no_temperature or config.temperature
-        facts["fusion"] = config.fusion
-        for name in ("text_encoder", "image_encoder"):
-            kind, _, source = getattr(config, name).partition(":")
-            facts[name] = f"{kind}:{Path(source).name if Path(source).is_dir() else source}"  # no path of the server
+        facts = config_facts(dataclasses.asdict(self.model.config))
         if self.folder is not None:
             weights = Path(self.folder).resolve() / WEIGHTS_FILE
             facts["checkpoint"] = weights.parent.name
@@ -493,6 +498,26 @@ class VqaPredictor:
             Answer(answers[index], value) for value, index in zip(values.tolist(), indices.tolist(), strict=True)
         )
         return likeliest if candidates else listed(likeliest)
+
+
+def load_predictor(name: str | Path, device: str = "auto") -> Predictor:
+    """Load a checkpoint, or what ``training.export`` made of one, which is known by its ``metadata.json``.
+
+    To load an export without importing torch, call ``OnnxPredictor.from_checkpoint`` itself.
+
+    Args:
+        name: folder of the checkpoint or the export, or ``user/model`` on the Hugging Face hub.
+        device: auto, cpu, cuda, mps; an export runs on the CPU.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: see ``VqaPredictor.from_checkpoint`` and
+            ``OnnxPredictor.from_checkpoint``.
+    """
+    if not (Path(name) / METADATA_FILE).is_file():
+        return VqaPredictor.from_checkpoint(name, device)
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"device is {device!r}, but exported models run on the CPU; use `auto` or `cpu`.")
+    return OnnxPredictor.from_checkpoint(name)
 
 
 def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from demo.page.layout import Parts
 from demo.rendering import figures
 from demo.visit import asking, browser_storage, history
 from demo.visit.asking import ALL
-from valm_core.outputs import InputError
+from valm_core.outputs import InputError, Predictor
 
 
 class Page:
@@ -21,7 +21,7 @@ class Page:
     What they return are updates by component. A skip of any one component says that nothing is to change.
     """
 
-    def __init__(self, predictor, examples: tuple[asking.Example, ...], parts: Parts):
+    def __init__(self, predictor: Predictor, examples: tuple[asking.Example, ...], parts: Parts):
         self.predictor, self.examples, self.parts = predictor, examples, parts
         self.memory, self.ask, self.result = parts.memory, parts.ask, parts.result
         self.map, self.doubt, self.panels = parts.map, parts.doubt, parts.panels
@@ -116,7 +116,7 @@ class Page:
 
     def present(self, current, marked, message, toward, in_layer, in_head, *wanted) -> dict:
         """A reply on the page, as it is after a question."""
-        told = message, getattr(self.predictor, "notice", "")
+        told = message, self.predictor.notice
         texts = [candidate.text for candidate in current.prediction.answers]
         doubt = self.doubt
         return {

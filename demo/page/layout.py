@@ -18,6 +18,7 @@ from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.asking import ALL
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
+from valm_core.outputs import Predictor
 
 PICK = (Path(__file__).parent / "selection.js").read_text(encoding="utf-8")
 CLAIM = "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word."
@@ -169,7 +170,7 @@ def look_of(map_column: MapColumn, doubt: DoubtColumn) -> list:
     return [*place, map_column.opacity, map_column.raw_cells, map_column.same_scale, map_column.view, doubt.number]
 
 
-def build_layout(predictor, examples: Sequence[asking.Example], seconds: float, settings: Settings) -> Parts:
+def build_layout(predictor: Predictor, examples: Sequence[asking.Example], seconds: float, settings: Settings) -> Parts:
     """Lay the page out; call it within the page's block.
 
     Args:
@@ -348,7 +349,7 @@ def build_doubt_column() -> DoubtColumn:
     return DoubtColumn(evidence, explained, method, refusal, direction, layer, head, number, heads)
 
 
-def build_panels(predictor, reply: gr.State, seconds: float, settings: Settings) -> Panels:
+def build_panels(predictor: Predictor, reply: gr.State, seconds: float, settings: Settings) -> Panels:
     """The panels "What if", "Compare" and, where it is set up, the form for corrections."""
     return Panels(
         *build_what_if(predictor, reply, seconds),

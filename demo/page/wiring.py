@@ -21,6 +21,7 @@ from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.browser_storage import READ, WRITE
 from demo.visit.uploads import MAX_UPLOAD_BYTES, SealedBlocks
+from valm_core.outputs import Predictor
 
 HERE = Path(__file__).parent
 EXAMPLES = ASSETS / "examples"
@@ -81,7 +82,7 @@ def launch_options(settings: Settings = DEFAULTS) -> dict:
     }
 
 
-def build_page(predictor, examples_folder: Path = EXAMPLES, settings: Settings = DEFAULTS) -> gr.Blocks:
+def build_page(predictor: Predictor, examples_folder: Path = EXAMPLES, settings: Settings = DEFAULTS) -> gr.Blocks:
     """The page around one predictor, which all visitors share and which keeps nothing about them."""
     examples = asking.read_examples(examples_folder, predictor.facts.get("checkpoint_sha256"))
     with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:

@@ -12,6 +12,7 @@ from demo.rendering.figures import Look, is_flat, notice_html, overlay, side_by_
 from demo.rendering.photo_input import NO_SHARING, ShownPicture
 from demo.visit import asking
 from valm_core.explanations import DEFAULT_METHOD
+from valm_core.outputs import Predictor
 
 HELP = (
     "Both columns answer the same question about the same photo. Another method explains our own answer; another "
@@ -19,7 +20,9 @@ HELP = (
 )
 
 
-def build_compare(predictor, reply: gr.State, seconds: float, others: Mapping[str, str]) -> tuple[Callable, list]:
+def build_compare(
+    predictor: Predictor, reply: gr.State, seconds: float, others: Mapping[str, str]
+) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
     Args:
@@ -84,7 +87,7 @@ def build_compare(predictor, reply: gr.State, seconds: float, others: Mapping[st
     return empty, parts
 
 
-def told_by_method(predictor, current: asking.Reply, method: str) -> Told:
+def told_by_method(predictor: Predictor, current: asking.Reply, method: str) -> Told:
     """Our own reply with the map of another method, for the answer that is explained on the page."""
     explanation = predictor.explain(current.photo.encoded, current.prediction.question, method, current.answer)
     name = say("ours, {method}", method=asking.method_label(method))

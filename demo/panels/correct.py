@@ -24,7 +24,7 @@ from valm_core.corrections.database import (
     add_correction,
     delete_corrections,
 )
-from valm_core.outputs import InputError
+from valm_core.outputs import InputError, Predictor
 
 SPACE_STORAGE = Path("/data")  # where a Space has attached storage
 MAX_AN_HOUR = 20  # corrections of one visitor
@@ -84,13 +84,9 @@ def delete_old(settings: Settings) -> None:
         logging.getLogger("valm").warning("Old corrections were not deleted. %s", error)
 
 
-def made_with(predictor) -> MadeWith:
-    """Which weights and which answer list corrections are about; empty where a predictor doesn't say."""
-    facts = getattr(predictor, "facts", None) or getattr(predictor, "metadata", None) or {}
-    answers = getattr(getattr(predictor, "model", predictor), "answers", None)
-    return MadeWith(
-        str(facts.get("checkpoint_sha256", "")), answer_list_fingerprint(answers) if isinstance(answers, list) else ""
-    )
+def made_with(predictor: Predictor) -> MadeWith:
+    """Which weights and which answer list corrections are about; no weights where the facts don't name them."""
+    return MadeWith(str(predictor.facts.get("checkpoint_sha256", "")), answer_list_fingerprint(predictor.answers))
 
 
 def build_feedback(

@@ -11,7 +11,7 @@ from PIL import Image
 from demo.languages.translate import say
 from demo.rendering.figures import method_name
 from valm_core.inputs.question import clean_question
-from valm_core.outputs import Answer, Explanation
+from valm_core.outputs import Answer, Explanation, Predictor
 from valm_core.predictor import VqaPredictor
 
 TOP = 5
@@ -31,7 +31,7 @@ class Told:
 class ValmPeer:
     """A VALM checkpoint: its ``name`` for people, and the ``predictor`` that answers."""
 
-    def __init__(self, name: str, predictor):
+    def __init__(self, name: str, predictor: Predictor):
         self.name, self.predictor = name, predictor
 
     def ask(self, photo: Image.Image, question: str) -> Told:

@@ -9,6 +9,7 @@ from demo.downloads.files import FILES, Shown, file_name
 from demo.languages.translate import label
 from demo.rendering.figures import Look, notice_html
 from demo.visit import asking, history
+from valm_core.outputs import Predictor
 
 HELP = (
     "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that "
@@ -34,7 +35,9 @@ def build_map_tools() -> gr.Button:
         return gr.Button(label("Download this map (PNG)"), size="sm", min_width=0, elem_id="download-map")
 
 
-def build_keep(predictor, examples, reply: gr.State, picked: gr.State, look: list, map_button: gr.Button) -> None:
+def build_keep(
+    predictor: Predictor, examples, reply: gr.State, picked: gr.State, look: list, map_button: gr.Button
+) -> None:
     """Lay the panel out and wire it.
 
     Args:

@@ -16,7 +16,7 @@ from demo.panels.late import find_out
 from demo.rendering.figures import notice_html, pixel_box, side_by_side_html
 from demo.rendering.photo_input import NO_SHARING, Painting, ShownPicture
 from demo.visit import asking
-from valm_core.outputs import Counterfactual, EncodedImage, Prediction
+from valm_core.outputs import Counterfactual, EncodedImage, Prediction, Predictor
 
 MAX_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
 HELP = (
@@ -44,7 +44,7 @@ class Parts:
     flip_picture: ShownPicture
 
 
-def build_what_if(predictor, reply: gr.State, seconds: float) -> tuple[Callable, list]:
+def build_what_if(predictor: Predictor, reply: gr.State, seconds: float) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
     Args:
@@ -107,7 +107,7 @@ def build_parts() -> Parts:
 class WhatIf:
     """The panel's callbacks; they keep nothing about the visitors, who all share them."""
 
-    def __init__(self, predictor, parts: Parts):
+    def __init__(self, predictor: Predictor, parts: Parts):
         self.predictor, self.parts = predictor, parts
 
     def prepare(self, current) -> dict:

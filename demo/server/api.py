@@ -12,7 +12,7 @@ from demo.visit import asking
 from demo.visit.uploads import photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.familiarity import PARTS
-from valm_core.outputs import EncodedImage, InputError, UnknownAnswer
+from valm_core.outputs import EncodedImage, InputError, Predictor, UnknownAnswer
 
 MAX_ANSWERS = 100
 
@@ -116,7 +116,7 @@ class PackagedExample(TypedDict):
     known_wrong: KnownWrong | None
 
 
-def build_api(page: gr.Blocks, predictor, examples: Sequence[asking.Example]) -> None:
+def build_api(page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.Example]) -> None:
     """Give a page its three endpoints, and hide the page's own events from the API's documentation.
 
     Call it within the page's block, after every event was added.
@@ -165,7 +165,7 @@ def _tell_errors(endpoint):
 class Endpoints:
     """The three endpoints; their docstrings, names and types are the API's documentation."""
 
-    def __init__(self, predictor, packaged: Sequence[asking.Example]):
+    def __init__(self, predictor: Predictor, packaged: Sequence[asking.Example]):
         self.predictor, self.packaged = predictor, packaged
 
     def encoded(self, photo) -> EncodedImage:

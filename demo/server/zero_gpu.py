@@ -2,6 +2,11 @@
 
 import os
 from types import SimpleNamespace
+from typing import cast
+
+from valm_core.outputs import Predictor
+
+PROPERTIES = ("answers", "facts", "offers", "explanation_methods", "attention_heads")
 
 _predictor = None  # set once, by lend()
 
@@ -22,21 +27,21 @@ def encode(photo):
 
 
 @borrowing_gpu
-def answer(encoded, question, top=5):
+def answer(image, question, top=5):
     """``VqaPredictor.answer`` of the lent predictor."""
-    return _predictor.answer(encoded, question, top)
+    return _predictor.answer(image, question, top)
 
 
 @borrowing_gpu
-def ask(encoded, question, method=None, answer=None, top=5, prediction=None):
+def ask(image, question, method=None, answer=None, top=5, prediction=None):
     """``VqaPredictor.ask`` of the lent predictor: one borrowing for answers, map and evidence."""
-    return _predictor.ask(encoded, question, method, answer, top, prediction)
+    return _predictor.ask(image, question, method, answer, top, prediction)
 
 
 @borrowing_gpu
-def explain(encoded, question, method=None, answer=None):
+def explain(image, question, method=None, answer=None):
     """``VqaPredictor.explain`` of the lent predictor."""
-    return _predictor.explain(encoded, question, method, answer)
+    return _predictor.explain(image, question, method, answer)
 
 
 @borrowing_gpu
@@ -46,12 +51,12 @@ def what_if(*arguments, **changes):
 
 
 @borrowing_gpu
-def counterfactual(encoded, question, answer=None):
+def counterfactual(image, question, answer=None):
     """``VqaPredictor.counterfactual`` of the lent predictor."""
-    return _predictor.counterfactual(encoded, question, answer)
+    return _predictor.counterfactual(image, question, answer)
 
 
-def lend(predictor):
+def lend(predictor: Predictor) -> Predictor:
     """The predictor to give to the page: itself, or on ZeroGPU the functions above in its place."""
     global _predictor
     if not os.environ.get("SPACES_ZERO_GPU"):
@@ -59,6 +64,6 @@ def lend(predictor):
     _predictor = predictor
     borrowing = (encode, answer, ask, explain, what_if, counterfactual)
     calls = {function.__name__: function for function in borrowing}
-    without_gpu = ("open_photo", "masks", "attention_heads", "facts", "track_record")
+    without_gpu = ("open_photo", "masks", "track_record", "notice", *PROPERTIES)
     needs_no_gpu = {name: getattr(predictor, name) for name in without_gpu}
-    return SimpleNamespace(**calls, **needs_no_gpu)
+    return cast(Predictor, SimpleNamespace(**calls, **needs_no_gpu))

@@ -23,7 +23,7 @@ from demo.settings import checkpoint_folder
 from valm_core.commands import can_show
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
-    from valm_core.outputs import Evidence, Prediction
+    from valm_core.outputs import Evidence, Prediction, Predictor
 
 BAR_WIDTH = 30
 
@@ -50,7 +50,7 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     return "\n".join(lines)
 
 
-def run_batch(predictor, options: argparse.Namespace) -> int:
+def run_batch(predictor: Predictor, options: argparse.Namespace) -> int:
     """Answer what ``--batch`` names and tell how it went. Returns the exit code."""
     from demo.terminal.batch import answer_batch, model_name
 

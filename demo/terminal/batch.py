@@ -17,7 +17,7 @@ from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.inputs.photo import PHOTO_ENDINGS, photos_in
 from valm_core.inputs.text import LONE_SURROGATE, TwiceError, parse_json, printable, writable
 from valm_core.model.packages import sha256_of
-from valm_core.outputs import EncodedImage, InputError, Prediction
+from valm_core.outputs import EncodedImage, InputError, Prediction, Predictor
 
 PHOTOS_AT_ONCE, QUESTIONS_AT_ONCE = 16, 64
 FORMATS = (".jsonl", ".parquet")
@@ -75,7 +75,12 @@ class Source:
 
 
 def answer_batch(
-    predictor, source: str | Path, output: str | Path, questions: Sequence[str] = (), top: int = 5, model: str = ""
+    predictor: Predictor,
+    source: str | Path,
+    output: str | Path,
+    questions: Sequence[str] = (),
+    top: int = 5,
+    model: str = "",
 ) -> Summary:
     """Answer every row of ``source``; what ``output`` already has is not asked again, but for rows with an error.
 
@@ -84,7 +89,7 @@ def answer_batch(
     to a file beside it, so that an interrupted run goes on where it stopped.
 
     Args:
-        predictor: with ``open_photo``, ``encode_many`` and ``answer_many``.
+        predictor: which answers.
         source: a JSON lines file of rows with ``image``, a path relative to the file, and ``question``; or a folder.
         output: a file with an ending of ``FORMATS``.
         questions: what to ask each photo of a folder; none for a file.
@@ -155,7 +160,9 @@ def answer_batch(
     return Summary(len(finished), errors, answered, time.monotonic() - started, asked.left_out)
 
 
-def answers(predictor, waiting: dict[Path, dict[str, list[dict]]], top: int) -> Iterator[tuple[Path, str, dict]]:
+def answers(
+    predictor: Predictor, waiting: dict[Path, dict[str, list[dict]]], top: int
+) -> Iterator[tuple[Path, str, dict]]:
     """Ask each photo its questions: photo, question and the columns of ``NOTHING``, an error in place of an answer.
 
     Every photo is opened and encoded once, ``PHOTOS_AT_ONCE`` together; ``QUESTIONS_AT_ONCE`` are answered together.
@@ -191,7 +198,7 @@ def columns_of(reply: Prediction | InputError) -> dict:
     }
 
 
-def _opened(predictor, path: Path) -> Image.Image | str:
+def _opened(predictor: Predictor, path: Path) -> Image.Image | str:
     try:
         return predictor.open_photo(path)
     except (InputError, OSError) as error:
@@ -199,7 +206,7 @@ def _opened(predictor, path: Path) -> Image.Image | str:
 
 
 def _replies(
-    predictor, images: list[EncodedImage], questions: list[str], top: int
+    predictor: Predictor, images: list[EncodedImage], questions: list[str], top: int
 ) -> list[Prediction] | list[Prediction | InputError]:
     """One reply a question; where one can't be asked, all are asked singly to find which."""
     try:

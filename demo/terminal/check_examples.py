@@ -14,9 +14,10 @@ from pathlib import Path
 from demo import ASSETS
 from demo.settings import checkpoint_folder
 from demo.visit.asking import MODEL_ANSWERS_FILE, Example, read_examples
+from valm_core.outputs import Predictor
 
 
-def check_examples(predictor, examples: Sequence[Example]) -> dict:
+def check_examples(predictor: Predictor, examples: Sequence[Example]) -> dict:
     """What the model answers to every offered question: the content of model_answers.json.
 
     Args:

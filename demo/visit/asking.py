@@ -14,7 +14,7 @@ from demo.languages.translate import label, say
 from demo.rendering.figures import MAX_SIDE, method_name
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS, WITHOUT_HEADS
 from valm_core.inputs.text import as_listed
-from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, UnknownAnswer
+from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, Predictor, UnknownAnswer
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
@@ -171,7 +171,7 @@ def right_answer(examples: tuple[Example, ...], reply: Reply) -> str | None:
     return None
 
 
-def open_photo(predictor, path: str | None, opened: OpenedPhoto | None) -> OpenedPhoto:
+def open_photo(predictor: Predictor, path: str | None, opened: OpenedPhoto | None) -> OpenedPhoto:
     """The photo at ``path``, encoded; ``opened`` itself when it is the same photo. Raises InputError."""
     if not path:
         raise InputError(NO_PHOTO)
@@ -189,7 +189,7 @@ def open_photo(predictor, path: str | None, opened: OpenedPhoto | None) -> Opene
     return OpenedPhoto(digest, small, encoded)
 
 
-def ask(predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Reply:
+def ask(predictor: Predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Reply:
     """Answer a question about the photo at ``path`` and explain the answer. Raises InputError."""
     question = " ".join((question or "").split())
     if not path:
@@ -200,7 +200,7 @@ def ask(predictor, path: str | None, opened: OpenedPhoto | None, question: str |
     return Reply(photo, *predictor.ask(photo.encoded, question))
 
 
-def answer(predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Outcome:
+def answer(predictor: Predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Outcome:
     """``ask``, with whatever goes wrong turned into a message for the person."""
     try:
         return Outcome(path, ask(predictor, path, opened, question))
@@ -208,7 +208,7 @@ def answer(predictor, path: str | None, opened: OpenedPhoto | None, question: st
         return Outcome(path, message=message_for(error))
 
 
-def explain_again(predictor, reply: Reply, method: str, answer: str | None) -> Again:
+def explain_again(predictor: Predictor, reply: Reply, method: str, answer: str | None) -> Again:
     """Explain another answer, or by another method, with its evidence; nothing else is asked again.
 
     Args:

@@ -10,7 +10,7 @@ from demo.visit import asking, history
 from demo.visit.asking import Example, Reply
 from demo.visit.history import MAX_PHOTOS, MAX_QUESTIONS, PhotoHistory
 from demo.visit.uploads import upload_path
-from valm_core.outputs import InputError
+from valm_core.outputs import InputError, Predictor
 
 LONGEST = 40_000  # characters of what a tab may send back: four photos with twenty questions each fit
 MAX_ASKED_AGAIN = 3  # questions of each photo, the last ones: a reload must not keep the model for long
@@ -36,7 +36,9 @@ def to_keep(histories: tuple[PhotoHistory, ...], current: Reply | None, examples
     return json.dumps({"photos": photos, "shown": shown})
 
 
-def bring_back(predictor, examples: tuple[Example, ...], kept: str) -> tuple[tuple[PhotoHistory, ...], Reply | None]:
+def bring_back(
+    predictor: Predictor, examples: tuple[Example, ...], kept: str
+) -> tuple[tuple[PhotoHistory, ...], Reply | None]:
     """The visit that a tab kept, asked anew: its histories, and the reply that was on the page.
 
     Args:

@@ -15,7 +15,7 @@ from demo.visit import asking
 from demo.visit.asking import Example, OpenedPhoto, Outcome, Picked, Reply
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
-from valm_core.outputs import InputError
+from valm_core.outputs import InputError, Predictor
 
 MAX_PHOTOS = 4  # each about 3 MB
 MAX_QUESTIONS = 20  # for each photo; a reply's maps take about 100 kB
@@ -229,7 +229,7 @@ def _numbers(text: str) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(int(part) - 1 for part in parts))
 
 
-def follow_link(predictor, path: str | None, known: OpenedPhoto | None, link: Link) -> Outcome:
+def follow_link(predictor: Predictor, path: str | None, known: OpenedPhoto | None, link: Link) -> Outcome:
     """Ask what a link asks about its photo, which the page has at ``path``, and explain what it wants explained."""
     outcome = asking.answer(predictor, path, known, link.question)
     if outcome.reply is None or (link.answer is None and link.method is None):

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.outputs import (
+    OFFERS,
     Answer,
     Counterfactual,
     EncodedImage,
@@ -61,6 +63,11 @@ class FakePredictor:
         """A predictor, whatever the path."""
         return cls()
 
+    @property
+    def answers(self) -> list[str]:
+        """Every answer that it can give."""
+        return list(VOCABULARY)
+
     def open_photo(self, photo) -> Image.Image:
         """The photo as upright RGB, at most 1600 pixels on its long side."""
         self.calls["open_photo"] += 1
@@ -86,12 +93,20 @@ class FakePredictor:
         tokens = torch.from_numpy(np.asarray(small, dtype=np.float32).reshape(1, -1, 3) / 255)  # [1, N, 3]
         return EncodedImage(tokens, GRID, self.box)
 
-    def answer(self, encoded: EncodedImage, question: str, top: int = 5) -> Prediction:
+    def encode_many(self, photos) -> list[EncodedImage]:
+        """What ``encode`` gives for each photo."""
+        return [self.encode(photo) for photo in photos]
+
+    def answer_many(self, images, questions, top: int = 5) -> list[Prediction]:
+        """What ``answer`` gives for each photo and its question."""
+        return [self.answer(image, question, top) for image, question in zip(images, questions, strict=True)]
+
+    def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
         """Five answers whose order depends on the question and the photo."""
         self.calls["answer"] += 1
         time.sleep(self.delay)
         words_of(question)
-        seed = int(encoded.tokens.sum().item() * 10) + sum(question.encode())
+        seed = int(image.tokens.sum().item() * 10) + sum(question.encode())
         generator = np.random.default_rng(seed)
         texts = generator.permutation(VOCABULARY)
         weights = np.sort(generator.dirichlet(np.full(len(texts), 0.4)))[::-1]
@@ -101,7 +116,7 @@ class FakePredictor:
 
     def ask(
         self,
-        encoded: EncodedImage,
+        image: EncodedImage,
         question: str,
         method: str | None = None,
         answer: str | None = None,
@@ -109,13 +124,13 @@ class FakePredictor:
         prediction: Prediction | None = None,
     ) -> tuple[Prediction, Explanation, Evidence]:
         """Answer, explanation and evidence together."""
-        prediction = prediction or self.answer(encoded, question, top)
+        prediction = prediction or self.answer(image, question, top)
         answer = answer or prediction.answers[0].text
-        explanation = self.explain(encoded, question, method, answer)
-        return prediction, explanation, self.evidence(encoded, question, method, answer, explanation)
+        explanation = self.explain(image, question, method, answer)
+        return prediction, explanation, self.evidence(image, question, method, answer, explanation)
 
     def explain(
-        self, encoded: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+        self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
     ) -> Explanation:
         """One bump on the grid for each word, at ``planted_cell``."""
         self.calls["explain"] += 1
@@ -140,7 +155,7 @@ class FakePredictor:
 
     def evidence(
         self,
-        encoded: EncodedImage,
+        image: EncodedImage,
         question: str,
         method: str | None = None,
         answer: str | None = None,
@@ -165,11 +180,14 @@ class FakePredictor:
         )
 
     facts: ClassVar = {"checkpoint": "fake", "checkpoint_sha256": "00ff", "temperature": 1.25, "fusion": "none"}
+    notice = ""
+    offers = frozenset(OFFERS)
+    explanation_methods = tuple(EXPLANATION_METHODS)
     attention_heads = (("text_to_image", 0, 0), ("text_to_image", 0, 1), ("image_to_text", 0, 0))
 
     def what_if(
         self,
-        encoded: EncodedImage,
+        image: EncodedImage,
         question: str,
         hidden_cells: np.ndarray | None = None,
         hidden_words=(),
@@ -180,7 +198,7 @@ class FakePredictor:
         """The answers to the question without the words; the candidates in their order; "silent" with a head off."""
         self.calls["what_if"] += 1
         left = " ".join(word for place, word in enumerate(words_of(question)) if place not in hidden_words)
-        prediction = self.answer(encoded, left, top)
+        prediction = self.answer(image, left, top)
         texts = list(candidates) or (["silent"] if masked_heads else [])
         if not texts:
             return prediction
@@ -195,7 +213,7 @@ class FakePredictor:
         """Whether all candidates are in the vocabulary."""
         return set(candidates) <= set(VOCABULARY)
 
-    def counterfactual(self, encoded: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
+    def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
         """The upper left cell and the first word, always."""
         region = np.zeros(GRID, dtype=bool)
         region[0, 0] = True

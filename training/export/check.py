@@ -1,7 +1,6 @@
 """Does an export say what its checkpoint says? Differences, equal answers and accuracy on the same questions."""
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from tqdm import tqdm
@@ -26,8 +25,8 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
     Raises:
         ValueError: the export was made from another checkpoint.
     """
-    ours = cast(VqaPredictor, VqaPredictor.from_checkpoint(checkpoint, device="cpu"))
-    theirs = OnnxPredictor.from_checkpoint(output, runtime)
+    ours = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
+    theirs = OnnxPredictor.from_checkpoint(output)
     ours_sha256 = ours.facts["checkpoint_sha256"]
     if ours_sha256 != theirs.metadata["checkpoint_sha256"] or ours.model.answers != theirs.answers:
         raise ValueError(

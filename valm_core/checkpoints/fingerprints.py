@@ -35,6 +35,17 @@ def content_fingerprint(path: str | Path) -> str:
     return sha256_of(path) if values is None else fingerprint(values)
 
 
+def config_facts(config: Mapping[str, Any]) -> dict[str, str | float]:
+    """What a report must say of a model's config, given as plain values: temperatures, fusion and both encoders."""
+    facts: dict[str, str | float] = {"temperature": config["temperature"]}
+    facts["yes_no_temperature"] = config.get("yes_no_temperature") or config["temperature"]
+    facts["fusion"] = config["fusion"]
+    for name in ("text_encoder", "image_encoder"):
+        kind, _, source = config[name].partition(":")
+        facts[name] = f"{kind}:{Path(source).name if Path(source).is_dir() else source}"  # no path of the server
+    return facts
+
+
 def read_json(path: str | Path) -> Any:
     """The values of a JSON file; None where it is none. Raises OSError."""
     try:

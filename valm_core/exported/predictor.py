@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image
 
 from valm_core.answers import YES_NO, listed
 from valm_core.checkpoints.contents import WEIGHTS_FILE
-from valm_core.checkpoints.fingerprints import answer_list_fingerprint, fingerprint
+from valm_core.checkpoints.fingerprints import answer_list_fingerprint, config_facts, fingerprint
 from valm_core.evidence.rules import gather_evidence, hidden_variants, split_variants
 from valm_core.exported.runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
-from valm_core.inputs.photo import Photo, open_photo, photo_to_array
+from valm_core.inputs.photo import open_photo, photo_to_array
 from valm_core.inputs.question import clean_question, padded_ids
 from valm_core.inputs.text import as_listed
 from valm_core.inputs.word_pieces import merge_word_pieces, words_of_pieces
 from valm_core.model.packages import sha256_of
-from valm_core.outputs import Answer, EncodedImage, Evidence, Explanation, Prediction, UnknownAnswer
+from valm_core.outputs import (
+    Answer,
+    Counterfactual,
+    EncodedImage,
+    Evidence,
+    Explanation,
+    NotOffered,
+    Photo,
+    Prediction,
+    TrackRecord,
+    UnknownAnswer,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METADATA_FILE = "metadata.json"
 METADATA_VERSION = 2
@@ -33,8 +49,8 @@ MAP_OUTPUTS = {
 class OnnxPredictor:
     """Answers and explains with an exported model, on the CPU; safe to share between threads.
 
-    Has ``encode``, ``answer``, ``explain`` and ``evidence`` of ``VqaPredictor``. An ``EncodedImage`` holds an array
-    here. A graph gives no gradients, so maps come from attention alone.
+    A ``Predictor`` without ``what_if`` and ``counterfactual``. An ``EncodedImage`` holds an array here. A graph gives
+    no gradients, so maps come from attention alone.
 
     Args:
         graphs: ``image_encoder``, ``text_encoder``, ``fusion``.
@@ -43,7 +59,12 @@ class OnnxPredictor:
         mean_image_token: [D_image], stands for an unseen photo and for hidden cells.
     """
 
-    def __init__(self, graphs: dict[str, Graph], metadata: dict, tokenizer, mean_image_token: np.ndarray):
+    notice = ""
+    offers: frozenset[str] = frozenset()
+    explanation_methods = METHODS
+    attention_heads: tuple[tuple[str, int, int], ...] = ()
+
+    def __init__(self, graphs: dict[str, Graph], metadata: dict, tokenizer: Any, mean_image_token: np.ndarray):
         self.graphs = graphs
         self.metadata = metadata
         self.answers: list[str] = metadata["answers"]
@@ -51,33 +72,31 @@ class OnnxPredictor:
         self.mean_image_token = mean_image_token
 
     @classmethod
-    def from_checkpoint(cls, folder: str | Path, runtime: str = "onnx", threads: int = 0) -> OnnxPredictor:
+    def from_checkpoint(cls, folder: str | Path, threads: int = 0) -> OnnxPredictor:
         """Load a folder that ``python -m training.export`` wrote.
 
         Args:
             folder: with ``metadata.json`` and the files it names.
-            runtime: ``onnx`` or ``openvino``, the format of the export.
             threads: for one question; 0 leaves the runtime's own choice.
 
         Raises:
             FileNotFoundError: a file is missing.
             ImportError: the runtime's package isn't installed.
-            ValueError: an unknown runtime, an export of another format, a file that isn't the exported one, or a
-                checkpoint that was trained on since, see ``check_metadata``.
+            ValueError: an export of an unknown format, a file that isn't the exported one, or a checkpoint that was
+                trained on since, see ``check_metadata``.
         """
         folder = Path(folder)
-        if runtime not in RUNTIMES:
-            raise ValueError(f"runtime is {runtime!r}; allowed: torch, {', '.join(RUNTIMES)}.")
         if not (folder / METADATA_FILE).is_file():
             raise FileNotFoundError(
                 f"{folder} is no exported model: {METADATA_FILE} is missing. Make one with "
-                f"`python -m training.export --checkpoint {folder} --output FOLDER --format {runtime}`."
+                f"`python -m training.export --checkpoint {folder} --output FOLDER`."
             )
         metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-        if metadata.get("version") != METADATA_VERSION or metadata.get("format") != runtime:
+        runtime = metadata.get("format")
+        if metadata.get("version") != METADATA_VERSION or runtime not in RUNTIMES:
             raise ValueError(
-                f"{folder} is an export of format {metadata.get('format')!r}, version {metadata.get('version')!r}; "
-                f"needed: {runtime!r}, version {METADATA_VERSION}. Choose that runtime, or export again."
+                f"{folder} is an export of format {runtime!r}, version {metadata.get('version')!r}; "
+                f"allowed: {', '.join(RUNTIMES)}, version {METADATA_VERSION}. Export it again."
             )
         check_metadata(folder, metadata)
         check_files(folder, metadata["sha256"])
@@ -87,7 +106,7 @@ class OnnxPredictor:
             graphs = {name: RUNTIMES[runtime](folder / file, threads) for name, file in metadata["graphs"].items()}
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                f"runtime {runtime!r} needs a package that isn't here ({error}). "
+                f"An export of format {runtime!r} needs a package that isn't here ({error}). "
                 f"Run `pip install {PACKAGE_OF_RUNTIME[runtime]} tokenizers`."
             ) from error
         tokenizer = Tokenizer.from_file(str(folder / metadata["tokenizer"]["file"]))
@@ -104,7 +123,12 @@ class OnnxPredictor:
         """Encode a photo once, for any number of questions. Raises InputError."""
         pixels, box = photo_to_array(open_photo(photo), self.metadata["image_size"], self.metadata["resize"])
         (tokens,) = self.graphs["image_encoder"]({"pixels": np.ascontiguousarray(pixels[None])}, ["image_tokens"])
-        return EncodedImage(tokens, tuple(self.metadata["grid"]), box)
+        rows, columns = self.metadata["grid"]
+        return EncodedImage(cast("Tensor", tokens), (rows, columns), box)
+
+    def encode_many(self, photos: Sequence[Photo]) -> list[EncodedImage]:
+        """What ``encode`` gives for each photo."""
+        return [self.encode(photo) for photo in photos]
 
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
         """The ``top`` likeliest answers with calibrated probabilities, with the photo and without it.
@@ -113,13 +137,38 @@ class OnnxPredictor:
             InputError: the question is empty or too long.
         """
         question, text = self._encode_question(question)
-        logits, gate = self._fuse(text, image.tokens, image.grid, ["logits", "gate"])
+        logits, gate = self._fuse(text, _array(image), image.grid, ["logits", "gate"])
         return Prediction(
             question=question,
             answers=self._likeliest(logits[0], top),
             blind_answers=self._likeliest(self._blind_logits(text), top),
             gate=float(gate[0]),
         )
+
+    def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
+        """What ``answer`` gives for each photo and its question."""
+        return [self.answer(image, question, top) for image, question in zip(images, questions, strict=True)]
+
+    def ask(
+        self,
+        image: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        top: int = 5,
+        prediction: Prediction | None = None,
+    ) -> tuple[Prediction, Explanation, Evidence]:
+        """What ``answer``, ``explain`` and ``evidence`` give together.
+
+        Args:
+            image, question, method, answer, top: as for those three.
+            prediction: what ``answer`` gave for this photo and question, so that it need not be made again.
+        """
+        method = _chosen_method(method)
+        prediction = prediction or self.answer(image, question, top)
+        answer = prediction.answers[0].text if answer is None else answer
+        explanation = self.explain(image, question, method, answer)
+        return prediction, explanation, self.evidence(image, question, method, answer, explanation)
 
     def explain(
         self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
@@ -166,18 +215,50 @@ class OnnxPredictor:
             raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
         image_map = explanation.image_map
         others = [self._explain(text, image, other).image_map for other in METHODS if other != method]
-        hidden = hidden_variants(image.tokens, text, [image_map])  # [F, N]
-        tokens = np.where(hidden[..., None], self.mean_image_token, image.tokens)  # [F, N, D_image]
+        seen = _array(image)  # [1, N, D_image]
+        hidden = hidden_variants(seen, text, [image_map])  # [F, N]
+        tokens = np.where(hidden[..., None], self.mean_image_token, seen)  # [F, N, D_image]
         (logits,) = self._fuse(np.repeat(text, len(hidden), axis=0), tokens, image.grid, ["logits"])
         answer_index = self._answer_index(logits[0], answer)
         probabilities = split_variants(self._probabilities(logits, asked=logits[:1])[:, answer_index])
         blind = self._likeliest(self._blind_logits(text), 1)[0]
         return gather_evidence(method, self.answers[answer_index], probabilities, blind, image_map, others)
 
+    @property
+    def facts(self) -> dict[str, str | float]:
+        """What ``VqaPredictor.facts`` says of the checkpoint, without the name of its folder, and the ``format``."""
+        facts = config_facts(self.metadata["config"])
+        return facts | {name: self.metadata[name] for name in ("checkpoint_sha256", "format")}
+
+    def what_if(
+        self,
+        image: EncodedImage,
+        question: str,
+        hidden_cells: np.ndarray | None = None,
+        hidden_words: Collection[int] = (),
+        masked_heads: Collection[tuple[str, int, int]] = (),
+        candidates: Sequence[str] = (),
+        top: int = 5,
+    ) -> Prediction:
+        """Not offered."""
+        raise NotOffered("An exported model can't answer with parts switched off. Use its checkpoint for that.")
+
+    def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
+        """Not offered."""
+        raise NotOffered("An exported model can't look for what would change its answer. Use its checkpoint for that.")
+
+    def masks(self, candidates: Sequence[str]) -> bool:
+        """Whether all candidates are in the answer list."""
+        return {as_listed(candidate, self.answers) for candidate in candidates} <= set(self.answers)
+
+    def track_record(self, answer: Answer) -> TrackRecord | None:
+        """None: an export doesn't hold its checkpoint's figures."""
+        return None
+
     def _explain(self, text: np.ndarray, image: EncodedImage, method: str) -> Explanation:
         """An explanation whose T tokens are unnamed word pieces."""
         outputs = [*MAP_OUTPUTS[method], "text_to_image", "image_to_text"]
-        found = [output[0] for output in self._fuse(text, image.tokens, image.grid, outputs)]
+        found = [output[0] for output in self._fuse(text, _array(image), image.grid, outputs)]
         image_map, token_scores, token_to_patch, patch_to_token, text_to_image, image_to_text = found
         return Explanation(
             method=method,
@@ -196,8 +277,8 @@ class OnnxPredictor:
         """The cleaned question, and its tokens [1, T, D_text]."""
         question = clean_question(question)
         settings = self.metadata["tokenizer"]
-        ids = [self.tokenizer.encode(question).ids]
-        ids, mask = padded_ids(ids, settings["pad_id"], settings["max_tokens"], truncate=False)
+        pieces = self.tokenizer.encode(question).ids
+        ids, mask = padded_ids([pieces], settings["pad_id"], settings["max_tokens"], truncate=False)
         (tokens,) = self.graphs["text_encoder"]({"token_ids": ids, "text_mask": mask}, ["text_tokens"])
         return question, tokens
 
@@ -243,12 +324,17 @@ class OnnxPredictor:
         return listed(tuple(Answer(self.answers[index], float(probabilities[index])) for index in best))
 
 
+def _array(image: EncodedImage) -> np.ndarray:
+    """The tokens [B, N, D_image] of a photo that this predictor encoded."""
+    return cast(np.ndarray, image.tokens)
+
+
 def _chosen_method(method: str | None) -> str:
     """The method of that name, the default for None. Raises ValueError for one that an export can't give."""
     if method is not None and method not in METHODS:
         raise ValueError(
             f"method is {method!r}; an exported model allows: {', '.join(METHODS)}. The others need gradients or the "
-            "model itself: load the checkpoint with runtime='torch' for them."
+            "model itself: load the checkpoint for them."
         )
     return method or METHODS[0]
 

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, features
 
 from valm_core.inputs.avif import coded_frames
 from valm_core.inputs.text import printable
-from valm_core.outputs import InputError
+from valm_core.outputs import InputError, Photo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,8 +56,6 @@ START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
 BESIDE_PHOTOS = (".DS_Store", "Thumbs.db", "desktop.ini")  # what systems put into every folder
 SHOWN_PERCENTILES = (0.5, 99.5)  # what becomes black and white of values without a range
 MIN_SPREAD = 1 / 16  # of their largest: values that differ by less are one surface, not black and white
-
-Photo = str | Path | bytes | Image.Image
 
 
 def open_photo(photo: Photo) -> Image.Image:

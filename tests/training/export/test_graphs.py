@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,8 @@ from training.export.check import compare_with_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.exported.predictor import METADATA_FILE, OnnxPredictor
 from valm_core.model.build import build_model
-from valm_core.outputs import InputError, UnknownAnswer
-from valm_core.predictor import VqaPredictor
+from valm_core.outputs import InputError, NotOffered, UnknownAnswer
+from valm_core.predictor import VqaPredictor, load_predictor
 
 ROOT = Path(__file__).parents[3]
 QUESTION = "what color is the square?"
@@ -63,7 +64,7 @@ def predictors(folders):
     """The checkpoint's predictor and the export's."""
     return (
         VqaPredictor.from_checkpoint(folders / "checkpoint", device="cpu"),
-        VqaPredictor.from_checkpoint(folders / "onnx", runtime="onnx"),
+        load_predictor(folders / "onnx"),
     )
 
 
@@ -142,12 +143,36 @@ def test_what_an_export_cannot_do_is_said(folders, predictors):
         theirs.evidence(image, QUESTION, answer="purple")
     with pytest.raises(InputError, match="word pieces"):
         theirs.answer(image, "what " * 40)
-    with pytest.raises(ValueError, match=r"runtime is 'tensorrt'; allowed: torch, onnx, openvino"):
-        VqaPredictor.from_checkpoint(folders / "onnx", runtime="tensorrt")
-    with pytest.raises(ValueError, match=r"format 'onnx'.*'openvino'"):
-        VqaPredictor.from_checkpoint(folders / "onnx", runtime="openvino")
+    assert theirs.offers == frozenset() and theirs.attention_heads == ()
+    with pytest.raises(NotOffered, match=r"exported model.*checkpoint"):
+        theirs.what_if(image, QUESTION, hidden_words=[0])
+    with pytest.raises(NotOffered, match=r"exported model.*checkpoint"):
+        theirs.counterfactual(image, QUESTION)
+    with pytest.raises(ValueError, match=r"device is 'cuda', but exported models run on the CPU"):
+        load_predictor(folders / "onnx", device="cuda")
     with pytest.raises(FileNotFoundError, match=r"metadata\.json is missing.*training\.export"):
-        VqaPredictor.from_checkpoint(folders / "checkpoint", runtime="onnx")
+        OnnxPredictor.from_checkpoint(folders / "checkpoint")
+
+
+def test_an_export_is_recognised_by_its_own_file(folders, predictors, tmp_path):
+    ours, theirs = load_predictor(folders / "checkpoint", device="cpu"), predictors[1]
+    assert isinstance(ours, VqaPredictor) and isinstance(theirs, OnnxPredictor)
+    assert theirs.facts == {name: ours.facts[name] for name in ours.facts if name != "checkpoint"} | {"format": "onnx"}
+    shutil.copytree(folders / "onnx", tmp_path / "copy")
+    metadata = json.loads((tmp_path / "copy" / METADATA_FILE).read_text(encoding="utf-8"))
+    (tmp_path / "copy" / METADATA_FILE).write_text(json.dumps(metadata | {"format": "tensorrt"}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"format 'tensorrt'.*allowed: onnx, openvino"):
+        load_predictor(tmp_path / "copy")
+
+
+def test_ask_is_answer_explanation_and_evidence(predictors):
+    theirs = predictors[1]
+    image = theirs.encode(noise())
+    prediction, explanation, evidence = theirs.ask(image, QUESTION)
+    assert prediction == theirs.answer(image, QUESTION) == theirs.answer_many([image], [QUESTION])[0]
+    assert np.array_equal(explanation.image_map, theirs.explain(image, QUESTION).image_map)
+    assert evidence == theirs.evidence(image, QUESTION)
+    assert theirs.masks(theirs.answers) and not theirs.masks(["no such answer"])
 
 
 def test_typed_control_tokens_are_the_same_words_to_both(predictors):

@@ -26,7 +26,7 @@ from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.corrections.database import add_correction, read_corrections
 from valm_core.inputs.photo import PHOTO_FORMATS, PHOTO_PREPROCESSING, SHOWN_SIDE, open_photo
 from valm_core.model.build import build_model
-from valm_core.predictor import VqaPredictor
+from valm_core.predictor import load_predictor
 
 QUESTION = "what color is the square?"
 SIZES = {"small": (90, 60), "made smaller": (3400, 40), "made coarser first": (6453, 70)}
@@ -226,7 +226,7 @@ def test_an_export_reads_turned_photos_upright(tiny_config, photos, tmp_path):
     torch.manual_seed(0)
     save_checkpoint(build_model(tiny_config, ANSWERS), tmp_path / "checkpoint")
     export(tmp_path / "checkpoint", tmp_path / "onnx", "onnx")
-    predictor = VqaPredictor.from_checkpoint(tmp_path / "onnx", runtime="onnx")
+    predictor = load_predictor(tmp_path / "onnx")
     upright, turned = photos
     wanted = predictor.encode(upright)
     wanted_map = predictor.explain(wanted, QUESTION).image_map
