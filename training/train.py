@@ -33,23 +33,17 @@ from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
 from training.run_report import read_metrics, write_curves, write_run_report
 from training.yaml_files import read_yaml
+from valm_core.checkpoints.adapters import save_adapter
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint, load_stored_state, save_checkpoint, stored_state
 from valm_core.config import ValmConfig, from_plain_values
-from valm_core.learning.fine_tuning import (
-    ADAPTER_MODES,
-    FineTuning,
-    adapter_of,
-    merged,
-    parse_fine_tuning,
-    prepare_fine_tuning,
-    save_adapter,
-)
+from valm_core.learning.fine_tuning import ADAPTER_MODES, FineTuning, parse_fine_tuning, prepare_fine_tuning
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.pretraining import PretrainingObjective
 from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
+from valm_core.model.adapters import adapter_of, merged
 from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
