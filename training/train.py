@@ -30,6 +30,7 @@ from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
 from training.run_config import RunConfig, check_combination, check_same_model, parse_overrides, read_config
 from training.run_report import read_metrics, write_curves, write_run_report
+from valm_core.checkpoints.adapters import save_adapter
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.storage import load_checkpoint, load_stored_state, save_checkpoint, stored_state
@@ -44,6 +45,7 @@ from valm_core.learning.fine_tuning import (
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.pretraining import PretrainingObjective
 from valm_core.learning.trainer import Batches, BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
+from valm_core.model.adapters import adapter_of, merged
 from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device

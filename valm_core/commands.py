@@ -3,6 +3,9 @@
 import importlib.abc
 import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 
 def print_what_can_be_shown() -> None:
@@ -35,7 +38,9 @@ class ShortNames(importlib.abc.MetaPathFinder):
     def __init__(self, package: str, rooms: dict[str, str]):
         self.modules = {f"{package}.{name}": f"{package}.{module}" for name, module in rooms.items()}
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """The import system's question where a module of this name lies; None where it is no short name."""
         if name not in self.modules:
             return None

@@ -125,7 +125,7 @@ class ValmConfig:
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")
 
     @classmethod
-    def from_dict(cls, values: dict) -> "ValmConfig":
+    def from_dict(cls, values: dict[str, Any]) -> "ValmConfig":
         """Build from plain values, refusing unknown names and values of the wrong type."""
         return from_plain_values(cls, values)
 
@@ -139,7 +139,7 @@ class ValmConfig:
         Path(path).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-def from_plain_values(config_class: type, values: dict) -> Any:
+def from_plain_values(config_class: type, values: dict[str, Any]) -> Any:
     """Build a flat config dataclass out of values read from JSON, YAML or the command line.
 
     Raises:

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -54,11 +54,11 @@ MAX_CANDIDATES = 100  # answers that a person may choose among
 MIN_ON_RECORD = 30  # validation questions that a track record must rest on
 
 
-def _on_cpu_when_gpu_fails(method: Callable) -> Callable:
+def _on_cpu_when_gpu_fails(method: Callable[..., Any]) -> Callable[..., Any]:
     """The same method of a predictor, done once more on the CPU where the GPU has no memory left or is gone."""
 
     @functools.wraps(method)
-    def safe(self, *arguments, **named):
+    def safe(self: "VqaPredictor", *arguments: Any, **named: Any) -> Any:
         try:
             return method(self, *arguments, **named)
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:

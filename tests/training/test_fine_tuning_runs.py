@@ -12,9 +12,10 @@ from toy_data import write_rows
 from training.datasets.readers.jsonl import read_rows
 from training.evaluate import evaluate
 from training.run_config import read_config
-from training.train import main
+from training.train import main, read_config
+from valm_core.checkpoints.adapters import load_adapter
 from valm_core.checkpoints.storage import load_checkpoint
-from valm_core.learning.fine_tuning import load_adapter, merged
+from valm_core.model.adapters import merged
 
 CONFIG = Path(__file__).parents[2] / "training" / "configs" / "finetune.yaml"
 

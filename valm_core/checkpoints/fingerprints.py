@@ -54,7 +54,7 @@ def read_json(path: str | Path) -> Any:
         return None
 
 
-def quick_fingerprint(path: str | Path) -> list:
+def quick_fingerprint(path: str | Path) -> list[Any]:
     """What tells one of many large files from another without reading all of it: name, size and a hash:
     of a small one's content, of a large one's ends.
 

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, CommitScheduler, HfApi, snapshot_download
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    CommitScheduler,
+    HfApi,
+    snapshot_download,
+)
 
 from valm_core.corrections.database import MODEL_COLUMNS, Correction, mark_uploaded, read_corrections, the_photo
 from valm_core.inputs.text import parse_json, read_text
@@ -103,7 +110,7 @@ class CorrectionsUpload(CommitScheduler):
         with _reaching(repo):
             super().__init__(**place, folder_path=database.parent, every=every, hf_api=api)
 
-    def push_to_hub(self):
+    def push_to_hub(self) -> CommitInfo | None:
         """One commit with what is new; files are made from the database, which itself is never uploaded."""
         self._delete_old()
         if not self.database.is_file():

@@ -127,9 +127,9 @@ def evenness(image_map: np.ndarray) -> float:
     return abs(float((shares * np.log(shares)).sum() / np.log(image_map.size))) if image_map.size > 1 else 1.0
 
 
-def _log_odds(probability):
-    probability = np.clip(probability, 1e-6, 1 - 1e-6)
-    return np.log(probability / (1 - probability))
+def _log_odds(probability: float | np.ndarray) -> np.ndarray:
+    clipped = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.log(clipped / (1 - clipped))
 
 
 def hidden_count(fraction: float, cells: int) -> int:

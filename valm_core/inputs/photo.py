@@ -9,7 +9,7 @@ import io
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, features
@@ -121,7 +121,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()  # Pillow turns a TIFF here by itself; a PNG may tell its orientation after the pixels
     largest = _largest_value(image)
     keeps_profile = image.mode.startswith("RGB") and "icc_profile" in image.info
-    profile: dict = {"icc_profile": image.info["icc_profile"]} if keeps_profile else {}
+    profile: dict[Any, Any] = {"icc_profile": image.info["icc_profile"]} if keeps_profile else {}
     image = _coarser(_turned_upright(image))
     if image.mode.startswith(("I", "F")):
         image = _eight_bits(image, largest)

@@ -1,19 +1,20 @@
 """Which parts of a model learn: whole, its top layers, or small adapters of the peft library on its attention."""
 
-import copy
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
-from valm_core.checkpoints.atomic_files import recover_folder, replace_folder
-from valm_core.checkpoints.contents import ANSWERS_FILE
+from valm_core.model.adapters import adapter_of, attach_adapter, will_change
 from valm_core.model.attention import Attention
 from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.model import ValmModel, extend_answers
+from valm_core.model.heads import QuestionHead
+from valm_core.model.model import ValmModel
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 FINE_TUNING_MODES = ("frozen", "photo", "question", "full", "top_layers", "lora", "ia3")
 LAYERED_MODES = ("question", "top_layers")
@@ -84,122 +85,28 @@ def prepare_fine_tuning(model: ValmModel, fine_tuning: FineTuning) -> None:
             model.question_head.requires_grad_(False)
     elif fine_tuning.mode == "question":
         model.requires_grad_(False)
-        model.question_head.requires_grad_(True)
+        cast(QuestionHead, model.question_head).requires_grad_(True)
         nn.ModuleList(_top_layers("text", model.text_encoder, fine_tuning)).requires_grad_(True)
         count = max(fine_tuning.layers, model.config.learned_text_layers)
         if not model.config.train_text_encoder:
             model.config = dataclasses.replace(model.config, learned_text_layers=count)
     elif fine_tuning.mode == "full":
         model.requires_grad_(True)
-        _will_change(model, text=True, image=True)
+        will_change(model, text=True, image=True)
     elif fine_tuning.mode == "top_layers":
         chosen = {name: _top_layers(name, encoder, fine_tuning) for name, encoder in encoders.items()}
         for name, encoder in encoders.items():
             encoder.requires_grad_(False)
             nn.ModuleList(chosen[name]).requires_grad_(True)
-        _will_change(model, text=True, image=True)
+        will_change(model, text=True, image=True)
     elif fine_tuning.mode in ADAPTER_MODES:
         from peft import get_peft_model  # imported here: most runs don't need it
 
         model.requires_grad_(False)
-        _attach(model, get_peft_model(model, _adapter_config(model, fine_tuning.mode)))
+        attach_adapter(model, get_peft_model(model, _adapter_config(model, fine_tuning.mode)))
 
 
-def adapter_of(model: ValmModel) -> nn.Module | None:
-    """The ``peft.PeftModel`` around a model that carries adapters, else None."""
-    return model.__dict__.get("_adapter")
-
-
-def is_adapter(parameter: str) -> bool:
-    """Whether the parameter of this name belongs to an adapter."""
-    return ".lora_" in parameter or ".ia3_l." in parameter
-
-
-def merged(model: ValmModel) -> ValmModel:
-    """A plain copy with the adapters worked into the weights: same answers, saveable by ``save_checkpoint``.
-
-    A model without adapters is returned as it is.
-    """
-    if adapter_of(model) is None:
-        return model
-    plain = copy.deepcopy(model)
-    adapter = plain.__dict__.pop("_adapter")
-    adapter.merge_and_unload()
-    for module in plain.modules():  # what peft noted on the way
-        for name in ("peft_config", "_is_hf_initialized"):
-            module.__dict__.pop(name, None)
-    plain.requires_grad_(False)
-    return plain.eval()
-
-
-def save_adapter(model: ValmModel, folder: str | Path) -> None:
-    """Write what the adapters, head and projections have learned; an existing folder is replaced whole or not at all.
-
-    The folder holds ``adapter_config.json`` and ``adapter_model.safetensors``, readable by
-    ``peft.PeftModel.from_pretrained`` on the model that training started from, and the answer list.
-
-    Raises:
-        ValueError: the model carries no adapters.
-    """
-    adapter = adapter_of(model)
-    if adapter is None:
-        raise ValueError("The model carries no adapters. Use `save_checkpoint`, or set `fine_tuning` to lora or ia3.")
-    with replace_folder(folder) as fresh:
-        adapter.save_pretrained(str(fresh), save_embedding_layers=False)
-        (fresh / "README.md").unlink(missing_ok=True)  # peft's empty form of a model card
-        (fresh / "adapter_model.safetensors").chmod(0o644)  # safetensors makes it readable for its owner alone
-        answers = json.dumps(model.answers, indent=0, ensure_ascii=False) + "\n"
-        (fresh / ANSWERS_FILE).write_text(answers, encoding="utf-8")
-
-
-def load_adapter(model: ValmModel, folder: str | Path) -> ValmModel:
-    """Put saved adapters onto the model that their training started from.
-
-    Args:
-        model: changed in place, unless the adapters know more answers: then an extended copy is.
-        folder: what ``save_adapter`` wrote.
-
-    Returns:
-        The model with adapters, in evaluation mode; ``merged`` makes a plain one of it. The photo that stands for an
-        unseen one stays the base model's.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: the adapters belong to a model with other answers.
-    """
-    from peft import PeftModel
-
-    folder = recover_folder(folder)
-    for name in ("adapter_config.json", "adapter_model.safetensors", ANSWERS_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} is no VALM adapter: {name} is missing. Check the path.")
-    answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
-    known = len(model.answers)
-    if answers[:known] != model.answers:
-        raise ValueError(f"The adapters in {folder} belong to a model with another answer list. Load that one.")
-    if answers[known:]:
-        model = extend_answers(model, answers[known:])
-    _attach(model, PeftModel.from_pretrained(model, str(folder), is_trainable=True, torch_device=str(model.device)))
-    return model.eval()
-
-
-def _attach(model: ValmModel, adapter: nn.Module) -> None:
-    """Note the peft model on the model that it wraps, past nn.Module: as a submodule it would hold its own parent."""
-    model.__dict__["_adapter"] = adapter
-    _will_change(model, text=True)
-
-
-def _will_change(model: ValmModel, text: bool = False, image: bool = False) -> None:
-    config = model.config
-    model.config = dataclasses.replace(
-        config,
-        train_text_encoder=config.train_text_encoder or text,
-        learned_text_layers=0 if text else config.learned_text_layers,
-        train_image_encoder=config.train_image_encoder or image,
-    )
-
-
-def _adapter_config(model: ValmModel, mode: str):
+def _adapter_config(model: ValmModel, mode: str) -> "PeftConfig":
     """The peft config: every linear layer of the attention of text encoder and fusion, by its full name."""
     from peft import IA3Config, LoraConfig
 

@@ -89,9 +89,14 @@ class PretrainingObjective(nn.Module):
             photo_ids: [B], equal where two rows are about the same photo.
             photo_index: [B], which of the P photos each row is about.
             pixels, image_tokens: [P, 3, S, S] or [P, N, D_image].
+
+        Raises:
+            ValueError: neither of the last two is given.
         """
         model = self.model
         if image_tokens is None:
+            if pixels is None:
+                raise ValueError("A batch of statements needs photos: give pixels or image_tokens.")
             image_tokens = model.encode_image(pixels).tokens
         image_tokens = image_tokens[photo_index]  # [B, N, D_image]
         masked_ids, hidden = self._hide(token_ids, text_mask, answer_mask)

@@ -6,9 +6,10 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypedDict, cast
 from typing import Protocol
 
 import torch
@@ -19,7 +20,8 @@ from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, 
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.config import from_plain_values
-from valm_core.learning.fine_tuning import is_adapter, parse_fine_tuning
+from valm_core.learning.fine_tuning import parse_fine_tuning
+from valm_core.model.adapters import is_adapter
 from valm_core.model.model import ValmModel
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
@@ -91,7 +93,7 @@ class TrainingConfig:
     seed: int = 0
     fine_tuning: str = "frozen"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         parse_fine_tuning(self.fine_tuning)
         for name in (
             "epochs",
@@ -129,7 +131,7 @@ class TrainingConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {listed}.")
 
     @classmethod
-    def from_dict(cls, values: dict) -> "TrainingConfig":
+    def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
         """Build from plain values, refusing unknown names and values of the wrong type."""
         return from_plain_values(cls, values)
 
@@ -143,7 +145,7 @@ class LengthBucketSampler(Sampler[list[int]]):
     """
 
     def __init__(
-        self, lengths: list[int], batch_size: int, seed: int, pool: int = 20, photo_ids: list[int] | None = None
+        self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 20, photo_ids: list[int] | None = None
     ):
         self.lengths = torch.tensor(lengths)
         self.photo_ids = None if photo_ids is None else torch.tensor(photo_ids)
@@ -164,8 +166,20 @@ class LengthBucketSampler(Sampler[list[int]]):
         return iter([batches[index].tolist() for index in torch.randperm(len(batches), generator=generator)])
 
 
-class Batches(Protocol):
-    """Where the trainer gets its rows from, epoch by epoch: a data set cut into batches, or a stream."""
+class RowsWithLengths(Protocol):
+    """Rows 0..len of a data set, each with its length in ``lengths``."""
+
+    lengths: Sequence[int]
+
+    def __len__(self) -> int:
+        """How many rows."""
+
+    def __getitem__(self, index: int) -> Any:
+        """A row, as ``collate`` takes it."""
+
+
+class BucketedBatches:
+    """A data set as batches: where the trainer gets its rows from, epoch by epoch.
 
     rows: int
 
@@ -192,8 +206,8 @@ class BucketedBatches:
 
     def __init__(
         self,
-        data: Dataset,
-        collate: Callable[[list], dict[str, Tensor]],
+        data: RowsWithLengths,
+        collate: Callable[[list[Any]], dict[str, Tensor]],
         batch_size: int,
         seed: int,
         workers: int = 0,
@@ -215,7 +229,7 @@ class BucketedBatches:
         batches = list(self.sampler)[first:]
         shares = [batch[rank::processes] or batch[:1] for batch in batches]
         loader = DataLoader(
-            self.data,
+            cast(Dataset[Any], self.data),
             batch_sampler=shares,
             collate_fn=self._collate,
             num_workers=self.workers,
@@ -226,12 +240,27 @@ class BucketedBatches:
                 raise collated
             yield len(batch), len(batch[rank::processes]), collated
 
-    def _collate(self, items: list) -> dict[str, Tensor] | Exception:
+    def _collate(self, items: list[Any]) -> dict[str, Tensor] | Exception:
         """The batch, or what is wrong with it: raised in a worker, the message would end up inside a traceback."""
         try:
             return self.collate(items)
         except (OSError, ValueError) as error:
             return error
+
+
+class Progress(TypedDict):
+    """How far a run has come, as ``last`` keeps it.
+
+    ``sums`` are the terms of the unfinished epoch in this process, each times its rows; ``best_accuracy`` is -1 and
+    ``best_epoch`` 0 where no epoch was kept yet.
+    """
+
+    epoch: int  # finished ones
+    batch: int  # of the unfinished epoch
+    sums: dict[str, float]
+    best_accuracy: float
+    best_epoch: int
+    accuracy_before: float  # training
 
 
 class Trainer:
@@ -261,8 +290,8 @@ class Trainer:
     def __init__(
         self,
         objective: nn.Module,
-        batches: Batches,
-        evaluate: Callable[[ValmModel], dict],
+        batches: BucketedBatches,
+        evaluate: Callable[[ValmModel], dict[str, Any]],
         config: TrainingConfig,
         output: str | Path,
         save_best: Callable[[ValmModel, Path], None] = save_checkpoint,
@@ -272,7 +301,7 @@ class Trainer:
 
         self.output, self.config, self.evaluate, self.save_best = Path(output), config, evaluate, save_best
         self.batches = batches
-        self.made_from = made_from(config, objective.model.answers, depends_on)
+        self.made_from = made_from(config, cast(ValmModel, objective.model).answers, depends_on)
         self.accelerator = Accelerator(
             cpu=next(objective.parameters()).device.type == "cpu",
             mixed_precision=choose_precision(config.precision, next(objective.parameters()).device),
@@ -285,7 +314,7 @@ class Trainer:
         self.total_steps = config.epochs * math.ceil(len(batches) / config.accumulation_steps)
         # Not prepared: accelerate would step it once a process. It moves with the optimizer's own steps.
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
-        self.progress = {"epoch": 0, "batch": 0, "sums": {}, "best_accuracy": -1.0, "best_epoch": 0}
+        self.progress = Progress(epoch=0, batch=0, sums={}, best_accuracy=-1.0, best_epoch=0, accuracy_before=0.0)
 
     @property
     def raw_objective(self) -> nn.Module:
@@ -295,9 +324,9 @@ class Trainer:
     @property
     def raw_model(self) -> ValmModel:
         """The model without accelerate's wrapping."""
-        return self.raw_objective.model
+        return cast(ValmModel, self.raw_objective.model)
 
-    def train(self, resume: bool = False) -> dict:
+    def train(self, resume: bool = False) -> dict[str, Any]:
         """Run to the end or to early stopping.
 
         Args:
@@ -309,7 +338,7 @@ class Trainer:
         Raises:
             ValueError: every epoch lost more than ``accuracy_to_spare``, or ``resume`` under other settings, answers
                 or data, see ``check_resume``.
-        FloatingPointError: the loss is no longer a number; the last good state lies in ``output``.
+            FloatingPointError: the loss is no longer a number; the last good state lies in ``output``.
             OSError: a state could not be written; the one before is whole.
         """
         if self.config.tracker:
@@ -324,9 +353,9 @@ class Trainer:
         else:
             if self.accelerator.is_main_process:
                 self._forget_earlier_run()
-            before = self.evaluate(self.raw_model)
-            self.progress["accuracy_before"] = before["accuracy"]
-            self._log({"epoch": 0} | before)
+            metrics = self.evaluate(self.raw_model)
+            self.progress["accuracy_before"] = metrics["accuracy"]
+            self._log({"epoch": 0} | metrics)
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
                 spare = self.config.accuracy_to_spare
@@ -432,7 +461,7 @@ class Trainer:
         decay = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}
         return warmup * decay[self.config.schedule]
 
-    def _log(self, row: dict) -> None:
+    def _log(self, row: dict[str, Any]) -> None:
         """Write a line of metrics.jsonl and print it; numbers go to the tracker too."""
         if not self.accelerator.is_main_process:
             return
@@ -488,8 +517,9 @@ class Trainer:
         """A run killed between its log line and its state repeats that epoch: the line would be there twice."""
         path = self.output / "metrics.jsonl"
         if self.accelerator.is_main_process and path.exists():
-            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _epoch_of(line) is not None]
-            kept = [line for line in lines if _epoch_of(line) <= self.progress["epoch"]]
+            numbered = ((line, _epoch_of(line)) for line in path.read_text(encoding="utf-8").splitlines())
+            lines = [(line, epoch) for line, epoch in numbered if epoch is not None]
+            kept = [line for line, epoch in lines if epoch <= self.progress["epoch"]]
             with saving(path):
                 write_text(path, "".join(f"{line}\n" for line in kept))
 
@@ -499,13 +529,15 @@ class Trainer:
         (self.output / "metrics.jsonl").unlink(missing_ok=True)
 
 
-def made_from(config: TrainingConfig, answers: list[str], depends_on: Mapping[str, object] | None = None) -> dict:
+def made_from(
+    config: TrainingConfig, answers: list[str], depends_on: Mapping[str, object] | None = None
+) -> dict[str, Any]:
     """What the state of a run depends on, as JSON keeps it: settings, the answer list, and what else is given."""
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_ON_RESUME}
     return {"settings": settings, "answers": list(answers), "depends_on": dict(depends_on or {})}
 
 
-def check_resume(output: str | Path, now: dict) -> None:
+def check_resume(output: str | Path, now: dict[str, Any]) -> None:
     """Refuse to go on with a run under other settings, answers or data: its weights would be read as something else.
 
     Args:
@@ -568,12 +600,12 @@ def trained_state(objective: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in objective.state_dict().items() if not name.startswith(frozen)}
 
 
-def _random_state() -> dict:
+def _random_state() -> dict[str, Any]:
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"torch": torch.get_rng_state(), "cuda": cuda}
 
 
-def _set_random_state(state: dict) -> None:
+def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -587,13 +619,13 @@ def build_optimizer(objective: nn.Module, config: TrainingConfig) -> torch.optim
     return torch.optim.AdamW(groups, betas=(0.9, 0.98))
 
 
-def parameter_groups(objective: nn.Module, config: TrainingConfig) -> list[dict]:
+def parameter_groups(objective: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
     """Split what learns into groups: encoders, answer head or the rest, decayed (matrices) or not (biases, norms).
 
     Adapters belong to the rest wherever they sit: they start afresh and need more than an encoder's small steps.
     """
     rates = {"encoder": config.encoder_learning_rate, "head": config.head_learning_rate, "fusion": config.learning_rate}
-    groups: dict[tuple[str, bool], list] = {}
+    groups: dict[tuple[str, bool], list[Any]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             part = name.removeprefix("model.")
@@ -611,7 +643,7 @@ def parameter_groups(objective: nn.Module, config: TrainingConfig) -> list[dict]
     ]
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):

@@ -19,6 +19,9 @@ class PointwiseConvolution(nn.Module):
     On one thread torch takes its slow, channels-first path for such convolutions of fewer than 16 photos.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, convolution: nn.Conv2d):
         super().__init__()
         self.register_buffer("weight", convolution.weight.detach().flatten(1).contiguous())  # [D_out, D]

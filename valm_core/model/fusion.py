@@ -439,7 +439,7 @@ def build_dual_tower(config: ValmConfig) -> DualTowerFusion:
     return DualTowerFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive")
 
 
-def layer_sizes(config: ValmConfig) -> dict:
+def layer_sizes(config: ValmConfig) -> dict[str, Any]:
     """The sizes of a family's layers, as their constructors name them."""
     return {
         "width": config.width,

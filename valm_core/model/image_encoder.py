@@ -201,6 +201,8 @@ def _from_transformers(name: str, image_size: int, checkpoint: Path | None) -> I
 class _ForwardFeatures(nn.Module):
     """A timm model seen through its ``forward_features``."""
 
+    model: Any  # timm adds what nn.Module doesn't have
+
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model

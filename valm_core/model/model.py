@@ -4,8 +4,10 @@ import copy
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
@@ -149,15 +151,17 @@ class ValmModel(nn.Module):
                 fusion's ``STEPS``.
             balanced: [B], see ``heads.QuestionHead``; for training rows of such data alone.
             fixed_prior: give the question head no gradient, so that the photo has to bring what it adds to it.
+
+        Raises:
+            ValueError: neither ``token_ids`` nor ``text_tokens`` is given.
         """
-        if text_tokens is None:
-            text_tokens = self.encode_question(token_ids, text_mask).tokens
+        text_tokens = self._text_tokens(text_mask, token_ids, text_tokens)
         grid = self.image_encoder.grid
-        if image_tokens is None and pixels is None:
+        if image_tokens is None and pixels is not None:
+            image_tokens = self.encode_image(pixels).tokens
+        elif image_tokens is None:
             image_tokens, grid = self.blind_image().tokens, (1, 1)
             photo_index = text_mask.new_zeros(len(text_mask), dtype=torch.long)
-        elif image_tokens is None:
-            image_tokens = self.encode_image(pixels).tokens
         if photo_index is not None:
             image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
         explicit = return_attention or (self.glimpses is not None and self.similarity is None)
@@ -215,10 +219,20 @@ class ValmModel(nn.Module):
         text_tokens: Tensor | None = None,
         balanced: Tensor | None = None,
     ) -> Tensor:
-        """What the question head alone makes of questions: logits [B, A]; arguments as of ``forward``."""
-        if text_tokens is None:
-            text_tokens = self.encode_question(token_ids, text_mask).tokens
-        return self.question_head(text_tokens, text_mask, balanced)
+        """What the question head alone makes of questions: logits [B, A]; arguments and errors as of ``forward``.
+
+        The model must have a question head.
+        """
+        head = cast(QuestionHead, self.question_head)
+        return head(self._text_tokens(text_mask, token_ids, text_tokens), text_mask, balanced)
+
+    def _text_tokens(self, text_mask: Tensor, token_ids: Tensor | None, text_tokens: Tensor | None) -> Tensor:
+        """Tokens [B, T, D_text] of questions that come raw or already encoded."""
+        if text_tokens is not None:
+            return text_tokens
+        if token_ids is None:
+            raise ValueError("There is no question: give token_ids or text_tokens.")
+        return self.encode_question(token_ids, text_mask).tokens
 
     def project(self, text_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Bring encoder tokens [B, T, D_text] and [B, N, D_image] to the width of the fusion.
@@ -255,7 +269,7 @@ class ValmModel(nn.Module):
             self.__dict__["_embedding_encoder"] = self.pretrained_text_encoder().requires_grad_(False).eval()
         return self.__dict__["_embedding_encoder"].to(self.device)
 
-    def pixels(self, photo) -> tuple[Tensor, tuple[float, float, float, float]]:
+    def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
         return photo_to_pixels(photo, self.config.image_size, self.config.resize)
 
@@ -286,8 +300,8 @@ def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 2
     extended.eval()
     embedded = extended.embed_texts(answers, batch_size)  # [A + n, D_text]
     old, new = embedded[: len(model.answers)], embedded[len(model.answers) :]
-    extended.head[-1] = extended_layer(model.head[-1], new @ old.T)
-    if extended.question_head is not None:
+    extended.head[-1] = extended_layer(cast(nn.Linear, model.head[-1]), new @ old.T)
+    if extended.question_head is not None and model.question_head is not None:
         extended.question_head.output = extended_layer(model.question_head.output, new @ old.T)
     extended.answers = answers
     return extended.train(was_training)

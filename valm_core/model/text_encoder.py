@@ -1,15 +1,18 @@
 """Text encoders: token ids -> one vector a token, from any transformers text model or packaged weights."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from valm_core.model.packages import PACKAGES, packaged_file
 from valm_core.outputs import EncodedText
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TOKENIZER_FOLDER = "tokenizer"
 TEXT_ENCODER_FOLDER = "text_encoder"
@@ -26,7 +29,7 @@ class TextEncoder(nn.Module):
     backbone: Any  # to mypy, an attribute of a module is a tensor or a module, and this one has a config
     width: int
 
-    def __init__(self, backbone: PreTrainedModel):
+    def __init__(self, backbone: "PreTrainedModel"):
         super().__init__()
         self.backbone = backbone
         self.width = backbone.config.hidden_size
@@ -67,7 +70,7 @@ def build_text_encoder(source: str, checkpoint: Path | None = None) -> TextEncod
     return TextEncoder(AutoModel.from_pretrained(location))
 
 
-def build_tokenizer(source: str, checkpoint: Path | None = None) -> PreTrainedTokenizerBase:
+def build_tokenizer(source: str, checkpoint: Path | None = None) -> "PreTrainedTokenizerBase":
     """The tokenizer that belongs to the text encoder ``source``, or the one saved in ``checkpoint``."""
     if checkpoint is not None:
         return AutoTokenizer.from_pretrained(checkpoint / TOKENIZER_FOLDER, **STORED)

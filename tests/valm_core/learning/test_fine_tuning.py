@@ -8,20 +8,14 @@ import torch
 from torch import nn
 from toy_data import ANSWERS, inputs_of
 
+from valm_core.checkpoints.adapters import load_adapter, save_adapter
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
-from valm_core.learning.fine_tuning import (
-    adapter_of,
-    encoder_layers,
-    is_adapter,
-    load_adapter,
-    merged,
-    parse_fine_tuning,
-    prepare_fine_tuning,
-    save_adapter,
-)
+from valm_core.learning.fine_tuning import parse_fine_tuning, prepare_fine_tuning
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.trainer import TrainingConfig, parameter_groups
+from valm_core.model.adapters import adapter_of, is_adapter, merged
 from valm_core.model.build import build_model
+from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.image_encoder import ImageEncoder
 from valm_core.model.model import ValmModel, extend_answers
 

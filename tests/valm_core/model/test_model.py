@@ -245,6 +245,11 @@ def test_an_empty_or_doubled_answer_list_is_refused(tiny_config, answers):
         build_model(tiny_config, answers)
 
 
+def test_a_forward_pass_without_a_question_is_refused(tiny_model):
+    with pytest.raises(ValueError, match="give token_ids or text_tokens"):
+        tiny_model(text_mask=torch.ones(1, 4, dtype=torch.bool))
+
+
 def test_frozen_encoders_stay_in_evaluation_mode_and_get_no_gradient(tiny_model):
     tiny_model.train()
     assert tiny_model.fusion.training and not tiny_model.text_encoder.training
