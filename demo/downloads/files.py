@@ -19,8 +19,11 @@ import numpy as np
 from PIL import Image
 
 from demo.languages.translate import language, say, speaking
-from demo.rendering import figures
-from demo.rendering.figures import Look
+from demo.rendering.answers import is_doubted, result_html
+from demo.rendering.evidence import evidence_html
+from demo.rendering.map import colour_bar_html, map_description, place_text, subject_html
+from demo.rendering.overlay import WHOLE_QUESTION, Look, overlay
+from demo.rendering.wording import data_address, method_name
 from valm_core import __version__
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
@@ -80,7 +83,7 @@ class Shown:
         """The maps' direction, layer and head in words."""
         from demo.visit.asking import place_in
 
-        return figures.place_text(self.direction, *place_in(self.reply.explanation, self.layer, self.head))
+        return place_text(self.direction, *place_in(self.reply.explanation, self.layer, self.head))
 
 
 def answers_json(prediction: Prediction) -> dict:
@@ -162,7 +165,7 @@ def figure_file(shown: Shown, facts: dict) -> bytes:
 def map_file(shown: Shown, facts: dict) -> bytes:
     """The map over the photo as a PNG file, as it is drawn on the page; with the photo beside it if that is shown."""
     picture = shown.reply.photo.picture
-    drawn = figures.overlay(picture, shown.part, shown.marked.words, shown.look)
+    drawn = overlay(picture, shown.part, shown.marked.words, shown.look)
     if shown.view == "side_by_side":
         both = Image.new("RGB", (2 * drawn.width + 8, drawn.height), "white")
         both.paste(drawn, (0, 0))
@@ -186,17 +189,17 @@ def report_file(shown: Shown, facts: dict) -> bytes:
     prediction = reply.prediction
     photo = reply.photo.picture.convert("RGB")
     maps = []
-    for word in (figures.WHOLE_QUESTION, *range(len(part.tokens))):
-        words = () if word == figures.WHOLE_QUESTION else (word,)
-        picture = figures.data_address(figures.overlay(photo, part, words, shown.look))
-        alt = escape(figures.map_description(part, words))
-        bar = figures.colour_bar_html(part, words, shown.look)
+    for word in (WHOLE_QUESTION, *range(len(part.tokens))):
+        words = () if word == WHOLE_QUESTION else (word,)
+        picture = data_address(overlay(photo, part, words, shown.look))
+        alt = escape(map_description(part, words))
+        bar = colour_bar_html(part, words, shown.look)
         maps.append(f'<figure><img src="{picture}" alt="{alt}"><figcaption>{bar}</figcaption></figure>')
     raw, same = shown.look.raw_cells, shown.look.same_scale
     settings = {
         say("Question"): prediction.question,
         say("Explained answer"): reply.answer,
-        say("Method"): figures.method_name(part.method),
+        say("Method"): method_name(part.method),
         say("Maps"): shown.place,
         say("Cells"): f"{part.grid[0]} × {part.grid[1]}, {say('shown raw') if raw else say('smoothed between')}",
         say("Scale"): say("one scale for all words") if same else say("each map has its own scale"),
@@ -205,7 +208,7 @@ def report_file(shown: Shown, facts: dict) -> bytes:
         "VALM": __version__,
     } | {say(name.replace("_", " ")): value for name, value in facts.items()}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in settings.items())
-    evidence = figures.evidence_html(reply.evidence, prediction.gate, figures.is_doubted(prediction))
+    evidence = evidence_html(reply.evidence, prediction.gate, is_doubted(prediction))
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     page = f"""<!doctype html>
 <html lang="{"zh-CN" if language() == "zh" else "en"}">
@@ -213,9 +216,9 @@ def report_file(shown: Shown, facts: dict) -> bytes:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(prediction.question)}</title><style>{STYLE}</style></head><body>
 <h1>{escape(prediction.question)}</h1>
-<img class="photo" src="{figures.data_address(photo)}" alt="{say("The photo itself")}">
-<h2>{say("Answers")}</h2>{figures.result_html(prediction, shown.right_answer)}
-{figures.subject_html(reply.answer, part, shown.direction, shown.layer, shown.head)}
+<img class="photo" src="{data_address(photo)}" alt="{say("The photo itself")}">
+<h2>{say("Answers")}</h2>{result_html(prediction, shown.right_answer)}
+{subject_html(reply.answer, part, shown.direction, shown.layer, shown.head)}
 <div class="maps">{"".join(maps)}</div>
 <h2>{say("Can this be believed?")}</h2>{evidence}
 <h2>{say("Settings")}</h2><table>{rows}</table>

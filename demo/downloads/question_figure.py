@@ -8,7 +8,10 @@ import numpy as np
 from PIL import Image
 
 from demo.languages.translate import say
-from demo.rendering.figures import is_doubted, is_flat, method_name, place_text
+from demo.rendering.answers import is_doubted
+from demo.rendering.map import place_text
+from demo.rendering.overlay import is_flat
+from demo.rendering.wording import method_name
 from valm_core.outputs import Explanation, Prediction
 
 COLUMNS = 4
@@ -46,7 +49,7 @@ def question_figure(
         prediction: the reply.
         explanation: its maps, word by word.
         explained: the answer that the maps explain, the likeliest for None.
-        place: which direction, layers and heads the maps are of, from ``figures.place_text``; all of them for "".
+        place: which direction, layers and heads the maps are of, from ``map.place_text``; all of them for "".
         footer: what stands small beneath everything.
 
     Returns:

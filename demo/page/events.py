@@ -8,7 +8,20 @@ import gradio as gr
 
 from demo.languages.translate import say
 from demo.page.layout import Parts
-from demo.rendering import figures
+from demo.rendering.answers import announcement_text, is_doubted, result_html
+from demo.rendering.evidence import evidence_html
+from demo.rendering.map import (
+    colour_bar_html,
+    heads_html,
+    map_description,
+    map_html,
+    no_heads_html,
+    served_html,
+    subject_html,
+    words_html,
+)
+from demo.rendering.overlay import WORD_COLOURS, Look, overlay
+from demo.rendering.wording import notice_html
 from demo.visit import asking, browser_storage, history
 from demo.visit.asking import ALL
 from valm_core.outputs import InputError, Predictor
@@ -50,7 +63,7 @@ class Page:
         return {
             self.memory.reply: None,
             self.memory.picked: asking.Picked(),
-            self.ask.notice: figures.notice_html(""),
+            self.ask.notice: notice_html(""),
             self.result.empty: gr.update(visible=True),
             self.result.whole: gr.update(visible=False),
             self.result.answers: "",
@@ -67,7 +80,7 @@ class Page:
         try:
             return {self.memory.opened: asking.open_photo(self.predictor, path, known) if path else None}
         except Exception as error:
-            return {self.ask.photo: None, self.ask.notice: figures.notice_html(asking.message_for(error))}
+            return {self.ask.photo: None, self.ask.notice: notice_html(asking.message_for(error))}
 
     def offer(self, questions) -> dict:
         """Questions on the buttons below the question; a photo may have fewer than there are buttons."""
@@ -100,7 +113,7 @@ class Page:
         if outcome is None or outcome.path != path:  # another photo came meanwhile: its page stays as it is
             return {self.memory.reply: gr.skip()}
         if outcome.reply is None:
-            return {self.ask.notice: figures.notice_html(outcome.message)}  # an earlier answer on this photo stays
+            return {self.ask.notice: notice_html(outcome.message)}  # an earlier answer on this photo stays
         return self.present(outcome.reply, asking.Picked(), outcome.message, toward, None, None, *wanted)
 
     def show_link(self, outcome, link, path, toward, in_layer, in_head, *wanted) -> dict:
@@ -122,15 +135,15 @@ class Page:
         return {
             self.memory.reply: current,
             self.memory.picked: marked,
-            self.ask.notice: figures.notice_html(" ".join(filter(None, told))),
+            self.ask.notice: notice_html(" ".join(filter(None, told))),
             self.result.empty: gr.update(visible=False),
             self.result.whole: gr.update(visible=True),
-            self.result.answers: figures.result_html(
+            self.result.answers: result_html(
                 current.prediction,
                 asking.right_answer(self.examples, current),
                 self.predictor.track_record(current.prediction.answers[0]),
             ),
-            self.result.announcement: escape(figures.announcement_text(current.prediction)),
+            self.result.announcement: escape(announcement_text(current.prediction)),
             doubt.evidence: evidence_of(current),
             doubt.explained: gr.update(choices=texts, value=current.answer),
             doubt.method: known_method(current),
@@ -161,25 +174,25 @@ class Page:
             return dict.fromkeys(self.parts.drawing, gr.skip())
         place = asking.place_in(current.explanation, in_layer, in_head)
         part = asking.part_of(current.explanation, toward, *place)
-        wanted = figures.Look(percent / 100, raw, same)
+        wanted = Look(percent / 100, raw, same)
         picture, words, cells = current.photo.picture, marked.words, marked.cells
-        html = figures.map_html(picture, part, words, cells, wanted, shape == "side_by_side", toward)
+        html = map_html(picture, part, words, cells, wanted, shape == "side_by_side", toward)
         slider = gr.update(visible=False)
         if shape == "slider":
-            slider = gr.update(value=(picture, figures.overlay(picture, part, words, wanted)), visible=True)
-        heads = figures.no_heads_html(current.explanation.method)
+            slider = gr.update(value=(picture, overlay(picture, part, words, wanted)), visible=True)
+        heads = no_heads_html(current.explanation.method)
         if asking.has_heads(current.explanation):
             every = asking.all_heads(current.explanation, toward)
-            heads = figures.heads_html(every, words, cells, wanted, place, counted)
+            heads = heads_html(every, words, cells, wanted, place, counted)
         return {
-            self.map.subject: figures.subject_html(current.answer, part, toward, *place),
-            self.map.words: figures.words_html(part, words),
+            self.map.subject: subject_html(current.answer, part, toward, *place),
+            self.map.words: words_html(part, words),
             self.map.clear: gr.update(interactive=bool(words or cells)),
             self.map.overlay: gr.update(value=html, visible=shape != "slider"),
             self.map.slider: slider,
-            self.map.description: described(figures.map_description(part, words)),
-            self.map.colour_bar: figures.colour_bar_html(part, words, wanted),
-            self.map.served: figures.served_html(part, cells, toward),
+            self.map.description: described(map_description(part, words)),
+            self.map.colour_bar: colour_bar_html(part, words, wanted),
+            self.map.served: served_html(part, cells, toward),
             self.doubt.heads: heads,
         }
 
@@ -204,7 +217,7 @@ class Page:
             return {self.memory.picked: gr.skip()}
         data = event._data
         count = {"words": len(current.explanation.tokens), "cells": current.explanation.token_to_patch.shape[1]}
-        most = len(figures.WORD_COLOURS) if kind == "words" else None
+        most = len(WORD_COLOURS) if kind == "words" else None
         add = more or bool(data.get("add"))
         new = asking.pick(getattr(marked, kind), data.get("items"), add, count[kind], most)
         marked = dataclasses.replace(marked, **{kind: new})
@@ -238,7 +251,7 @@ class Page:
         if outcome.reply is None:  # the menus go back to what the map still shows
             back = gr.update(value=current.answer), gr.update(value=known_method(current))
             return {
-                doubt.refusal: figures.notice_html(outcome.message),
+                doubt.refusal: notice_html(outcome.message),
                 doubt.explained: back[0],
                 doubt.method: back[1],
             }
@@ -305,7 +318,7 @@ class Page:
         """A visit as it was before the page was loaded again, see ``browser_storage.bring_back``."""
         histories, current = browser_storage.bring_back(self.predictor, self.examples, kept) if kept else ((), None)
         if current is None:
-            lost = figures.notice_html(asking.LOST_PHOTO) if kept and '"upload"' in kept else gr.skip()
+            lost = notice_html(asking.LOST_PHOTO) if kept and '"upload"' in kept else gr.skip()
             return {self.memory.kept: histories or gr.skip(), self.ask.notice: lost}
         example = history.example_of(self.examples, current.photo)
         return {
@@ -331,7 +344,7 @@ class Page:
         try:
             link = history.read_link(request.query_params, self.examples)
         except InputError as error:
-            return {self.ask.notice: figures.notice_html(asking.message_for(error))}
+            return {self.ask.notice: notice_html(asking.message_for(error))}
         if link is None:
             return {self.ask.notice: gr.skip()}
         example = next(example for example in self.examples if example.path.stem == link.photo)
@@ -346,7 +359,7 @@ class Page:
 def evidence_of(current: asking.Reply) -> str:
     """The evidence panel for a reply."""
     prediction = current.prediction
-    return figures.evidence_html(current.evidence, prediction.gate, figures.is_doubted(prediction))
+    return evidence_html(current.evidence, prediction.gate, is_doubted(prediction))
 
 
 def known_method(current: asking.Reply) -> str:

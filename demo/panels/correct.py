@@ -12,7 +12,7 @@ from pathlib import Path
 import gradio as gr
 
 from demo.languages.translate import label, say, translated
-from demo.rendering.figures import notice_html
+from demo.rendering.wording import notice_html
 from demo.settings import Settings
 from demo.visit import asking
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from demo.languages.translate import say
-from demo.rendering.figures import method_name
+from demo.rendering.wording import method_name
 from valm_core.inputs.question import clean_question
 from valm_core.outputs import Answer, Explanation, Predictor
 from valm_core.predictor import VqaPredictor

@@ -7,7 +7,8 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from demo.downloads.files import FILES, Shown, file_name
 from demo.languages.translate import label
-from demo.rendering.figures import Look, notice_html
+from demo.rendering.overlay import Look
+from demo.rendering.wording import notice_html
 from demo.visit import asking, history
 from valm_core.outputs import Predictor
 

@@ -13,8 +13,10 @@ from PIL import Image, ImageDraw
 
 from demo.languages.translate import label, say
 from demo.panels.late import find_out
-from demo.rendering.figures import notice_html, pixel_box, side_by_side_html
+from demo.rendering.answers import side_by_side_html
+from demo.rendering.overlay import pixel_box
 from demo.rendering.photo_input import NO_SHARING, Painting, ShownPicture
+from demo.rendering.wording import notice_html
 from demo.visit import asking
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction, Predictor
 

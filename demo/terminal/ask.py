@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from demo.downloads.files import reply_json
-from demo.rendering.figures import evidence_text
+from demo.rendering.evidence import evidence_text
 from demo.settings import checkpoint_folder
 from valm_core.commands import can_show
 

@@ -65,7 +65,8 @@ def seconds_to_answer(checkpoint: Path) -> float:
 
 def redraw_milliseconds(checkpoint: Path, repeats: int) -> list[float]:
     """What the server does after a click on a word: the words and the map over the photo, as HTML."""
-    from demo.rendering import figures
+    from demo.rendering.map import map_html, words_html
+    from demo.rendering.overlay import Look
     from valm_core.predictor import VqaPredictor
 
     predictor = VqaPredictor.from_checkpoint(checkpoint)
@@ -75,8 +76,8 @@ def redraw_milliseconds(checkpoint: Path, repeats: int) -> list[float]:
     for repeat in range(repeats):
         words = (repeat % len(explanation.tokens),)
         start = time.perf_counter()
-        figures.words_html(explanation, words)
-        figures.map_html(picture, explanation, words, (), figures.Look())
+        words_html(explanation, words)
+        map_html(picture, explanation, words, (), Look())
         times.append(1000 * (time.perf_counter() - start))
     return times
 

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from demo.languages.translate import label, say
-from demo.rendering.figures import MAX_SIDE, method_name
+from demo.rendering.overlay import MAX_SIDE
+from demo.rendering.wording import method_name
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS, WITHOUT_HEADS
 from valm_core.inputs.text import as_listed
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, Predictor, UnknownAnswer

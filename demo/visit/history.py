@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from demo.languages.translate import say
-from demo.rendering.figures import data_address, is_doubted, percent
+from demo.rendering.answers import is_doubted
+from demo.rendering.wording import data_address, percent
 from demo.visit import asking
 from demo.visit.asking import Example, OpenedPhoto, Outcome, Picked, Reply
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS

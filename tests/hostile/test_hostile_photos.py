@@ -7,7 +7,10 @@ from hostile.doors import OUR_FAULT, faults_of, through, write
 from hostile.photos import black_png, corpus, hostile_photos, many_scans
 from hostile.questions import HOSTILE_QUESTIONS, INJECTIONS, LONG, MARKER, ODD
 
-from demo.rendering import figures
+from demo.rendering.answers import result_html
+from demo.rendering.map import map_html, served_html, subject_html, words_html
+from demo.rendering.overlay import Look
+from demo.rendering.wording import notice_html
 from demo.visit import asking
 from valm_core.outputs import InputError
 
@@ -32,8 +35,8 @@ def page_door(predictor):
     def door(photo, question):
         outcome = asking.answer(predictor, str(photo), None, question)
         if outcome.reply is None:
-            return figures.notice_html(outcome.message)
-        return figures.result_html(outcome.reply.prediction)
+            return notice_html(outcome.message)
+        return result_html(outcome.reply.prediction)
 
     return door
 
@@ -81,12 +84,12 @@ def test_no_question_becomes_html_anywhere_on_the_page(tiny_predictor, tmp_path)
             continue
         part = reply.explanation
         pieces = (
-            figures.result_html(reply.prediction, question),
-            figures.words_html(part, (0,)),
-            figures.map_html(reply.photo.picture, part, (0,), (0,), figures.Look()),
-            figures.served_html(part, (0,), "text_to_image"),
-            figures.subject_html(question, part, "text_to_image", None, None),
-            figures.notice_html(question),
+            result_html(reply.prediction, question),
+            words_html(part, (0,)),
+            map_html(reply.photo.picture, part, (0,), (0,), Look()),
+            served_html(part, (0,), "text_to_image"),
+            subject_html(question, part, "text_to_image", None, None),
+            notice_html(question),
         )
         for piece in pieces:
             shown += MARKER in piece

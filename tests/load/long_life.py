@@ -7,7 +7,9 @@ import psutil
 from hostile.photos import PICTURE
 from load.drive import QUESTIONS
 
-from demo.rendering import figures
+from demo.rendering.answers import result_html
+from demo.rendering.map import map_html
+from demo.rendering.overlay import Look
 from demo.visit import asking
 from valm_core.explanations import EXPLANATION_METHODS
 
@@ -53,7 +55,7 @@ def live(predictor, questions: int, early: int) -> Life:
         method = QUICK[number % len(QUICK)]
         assert method in EXPLANATION_METHODS
         explanation = predictor.explain(photo.encoded, question, method)
-        figures.result_html(prediction)
-        figures.map_html(photo.picture, explanation, (0,), (), figures.Look())
+        result_html(prediction)
+        map_html(photo.picture, explanation, (0,), (), Look())
     (early_memory, early_files), (late_memory, late_files) = measures
     return Life(questions, early_memory, late_memory, early_files, late_files)

@@ -13,8 +13,7 @@ from PIL import Image
 
 from demo.downloads import files
 from demo.downloads.files import Shown
-from demo.rendering import figures
-from demo.rendering.figures import Look
+from demo.rendering.overlay import Look, overlay
 from demo.visit import asking
 from valm_core import __version__
 from valm_core.checkpoints.storage import save_checkpoint
@@ -112,7 +111,7 @@ def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_setting
 def test_the_map_is_downloaded_as_it_is_drawn():
     shown = shown_for(look=Look(0.8, raw_cells=True))
     found = Image.open(io.BytesIO(files.map_file(shown, {})))
-    drawn = figures.overlay(shown.reply.photo.picture, shown.part, (4,), shown.look)
+    drawn = overlay(shown.reply.photo.picture, shown.part, (4,), shown.look)
     assert found.format == "PNG" and np.array_equal(np.asarray(found), np.asarray(drawn))
     both = Image.open(io.BytesIO(files.map_file(dataclasses.replace(shown, view="side_by_side"), {})))
     assert both.width == 2 * drawn.width + 8

@@ -14,7 +14,10 @@ from demo.languages.chinese import CHINESE, MESSAGES, STEPS
 from demo.languages.translate import is_doubtful, label, language, language_of, say, speaking, translated, translations
 from demo.page.wiring import build_page
 from demo.panels import correct
-from demo.rendering import figures
+from demo.rendering.answers import doubt_html, result_html
+from demo.rendering.evidence import evidence_html
+from demo.rendering.map import map_description, place_text
+from demo.rendering.wording import notice_html
 from demo.settings import Settings
 from demo.visit import asking, history
 from valm_core.corrections.database import OTHER_REASON, REASONS
@@ -193,15 +196,15 @@ def test_what_the_server_writes_is_chinese_and_escapes_as_before():
     prediction = predictor.answer(encoded, question)
     explanation = predictor.explain(encoded, question, "grad_cam")
     with speaking("zh"):
-        assert figures.place_text("text_to_image", 0, None) == "词看了哪里 · 第 1 层、所有头的注意力"
-        text = figures.map_description(explanation, (0, 4))
+        assert place_text("text_to_image", 0, None) == "词看了哪里 · 第 1 层、所有头的注意力"
+        text = map_description(explanation, (0, 4))
         assert text.startswith("照片上的热图。“What”：") and "For" not in text
-        html = figures.evidence_html(predictor.evidence(encoded, question, answer=hostile), 0.62)
+        html = evidence_html(predictor.evidence(encoded, question, answer=hostile), 0.62)
         assert "忠实" in html and "&lt;img" in html and "<img" not in html and "verdict-faithful" in html
         assert "照片 38 %" in html
-        html = figures.result_html(prediction, hostile)
+        html = result_html(prediction, hostile)
         assert "模型答错了" in html and "<img" not in html
-        assert "无法携带" in figures.notice_html(history.OWN_PHOTO)
+        assert "无法携带" in notice_html(history.OWN_PHOTO)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +226,7 @@ def test_what_the_server_writes_is_chinese_and_escapes_as_before():
 )
 def test_questions_in_other_languages_are_doubted(question):
     assert is_doubtful(question)
-    assert "trained on English questions" in figures.doubt_html(question)
+    assert "trained on English questions" in doubt_html(question)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_questions_in_other_languages_are_doubted(question):
     ],
 )
 def test_english_questions_are_not_doubted(question):
-    assert not is_doubtful(question) and figures.doubt_html(question) == ""
+    assert not is_doubtful(question) and doubt_html(question) == ""
 
 
 def test_packaged_and_general_questions_are_not_doubted():

@@ -1,0 +1,110 @@
+"""The evidence for a map as HTML and in a sentence.
+
+Every text that came from a person or from the model goes through ``html.escape`` here.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from demo.languages.translate import say
+from demo.rendering.wording import exact_percent, percent
+
+if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
+    from valm_core.outputs import Evidence
+
+
+def gate_html(gate: float) -> str:
+    """The gate as a bar of two parts. ``gate`` is the question's share in 0..1."""
+    question = round(100 * gate)
+    meaning = say("How the model mixed its two streams for this answer. It is no proof of what it relied on.")
+    return (
+        f'<div class="gate"><p class="gate-numbers"><span>{say("question {share} %", share=question)}</span>'
+        f'<span class="gate-divider"> | </span><span>{say("photo {share} %", share=100 - question)}</span></p>'
+        f'<div class="gate-bar" aria-hidden="true"><span style="width:{question}%"></span></div>'
+        f'<p class="fine-print">{meaning}</p></div>'
+    )
+
+
+def evidence_text(evidence: Evidence) -> str:
+    """The evidence for a map in one sentence. Plain text, not HTML."""
+    moved = (evidence.probability, evidence.hottest_hidden, evidence.random_hidden)
+    whole, hottest, random = (exact_percent(probability) for probability in moved)
+    return say(
+        "Hiding the {share} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding a random "
+        "{share} (mean of {draws} draws) moves it to {random}.",
+        share=f"{evidence.hidden_share:.0%}",
+        answer=evidence.answer,
+        whole=whole,
+        hottest=hottest,
+        random=random,
+        draws=evidence.random_draws,
+    )
+
+
+def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False) -> str:
+    """What speaks for and against the map of the whole question, and what no such map can show.
+
+    Args:
+        evidence: of the explained answer and method; None where there is none.
+        gate: the question's share in 0..1.
+        doubted: ``is_doubted`` of the answer.
+    """
+    rows, blind_line = [], ""
+    if evidence is not None:
+        kind = evidence.verdict.replace(" ", "-")
+        agreement = evidence.agreement
+        if agreement >= 0.6:
+            agrees = say("They mostly agree")
+        else:
+            agrees = say("They agree in part") if agreement >= 0.3 else say("They disagree")
+        blind = evidence.blind_answer
+        rows = [
+            (
+                say("Is the map faithful?"),
+                f'<span class="verdict verdict-{escape(kind)}">{escape(say(evidence.verdict))}</span> '
+                f"{escape(evidence_text(evidence))}",
+            ),
+            (
+                say("Do other methods agree?"),
+                say(
+                    "{agrees}: {agreement}, where 1 is the same order of cells and 0 no relation. Evenness of the map "
+                    "{evenness}, where 1 is everywhere the same.",
+                    agrees=agrees,
+                    agreement=f"{agreement:.2f}",
+                    evenness=f"{evidence.evenness:.2f}",
+                ),
+            ),
+        ]
+        told = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
+        if evidence.same_as_blind:
+            blind_line = say("Without the photo it would say {answer} ({share}), the explained answer too.", **told)
+        else:
+            blind_line = say("Without the photo it would say {answer} ({share}), not the explained answer.", **told)
+        blind_line = f"<p>{blind_line}</p>"
+    rows += [
+        (say("Did it need the photo?"), blind_line + gate_html(gate)),
+        (
+            say("Are the percentages honest?"),
+            say(
+                "They were measured on questions unlike this one or about photos unlike this one, so they may not hold "
+                "here."
+            )
+            if doubted
+            else say(
+                "They were calibrated on the validation questions of this checkpoint: right on average over many "
+                "questions like those, not for each one, and less on other kinds of photos."
+            ),
+        ),
+        (
+            say("What attention can’t show"),
+            say(
+                "It shows what was read, not what was understood or why. A cell’s vector also holds what lies around "
+                "it, and the answer may come from the question alone. The verdict is about the map of the whole "
+                "question, all layers and heads together."
+            ),
+        ),
+    ]
+    lines = "".join(f"<dt>{title}</dt><dd>{text}</dd>" for title, text in rows)
+    return f'<dl class="evidence{" doubted" if doubted else ""}">{lines}</dl>'

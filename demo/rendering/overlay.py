@@ -1,0 +1,135 @@
+"""Maps drawn over the photo, and their colours; no HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
+    from valm_core.outputs import Explanation
+
+# Matplotlib's inferno at 33 even steps (perceptually uniform, readable in print and with colour blindness), so that
+# the page doesn't need matplotlib; between the steps we interpolate (at most 5 of 255 off, see the test).
+INFERNO = np.frombuffer(
+    bytes.fromhex(
+        "0000040403120b0724150b37210c4a2f0a5b3d09654a0c6b57106e64156e71196e"
+        "7d1e6d8a226a972766a32c61b0315bbc3754c73e4cd24644db503be45a31eb6628"
+        "f1731df68013f98e09fb9d07fcac11fbbc21f9cb35f5db4cf2ea69f3f68afcffa4"
+    ),
+    dtype=np.uint8,
+).reshape(-1, 3)  # [33, 3]
+# Okabe and Ito's colours, told apart with any kind of colour vision: one a word where several are shown at once.
+WORD_COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (204, 121, 167),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+MAX_SIDE = 1024  # pixels of the drawn overlay
+WHOLE_QUESTION = -1  # in place of a word's index
+MIN_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
+FLAT_GREY = (128, 128, 128)  # of a flat map where there is no photo beneath it
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the person wants the map: opacity in 0..1, raw cells or smooth, one scale for all words or each its own."""
+
+    opacity: float = 0.55
+    raw_cells: bool = False
+    same_scale: bool = False
+
+
+def word_map(explanation: Explanation, word: int) -> np.ndarray:
+    """The map [rows, columns] of one word, or of the whole question."""
+    return explanation.image_map if word == WHOLE_QUESTION else explanation.token_map(word)
+
+
+def words_map(explanation: Explanation, words: tuple[int, ...]) -> np.ndarray:
+    """The mean map [rows, columns] of some words, that of the whole question for none."""
+    return np.mean([word_map(explanation, word) for word in words or (WHOLE_QUESTION,)], axis=0)
+
+
+def scale_top(explanation: Explanation, word: int, same_scale: bool) -> float:
+    """The share of the map at the hot end of the colour bar; the cold end is 0."""
+    if same_scale:
+        return float(max(explanation.token_to_patch.max(), explanation.image_map.max()))
+    return float(word_map(explanation, word).max())
+
+
+def is_flat(heat: np.ndarray) -> bool:
+    """Whether no place of a map stands out: its hottest cell is hardly hotter than its coldest."""
+    return float(np.ptp(heat)) <= MIN_CONTRAST * float(heat.max())
+
+
+def colour(values: np.ndarray) -> np.ndarray:
+    """Inferno colours, uint8 [..., 3], of values in 0..1."""
+    steps = np.linspace(0, 1, len(INFERNO))
+    channels = [np.interp(values, steps, INFERNO[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ...], look: Look) -> Image.Image:
+    """The photo with maps stretched over the part that the model saw (``Explanation.box``).
+
+    One map (of one word, or of the whole question for none) has the inferno colours: inside the box every pixel is
+    ``opacity`` heat and the rest photo. Several words have a colour each over the photo in grey, the denser the
+    hotter. Outside the box the photo stays as it is, behind a thin frame. Smooth maps are interpolated between the
+    cells' centres, raw ones show the cells themselves. A flat map leaves the photo as it is: no colour would be true.
+    """
+    canvas = picture.convert("RGB")
+    canvas.thumbnail((MAX_SIDE, MAX_SIDE))
+    left, top, right, bottom = pixel_box(explanation.box, canvas.size)
+    size = (right - left, bottom - top)
+    seen = canvas.crop((left, top, right, bottom))
+    if all(is_flat(word_map(explanation, word)) for word in words or (WHOLE_QUESTION,)):
+        drawn = seen
+    elif len(words) < 2:
+        heat = _stretched(explanation, words[0] if words else WHOLE_QUESTION, size, look)
+        drawn = Image.blend(seen, Image.fromarray(colour(heat)), look.opacity)
+    else:
+        heats = np.stack([_stretched(explanation, word, size, look) for word in words])  # [K, height, width]
+        colours = np.array([word_colour(place) for place in range(len(words))], dtype=np.float32)  # [K, 3]
+        strength = heats**2
+        mixed = np.einsum("khw,kc->hwc", strength, colours) / np.maximum(strength.sum(axis=0), 1e-6)[..., None]
+        density = min(1.5 * look.opacity, 1) * heats.max(axis=0)[..., None]  # [height, width, 1]
+        grey = Image.blend(seen, ImageOps.grayscale(seen).convert("RGB"), look.opacity)
+        grey = np.asarray(grey, dtype=np.float32) * (1 - 0.4 * look.opacity)  # darker, so that the colours stand out
+        drawn = Image.fromarray((grey * (1 - density) + mixed * density).round().astype(np.uint8))
+    canvas.paste(drawn, (left, top))
+    if (left, top, right, bottom) != (0, 0, *canvas.size):
+        ImageDraw.Draw(canvas).rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255))
+    return canvas
+
+
+def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look: Look) -> np.ndarray:
+    """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels; a flat one has none."""
+    resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BICUBIC
+    heat = Image.fromarray(np.asarray(heat_to_show(explanation, word), dtype=np.float32))
+    heat = np.asarray(heat.resize(size, resampling))
+    highest = scale_top(explanation, word, look.same_scale)
+    return np.clip(heat / highest, 0, 1) if highest > 0 else np.zeros_like(heat)
+
+
+def word_colour(place: int) -> tuple[int, int, int]:
+    """The colour of the word that was picked as number ``place``, counted from 0; the page lets no more be picked."""
+    return WORD_COLOURS[place % len(WORD_COLOURS)]
+
+
+def pixel_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A box in 0..1 as whole pixels of an image of that size, at least one pixel each way."""
+    width, height = size
+    left, top = min(round(box[0] * width), width - 1), min(round(box[1] * height), height - 1)
+    return left, top, max(round(box[2] * width), left + 1), max(round(box[3] * height), top + 1)
+
+
+def heat_to_show(explanation: Explanation, word: int) -> np.ndarray:
+    """A word's map [rows, columns] to be coloured: zeros where it is flat, or all of it would be hottest."""
+    heat = word_map(explanation, word)
+    return np.zeros_like(heat) if is_flat(heat) else heat
