@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import torch
 from tqdm import tqdm
@@ -50,7 +49,7 @@ class ShardAnswerer:
 
     def __init__(self, checkpoint: str, output: str, batch_size: int = 32, device: str = "auto", threads: int = 1):
         torch.set_num_threads(threads)
-        self.predictor = cast(VqaPredictor, VqaPredictor.from_checkpoint(checkpoint, device))
+        self.predictor = VqaPredictor.from_checkpoint(checkpoint, device)
         self.output, self.batch_size = Path(output), batch_size
 
     def answer(self, shard: Path) -> int:

@@ -23,10 +23,11 @@ from training.evaluate import evaluate_with_logits, format_table, score_logits, 
 from training.metrics.calibration import expected_calibration_error, fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import renewed_card
+from valm_core.answers import YES_NO
 from valm_core.checkpoints.atomic_files import replace_folder
 from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
 from valm_core.checkpoints.storage import load_checkpoint
-from valm_core.model.heads import YES_NO, calibrated
+from valm_core.model.heads import calibrated
 from valm_core.model.model import ValmModel
 from valm_core.predictor import choose_device
 

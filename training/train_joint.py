@@ -636,9 +636,6 @@ def train_joint(
     save_checkpoint(model.cpu(), output / "checkpoint", half=True)
     run: dict = {"data": dataclasses.asdict(sources), "model": dataclasses.asdict(model.config)}
     run |= {"training": dataclasses.asdict(training)}
-    save_checkpoint(model.cpu(), output / "checkpoint", half=True)
-    parts = {"data": sources, "model": model.config, "training": training}
-    run: dict = {name: dataclasses.asdict(part) for name, part in parts.items()}
     run |= {"device": place.type, "photos": len(paths), "question_steps": question_steps, "steps": steps}
     run["history"] = history
     write_text(output / "run.json", json.dumps(run, indent=2) + "\n")

@@ -12,7 +12,7 @@ from toy_data import write_rows
 from training.datasets.readers.jsonl import read_rows
 from training.evaluate import evaluate
 from training.run_config import read_config
-from training.train import main, read_config
+from training.train import main
 from valm_core.checkpoints.adapters import load_adapter
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.model.adapters import merged

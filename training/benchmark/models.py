@@ -5,7 +5,7 @@ are built once, saved, and loaded from there, as published weights would be.
 """
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class Valm:
     name, note = "VALM", "answer with and without the photo"
 
     def __init__(self, folder: Path, device: torch.device):
-        self.predictor = cast(VqaPredictor, VqaPredictor.from_checkpoint(folder, str(device)))
+        self.predictor = VqaPredictor.from_checkpoint(folder, str(device))
         self.model, self.device = self.predictor.model, device
 
     def read(self, photo: bytes) -> Tensor:

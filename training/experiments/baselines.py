@@ -5,6 +5,7 @@ They have no maps, so only `training.compare` knows them, and the app refuses th
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -171,7 +172,7 @@ BASELINES = {
 @contextlib.contextmanager
 def allowed() -> Iterator[None]:
     """Within this block a config may name the baselines as its ``fusion``."""
-    FUSIONS.update(BASELINES)
+    FUSIONS.update(cast(Any, BASELINES))  # they satisfy the fusions' contract without being of one of their classes
     try:
         yield
     finally:

@@ -100,8 +100,6 @@ def predict(checkpoint: Path, rows: list[Row], cache: str) -> list[str]:
     """A checkpoint's answers; photos come from the cache where its image encoder is as it was."""
     model = load_checkpoint(checkpoint)
     photos = [] if model.config.train_image_encoder else [row.photo for row in rows]
-    model = load_checkpoint(checkpoint)
-    photos = [] if model.config.train_image_encoder else [row.image for row in rows]
     features = FeatureCache(model, photos, [], cache) if photos and cache else None
     return chosen_answers(model, predict_logits(model, QuestionDataset(rows, model, features)))
 

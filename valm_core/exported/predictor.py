@@ -64,7 +64,9 @@ class OnnxPredictor:
     explanation_methods = METHODS
     attention_heads: tuple[tuple[str, int, int], ...] = ()
 
-    def __init__(self, graphs: dict[str, Graph], metadata: dict, tokenizer: Any, mean_image_token: np.ndarray):
+    def __init__(
+        self, graphs: dict[str, Graph], metadata: dict[str, Any], tokenizer: Any, mean_image_token: np.ndarray
+    ):
         self.graphs = graphs
         self.metadata = metadata
         self.answers: list[str] = metadata["answers"]
@@ -339,12 +341,12 @@ def _chosen_method(method: str | None) -> str:
     return method or METHODS[0]
 
 
-def metadata_fingerprint(metadata: dict) -> str:
+def metadata_fingerprint(metadata: dict[str, Any]) -> str:
     """What ``fingerprint`` in an export's metadata must be: of all the rest, answers, settings and files' sha256."""
     return fingerprint({name: value for name, value in metadata.items() if name != "fingerprint"})
 
 
-def check_metadata(folder: Path, metadata: dict) -> None:
+def check_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     """Make sure that answers and settings are those of the exported graphs, and that their checkpoint is still the one.
 
     The checkpoint is looked for in the export's own folder and where ``checkpoint`` says that it lay, seen from there.

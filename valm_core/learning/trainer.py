@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, cast
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -169,7 +168,9 @@ class LengthBucketSampler(Sampler[list[int]]):
 class RowsWithLengths(Protocol):
     """Rows 0..len of a data set, each with its length in ``lengths``."""
 
-    lengths: Sequence[int]
+    @property
+    def lengths(self) -> Sequence[int]:
+        """The length of each row, in tokens."""
 
     def __len__(self) -> int:
         """How many rows."""
@@ -178,8 +179,8 @@ class RowsWithLengths(Protocol):
         """A row, as ``collate`` takes it."""
 
 
-class BucketedBatches:
-    """A data set as batches: where the trainer gets its rows from, epoch by epoch.
+class Batches(Protocol):
+    """Where the trainer gets its rows from, epoch by epoch: a data set cut into batches, or a stream."""
 
     rows: int
 
@@ -290,7 +291,7 @@ class Trainer:
     def __init__(
         self,
         objective: nn.Module,
-        batches: BucketedBatches,
+        batches: Batches,
         evaluate: Callable[[ValmModel], dict[str, Any]],
         config: TrainingConfig,
         output: str | Path,
