@@ -228,7 +228,7 @@ class Settings:
             "VALM_FEEDBACK",
             _text,
             "a file in a folder that can be written; both are made where missing",
-            'the form "Wrong? Correct me" is on and keeps corrections there; the README tells about it',
+            'the form "Wrong? Correct me" is on and keeps corrections there; docs/corrections.md tells about it',
             "none, the form is off",
         ),
     )

@@ -22,6 +22,8 @@ PARTS = (
     "requirements.txt",
     "README.md",
     "README.zh-CN.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "LICENSE",
     "valm_core",
     "demo",

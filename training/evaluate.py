@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
-    parser.add_argument("--data", required=True, help="JSON lines file, CSV or another source (see the README)")
+    parser.add_argument("--data", required=True, help="JSON lines file, CSV or another source (see docs/train.md)")
     parser.add_argument(
         "--blind", action="store_true", help="answer from the question alone, with the average photo; needs no photos"
     )

@@ -1,6 +1,6 @@
 """The documentation: the site builds without a broken link, the notebook runs, every command shown is a real one."""
 
-import importlib.util
+import importlib
 import os
 import re
 import shlex
@@ -15,7 +15,7 @@ from valm_core.explanations import EXPLANATION_METHODS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "README.zh-CN.md"])
+PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 NEEDS_DATA_OR_NETWORK = ("hf ", "docker ", "accelerate ", "pip install")
 
 
@@ -31,6 +31,14 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"(?ms)^```python\n(.*?)^```", page.read_text(encoding="utf-8"))
 
 
+def file_of(module: str) -> Path:
+    """What `python -m MODULE` runs, here in the project, by its whole or its short name."""
+    part, name = module.split(".", 1)
+    name = getattr(importlib.import_module(part), "SHORT_NAMES", {}).get(name, name)
+    place = ROOT.joinpath(part, *name.split("."))
+    return place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+
+
 def test_the_site_builds_without_a_broken_link(tmp_path):
     pytest.importorskip("material")
     words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
@@ -39,22 +47,12 @@ def test_the_site_builds_without_a_broken_link(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "from_checkpoint" in (tmp_path / "reference.html").read_text(encoding="utf-8")
-    results = (tmp_path / "results.html").read_text(encoding="utf-8")
-    assert "<table>" in results and "README:" not in results
+    assert "<table>" in (tmp_path / "results.html").read_text(encoding="utf-8")
     for page in tmp_path.glob("*.html"):
         outside = re.findall(
             r'<(?:link|script|img)[^>]+(?:href|src)="(https?://[^"]+)"', page.read_text(encoding="utf-8")
         )
         assert outside == [], page.name
-
-
-def test_an_unknown_readme_section_is_an_error():
-    specification = importlib.util.spec_from_file_location("readme_sections", DOCS / "readme_sections.py")
-    hook = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(hook)
-    assert "](reports/" in hook.on_page_markdown("README: Results\n") or "|" in hook.section("Results")
-    with pytest.raises(KeyError, match="no section 'Nothing'"):
-        hook.on_page_markdown("README: Nothing\n")
 
 
 def test_the_notebook_runs():
@@ -78,8 +76,7 @@ def test_every_command_shown_can_be_run(page):
         if words[0] == "make":
             assert set(words[1:]) <= set(targets), command
         elif words[0].endswith("python") and words[1] == "-m":
-            module = ROOT / words[2].replace(".", "/")
-            assert module.with_suffix(".py").is_file(), command
+            assert file_of(words[2]).is_file(), command
             files = [word for word in words[3:] if word.startswith(("assets/", "training/configs/"))]
             assert all((ROOT / file).exists() for file in files), command
         elif words[0].endswith("python"):
@@ -89,12 +86,25 @@ def test_every_command_shown_can_be_run(page):
             assert f"{' '.join([name, *words[1:]])} ".startswith(NEEDS_DATA_OR_NETWORK) or name == "pre-commit", command
 
 
-@pytest.mark.parametrize("page", ["index.md", "start.zh-CN.md"])
+@pytest.mark.parametrize("page", ["docs/index.md", "docs/start.zh-CN.md", "README.md"])
 def test_the_python_of_the_start_pages_runs(page, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    (block,) = python_blocks(DOCS / page)
+    (block,) = python_blocks(ROOT / page)
     exec(compile(block, page, "exec"), {})
-    assert "cat" in capsys.readouterr().out.splitlines()[0]
+    printed = capsys.readouterr().out
+    assert "cat" in printed.splitlines()[0]
+    shown = re.findall(r"(?ms)^```text\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"))
+    assert shown == ([printed] if page == "README.md" else [])
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("nav:")[1].split("not_in_nav")[0]
+    assert sorted(re.findall(r": (\S+\.md)$", navigation, re.M)) == sorted(page.name for page in DOCS.glob("*.md"))
+
+
+def test_the_readme_leads_to_every_page():
+    linked = set(re.findall(r"\]\(docs/([\w.-]+\.md)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {page.name for page in DOCS.glob("*.md")} - linked == set()
 
 
 @pytest.mark.parametrize(

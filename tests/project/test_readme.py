@@ -1,4 +1,4 @@
-"""What the README says: its figures equal the committed reports, its commands exist, its file list is complete."""
+"""What README, docs and CONTRIBUTING say: figures equal the reports, commands exist, the tree of folders is whole."""
 
 import json
 import os
@@ -15,10 +15,21 @@ from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-REPORTS = ROOT / "docs" / "reports"
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+REPORTS = DOCS / "reports"
+MAPS, RESULTS, SPEED = (
+    (DOCS / f"{page}.md").read_text(encoding="utf-8") for page in ("reading_maps", "results", "speed")
+)
+ROOMS = ("valm_core", "training", "demo", "hosting", "tests")
 
 
-def test_results_table_equals_the_reports():
+def test_the_readme_is_short():
+    assert 50 < len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", [README, RESULTS], ids=["README", "results"])
+def test_results_table_equals_the_reports(page):
     reports = {name: json.loads((REPORTS / f"{name}.json").read_text()) for name in ("everyday", "everyday_blind")}
     for label, pick in (
         ("all questions", lambda report: report["accuracy"]),
@@ -29,7 +40,7 @@ def test_results_table_equals_the_reports():
         ("multiple choice", lambda report: report["multiple_choice_accuracy"]),
         ("calibration error", lambda report: report["expected_calibration_error"]),
     ):
-        row = next(line for line in README.splitlines() if line.startswith("|") and label in line)
+        row = next(line for line in page.splitlines() if line.startswith("|") and label in line)
         stated = re.findall(r"(\d+\.\d) %", row)
         assert stated == [f"{100 * pick(report):.1f}" for report in reports.values()], row
 
@@ -38,7 +49,7 @@ def test_faithfulness_table_equals_the_report():
     report = json.loads((REPORTS / "faithfulness.json").read_text())
     metrics = ("deletion", "insertion", "comprehensiveness", "sufficiency", "violation")
     for name in EXPLANATION_METHODS:
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+        row = next(line for line in MAPS.splitlines() if line.startswith(f"| `{name}` |"))
         figures = report["methods"][name]
         expected = [f"{figures['tokens'][metric]['mean']:.3f}" for metric in metrics]
         assert re.findall(r"-?\d\.\d{3}", row) == expected, row
@@ -47,15 +58,17 @@ def test_faithfulness_table_equals_the_report():
 
 def test_verdict_shares_equal_the_report():
     report = json.loads((REPORTS / "evidence.json").read_text())
-    stated = re.search(r"on 200 others (\S+) % of the shuffled", README)
+    stated = re.search(r"on 200 others (\S+) % of the shuffled", MAPS)
     assert stated and float(stated[1]) == pytest.approx(100 * report["shuffled_maps"]["not supported"], abs=0.051)
     for verdict, share in report["true_maps"].items():
-        assert f'{100 * share:.1f} % get "{verdict}"' in README or f'{100 * share:.1f} % "{verdict}"' in README
+        assert f'{100 * share:.1f} % get "{verdict}"' in MAPS or f'{100 * share:.1f} % "{verdict}"' in MAPS
+    unsupported = re.search(r'For (\S+) % of the questions the map is\n"not supported"', README)
+    assert unsupported and unsupported[1] == f"{100 * report['true_maps']['not supported']:.1f}"
 
 
 def test_the_default_method_is_the_stated_one_and_fast_enough():
     report = json.loads((REPORTS / "faithfulness.json").read_text())
-    assert f"The default is `{DEFAULT_METHOD}`" in README
+    assert f"The default is `{DEFAULT_METHOD}`" in MAPS
     assert report["methods"][DEFAULT_METHOD]["milliseconds"] < 150
 
 
@@ -80,23 +93,60 @@ def test_the_speed_table_equals_the_report(row, label):
     from training.benchmark.report import summary
 
     models = json.loads((REPORTS / "benchmark.json").read_text())["models"].values()
-    written = re.search(rf"\| {label} \| (.*) \|", README)[1].split(" | ")
+    written = re.search(rf"\| {label} \| (.*) \|", SPEED)[1].split(" | ")
     for cell, model in zip(written, models, strict=True):
         assert float(cell) == pytest.approx(summary(model)[row][0], rel=0.05), model["name"]
 
 
-def test_every_source_file_is_in_the_file_list():
-    folders = [ROOT / name for name in ("valm_core", "training", "demo", "hosting")]
-    files = [path for folder in folders for path in folder.rglob("*.py") if path.name != "__init__.py"]
-    listed = {str(path.relative_to(ROOT)): README.count(f"| `{path.relative_to(ROOT)}`") for path in files}
-    listed |= {name: 1 for name in listed if f", `{name}`" in README}  # beside another on its line
-    assert {name: count for name, count in listed.items() if count != 1} == {}
+def folders_with_code() -> set[str]:
+    """Every folder that holds a Python file other than an empty one; a room's tests count for the room they mirror."""
+    files = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    folders = {path.parent.relative_to(ROOT).parts for path in files if path.stat().st_size}
+    mirrors = {parts for parts in folders if parts[0] == "tests" and len(parts) > 2}
+    return {"/".join(parts[1:] if parts in mirrors else parts) for parts in folders}
 
 
-def test_every_listed_file_exists():
-    table = README.split("## Files")[1].split("\n## ")[0]
-    listed = re.findall(r"`([\w./-]+\.\w+|[\w./-]+/)`", table)
-    assert [name for name in listed if not (ROOT / name).exists()] == []
+def tree() -> dict[str, str]:
+    """What CONTRIBUTING's tree of folders says of each path; names are indented by two under their folder."""
+    block = CONTRIBUTING.split("## The tree")[1].split("```text\n")[1].split("```")[0]
+    paths: dict[str, str] = {}
+    parents: list[str] = []
+    for line in block.splitlines():
+        indent, name, said = re.fullmatch(r"( *)(\S+)(?: {2,}(.*))?", line).groups()
+        depth = len(indent) // 2
+        parents = [*parents[:depth], name.rstrip("/")]
+        path = "/".join(parents)
+        assert path not in paths and said, line
+        paths[path] = said
+    return paths
+
+
+def test_the_tree_has_every_folder_with_code():
+    listed = tree()
+    assert len(folders_with_code()) > 30
+    assert folders_with_code() - listed.keys() == set()
+    assert len(listed) <= 50
+
+
+def test_what_stands_in_the_tree_exists():
+    assert [path for path in tree() if not (ROOT / path).exists()] == []
+
+
+def test_a_tree_line_names_only_files_that_are_there():
+    """Words in a line that name a file of the folder: ``compare`` or ``selection.js``, between backquotes."""
+    named = [(path, name) for path, said in tree().items() for name in re.findall(r"`([\w.]+)`", said)]
+    files = [(path, {file.name for file in (ROOT / path).iterdir()}, name) for path, name in named]
+    assert files and [(p, name) for p, there, name in files if not {name, f"{name}.py"} & there] == []
+
+
+def test_recipes_and_glossary_name_what_exists():
+    recipes = CONTRIBUTING.split("## Where do I change ...?")[1]
+    paths = re.findall(r"`((?:valm_core|training|demo|tests|hosting|docs|assets)/[\w./]*)`", recipes)
+    assert len(paths) > 30 and [path for path in paths if not (ROOT / path).exists()] == []
+    names = re.findall(r"`([A-Z][A-Z_]{4,})`|`([A-Z][a-z]+[A-Z]\w+)`|`(\w+)\(\)`", recipes)
+    code = "\n".join(path.read_text(encoding="utf-8") for room in ROOMS[:3] for path in (ROOT / room).rglob("*.py"))
+    missing = [name for found in names for name in found if name and not re.search(rf"\b{name}\b", code)]
+    assert len(names) > 10 and missing == []
 
 
 TRAINING = ["train", "evaluate", "feedback", "search", "compare", "daquar", "faithfulness", "evidence", "pointing"]
@@ -144,11 +194,22 @@ def test_help_shows_an_example(helps, module):
     assert code == 0 and f"python -m {module}" in told, told
 
 
-def test_commands_name_files_that_exist():
-    commands = re.findall(r"python -m [\w.]+ (.*)", README)
-    words = [word for command in commands for word in shlex.split(command.rstrip("\\"), comments=True)]
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
+)
+def test_commands_name_files_that_exist(page):
+    """A file in the project; a report may be named without its ending."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"(?m)^ {4,}.*python -m [\w.]+ (.*)", text)
+    words = [word for command in commands for word in shlex.split(command, comments=True)]
     paths = [word for word in words if word.startswith(("assets/", "training/", "docs/"))]
-    assert paths and [path for path in paths if not (ROOT / path).exists()] == []
+    assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / f"{path}.json").exists()] == []
+
+
+def test_commands_with_files_are_shown():
+    """So that the test above has something to look at."""
+    text = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    assert len(re.findall(r"--report docs/reports/", text)) >= 8
 
 
 def test_spaces_front_matter_is_complete():

@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_measuring_options(parser, report="write this JSON file, and beside it the same as .md")
-    parser.add_argument("--data", required=True, help="JSON lines file (see the README's data format)")
+    parser.add_argument("--data", required=True, help="JSON lines file (see docs/train.md)")
     parser.add_argument("--limit", type=int, default=400, help="how many questions, drawn with seed 1 (default 400)")
     options = parser.parse_args(arguments)
     if options.limit < 2:

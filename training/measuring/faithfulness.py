@@ -230,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_measuring_options(parser, report="write this JSON file, and beside it the table as .md and the figure as .png")
-    parser.add_argument("--data", required=True, help="JSON lines file (see the README's data format)")
+    parser.add_argument("--data", required=True, help="JSON lines file (see docs/train.md)")
     parser.add_argument("--limit", type=int, default=500, help="how many questions, drawn with seed 0 (default 500)")
     parser.add_argument("--pixel-limit", type=int, default=0, help="how many of them by hiding pixels too (default 0)")
     options = parser.parse_args(arguments)

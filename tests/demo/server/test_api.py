@@ -50,14 +50,14 @@ def client(page_url, tmp_path_factory):
 
 
 def curl(*arguments: str) -> str:
-    """What curl prints; it must be there, as it is wherever the README's commands are to run."""
+    """What curl prints; it must be there, as it is wherever the commands of docs/api.md are to run."""
     return subprocess.run(
         ["curl", "-sS", *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE
     ).stdout
 
 
 def call(page_url: str, endpoint: str, *data) -> tuple[str, object]:
-    """An endpoint called by curl as in the README: the kind of the last event and its data."""
+    """An endpoint called by curl as in docs/api.md: the kind of the last event and its data."""
     body = json.dumps({"data": data})
     sent = curl("-H", "Content-Type: application/json", "-d", body, f"{page_url}/gradio_api/call/{endpoint}")
     event = json.loads(sent)["event_id"]
@@ -164,19 +164,19 @@ def test_examples_come_with_photos_that_can_be_sent_back(client, page_url):
     assert kind == "complete" and len(reply["answers"]) == 5
 
 
-def test_curl_as_in_the_readme(page_url):
-    """The README's own lines, with the page's address in place of the default one."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    script = readme.split("With curl")[1].split("\n\n")[1].replace("http://127.0.0.1:7860", page_url)
+def test_curl_as_in_the_docs(page_url):
+    """The page's own lines, with the page's address in place of the default one."""
+    shown = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    script = shown.split("With curl")[1].split("\n\n")[1].replace("http://127.0.0.1:7860", page_url)
     done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     reply = json.loads(done.stdout.split("event: complete\ndata: ")[1].splitlines()[0])[0]
     assert reply["question"] == QUESTION and len(reply["answers"]) == 5
 
 
-def test_python_as_in_the_readme(page_url):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = readme.split("from gradio_client import")[1].split("\n\nWith curl")[0]
+def test_python_as_in_the_docs(page_url):
+    shown = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    code = shown.split("from gradio_client import")[1].split("\n\nWith curl")[0]
     code = "from gradio_client import" + code.replace("\n    ", "\n")
     patient = f'"{page_url}", httpx_kwargs={PATIENT}'  # gradio_client gives a busy machine five seconds
     code = code.replace('"http://127.0.0.1:7860"', patient)

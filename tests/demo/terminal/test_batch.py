@@ -231,10 +231,10 @@ def test_the_terminal_refuses_what_does_not_belong_together(capsys):
     assert "--batch" in capsys.readouterr().err
 
 
-def test_the_command_of_the_readme_runs_and_its_exit_code_tells(tmp_path):
+def test_the_command_of_the_docs_runs_and_its_exit_code_tells(tmp_path):
     """With the shipped checkpoint, as a person runs it."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command = next(line for line in readme.splitlines() if "--batch" in line).split("python ", 1)[1]
+    shown = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    command = next(line for line in shown.splitlines() if "--batch" in line).split("python ", 1)[1]
     output = tmp_path / "answers.jsonl"
     done = subprocess.run(
         f"{sys.executable} {command.replace('answers.jsonl', str(output))}",
