@@ -23,6 +23,7 @@ from valm_core.evidence.rules import gather_evidence
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.exported.predictor import METADATA_FILE, OnnxPredictor
 from valm_core.familiarity import PARTS, load_familiarity, photo_vectors, question_vectors
 from valm_core.inputs.photo import open_photo
@@ -250,8 +251,10 @@ class VqaPredictor:
         image = image.to(self.device)
         prediction = prediction or self._predict(questions, text, image.tokens, top)[0]
         answer_index = self._answer_index(text, image, prediction.answers[0].text if answer is None else answer)
-        explanation = explain(self.model, text, image, answer_index)
-        judged = self._evidence(text, image, method, answer_index, explanation.image_map, prediction.blind_answers[0])
+        trace = trace_question(self.model, text, image, answer_index)
+        explanation = explain(self.model, text, image, answer_index, trace)
+        image_map, blind = explanation.image_map, prediction.blind_answers[0]
+        judged = self._evidence(text, image, method, answer_index, image_map, blind, trace)
         return prediction, self._by_word(explanation, prediction.question), judged
 
     @_on_cpu_when_gpu_fails
@@ -298,13 +301,14 @@ class VqaPredictor:
         question, text = self._encode_question(question)
         image = image.to(self.device)
         answer_index = self._answer_index(text, image, answer)
+        trace = trace_question(self.model, text, image, answer_index)
         if explanation is None:
-            explanation = explain(self.model, text, image, answer_index)
+            explanation = explain(self.model, text, image, answer_index, trace)
         elif explanation.method != method:
             raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
         with torch.no_grad():
             blind = self._likeliest(self.model(text_tokens=text.tokens, text_mask=text.mask).logits[0], 1)[0]
-        return self._evidence(text, image, method, answer_index, explanation.image_map, blind)
+        return self._evidence(text, image, method, answer_index, explanation.image_map, blind, trace)
 
     @_on_cpu_when_gpu_fails
     @torch.no_grad()
@@ -401,8 +405,9 @@ class VqaPredictor:
         answer_index: int,
         image_map: np.ndarray,
         blind: Answer,
+        trace: Trace,
     ) -> Evidence:
-        others = measure.compared_maps(self.model, text, image, answer_index, method)
+        others = measure.compared_maps(self.model, text, image, answer_index, method, trace)
         probabilities = measure.hiding_probabilities(self.model, text, image, answer_index, [image_map])
         return gather_evidence(method, self.model.answers[answer_index], probabilities, blind, image_map, others)
 

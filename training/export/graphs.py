@@ -27,9 +27,10 @@ from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint
 from valm_core.checkpoints.hub import fetch_checkpoint, is_hub_name
 from valm_core.checkpoints.storage import load_checkpoint
-from valm_core.explanations.attention_maps import cross_modal_maps, question_map
-from valm_core.explanations.attention_rollout import rollout
-from valm_core.explanations.relevance import cross_blocks, readout, rows_to_one
+from valm_core.explanations.attention_maps import cross_modal_maps
+from valm_core.explanations.attention_rollout import rollout_relevance
+from valm_core.explanations.raw_attention import raw_relevance
+from valm_core.explanations.relevance import rows_to_one
 from valm_core.exported.predictor import MAP_OUTPUTS, METADATA_FILE, METADATA_VERSION, metadata_fingerprint
 from valm_core.exported.runtimes import RUNTIMES, openvino_core
 from valm_core.model.model import ValmModel
@@ -57,15 +58,10 @@ class FusionGraph(nn.Module):
         grid = (image_tokens.shape[1], image_tokens.shape[2])
         features = self.model.fuse(text_tokens, text_mask, image_tokens.flatten(1, 2), grid, return_attention=True)
         text_to_image, image_to_text = cross_modal_maps(features)  # [B, L, H, T, N], [B, L, H, N, T]
-        raw = (
-            question_map(features, text_to_image),  # [B, N]
-            features.text_pooling,  # [B, T]
-            text_to_image.mean(dim=(1, 2)),  # [B, T, N]
-            image_to_text.mean(dim=(1, 2)),  # [B, N, T]
-        )
-        flow = rollout(features)  # [T + N, T + N]
-        relevance, length = readout(features) @ flow, text_tokens.shape[1]
-        rolled = (relevance[length:], relevance[:length], *cross_blocks(features, flow))
+        raw = raw_relevance(features, text_to_image, image_to_text)
+        relevance, *between = rollout_relevance(features)  # [T + N], [T, N] and [N, T]
+        length = text_tokens.shape[1]
+        rolled = (relevance[length:], relevance[:length], *between)
         logits = self.model.score(features, text_tokens, text_mask, image_tokens.flatten(1, 2))
         return logits, features.gate, text_to_image, image_to_text, *raw, *(rows_to_one(part)[None] for part in rolled)
 

@@ -16,12 +16,9 @@ from valm_core.evidence.rules import (
     support,
     verdict,
 )
-from valm_core.explanations.attention_maps import cross_modal_maps, question_map
-from valm_core.explanations.attention_rollout import rollout
-from valm_core.explanations.grad_cam import weighted_reading
-from valm_core.explanations.gradient_relevancy import propagate
+from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.hiding import logits_without_cells
-from valm_core.explanations.relevance import gradient_weighted, readout, rows_to_one
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText
 
@@ -67,24 +64,26 @@ def hiding_probabilities(
 
 
 def compared_maps(
-    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, method: str
+    model: ValmModel,
+    text: EncodedText,
+    image: EncodedImage,
+    answer_index: int,
+    method: str,
+    trace: Trace | None = None,
 ) -> list[np.ndarray]:
     """The image maps of ``COMPARED_METHODS`` but ``method``, out of a single pass: one forward, one backward.
 
     Args:
         model, text, image, answer_index: as in every explanation method.
         method: the explained map's, left out.
+        trace: of this question, photo and answer, so that it need not be made again.
 
     Returns:
         Maps [rows, columns], each as its method gives it.
     """
-    raw, weighted, pooling = gradient_weighted(model, text, image, answer_index)
-    length = text.tokens.shape[1]
-    cells = {
-        "raw_attention": lambda: question_map(raw, cross_modal_maps(raw)[0])[0],
-        "attention_rollout": lambda: (readout(raw) @ rollout(raw))[length:],
-        "grad_cam": lambda: (weighted_reading(weighted, pooling).sum(dim=0) + pooling)[length:],
-        "gradient_relevancy": lambda: (readout(weighted) @ propagate(weighted))[length:],
-    }  # each [N]
-    names = [name for name in COMPARED_METHODS if name != method]
-    return [rows_to_one(cells[name]()).view(image.grid).cpu().numpy() for name in names]
+    trace = trace or trace_question(model, text, image, answer_index)
+    return [
+        EXPLANATION_METHODS[name](model, text, image, answer_index, trace).image_map
+        for name in COMPARED_METHODS
+        if name != method
+    ]

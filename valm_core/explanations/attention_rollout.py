@@ -4,12 +4,14 @@ import torch
 from torch import Tensor
 
 from valm_core.explanations.relevance import attention_steps, build_explanation, cross_blocks, readout, token_ranges
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
 
-@torch.no_grad()
-def attention_rollout(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+def attention_rollout(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
+) -> Explanation:
     """Explain one question by the product of all its attention maps (Abnar & Zuidema 2020, arXiv 2005.00928).
 
     Text and image tokens are one sequence. Every attention step is a matrix over it: half the identity, for the
@@ -21,16 +23,19 @@ def attention_rollout(model: ValmModel, text: EncodedText, image: EncodedImage, 
         text: one encoded question, T tokens without padding.
         image: one encoded photo, N tokens.
         answer_index: not used: attention is the same for every answer.
+        trace: of this question, photo and answer, so that it need not be made again.
 
     Returns:
         An explanation whose T tokens are unnamed word pieces.
     """
-    features = model(
-        text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens, return_attention=True
-    ).features
+    features = (trace or trace_question(model, text, image, answer_index)).features
+    return build_explanation("attention_rollout", features, *rollout_relevance(features), image)
+
+
+def rollout_relevance(features: FusedFeatures) -> tuple[Tensor, Tensor, Tensor]:
+    """How much of each input token [T + N] is in the answer vector; and between the modalities, [T, N] and [N, T]."""
     flow = rollout(features)
-    between = cross_blocks(features, flow)
-    return build_explanation("attention_rollout", features, readout(features) @ flow, *between, image)
+    return readout(features) @ flow, *cross_blocks(features, flow)
 
 
 def rollout(features: FusedFeatures) -> Tensor:

@@ -6,11 +6,14 @@ import numpy as np
 import torch
 
 from valm_core.explanations.relevance import build_explanation
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation
 
 
-def random(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+def random(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
+) -> Explanation:
     """A random map: independent uniform values, drawn anew for every question, photo and answer, the same every time.
 
     Args, returns: as in every method; ``text_to_image`` and ``image_to_text`` are the raw attention weights.
@@ -23,10 +26,13 @@ def random(model: ValmModel, text: EncodedText, image: EncodedImage, answer_inde
     def draw(*shape: int) -> torch.Tensor:
         return torch.from_numpy(generator.random(shape, dtype=np.float32))
 
-    return _control("random", model, text, image, draw(length + cells), draw(length, cells), draw(cells, length))
+    trace = trace or trace_question(model, text, image, answer_index)
+    return _control("random", trace, image, draw(length + cells), draw(length, cells), draw(cells, length))
 
 
-def center(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+def center(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
+) -> Explanation:
     """A map that is hottest in the middle, where people put what they photograph: a Gaussian of a quarter of the side.
 
     Args, returns: as in every method; every token has the same map, and all tokens count the same.
@@ -35,22 +41,16 @@ def center(model: ValmModel, text: EncodedText, image: EncodedImage, answer_inde
     down, across = (((torch.arange(count) + 0.5) / count - 0.5) / 0.25 for count in (rows, columns))
     bump = torch.exp(-(down[:, None] ** 2 + across[None, :] ** 2) / 2).flatten()  # [N]
     relevance = torch.cat([torch.ones(length), bump])
-    return _control(
-        "center", model, text, image, relevance, bump.expand(length, -1), torch.ones(rows * columns, length)
-    )
+    trace = trace or trace_question(model, text, image, answer_index)
+    return _control("center", trace, image, relevance, bump.expand(length, -1), torch.ones(rows * columns, length))
 
 
-@torch.no_grad()
 def _control(
     method: str,
-    model: ValmModel,
-    text: EncodedText,
+    trace: Trace,
     image: EncodedImage,
     relevance: torch.Tensor,
     token_to_patch: torch.Tensor,
     patch_to_token: torch.Tensor,
 ) -> Explanation:
-    features = model(
-        text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens, return_attention=True
-    ).features
-    return build_explanation(method, features, relevance, token_to_patch, patch_to_token, image)
+    return build_explanation(method, trace.features, relevance, token_to_patch, patch_to_token, image)

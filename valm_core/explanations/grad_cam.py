@@ -3,12 +3,15 @@
 import torch
 from torch import Tensor
 
-from valm_core.explanations.relevance import build_explanation, cross_blocks, gradient_weighted, token_ranges
+from valm_core.explanations.relevance import build_explanation, cross_blocks, token_ranges
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
 
-def grad_cam(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+def grad_cam(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
+) -> Explanation:
     """Explain one question by its attention weights times their gradients, positive parts, mean over heads.
 
     Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) with attention maps in place of feature maps. A
@@ -20,6 +23,7 @@ def grad_cam(model: ValmModel, text: EncodedText, image: EncodedImage, answer_in
         text: one encoded question, T tokens without padding.
         image: one encoded photo, N tokens.
         answer_index: the answer to explain.
+        trace: of this question, photo and answer, so that it need not be made again.
 
     Returns:
         An explanation whose T tokens are unnamed word pieces; ``text_to_image`` and ``image_to_text`` hold the weighted
@@ -28,7 +32,8 @@ def grad_cam(model: ValmModel, text: EncodedText, image: EncodedImage, answer_in
     Raises:
         ValueError: the answer index is outside the model's list.
     """
-    _, features, pooling = gradient_weighted(model, text, image, answer_index)
+    trace = trace or trace_question(model, text, image, answer_index)
+    features, pooling = trace.weighted, trace.weighted_pooling
     read = weighted_reading(features, pooling)
     # Where no token reads across modalities, each final token stands for itself.
     between = cross_blocks(features, read + torch.diag(pooling))
@@ -36,7 +41,7 @@ def grad_cam(model: ValmModel, text: EncodedText, image: EncodedImage, answer_in
 
 
 def weighted_reading(features: FusedFeatures, pooling: Tensor) -> Tensor:
-    """How much each token read from each, over all steps: [T + N, T + N], at least 0; see ``gradient_weighted``."""
+    """How much each token read from each, over all steps: [T + N, T + N], at least 0; see ``Trace``."""
     ranges = token_ranges(features)
     read = torch.zeros(len(pooling), len(pooling), device=pooling.device)  # [reader, what was read]
     for step in features.attention:

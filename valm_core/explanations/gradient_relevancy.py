@@ -7,15 +7,17 @@ from valm_core.explanations.relevance import (
     attention_steps,
     build_explanation,
     cross_blocks,
-    gradient_weighted,
     readout,
     token_ranges,
 )
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
 
-def gradient_relevancy(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+def gradient_relevancy(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
+) -> Explanation:
     """Explain one question by the relevancy rules for self- and co-attention (Chefer et al. 2021, arXiv 2103.15679).
 
     The paper reads the relevance off the row of a CLS token. VALM has none: its answer vector is a weighted mean of all
@@ -26,6 +28,7 @@ def gradient_relevancy(model: ValmModel, text: EncodedText, image: EncodedImage,
         text: one encoded question, T tokens without padding.
         image: one encoded photo, N tokens.
         answer_index: the answer to explain.
+        trace: of this question, photo and answer, so that it need not be made again.
 
     Returns:
         An explanation whose T tokens are unnamed word pieces; ``text_to_image`` and ``image_to_text`` hold the
@@ -34,7 +37,7 @@ def gradient_relevancy(model: ValmModel, text: EncodedText, image: EncodedImage,
     Raises:
         ValueError: the answer index is outside the model's list.
     """
-    _, features, _ = gradient_weighted(model, text, image, answer_index)
+    features = (trace or trace_question(model, text, image, answer_index)).weighted
     relevance = propagate(features)
     between = cross_blocks(features, relevance)
     return build_explanation("gradient_relevancy", features, readout(features) @ relevance, *between, image)
@@ -50,7 +53,7 @@ def propagate(features: FusedFeatures) -> Tensor:
       rows of R - I scaled to sum to 1. Both directions of a step take R as it was before either.
 
     Args:
-        features: with attention as ``gradient_weighted`` leaves it.
+        features: those of ``Trace.weighted``.
     """
     ranges = token_ranges(features)
     relevance = torch.eye(ranges["joint"].stop, device=features.gate.device)

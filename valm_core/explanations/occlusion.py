@@ -5,12 +5,15 @@ from torch import Tensor
 
 from valm_core.explanations.hiding import logits_without_pixels, without_cells
 from valm_core.explanations.relevance import build_explanation, check_answer, rows_to_one
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation
 
 
 @torch.no_grad()
-def occlusion(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+def occlusion(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
+) -> Explanation:
     """Explain one question by hiding every cell and every word piece in turn, in two batches.
 
     A cell is hidden by putting the average image token of the training data in its place, a word piece by masking it.
@@ -23,6 +26,7 @@ def occlusion(model: ValmModel, text: EncodedText, image: EncodedImage, answer_i
         text: one encoded question, T tokens without padding, T at least 2.
         image: one encoded photo, N tokens.
         answer_index: the answer to explain.
+        trace: of this question, photo and answer, so that it need not be made again.
 
     Returns:
         An explanation whose T tokens are unnamed word pieces; ``text_to_image`` and ``image_to_text`` are the raw
@@ -31,11 +35,10 @@ def occlusion(model: ValmModel, text: EncodedText, image: EncodedImage, answer_i
     Raises:
         ValueError: the answer index is outside the model's list.
     """
-    check_answer(model, answer_index)
+    trace = trace or trace_question(model, text, image, answer_index)
     length, cells = text.tokens.shape[1], image.tokens.shape[1]
     each_cell = torch.eye(cells, dtype=torch.bool, device=image.tokens.device)
     each_token = torch.eye(length, dtype=torch.bool, device=text.mask.device)
-    original = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens, return_attention=True)
     without_cell = model(
         text_tokens=text.tokens.expand(cells, -1, -1),
         text_mask=text.mask.expand(cells, -1),
@@ -46,12 +49,12 @@ def occlusion(model: ValmModel, text: EncodedText, image: EncodedImage, answer_i
         text_mask=text.mask & ~each_token,
         image_tokens=image.tokens.expand(length, -1, -1),
     )
-    probability = original.logits.float().softmax(dim=-1)[0, answer_index]
+    probability = trace.logits.float().softmax(dim=-1)[0, answer_index]
     hidden = torch.cat([without_token.logits, without_cell.logits]).float().softmax(dim=-1)[:, answer_index]  # [T + N]
-    tokens, patches = original.features.text_tokens, original.features.image_tokens
+    tokens, patches = trace.features.text_tokens, trace.features.image_tokens
     return build_explanation(
         "occlusion",
-        original.features,
+        trace.features,
         (probability - hidden).clamp_min(0),
         (without_cell.features.text_tokens - tokens).norm(dim=-1).T,  # [T, N]
         (without_token.features.image_tokens - patches).norm(dim=-1).T,  # [N, T]

@@ -1,14 +1,16 @@
 """Raw attention: the cross-attention weights themselves, averaged over layers and heads."""
 
-import torch
+from torch import Tensor
 
 from valm_core.explanations.attention_maps import cross_modal_maps, question_map
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
-from valm_core.outputs import EncodedImage, EncodedText, Explanation
+from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
 
-@torch.no_grad()
-def raw_attention(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Explanation:
+def raw_attention(
+    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
+) -> Explanation:
     """Explain one question by the attention weights of its forward pass.
 
     A token's map is the mean of its text-to-image weights over layers and heads; for the map of the whole question see
@@ -20,24 +22,42 @@ def raw_attention(model: ValmModel, text: EncodedText, image: EncodedImage, answ
         text: one encoded question, T tokens without padding.
         image: one encoded photo, N tokens.
         answer_index: not used: attention is the same for every answer.
+        trace: of this question, photo and answer, so that it need not be made again.
 
     Returns:
         An explanation whose T tokens are unnamed word pieces.
     """
-    features = model(
-        text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens, return_attention=True
-    ).features
+    features = (trace or trace_question(model, text, image, answer_index)).features
     text_to_image, image_to_text = cross_modal_maps(features)  # [1, L, H, T, N], [1, L, H, N, T]
-    image_map = question_map(features, text_to_image)[0]  # [N]
+    image_map, token_scores, token_to_patch, patch_to_token = (
+        part[0].cpu().numpy() for part in raw_relevance(features, text_to_image, image_to_text)
+    )
     return Explanation(
         method="raw_attention",
         tokens=("",) * text.tokens.shape[1],
-        image_map=image_map.view(image.grid).cpu().numpy(),
-        token_scores=features.text_pooling[0].cpu().numpy(),
-        token_to_patch=text_to_image[0].mean(dim=(0, 1)).cpu().numpy(),
-        patch_to_token=image_to_text[0].mean(dim=(0, 1)).cpu().numpy(),
+        image_map=image_map.reshape(image.grid),
+        token_scores=token_scores,
+        token_to_patch=token_to_patch,
+        patch_to_token=patch_to_token,
         text_to_image=text_to_image[0].cpu().numpy(),
         image_to_text=image_to_text[0].cpu().numpy(),
         grid=image.grid,
         box=image.box,
+    )
+
+
+def raw_relevance(
+    features: FusedFeatures, text_to_image: Tensor, image_to_text: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The whole question's map [B, N], the tokens' scores [B, T], and means over layers and heads [B, T, N], [B, N, T].
+
+    Args:
+        features: of a forward pass with maps.
+        text_to_image, image_to_text: of ``cross_modal_maps``.
+    """
+    return (
+        question_map(features, text_to_image),
+        features.text_pooling,
+        text_to_image.mean(dim=(1, 2)),
+        image_to_text.mean(dim=(1, 2)),
     )

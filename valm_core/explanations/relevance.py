@@ -1,66 +1,11 @@
-"""What the explanation methods share: maps weighted by gradients, steps of attention, values scaled to sum to 1."""
-
-import dataclasses
+"""What the explanation methods share: steps of attention, the readout, values scaled to sum to 1."""
 
 import torch
 from torch import Tensor
 
 from valm_core.explanations.attention_maps import cross_modal_maps
 from valm_core.model.model import ValmModel
-from valm_core.outputs import AttentionMap, EncodedImage, EncodedText, Explanation, FusedFeatures
-
-
-def gradient_weighted(
-    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int
-) -> tuple[FusedFeatures, FusedFeatures, Tensor]:
-    """Run one question and weight everything it read by what the reading did for one answer.
-
-    With s the answer's logit and A an attention map, A becomes (∂s/∂A ⊙ A)⁺ (Chefer et al. 2021,
-    https://arxiv.org/abs/2103.15679, equation 5, before the mean over heads). The pooling of both streams is one more
-    attention, of the answer over all tokens, and is weighted in the same way; the gradient carries the gate's share.
-
-    No hook is set and no gradient is stored on the model, so threads don't meet.
-
-    Args:
-        model: in evaluation mode; its parameters may be frozen.
-        text: one encoded question, T tokens without padding.
-        image: one encoded photo, N tokens.
-        answer_index: which of the model's answers.
-
-    Returns:
-        The features as they were; the features with every attention map weighted (a map of kind "similarity" took no
-        part and stays as it is); and the weighted pooling [T + N], text tokens first. Weighted values are at least 0,
-        their rows don't sum to 1.
-
-    Raises:
-        ValueError: the answer index is outside the model's list.
-    """
-    check_answer(model, answer_index)
-    with torch.enable_grad():
-        # Without these two, maps of a model with frozen parameters would get no gradient.
-        text_tokens = text.tokens.detach().requires_grad_(True)
-        image_tokens = image.tokens.detach().requires_grad_(True)
-        output = model(text_tokens=text_tokens, text_mask=text.mask, image_tokens=image_tokens, return_attention=True)
-        features = output.features
-        read = [step.weights for step in features.attention] + [features.text_pooling, features.image_pooling]
-        gradients = torch.autograd.grad(output.logits[0, answer_index], read, allow_unused=True)
-    weighted = [
-        weights.detach() if gradient is None else (gradient * weights).detach().float().clamp_min(0)
-        for weights, gradient in zip(read, gradients, strict=True)
-    ]
-    raw = _with_maps(features, [step.weights.detach() for step in features.attention])
-    return raw, _with_maps(features, weighted[:-2]), torch.cat(weighted[-2:], dim=1)[0]  # [T + N]
-
-
-def _with_maps(features: FusedFeatures, weights: list[Tensor]) -> FusedFeatures:
-    """The features without their gradients, and with other weights in their maps."""
-    maps = (dataclasses.replace(step, weights=new) for step, new in zip(features.attention, weights, strict=True))
-    detached = {
-        field.name: getattr(features, field.name).detach()
-        for field in dataclasses.fields(features)
-        if field.name != "attention"
-    }
-    return FusedFeatures(**detached, attention=tuple(maps))
+from valm_core.outputs import AttentionMap, EncodedImage, Explanation, FusedFeatures
 
 
 def readout(features: FusedFeatures) -> Tensor:
