@@ -16,6 +16,7 @@ from training.datasets.answer_classes import answer_identity
 from training.datasets.feature_cache import read_pixels
 from training.datasets.questions import QuestionDataset, answer_index
 from training.datasets.readers.jsonl import DataError, Row, needed_text
+from training.datasets.readers.question_shards import parquet_rows, photo_bytes
 from valm_core.inputs.photo import PHOTO_ENDINGS
 from valm_core.model.model import ValmModel
 
@@ -83,7 +84,7 @@ class StreamingBatches:
         Raises:
             DataError: a row is faulty, or none has an answer in the list.
         """
-        with _told(self.source):
+        with _library_errors(self.source):
             data = self._open(rank, processes)
         turn = 0
         while True:
@@ -133,18 +134,8 @@ class StreamingBatches:
 
 
 def _parquet_rows(files: list[str]) -> Iterator[dict]:
-    """Rows of Parquet files, read in this thread: the library's own reader has threads that wait forever for a reader
-    who stopped within an epoch.
-    """
-    from pyarrow.parquet import ParquetFile
-
     for file in files:
-        opened = ParquetFile(file)
-        columns = opened.schema_arrow.names
-        if twice := next((name for name in columns if columns.count(name) > 1), None):
-            raise DataError(f"{file}: the column {twice!r} is there twice; leave one.")
-        for batch in opened.iter_batches(batch_size=64, use_threads=False):
-            yield from batch.to_pylist()
+        yield from parquet_rows(file)
 
 
 def _undecoded(data: Any) -> Any:
@@ -158,7 +149,7 @@ def _undecoded(data: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _told(source: str) -> Iterator[None]:
+def _library_errors(source: str) -> Iterator[None]:
     """What a library says about unreadable shards, as one line."""
     try:
         yield
@@ -169,7 +160,7 @@ def _told(source: str) -> Iterator[None]:
 
 
 def _examples(data: Iterable[dict], source: str) -> Iterator[dict]:
-    with _told(source):
+    with _library_errors(source):
         yield from data
 
 
@@ -195,8 +186,7 @@ class _Photo(bytes):
 
 
 def _row(values: dict, place: str) -> Row:
-    photo = next((values[name] for name in PHOTO_COLUMNS if values.get(name) is not None), None)
-    photo = photo.get("bytes") if isinstance(photo, dict) else photo
+    photo = photo_bytes(next((values[name] for name in PHOTO_COLUMNS if values.get(name) is not None), None))
     if not isinstance(photo, bytes):
         raise DataError(f"{place}: there is no photo; one of {', '.join(PHOTO_COLUMNS)} must hold its bytes.")
     text = values.get("json", values)

@@ -24,7 +24,7 @@ import torch
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
-from training.datasets.readers.jsonl import Row
+from training.datasets.readers.jsonl import Row, write_rows
 from training.evaluate import predict_logits
 from training.made_from import check_finished, of_configs, rows_fingerprint
 from training.metrics.vqa_accuracy import vqa_accuracy
@@ -64,11 +64,7 @@ def write_split(rows: list[Row], folder: Path) -> dict[str, list[Row]]:
     """Write the three parts as JSON lines files with absolute photo paths."""
     parts = split_by_photo(rows)
     for name, part in parts.items():
-        lines = [
-            {"image": str(row.photo.resolve()), "question": row.question, "answers": row.answers, "source": row.source}
-            for row in part
-        ]
-        write_text(folder / f"{name}.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        write_rows(folder / f"{name}.jsonl", part)
     return parts
 
 

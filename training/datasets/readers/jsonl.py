@@ -1,12 +1,14 @@
 """The native data format: one JSON object a line, photos beside the file."""
 
 import gzip
+import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from valm_core.checkpoints.atomic_files import write_text
 from valm_core.inputs.text import LONE_SURROGATE, TwiceError, clean_text, parse_json, printable
 
 Parsed = TypeVar("Parsed")
@@ -97,6 +99,16 @@ def scan_lines(
         raise DataError(f"{path} is a damaged gzip file ({error}). Copy it again.") from error
     if empty:
         raise DataError(f"{path} has no row. One JSON object a line is expected, e.g. {_EXAMPLE}")
+
+
+def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write rows with photos as ``read_rows`` reads them, with absolute paths of the photos; regions and choices are
+    left out."""
+    lines = [
+        {"image": str(row.photo.resolve()), "question": row.question, "answers": row.answers, "source": row.source}
+        for row in rows
+    ]
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _opened(path: Path) -> TextIO:

@@ -83,23 +83,35 @@ def _of_tar(path: Path, key: str, parts: dict[str, bytes]) -> ShardQuestion:
 
 def _read_parquet(path: Path) -> Iterator[ShardQuestion]:
     from pyarrow import ArrowException  # imported here: it comes with the extras [stream] and [scale]
-    from pyarrow.parquet import ParquetFile
 
     try:
-        number = 0
-        file = ParquetFile(path)
-        columns = file.schema_arrow.names
-        if twice := next((name for name in columns if columns.count(name) > 1), None):
-            raise DataError(f"{path}: the column {twice!r} is there twice; leave one.")
-        for batch in file.iter_batches(batch_size=64, use_threads=False):
-            for row in batch.to_pylist():
-                photo = row.get("image")
-                photo = photo.get("bytes") if isinstance(photo, dict) else photo
-                key = number if row.get("id") is None else row["id"]
-                yield _question(path, str(key), photo, row.get("question"))
-                number += 1
+        for number, row in enumerate(parquet_rows(path)):
+            key = number if row.get("id") is None else row["id"]
+            yield _question(path, str(key), photo_bytes(row.get("image")), row.get("question"))
     except ArrowException as error:
         raise DataError(f"{path} can't be read: {error}. Copy the shard again.") from error
+
+
+def parquet_rows(path: str | Path) -> Iterator[dict]:
+    """The rows of a Parquet file by column, read in this thread: a reader with threads of its own waits forever for
+    one who stops before the end.
+
+    Raises:
+        DataError: a column is there twice.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    file = ParquetFile(path)
+    columns = file.schema_arrow.names
+    if twice := next((name for name in columns if columns.count(name) > 1), None):
+        raise DataError(f"{path}: the column {twice!r} is there twice; leave one.")
+    for batch in file.iter_batches(batch_size=64, use_threads=False):
+        yield from batch.to_pylist()
+
+
+def photo_bytes(value: object) -> object:
+    """What a column holds of a photo: its bytes, also where they lie in a struct with ``bytes``."""
+    return value.get("bytes") if isinstance(value, dict) else value
 
 
 def _question(path: Path, key: str, photo: object, question: object) -> ShardQuestion:
