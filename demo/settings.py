@@ -301,9 +301,9 @@ def read_variable(name: str, environment: Mapping[str, str]) -> Any:
     try:
         return one.metadata["read"](text)
     except (ValueError, KeyError) as error:
-        told = f"{name} has another form" if one.metadata["secret"] else f"{name} is {text!r}"
+        fault = f"{name} has another form" if one.metadata["secret"] else f"{name} is {text!r}"
         allowed = one.metadata["allowed"].replace("`", "")
-        raise ValueError(f"{told}; allowed: {allowed}. Change it, or unset it.") from error
+        raise ValueError(f"{fault}; allowed: {allowed}. Change it, or unset it.") from error
 
 
 def checkpoint_folder() -> str | Path:

@@ -27,7 +27,7 @@ from demo.rendering.wording import data_address, method_name
 from valm_core import __version__
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
-    from demo.visit.asking import Picked, Reply
+    from demo.visit.asking import Reply, Selection
     from valm_core.outputs import Evidence, Explanation, Prediction
 
 DECIMALS = 6  # of numbers in JSON
@@ -57,13 +57,13 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What is on the page: the reply, what is picked in it, which maps and how they are drawn.
+    """What is on the page: the reply, what is selected in it, which maps and how they are drawn.
 
     ``layer`` and ``head`` count from 0, None for all; ``view`` is "map", "side_by_side" or "slider".
     """
 
     reply: Reply
-    marked: Picked
+    selection: Selection
     direction: str = "text_to_image"
     layer: int | None = None
     head: int | None = None
@@ -141,8 +141,8 @@ def json_file(shown: Shown, facts: dict) -> bytes:
         "direction": shown.direction,
         "layer": shown.layer,
         "head": shown.head,
-        "picked_words": shown.marked.words,
-        "picked_cells": shown.marked.cells,
+        "picked_words": shown.selection.words,
+        "picked_cells": shown.selection.cells,
         "photo_sha256": reply.photo.digest,
     }
     return json.dumps(plain, ensure_ascii=False, indent=1).encode()
@@ -165,7 +165,7 @@ def figure_file(shown: Shown, facts: dict) -> bytes:
 def map_file(shown: Shown, facts: dict) -> bytes:
     """The map over the photo as a PNG file, as it is drawn on the page; with the photo beside it if that is shown."""
     picture = shown.reply.photo.picture
-    drawn = overlay(picture, shown.part, shown.marked.words, shown.look)
+    drawn = overlay(picture, shown.part, shown.selection.words, shown.look)
     if shown.view == "side_by_side":
         both = Image.new("RGB", (2 * drawn.width + 8, drawn.height), "white")
         both.paste(drawn, (0, 0))

@@ -62,7 +62,7 @@ class Page:
         """The page as it is before the first question."""
         return {
             self.memory.reply: None,
-            self.memory.picked: asking.Picked(),
+            self.memory.selected: asking.Selection(),
             self.ask.notice: notice_html(""),
             self.result.empty: gr.update(visible=True),
             self.result.whole: gr.update(visible=False),
@@ -114,28 +114,28 @@ class Page:
             return {self.memory.reply: gr.skip()}
         if outcome.reply is None:
             return {self.ask.notice: notice_html(outcome.message)}  # an earlier answer on this photo stays
-        return self.present(outcome.reply, asking.Picked(), outcome.message, toward, None, None, *wanted)
+        return self.present(outcome.reply, asking.Selection(), outcome.message, toward, None, None, *wanted)
 
     def show_link(self, outcome, link, path, toward, in_layer, in_head, *wanted) -> dict:
-        """As ``show``, with what the link picks."""
+        """As ``show``, with what the link selects."""
         if link is None or outcome is None or outcome.path != path or outcome.reply is None:
             return self.show(outcome, path, toward, in_layer, in_head, *wanted)
-        marked, *place, missing = history.marked_by(link, outcome.reply)
+        selection, *place, missing = history.selected_by(link, outcome.reply)
         message = " ".join(filter(None, (outcome.message, missing)))
         return {
             self.doubt.direction: link.direction,
-            **self.present(outcome.reply, marked, message, link.direction, *place, *wanted),
+            **self.present(outcome.reply, selection, message, link.direction, *place, *wanted),
         }
 
-    def present(self, current, marked, message, toward, in_layer, in_head, *wanted) -> dict:
+    def present(self, current, selection, message, toward, in_layer, in_head, *wanted) -> dict:
         """A reply on the page, as it is after a question."""
-        told = message, self.predictor.notice
+        messages = message, self.predictor.notice
         texts = [candidate.text for candidate in current.prediction.answers]
         doubt = self.doubt
         return {
             self.memory.reply: current,
-            self.memory.picked: marked,
-            self.ask.notice: notice_html(" ".join(filter(None, told))),
+            self.memory.selected: selection,
+            self.ask.notice: notice_html(" ".join(filter(None, messages))),
             self.result.empty: gr.update(visible=False),
             self.result.whole: gr.update(visible=True),
             self.result.answers: result_html(
@@ -149,7 +149,7 @@ class Page:
             doubt.method: known_method(current),
             doubt.refusal: "",
             **self.offer_heads(current, in_layer, in_head),
-            **self.draw(current, marked, toward, in_layer, in_head, *wanted),
+            **self.draw(current, selection, toward, in_layer, in_head, *wanted),
             # Here, not as events of their own: those could overtake a quick click.
             **self.panels.prepare_what_if(current),
             **self.panels.empty_compare(),
@@ -168,14 +168,14 @@ class Page:
             self.doubt.head: gr.update(choices=numbered(width if some else 0), value=head, interactive=some),
         }
 
-    def draw(self, current, marked, toward, in_layer, in_head, percent, raw, same, shape, counted) -> dict:
+    def draw(self, current, selection, toward, in_layer, in_head, percent, raw, same, shape, counted) -> dict:
         """The map and all that is read with it, from the arrays of the reply."""
         if current is None:  # the visitor's state was dropped meanwhile, or a new photo arrived
             return dict.fromkeys(self.parts.drawing, gr.skip())
         place = asking.place_in(current.explanation, in_layer, in_head)
         part = asking.part_of(current.explanation, toward, *place)
         wanted = Look(percent / 100, raw, same)
-        picture, words, cells = current.photo.picture, marked.words, marked.cells
+        picture, words, cells = current.photo.picture, selection.words, selection.cells
         html = map_html(picture, part, words, cells, wanted, shape == "side_by_side", toward)
         slider = gr.update(visible=False)
         if shape == "slider":
@@ -196,41 +196,41 @@ class Page:
             self.doubt.heads: heads,
         }
 
-    def pick_words(self, event: gr.EventData, current, marked, more, *wanted) -> dict:
+    def select_words(self, event: gr.EventData, current, selection, more, *wanted) -> dict:
         """After a click on a word."""
-        return self.redraw(current, marked, "words", more, event, wanted)
+        return self.redraw(current, selection, "words", more, event, wanted)
 
-    def pick_cells(self, event: gr.EventData, current, marked, more, *wanted) -> dict:
+    def select_cells(self, event: gr.EventData, current, selection, more, *wanted) -> dict:
         """After a click on the photo."""
-        return self.redraw(current, marked, "cells", more, event, wanted)
+        return self.redraw(current, selection, "cells", more, event, wanted)
 
-    def clear_picked(self, current, *wanted) -> dict:
-        """Nothing is picked any more."""
+    def clear_selection(self, current, *wanted) -> dict:
+        """Nothing is selected any more."""
         if current is None:
-            return {self.memory.picked: gr.skip()}
-        marked = asking.Picked()
-        return {self.memory.picked: marked, **self.draw(current, marked, *wanted)}
+            return {self.memory.selected: gr.skip()}
+        selection = asking.Selection()
+        return {self.memory.selected: selection, **self.draw(current, selection, *wanted)}
 
-    def redraw(self, current, marked, kind, more, event, wanted) -> dict:
-        """The map with what is picked now."""
+    def redraw(self, current, selection, kind, more, event, wanted) -> dict:
+        """The map with what is selected now."""
         if current is None:
-            return {self.memory.picked: gr.skip()}
+            return {self.memory.selected: gr.skip()}
         data = event._data
         count = {"words": len(current.explanation.tokens), "cells": current.explanation.token_to_patch.shape[1]}
         most = len(WORD_COLOURS) if kind == "words" else None
         add = more or bool(data.get("add"))
-        new = asking.pick(getattr(marked, kind), data.get("items"), add, count[kind], most)
-        marked = dataclasses.replace(marked, **{kind: new})
-        return {self.memory.picked: marked, **self.draw(current, marked, *wanted)}
+        new = asking.select(getattr(selection, kind), data.get("items"), add, count[kind], most)
+        selection = dataclasses.replace(selection, **{kind: new})
+        return {self.memory.selected: selection, **self.draw(current, selection, *wanted)}
 
-    def pick_head(self, event: gr.EventData, current, marked, toward, in_layer, in_head, *wanted) -> dict:
+    def select_head(self, event: gr.EventData, current, selection, toward, in_layer, in_head, *wanted) -> dict:
         """After a click on a small map of "All layers and heads": that head, or all of them for the same once more."""
         if current is None or not asking.has_heads(current.explanation):
-            return {self.memory.picked: gr.skip()}
+            return {self.memory.selected: gr.skip()}
         layers, width = current.explanation.text_to_image.shape[:2]
-        new = asking.pick((), event._data.get("items"), False, layers * width)
+        new = asking.select((), event._data.get("items"), False, layers * width)
         place = divmod(new[0], width) if new and divmod(new[0], width) != (in_layer, in_head) else (ALL, ALL)
-        drawn = self.draw(current, marked, toward, *place, *wanted)
+        drawn = self.draw(current, selection, toward, *place, *wanted)
         return {self.doubt.layer: place[0], self.doubt.head: place[1], **drawn}
 
     # Another explanation
@@ -243,7 +243,7 @@ class Page:
             current = last.reply  # newer than what the page shows: a menu may tell of one choice twice
         return asking.explain_again(self.predictor, current, name, text)
 
-    def show_again(self, outcome, current, marked, toward, in_layer, in_head, *wanted) -> dict:
+    def show_again(self, outcome, current, selection, toward, in_layer, in_head, *wanted) -> dict:
         """The other explanation on the page, or why there is none."""
         reply, doubt = self.memory.reply, self.doubt
         if outcome is None or current is None or outcome.asked.prediction is not current.prediction:
@@ -264,7 +264,7 @@ class Page:
             doubt.explained: current.answer,
             doubt.evidence: evidence_of(current),
             **self.offer_heads(current, in_layer, in_head),
-            **self.draw(current, marked, toward, in_layer, in_head, *wanted),
+            **self.draw(current, selection, toward, in_layer, in_head, *wanted),
         }
 
     # Back to what was asked, and links
@@ -282,14 +282,14 @@ class Page:
     def back_to_question(self, event: gr.EventData, histories, current, toward, in_layer, in_head, *wanted) -> dict:
         """An earlier question about this photo."""
         before = history.history_of(histories, current.photo) if current else None
-        place = asking.pick((), event._data.get("items"), False, len(before.replies) if before else 0)
+        place = asking.select((), event._data.get("items"), False, len(before.replies) if before else 0)
         if not place:
             return {self.memory.reply: gr.skip()}
         return self.back_to(before.replies[place[0]], toward, *wanted)
 
     def back_to_photo(self, event: gr.EventData, histories, toward, in_layer, in_head, *wanted) -> dict:
         """An earlier photo with its last question."""
-        place = asking.pick((), event._data.get("items"), False, len(histories))
+        place = asking.select((), event._data.get("items"), False, len(histories))
         if not place:
             return {self.memory.reply: gr.skip()}
         before = histories[place[0]]
@@ -306,7 +306,7 @@ class Page:
         return {
             self.memory.opened: current.photo,
             self.ask.question: current.prediction.question,
-            **self.present(current, asking.Picked(), "", toward, None, None, *wanted),
+            **self.present(current, asking.Selection(), "", toward, None, None, *wanted),
         }
 
     def open_page(self, kept, request: gr.Request) -> dict:

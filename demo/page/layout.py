@@ -10,7 +10,7 @@ import gradio as gr
 from demo.languages.chinese import STEPS
 from demo.languages.translate import label
 from demo.panels.compare import build_compare
-from demo.panels.correct import build_feedback, made_with
+from demo.panels.correct import build_corrections, made_with
 from demo.panels.share import build_keep, build_map_tools
 from demo.panels.what_if import build_what_if
 from demo.rendering.photo_input import NO_SHARING, PhotoInput, ShownSlider
@@ -20,7 +20,7 @@ from demo.visit.asking import ALL
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
 
-PICK = (Path(__file__).parent / "selection.js").read_text(encoding="utf-8")
+SELECTION_SCRIPT = (Path(__file__).parent / "selection.js").read_text(encoding="utf-8")
 CLAIM = "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word."
 HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></header>'
 GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
@@ -51,7 +51,7 @@ class Memory:
     asked: gr.State  # Outcome of the last question, perhaps of a photo that is gone
     reply: gr.State  # Reply on the page: what every redraw is made from
     again: gr.State  # Again: the last explanation of another answer or method
-    picked: gr.State  # the words and cells that are picked
+    selected: gr.State  # Selection: words and cells
     kept: gr.State  # PhotoHistory of each photo of this visit, to go back to
     linked: gr.State  # Link that the page was opened with
     visit: gr.Textbox  # what the tab's own storage is to keep of this visit, see browser_storage.py
@@ -89,7 +89,7 @@ class MapColumn:
     subject: gr.HTML
     words: gr.HTML
     several: gr.Checkbox
-    clear: gr.Button  # takes back what is picked
+    clear: gr.Button  # takes back what is selected
     overlay: gr.HTML
     slider: ShownSlider
     map_button: gr.Button
@@ -125,9 +125,9 @@ class Panels:
     what_if_parts: list
     empty_compare: Callable[..., dict]
     compare_parts: list
-    empty_feedback: Callable[..., dict]
-    feedback_inputs: list
-    feedback_parts: list  # none without a form
+    empty_correction: Callable[..., dict]
+    correction_inputs: list
+    correction_parts: list  # none without a form
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Parts:
     def shown(self) -> list:
         """What a new answer updates."""
         memory, result, doubt = self.memory, self.result, self.doubt
-        answered = [memory.opened, memory.reply, memory.picked, self.ask.notice]
+        answered = [memory.opened, memory.reply, memory.selected, self.ask.notice]
         answered += [result.empty, result.announcement, result.whole, result.answers, result.history, self.ask.strip]
         chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]
         return [*answered, *chosen, *self.drawing, *self.panels.what_if_parts, *self.panels.compare_parts]
@@ -188,16 +188,16 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
             announcement = gr.HTML(elem_id="announcement")  # outside of what is hidden: it must be there beforehand
             with gr.Column(visible=False, elem_id="result") as whole:
                 answers = gr.HTML(elem_id="answers")
-                history = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="history")
+                history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
                 with gr.Row(elem_id="inspect"):
                     map_column = build_map_column()
                     doubt = build_doubt_column()
                 panels = build_panels(predictor, memory.reply, seconds, settings)
                 look = look_of(map_column, doubt)
-                build_keep(predictor, examples, memory.reply, memory.picked, look, map_column.map_button)
-    told = label(FOOTER, EXCEPTION, VISIT) if panels.feedback_parts else label(FOOTER, VISIT)
+                build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
+    footer = label(FOOTER, EXCEPTION, VISIT) if panels.correction_parts else label(FOOTER, VISIT)
     with gr.Row(elem_id="page-end"):
-        gr.HTML(f'<footer class="page-footer">{told}</footer>')
+        gr.HTML(f'<footer class="page-footer">{footer}</footer>')
         forget = gr.Button(label("Forget this visit"), size="sm", min_width=150, scale=0, elem_id="forget")
     result = Result(empty, announcement, whole, answers, history)
     return Parts(memory, ask, result, map_column, doubt, panels, forget)
@@ -210,7 +210,7 @@ def build_memory(seconds: float) -> Memory:
         asked=gr.State(time_to_live=seconds),
         reply=gr.State(time_to_live=seconds),
         again=gr.State(time_to_live=seconds),
-        picked=gr.State(asking.Picked(), time_to_live=seconds),
+        selected=gr.State(asking.Selection(), time_to_live=seconds),
         kept=gr.State((), time_to_live=seconds),
         linked=gr.State(time_to_live=seconds),
         visit=gr.Textbox(visible=False),
@@ -229,7 +229,7 @@ def build_ask_column(examples: Sequence[asking.Example]) -> AskColumn:
             buttons=["fullscreen"],
             elem_id="photo",
         )
-        strip = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="strip")
+        strip = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="strip")
         with gr.Column(elem_id="example-strip", visible=bool(examples)):
             gr.HTML(label("or pick an example"), elem_id="example-title", elem_classes="strip-title")
             with gr.Row(elem_id="examples"):
@@ -273,11 +273,11 @@ def build_map_column() -> MapColumn:
     """The map with its words above and its controls below."""
     with gr.Column(min_width=360):
         subject = gr.HTML(elem_id="subject")
-        words = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="words")
+        words = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="words")
         with gr.Row(elem_id="picking"):
             several = gr.Checkbox(label=label("Pick several words or cells"), min_width=120, elem_id="several")
             clear = gr.Button(label("Clear what is picked"), size="sm", min_width=170, scale=0, elem_id="clear-picked")
-        overlay = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="overlay")
+        overlay = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="overlay")
         slider = ShownSlider(
             show_label=False,
             interactive=False,
@@ -345,7 +345,7 @@ def build_doubt_column() -> DoubtColumn:
                 head = gr.Dropdown(every, value=ALL, label=label("Head"), min_width=120, elem_id="head")
         with gr.Accordion(label("All layers and heads"), open=False, elem_id="heads"):
             number = gr.Radio(NUMBERS, value="evenness", label=label("Number"), elem_id="number")
-            heads = gr.HTML(js_on_load=PICK, apply_default_css=False, elem_id="head-maps")
+            heads = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="head-maps")
     return DoubtColumn(evidence, explained, method, refusal, direction, layer, head, number, heads)
 
 
@@ -354,5 +354,5 @@ def build_panels(predictor: Predictor, reply: gr.State, seconds: float, settings
     return Panels(
         *build_what_if(predictor, reply, seconds),
         *build_compare(predictor, reply, seconds, settings.compare or {}),
-        *build_feedback(reply, seconds, settings, made_with(predictor)),
+        *build_corrections(reply, seconds, settings, made_with(predictor)),
     )

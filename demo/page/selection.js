@@ -1,25 +1,25 @@
-// Picking by mouse, touch and keyboard in a row or grid of buttons: the words, the photo's cells, the heads.
+// Selecting by mouse, touch and keyboard in a row or grid of buttons: the words, the photo's cells, the heads.
 //
 // Own JavaScript, because no gradio component serves: gr.Image tells of clicks, but not of drags, and can't be reached by
 // keyboard; gr.Radio and gr.CheckboxGroup make every word a Tab stop and don't move by arrow keys.
-// It runs in a gr.HTML, which gives `element` and `trigger`. What is picked is drawn by the server; the buttons stay the
+// It runs in a gr.HTML, which gives `element` and `trigger`. What is selected is drawn by the server; the buttons stay the
 // same elements when it answers, so that the focus stays.
 
 const buttons = () => [...element.querySelectorAll("[data-item]")];
 const buttonAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-item]");
 const columns = () => Number(element.querySelector("[data-columns]").dataset.columns);
 const adding = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
-const send = (picked, add) => {
+const send = (selected, add) => {
   preview(null);
-  trigger("pick", {items: picked.map((button) => Number(button.dataset.item)), add});
+  trigger("pick", {items: selected.map((button) => Number(button.dataset.item)), add});
 };
 
-// What a pick would show, shown under the mouse and the keyboard's focus already: a word's map on the cells, a cell's
-// words on the words. No server is asked; an item that is picked has no preview, its own map is there.
+// What a click would show, shown under the mouse and the keyboard's focus already: a word's map on the cells, a cell's
+// words on the words. No server is asked; an item that is selected has no preview, its own map is there.
 function preview(button) {
   const target = document.querySelector(element.querySelector("[data-preview-on]")?.dataset.previewOn ?? "#none");
-  const picked = button?.ariaPressed === "true" || button?.ariaSelected === "true";
-  const shares = picked ? undefined : button?.dataset.shares?.split(",");
+  const selected = button?.ariaPressed === "true" || button?.ariaSelected === "true";
+  const shares = selected ? undefined : button?.dataset.shares?.split(",");
   target?.classList.toggle("preview", shares !== undefined);
   for (const other of target?.querySelectorAll("[data-item]") ?? [])
     other.style.setProperty("--share", (shares?.[other.dataset.item] ?? 0) / 100);

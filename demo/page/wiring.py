@@ -132,8 +132,8 @@ def and_follow(page: Page, showing) -> None:
     and_remember(page, showing)
     showing.then(None, js=SHOW_RESULT)
     panels = page.panels
-    if panels.feedback_parts:
-        showing.then(panels.empty_feedback, panels.feedback_inputs, panels.feedback_parts, **AT_ONCE)
+    if panels.correction_parts:
+        showing.then(panels.empty_correction, panels.correction_inputs, panels.correction_parts, **AT_ONCE)
 
 
 def and_remember(page: Page, showing) -> None:
@@ -169,21 +169,21 @@ def wire_photo(page: Page) -> None:
 
 
 def wire_map(page: Page) -> None:
-    """What is picked, and how it is looked at: drawn again without the model."""
+    """What is selected, and how it is looked at: drawn again without the model."""
     memory, doubt, parts = page.memory, page.doubt, page.parts
     redrawing = {"trigger_mode": "always_last", "concurrency_limit": 4, "show_progress": "hidden"}
-    drawn_from = [memory.reply, memory.picked, *parts.look]
+    drawn_from = [memory.reply, memory.selected, *parts.look]
     gr.on([control.input for control in parts.look], page.draw, drawn_from, parts.drawing, **redrawing)
-    # Every pick counts, in its order: "always_last" would drop those that come while one is being drawn.
-    picking = {"trigger_mode": "multiple", "concurrency_id": "pick", "concurrency_limit": 1}
-    picking["show_progress"] = "hidden"
-    picked_from = [memory.reply, memory.picked, page.map.several, *parts.look]
-    page.map.words.pick(page.pick_words, picked_from, [memory.picked, *parts.drawing], **picking)
-    page.map.overlay.pick(page.pick_cells, picked_from, [memory.picked, *parts.drawing], **picking)
-    placed = [memory.picked, doubt.layer, doubt.head, *parts.drawing]
-    doubt.heads.pick(page.pick_head, drawn_from, placed, **picking)
+    # Every click counts, in its order: "always_last" would drop those that come while one is being drawn.
+    selecting = {"trigger_mode": "multiple", "concurrency_id": "select", "concurrency_limit": 1}
+    selecting["show_progress"] = "hidden"
+    selected_from = [memory.reply, memory.selected, page.map.several, *parts.look]
+    page.map.words.pick(page.select_words, selected_from, [memory.selected, *parts.drawing], **selecting)
+    page.map.overlay.pick(page.select_cells, selected_from, [memory.selected, *parts.drawing], **selecting)
+    placed = [memory.selected, doubt.layer, doubt.head, *parts.drawing]
+    doubt.heads.pick(page.select_head, drawn_from, placed, **selecting)
     cleared_from = [memory.reply, *parts.look]
-    page.map.clear.click(page.clear_picked, cleared_from, [memory.picked, *parts.drawing], **picking)
+    page.map.clear.click(page.clear_selection, cleared_from, [memory.selected, *parts.drawing], **selecting)
 
 
 def wire_explanations(page: Page) -> None:
@@ -201,7 +201,7 @@ def wire_explanations(page: Page) -> None:
     )
     showing = explaining.then(
         page.show_again,
-        [memory.again, memory.reply, memory.picked, *parts.look],
+        [memory.again, memory.reply, memory.selected, *parts.look],
         [memory.reply, doubt.refusal, doubt.explained, doubt.method, doubt.evidence, *place, *parts.drawing],
         **AT_ONCE,
     )

@@ -7,7 +7,7 @@ import gradio as gr
 
 from demo.languages.translate import label, say
 from demo.panels.late import find_out
-from demo.panels.peers import Told, load_peer
+from demo.panels.peers import Answered, load_peer
 from demo.rendering.answers import side_by_side_html
 from demo.rendering.overlay import Look, is_flat, overlay
 from demo.rendering.photo_input import NO_SHARING, ShownPicture
@@ -43,10 +43,10 @@ def build_compare(
     def peer(name: str):
         return load_peer(name, others[name])
 
-    def ask_other(current: asking.Reply, choice: str) -> Told:
+    def ask_other(current: asking.Reply, choice: str) -> Answered:
         if choice.startswith("model:"):
             return peer(choice.removeprefix("model:")).ask(current.photo.picture, current.prediction.question)
-        return told_by_method(predictor, current, choice)
+        return answered_by_method(predictor, current, choice)
 
     with gr.Accordion(label("Compare"), open=False, elem_id="compare"):
         gr.HTML(label(HELP), elem_classes="fine-print")
@@ -54,28 +54,28 @@ def build_compare(
             choices, value=choices[0][1], label=label("Beside our answer and map"), elem_id="compare-with"
         )
         button = gr.Button(label("Compare"), elem_id="compare-button")
-        told = gr.HTML(elem_id="compare-told")
+        message = gr.HTML(elem_id="compare-message")
         with gr.Row(elem_id="compare-pictures"):
             look = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140, "buttons": NO_SHARING}
             pictures = [ShownPicture(label=label("ours"), **look), ShownPicture(label=label("the other"), **look)]
 
     def empty() -> dict:
-        return {told: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
+        return {message: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
 
     def compare(current, choice) -> dict:
         if current is None:
-            return {told: notice_html(asking.NO_QUESTION)}
+            return {message: notice_html(asking.NO_QUESTION)}
         try:
             theirs = ask_other(current, choice)
         except Exception as error:
-            return {**empty(), told: notice_html(asking.message_for(error))}
-        ours = Told(
+            return {**empty(), message: notice_html(asking.message_for(error))}
+        ours = Answered(
             say("ours"),
             current.prediction.answers,
             current.explanation,
             map_note(current, current.explanation.method),
         )
-        return {told: told_html([ours, theirs])} | {
+        return {message: answered_html([ours, theirs])} | {
             picture: gr.update(
                 value=overlay(current.photo.picture, side.explanation, (), Look()),
                 label=side.name,
@@ -84,16 +84,16 @@ def build_compare(
             for picture, side in zip(pictures, (ours, theirs), strict=True)
         }
 
-    parts = [told, *pictures]
+    parts = [message, *pictures]
     find_out(button.click, compare, [reply, other], parts, seconds)
     return empty, parts
 
 
-def told_by_method(predictor: Predictor, current: asking.Reply, method: str) -> Told:
+def answered_by_method(predictor: Predictor, current: asking.Reply, method: str) -> Answered:
     """Our own reply with the map of another method, for the answer that is explained on the page."""
     explanation = predictor.explain(current.photo.encoded, current.prediction.question, method, current.answer)
     name = say("ours, {method}", method=asking.method_label(method))
-    return Told(name, current.prediction.answers, explanation, map_note(current, method))
+    return Answered(name, current.prediction.answers, explanation, map_note(current, method))
 
 
 def map_note(current: asking.Reply, method: str) -> str:
@@ -104,7 +104,7 @@ def map_note(current: asking.Reply, method: str) -> str:
     return say("map: {method}, explaining “{answer}”", method=asking.method_label(method), answer=current.answer)
 
 
-def told_html(sides: list[Told]) -> str:
+def answered_html(sides: list[Answered]) -> str:
     """Every side's answers and how its map was made, as columns."""
     notes = [
         side.note + (f"; {say('no place stands out')}" if is_flat(side.explanation.image_map) else "") for side in sides

@@ -76,7 +76,7 @@ def delete_old_daily(settings: Settings) -> None:
 
 
 def delete_old(settings: Settings) -> None:
-    """Delete what was kept long enough; what goes wrong is told in the log."""
+    """Delete what was kept long enough; what goes wrong goes to the log."""
     try:
         if Path(settings.feedback).is_file():
             delete_corrections(settings.feedback, older_than_days=settings.feedback_days)
@@ -89,7 +89,7 @@ def made_with(predictor: Predictor) -> MadeWith:
     return MadeWith(str(predictor.facts.get("checkpoint_sha256", "")), answer_list_fingerprint(predictor.answers))
 
 
-def build_feedback(
+def build_corrections(
     reply: gr.State, seconds: float, settings: Settings, model: MadeWith = UNKNOWN_MODEL
 ) -> tuple[Callable, list, list]:
     """Lay the form out and wire it, where it is set up.
@@ -109,7 +109,7 @@ def build_feedback(
     with gr.Accordion(label("Wrong? Correct me"), open=False, elem_id="correct"):
         about = gr.State(time_to_live=seconds)  # the Reply that the form was emptied for, and that is corrected
         sent = gr.State((), time_to_live=seconds)  # when this visitor sent corrections
-        told = gr.HTML(elem_id="correct-about")
+        about_answer = gr.HTML(elem_id="correct-about")
         right = gr.Textbox(
             label=label("The right answer"),
             placeholder=label("Type it, or pick one of the model’s other answers"),
@@ -133,7 +133,7 @@ def build_feedback(
         others += [None] * (SUGGESTIONS - len(others))
         return {
             about: current,
-            told: about_html(current.prediction.question, answers[0]) if answers else "",
+            about_answer: about_html(current.prediction.question, answers[0]) if answers else "",
             terms: terms_html(settings),
             right: "",
             agreed: False,
@@ -158,7 +158,7 @@ def build_feedback(
     gr.on([button.click, right.submit], send, form, [right, agreed, outcome, sent], show_progress_on=outcome)
     for suggestion in suggestions:
         suggestion.click(lambda text: text, suggestion, right, queue=False, show_progress="hidden")
-    return empty, [reply, about], [about, told, terms, right, agreed, outcome, *suggestions]
+    return empty, [reply, about], [about, about_answer, terms, right, agreed, outcome, *suggestions]
 
 
 def store(
@@ -240,12 +240,12 @@ def contact(settings: Settings) -> str:
 
 def about_html(question: str, answer: str) -> str:
     """Which answer the form is about."""
-    told = say(
+    text = say(
         "“{question}” – the model says {answer}.",
         question=escape(question),
         answer=f"<strong>{escape(answer)}</strong>",
     )
-    return f"<p>{told}</p>"
+    return f"<p>{text}</p>"
 
 
 def thanks_html(receipt: Receipt, question: str, answer: str) -> str:
@@ -253,11 +253,11 @@ def thanks_html(receipt: Receipt, question: str, answer: str) -> str:
     began = say("Thank you, your correction is stored")
     if not receipt.new:
         began = say("This correction was stored already")
-    told = say(
+    text = say(
         "{began}: “{question}” – {answer}. Keep the number {number} if you may want it deleted.",
         began=began,
         question=escape(question),
         answer=f"<strong>{escape(answer.strip())}</strong>",
         number=f"<code>{receipt.photo[:RECEIPT_CHARACTERS]}</code>",
     )
-    return f'<p class="thanks" role="status">{told}</p>'
+    return f'<p class="thanks" role="status">{text}</p>'

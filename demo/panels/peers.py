@@ -19,7 +19,7 @@ MAX_ANSWER_CHARACTERS = 10  # tokens that BLIP may write
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class Answered:
     """What one model says: its likeliest answers, where it looked as a whole, and how that map was made."""
 
     name: str
@@ -34,13 +34,13 @@ class ValmPeer:
     def __init__(self, name: str, predictor: Predictor):
         self.name, self.predictor = name, predictor
 
-    def ask(self, photo: Image.Image, question: str) -> Told:
+    def ask(self, photo: Image.Image, question: str) -> Answered:
         """Answer and explain. Raises InputError."""
         encoded = self.predictor.encode(photo)
         prediction = self.predictor.answer(encoded, question, TOP)
         explanation = self.predictor.explain(encoded, question, answer=prediction.answers[0].text)
         note = say("map: {method}", method=method_name(explanation.method))
-        return Told(self.name, prediction.answers, explanation, note)
+        return Answered(self.name, prediction.answers, explanation, note)
 
 
 class ViltPeer:
@@ -59,7 +59,7 @@ class ViltPeer:
         self.model = ViltForQuestionAnswering.from_pretrained(location, attn_implementation="eager").eval()
 
     @torch.no_grad()
-    def ask(self, photo: Image.Image, question: str) -> Told:
+    def ask(self, photo: Image.Image, question: str) -> Answered:
         """Answer and explain. Raises InputError."""
         inputs = self.processor(images=photo, text=clean_question(question), truncation=True, return_tensors="pt")
         with _returned_by(self.model.vilt.embeddings, "visual_embed") as returned:
@@ -83,7 +83,7 @@ class ViltPeer:
         note = say(
             "map: text-to-image block of the last self-attention; shares are independent, they don’t sum to 100 %"
         )
-        return Told(self.name, answers, whole_map(image_map), note)
+        return Answered(self.name, answers, whole_map(image_map), note)
 
 
 class BlipPeer:
@@ -102,7 +102,7 @@ class BlipPeer:
         self.model = BlipForQuestionAnswering.from_pretrained(location, attn_implementation="eager").eval()
 
     @torch.no_grad()
-    def ask(self, photo: Image.Image, question: str) -> Told:
+    def ask(self, photo: Image.Image, question: str) -> Answered:
         """Answer and explain. Raises InputError."""
         inputs = self.processor(images=photo, text=clean_question(question), truncation=True, return_tensors="pt")
         written = self.model.generate(
@@ -134,7 +134,7 @@ class BlipPeer:
         note = say(
             "map: last cross-attention of the question encoder; it writes its answer, shares are those of the beams"
         )
-        return Told(self.name, answers, whole_map(image_map), note)
+        return Answered(self.name, answers, whole_map(image_map), note)
 
 
 PEERS = {"vilt": ViltPeer, "blip": BlipPeer}

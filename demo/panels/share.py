@@ -10,7 +10,6 @@ from demo.languages.translate import label
 from demo.rendering.overlay import Look
 from demo.rendering.wording import notice_html
 from demo.visit import asking, history
-from valm_core.outputs import Predictor
 
 HELP = (
     "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that "
@@ -37,7 +36,7 @@ def build_map_tools() -> gr.Button:
 
 
 def build_keep(
-    predictor: Predictor, examples, reply: gr.State, picked: gr.State, look: list, map_button: gr.Button
+    predictor: Predictor, examples, reply: gr.State, selected: gr.State, look: list, map_button: gr.Button
 ) -> None:
     """Lay the panel out and wire it.
 
@@ -45,7 +44,7 @@ def build_keep(
         predictor: for its ``facts``.
         examples: the packaged photos, which a link can name.
         reply: the ``Reply`` on the page, None without one.
-        picked: what is ``Picked`` in it.
+        selected: the ``Selection`` in it.
         look: direction, layer, head, opacity, raw cells, same scale, view and more, in this order.
         map_button: downloads the map as it is drawn.
     """
@@ -59,41 +58,41 @@ def build_keep(
                 "report": gr.Button(label("Report (HTML)"), size="sm", min_width=120, elem_id="download-report"),
                 "link": gr.Button(label("Link to this view"), size="sm", min_width=120, elem_id="make-link"),
             }
-        told = gr.HTML(elem_id="keep-told")
+        message = gr.HTML(elem_id="keep-message")
         link = gr.Textbox(label=label("Link"), visible=False, interactive=False, buttons=["copy"], elem_id="link")
         file = gr.DownloadButton(visible=False)
 
-    def shown_of(current, marked, direction, layer, head, percent, raw, same, view, *_) -> Shown:
+    def shown_of(current, selection, direction, layer, head, percent, raw, same, view, *_) -> Shown:
         layer, head = asking.place_in(current.explanation, layer, head)
         look_now = Look(percent / 100, raw, same)
         right = asking.right_answer(examples, current)
-        return Shown(current, marked, direction, layer, head, look_now, view, right)
+        return Shown(current, selection, direction, layer, head, look_now, view, right)
 
     def make(kind: str, current, *state):
         if current is None:
-            return {file: None, told: notice_html(asking.NO_QUESTION)}
+            return {file: None, message: notice_html(asking.NO_QUESTION)}
         ending, write = FILES[kind]
         try:
             content = write(shown_of(current, *state), predictor.facts)
         except Exception as error:
-            return {file: None, told: notice_html(asking.message_for(error))}
+            return {file: None, message: notice_html(asking.message_for(error))}
         name = file_name(current.prediction.question, ending)
-        return {file: save_bytes_to_cache(content, name, file.GRADIO_CACHE), told: ""}
+        return {file: save_bytes_to_cache(content, name, file.GRADIO_CACHE), message: ""}
 
     def make_link(current, *state):
         hidden = gr.update(value="", visible=False)
         if current is None:
-            return {link: hidden, told: notice_html(asking.NO_QUESTION)}
+            return {link: hidden, message: notice_html(asking.NO_QUESTION)}
         shown = shown_of(current, *state)
-        found = history.link_to(current, examples, shown.marked, shown.direction, shown.layer, shown.head)
+        found = history.link_to(current, examples, shown.selection, shown.direction, shown.layer, shown.head)
         if found is None:
-            return {link: hidden, told: notice_html(history.OWN_PHOTO)}
-        return {link: gr.update(value=history.to_query(found), visible=True), told: ""}
+            return {link: hidden, message: notice_html(history.OWN_PHOTO)}
+        return {link: gr.update(value=history.to_query(found), visible=True), message: ""}
 
-    state = [reply, picked, *look]
+    state = [reply, selected, *look]
     for kind in FILES:
         # trigger_mode "once": a second click while a file is being made is dropped
         making = {"concurrency_id": "export", "concurrency_limit": 1, "show_progress_on": buttons[kind]}
-        buttons[kind].click(partial(make, kind), state, [file, told], **making).then(None, file, js=FETCH)
+        buttons[kind].click(partial(make, kind), state, [file, message], **making).then(None, file, js=FETCH)
     at_once = {"queue": False, "show_progress": "hidden"}
-    buttons["link"].click(make_link, state, [link, told], **at_once).then(None, link, link, js=WHOLE_ADDRESS)
+    buttons["link"].click(make_link, state, [link, message], **at_once).then(None, link, link, js=WHOLE_ADDRESS)

@@ -207,13 +207,13 @@ def switched_off(question: str, words_off, heads_off, allowed, painted: bool) ->
         allowed: the only answers allowed, none for all.
         painted: whether a part of the photo was painted over.
     """
-    told = [say("a part of the photo painted over")] if painted else []
+    changes = [say("a part of the photo painted over")] if painted else []
     words = question.split()
-    told += [say("without “{word}”", word=words[place]) for place in sorted(words_off)]
-    told += [say("without the head {head}", head=head_name(tuple(json.loads(head)))) for head in heads_off]
+    changes += [say("without “{word}”", word=words[place]) for place in sorted(words_off)]
+    changes += [say("without the head {head}", head=head_name(tuple(json.loads(head)))) for head in heads_off]
     if allowed:
-        told.append(say("answers allowed: {answers}", answers=", ".join(allowed)))
-    return told
+        changes.append(say("answers allowed: {answers}", answers=", ".join(allowed)))
+    return changes
 
 
 def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: list[str] | None = None) -> str:
@@ -227,9 +227,9 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: 
     first, now = before.answers[0].text, after.answers[0].text
     names = {"now": f"<strong>{escape(now)}</strong>", "before": f"<strong>{escape(first)}</strong>"}
     if first == now:
-        told = say("The answer stays {now}.", **names)
+        message = say("The answer stays {now}.", **names)
     else:
-        told = say("The answer changes from {before} to {now}.", **names)
+        message = say("The answer changes from {before} to {now}.", **names)
     lists = side_by_side_html([(say("before"), before.answers, ""), (say("now"), after.answers, "")])
     asked = (
         ""
@@ -239,7 +239,7 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: 
     note = f'<p class="fine-print">{escape(rule)}</p>' if rule else ""
     changed = say("Changed: {list}.", list="; ".join(off)) if off else say("Nothing was switched off.")
     changed = f'<p class="changed">{escape(changed)}</p>'
-    return f'<div class="comparison" role="status"><p>{told}</p>{changed}{asked}{lists}{note}</div>'
+    return f'<div class="comparison" role="status"><p>{message}</p>{changed}{asked}{lists}{note}</div>'
 
 
 def flip_html(found: Counterfactual, question: str) -> str:

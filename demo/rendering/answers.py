@@ -55,14 +55,14 @@ def blind_html(prediction: Prediction) -> str:
     if not prediction.blind_answers or not prediction.answers:
         return ""
     blind = prediction.blind_answers[0]
-    told = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
+    values = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
     if blind.text == prediction.answers[0].text:
         text = say(
             "Without the photo it would say: {answer} ({share}) – the same answer, so the photo did not change it.",
-            **told,
+            **values,
         )
     else:
-        text = say("Without the photo it would say: {answer} ({share}) – so the photo changed the answer.", **told)
+        text = say("Without the photo it would say: {answer} ({share}) – so the photo changed the answer.", **values)
     return f'<p class="blind">{text}</p>'
 
 
@@ -71,16 +71,16 @@ def known_mistake_html(right_answer: str | None) -> str:
     if right_answer is None:
         return ""
     right = f"<strong>{escape(right_answer)}</strong>"
-    told = say("The model gets this one wrong. Right answer: {answer}", answer=right)
-    return f'<p class="known-mistake">{told}</p>'
+    text = say("The model gets this one wrong. Right answer: {answer}", answer=right)
+    return f'<p class="known-mistake">{text}</p>'
 
 
 def doubt_html(question: str) -> str:
     """A notice above the answers to a question that is perhaps not English; nothing for any other."""
     if not is_doubtful(question):
         return ""
-    told = say("This model was trained on English questions; the answers below may be meaningless.")
-    return f'<p class="known-mistake doubt" role="status">{told}</p>'
+    text = say("This model was trained on English questions; the answers below may be meaningless.")
+    return f'<p class="known-mistake doubt" role="status">{text}</p>'
 
 
 def record_html(record: TrackRecord | None) -> str:
@@ -92,7 +92,7 @@ def record_html(record: TrackRecord | None) -> str:
         "number": say("with a number"),
         "other": say("with a word"),
     }
-    told = say(
+    text = say(
         "Of {count} validation questions answered {kind} this surely ({low} to {high} %), {share} were right.",
         count=record.questions,
         kind=kinds[record.kind],
@@ -101,7 +101,7 @@ def record_html(record: TrackRecord | None) -> str:
         share=percent(record.accuracy),
     )
     unsure = f"<strong>{say('The model does not know.')}</strong> " if record.accuracy < UNSURE else ""
-    return f'<p class="record">{unsure}{told}</p>'
+    return f'<p class="record">{unsure}{text}</p>'
 
 
 def unfamiliar_html(parts: tuple[str, ...]) -> str:
@@ -118,8 +118,8 @@ def kinds_html(kinds: dict[str, float]) -> str:
     if not kinds:
         return ""
     names = {"yes/no": say("yes or no"), "number": say("a number"), "other": say("something else")}
-    told = ", ".join(f"{names[kind]} {percent(share)}" for kind, share in kinds.items())
-    return f'<p class="record">{say("Kind of answer: {kinds}.", kinds=told)}</p>'
+    each = ", ".join(f"{names[kind]} {percent(share)}" for kind, share in kinds.items())
+    return f'<p class="record">{say("Kind of answer: {kinds}.", kinds=each)}</p>'
 
 
 def guess_html(prediction: Prediction) -> str:
@@ -133,10 +133,10 @@ def guess_html(prediction: Prediction) -> str:
 def result_html(prediction: Prediction, right_answer: str | None = None, record: TrackRecord | None = None) -> str:
     """Answers and how sure they are, what makes them doubtful, a known mistake and the blind answer together.
 
-    Under a warning no answer stands out and no track record is told, see ``is_doubted``.
+    Under a warning no answer stands out and no track record stands, see ``is_doubted``.
     """
     doubts, doubted = doubt_html(prediction.question), is_doubted(prediction)
-    unfamiliar = [part for part in prediction.unfamiliar if not (doubts and part == "question")]  # told once
+    unfamiliar = [part for part in prediction.unfamiliar if not (doubts and part == "question")]  # said once
     warnings = doubts + unfamiliar_html(tuple(unfamiliar)) + guess_html(prediction)
     notes = kinds_html(prediction.kinds) + ("" if doubted else record_html(record)) + known_mistake_html(right_answer)
     html = warnings + answers_html(prediction) + notes + blind_html(prediction)
@@ -146,14 +146,14 @@ def result_html(prediction: Prediction, right_answer: str | None = None, record:
 def announcement_text(prediction: Prediction) -> str:
     """A new answer in one sentence, for screen readers. Plain text, not HTML."""
     best = prediction.answers[0]
-    told = say(
+    text = say(
         "Answer to “{question}”: {answer}, {share}.",
         question=prediction.question,
         answer=best.text,
         share=exact_percent(best.probability),
     )
     if is_doubted(prediction):
-        told += " " + say("It may be meaningless: see the warning.")
+        text += " " + say("It may be meaningless: see the warning.")
     if prediction.guessed_from_question:
-        told += " " + say("A guess from the question alone.")
-    return told
+        text += " " + say("A guess from the question alone.")
+    return text

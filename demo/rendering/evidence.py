@@ -77,11 +77,11 @@ def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False)
                 ),
             ),
         ]
-        told = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
+        values = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
         if evidence.same_as_blind:
-            blind_line = say("Without the photo it would say {answer} ({share}), the explained answer too.", **told)
+            blind_line = say("Without the photo it would say {answer} ({share}), the explained answer too.", **values)
         else:
-            blind_line = say("Without the photo it would say {answer} ({share}), not the explained answer.", **told)
+            blind_line = say("Without the photo it would say {answer} ({share}), not the explained answer.", **values)
         blind_line = f"<p>{blind_line}</p>"
     rows += [
         (say("Did it need the photo?"), blind_line + gate_html(gate)),

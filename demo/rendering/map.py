@@ -52,9 +52,9 @@ def subject_html(answer: str, explanation: Explanation, direction: str, layer: i
 
 
 def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
-    """The question's words, and the whole question, as a row of buttons for selection.js; the picked ones are pressed.
+    """The question's words, and the whole question, as a row of buttons for selection.js; selected ones are pressed.
 
-    Several picked words carry the colours that ``overlay`` gives them. Each button has its map to preview.
+    Several selected words carry the colours that ``overlay`` gives them. Each button has its map to preview.
     """
     buttons = []
     for word in (WHOLE_QUESTION, *range(len(explanation.tokens))):
@@ -82,13 +82,13 @@ def map_html(
     original: bool = False,
     direction: str = "text_to_image",
 ) -> str:
-    """The map over the photo, under a grid of buttons for selection.js: one a cell, the picked ones selected.
+    """The map over the photo, under a grid of buttons for selection.js: one a cell, marked where selected.
 
     Args:
         picture: the photo.
         explanation: W words, N = rows x columns cells.
         words: whose map is drawn; none for the whole question.
-        cells: picked cells, in row-major order.
+        cells: selected cells, in row-major order.
         look: how it is drawn.
         original: show the photo itself beside it.
         direction: what each cell previews by its button, as ``served_html`` has it.
@@ -144,14 +144,14 @@ def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look
     """The numbers of the map's colours: share of the map per cell, whose map it is, grid size and scale."""
     rows, columns = explanation.grid
     scale = say("one scale for all words") if look.same_scale else say("each map has its own scale")
-    told = say(
+    text = say(
         "Share of the map per cell, {scale}. {rows} × {columns} cells; evenly spread, each would have {share}.",
         scale=scale,
         rows=rows,
         columns=columns,
         share=percent(1 / (rows * columns)),
     )
-    fine_print = f'<p class="fine-print">{told}</p>'
+    fine_print = f'<p class="fine-print">{text}</p>'
     if len(words) > 1:
         names = "".join(
             f"<li>{_swatch(place)}<strong>{escape(explanation.tokens[word])}</strong> "
@@ -232,11 +232,11 @@ def served_shares(explanation: Explanation, cells: tuple[int, ...], direction: s
 
 
 def served_html(explanation: Explanation, cells: tuple[int, ...], direction: str) -> str:
-    """The words that some cells served and how strongly, strongest first; how to pick cells where there are none.
+    """The words that some cells served and how strongly, strongest first; how to select cells where there are none.
 
     Args:
         explanation: W words, N cells.
-        cells: picked cells.
+        cells: selected cells.
         direction: "text_to_image": which share of where each word looked lies in the cells; "image_to_text": which
             share of what the cells read in the question each word has.
     """
@@ -276,7 +276,7 @@ def heads_html(
     words: tuple[int, ...],
     cells: tuple[int, ...],
     look: Look,
-    picked: tuple,
+    selected: tuple,
     number: str,
 ) -> str:
     """Every head's map as a small picture with a number, a row a layer, as buttons for selection.js.
@@ -284,11 +284,11 @@ def heads_html(
     Args:
         parts: the explanation by layer and head, see ``asking.part_of``.
         words: whose maps; none for the whole question.
-        cells: picked cells.
+        cells: selected cells.
         look: ``same_scale`` gives all heads one scale.
-        picked: (layer, head) that the large map shows, None for all.
+        selected: (layer, head) that the large map shows, None for all.
         number: "evenness", the map's entropy as a share of an even map's in 0..1, or "attention", the share of the map
-            in the picked cells, for none in the tenth of the cells that is hottest over all heads.
+            in the selected cells, for none in the tenth of the cells that is hottest over all heads.
     """
     from valm_core.evidence.measure import evenness  # imported here: torch, which the terminal's -h can do without
 
@@ -304,8 +304,8 @@ def heads_html(
             top = max(float(maps.max() if look.same_scale else heat.max()), 1e-9)
             value = evenness(heat) if number == "evenness" else float(flat[layer, head, counted].sum())
             shown = f"{value:.2f}" if number == "evenness" else percent(value)
-            here = picked == (layer, head)
-            enters = here or (None in picked and layer == head == 0)
+            here = selected == (layer, head)
+            enters = here or (None in selected and layer == head == 0)
             name = say("layer {layer}, head {head}: {value}", layer=layer + 1, head=head + 1, value=shown)
             if is_flat(heat):
                 drawn = np.full((*heat.shape, 3), FLAT_GREY, dtype=np.uint8)
@@ -336,5 +336,5 @@ def heads_html(
 
 def no_heads_html(method: str) -> str:
     """What stands in place of the small maps where a method isn't made of layers and heads."""
-    told = say("“{method}” isn’t made of layers and heads, so there is none to pick.", method=method_name(method))
-    return f'<p class="fine-print">{escape(told)}</p>'
+    text = say("“{method}” isn’t made of layers and heads, so there is none to pick.", method=method_name(method))
+    return f'<p class="fine-print">{escape(text)}</p>'

@@ -118,7 +118,7 @@ def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look:
 
 
 def word_colour(place: int) -> tuple[int, int, int]:
-    """The colour of the word that was picked as number ``place``, counted from 0; the page lets no more be picked."""
+    """The colour of the word that was selected as number ``place``, from 0; the page allows no more than have one."""
     return WORD_COLOURS[place % len(WORD_COLOURS)]
 
 

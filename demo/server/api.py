@@ -150,7 +150,7 @@ def _tell_errors(endpoint):
     """The endpoint with its errors as gr.Error: an input's own text, or that it is our fault; never a traceback."""
 
     @functools.wraps(endpoint)
-    def told(*arguments, **named):
+    def with_message(*arguments, **named):
         try:
             return endpoint(*arguments, **named)
         except UnknownAnswer as error:
@@ -159,7 +159,7 @@ def _tell_errors(endpoint):
             message = asking.message_for(error)
         raise gr.Error(message, print_exception=False)
 
-    return told
+    return with_message
 
 
 class Endpoints:
@@ -192,7 +192,7 @@ class Endpoints:
             "blind_answers", the same for the question without the photo
             "guessed_from_question", true where the first answer is the same and about as likely without the photo
             "gate", the share of the question in the answer, 0..1; the photo has the rest
-            "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not told
+            "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not known
             "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from
         """
         _check(isinstance(question, str), f"question is {question!r}; send text.")

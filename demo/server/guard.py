@@ -51,8 +51,8 @@ def visitor(scope, trusted_proxies: int) -> str:
     what the visitor wrote himself stands to the left of it and isn't read. Of IPv6, the first 64 bits: a household has
     all addresses that begin with them.
     """
-    told = ", ".join(Headers(scope=scope).getlist("x-forwarded-for")) if trusted_proxies else ""
-    written = [part.strip() for part in told.split(",") if part.strip()]
+    forwarded = ", ".join(Headers(scope=scope).getlist("x-forwarded-for")) if trusted_proxies else ""
+    written = [part.strip() for part in forwarded.split(",") if part.strip()]
     address = written[-trusted_proxies:][0] if written else (scope.get("client") or ("",))[0]
     if address.startswith("["):  # [::1]:443
         address = address[1:].partition("]")[0]

@@ -224,7 +224,7 @@ def read_source(source: Path, questions: Sequence[str] = (), ours: Sequence[Path
     Args:
         source: a file or a folder.
         questions: what to ask each photo of a folder.
-        ours: files that are not told as left out of a folder.
+        ours: files that are not listed as left out of a folder.
 
     Raises:
         ValueError: there is nothing to answer.
@@ -292,11 +292,11 @@ def _row(line: bytes, number: int) -> dict:
     row = {name: value for name, value in row.items() if name not in NOTHING}
     missing = [name for name in ("image", "question") if not isinstance(row.get(name), str)]
     if missing:
-        told = f"line {number} has no text as {' and '.join(missing)}"
-        return row | dict.fromkeys(missing) | NOTHING | {"error": told}
+        message = f"line {number} has no text as {' and '.join(missing)}"
+        return row | dict.fromkeys(missing) | NOTHING | {"error": message}
     if half := LONE_SURROGATE.search(row["question"]):  # in a photo's name it may be a byte that is no UTF-8
-        told = f"line {number} has half a character, {printable(half[0])}, as a cut emoji leaves it"
-        return row | NOTHING | {"error": told}
+        message = f"line {number} has half a character, {printable(half[0])}, as a cut emoji leaves it"
+        return row | NOTHING | {"error": message}
     return row
 
 

@@ -80,8 +80,8 @@ class Later:
 
 
 @dataclass(frozen=True)
-class Picked:
-    """What the person picked: words of the question (none: the whole of it) and cells of the photo, by number."""
+class Selection:
+    """What the person selected: words of the question (none: the whole of it) and cells of the photo, by number."""
 
     words: tuple[int, ...] = ()
     cells: tuple[int, ...] = ()
@@ -121,7 +121,7 @@ def read_examples(folder: Path, checkpoint_sha256: str | None = None) -> tuple[E
 
     Args:
         folder: of the photos.
-        checkpoint_sha256: of the model's weights. What ``model_answers.json`` there says of another model isn't told.
+        checkpoint_sha256: of the model's weights. What ``model_answers.json`` there says of another model isn't shown.
     """
     index = folder / "examples.json"
     if not index.is_file():
@@ -216,7 +216,7 @@ def explain_again(predictor: Predictor, reply: Reply, method: str, answer: str |
         predictor: as the page has it.
         reply: what is on the page.
         method: a key of ``EXPLANATION_METHODS``.
-        answer: what the person picked or typed.
+        answer: what the person chose or typed.
     """
     try:
         answer = known_answer(reply, answer)
@@ -319,24 +319,24 @@ def place_or_all(number: int | None) -> int | None:
     return None if number in (None, ALL) else number
 
 
-def pick(old: tuple[int, ...], items, add: bool, count: int, most: int | None = None) -> tuple[int, ...]:
-    """What is picked after a click on some items, in the order of picking.
+def select(old: tuple[int, ...], items, add: bool, count: int, most: int | None = None) -> tuple[int, ...]:
+    """What is selected after a click on some items, in the order of selecting.
 
     Args:
-        old: what was picked before.
+        old: what was selected before.
         items: numbers as the browser sent them; those outside 0 to count - 1 are left out. None clears all.
-        add: keep the old ones; a single item that was already picked is taken back.
+        add: keep the old ones; a single item that was already selected is taken back.
         count: how many items there are.
-        most: how many can be picked at once; one more, and the oldest gives way.
+        most: how many can be selected at once; one more, and the oldest gives way.
     """
-    if items == []:  # nothing is to be picked, whatever was
+    if items == []:  # nothing is to be selected, whatever was
         return ()
     items = items if isinstance(items, list) else []
     items = tuple(dict.fromkeys(item for item in items if type(item) is int and 0 <= item < count))
     if len(items) == 1 and items[0] in old and (add or len(old) == 1):
         return tuple(item for item in old if item != items[0])
-    picked = tuple(dict.fromkeys((*old, *items))) if add else items
-    return picked[-most:] if most else picked
+    selected = tuple(dict.fromkeys((*old, *items))) if add else items
+    return selected[-most:] if most else selected
 
 
 def message_for(error: Exception) -> str:

@@ -13,7 +13,7 @@ from demo.languages.translate import say
 from demo.rendering.answers import is_doubted
 from demo.rendering.wording import data_address, percent
 from demo.visit import asking
-from demo.visit.asking import Example, OpenedPhoto, Outcome, Picked, Reply
+from demo.visit.asking import Example, OpenedPhoto, Outcome, Reply, Selection
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import InputError, Predictor
@@ -154,7 +154,9 @@ def example_of(examples: tuple[Example, ...], photo: OpenedPhoto) -> Example | N
     return next((example for example in examples if example.digest == photo.digest), None)
 
 
-def link_to(reply: Reply, examples: tuple[Example, ...], marked: Picked, direction: str, layer, head) -> Link | None:
+def link_to(
+    reply: Reply, examples: tuple[Example, ...], selection: Selection, direction: str, layer, head
+) -> Link | None:
     """What a link to the state of the page must carry; None where the photo is no example."""
     example = example_of(examples, reply.photo)
     if example is None:
@@ -166,8 +168,8 @@ def link_to(reply: Reply, examples: tuple[Example, ...], marked: Picked, directi
         question=reply.prediction.question,
         answer=None if reply.answer == best else reply.answer,
         method=method if method in EXPLANATION_METHODS and method != DEFAULT_METHOD else None,
-        words=marked.words,
-        cells=marked.cells,
+        words=selection.words,
+        cells=selection.cells,
         direction=direction,
         layer=layer,
         head=head,
@@ -241,8 +243,8 @@ def follow_link(predictor: Predictor, path: str | None, known: OpenedPhoto | Non
     return Outcome(path, again.reply or outcome.reply, " ".join(messages))
 
 
-def marked_by(link: Link, reply: Reply) -> tuple[Picked, int | None, int | None, str]:
-    """What a link picks in a reply: words and cells, layer, head, and a message about what of it was ignored."""
+def selected_by(link: Link, reply: Reply) -> tuple[Selection, int | None, int | None, str]:
+    """What a link selects in a reply: words and cells, layer, head, and a message about what of it was ignored."""
     explanation = reply.explanation
     layers, heads, words, cells = explanation.text_to_image.shape
     inside = {
@@ -255,4 +257,4 @@ def marked_by(link: Link, reply: Reply) -> tuple[Picked, int | None, int | None,
     found = inside | {"layer": layer, "head": head}
     ignored = [*link.ignored, *(name for name, value in found.items() if value != getattr(link, name))]
     message = say("Ignored in the link, because it can’t be used here: {names}.", names=", ".join(ignored))
-    return Picked(**inside), layer, head, message if ignored else ""
+    return Selection(**inside), layer, head, message if ignored else ""

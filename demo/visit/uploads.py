@@ -32,8 +32,8 @@ class SealedBlocks(gr.Blocks):
         """As in gradio, once every file among the inputs was found to be an upload. Raises gr.Error."""
         wanted = len(block_fn.inputs)
         if len(inputs) < wanted:
-            told = f"This call takes {wanted} values, and {len(inputs)} came. /gradio_api/info lists them."
-            raise gr.Error(told, print_exception=False)
+            message = f"This call takes {wanted} values, and {len(inputs)} came. /gradio_api/info lists them."
+            raise gr.Error(message, print_exception=False)
         try:
             inputs = traverse(inputs, _local, is_file_obj_with_meta)
         except InputError as error:

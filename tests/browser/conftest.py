@@ -67,17 +67,17 @@ def slow_page_url():
 
 
 @pytest.fixture(scope="module")
-def feedback_database(tmp_path_factory):
+def corrections_database(tmp_path_factory):
     """Where the page of ``form_url`` keeps corrections."""
-    return tmp_path_factory.mktemp("feedback") / "corrections.db"
+    return tmp_path_factory.mktemp("corrections") / "corrections.db"
 
 
 @pytest.fixture(scope="module")
-def form_url(feedback_database):
+def form_url(corrections_database):
     """A page with a fake model and the form for corrections; open until the module's tests end, as above."""
     from fake_predictor import FakePredictor
 
-    with served(FakePredictor(), Settings(feedback=str(feedback_database))) as url:
+    with served(FakePredictor(), Settings(feedback=str(corrections_database))) as url:
         yield url
 
 

@@ -13,8 +13,8 @@ CONNECT = sqlite3.connect
 
 
 @pytest.fixture
-def database(feedback_database):
-    return feedback_database
+def database(corrections_database):
+    return corrections_database
 
 
 @pytest.fixture

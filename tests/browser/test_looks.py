@@ -100,7 +100,7 @@ def test_the_mouse_over_a_word_or_a_place_previews_it_without_the_server(visit, 
     assert page.locator(".cells.preview").count() == 0
     expected = [int(share) / 100 for share in cell.get_attribute("data-shares").split(",")]
     assert page.evaluate(shares, "#words") == [0, *expected] and max(expected) == 1
-    page.locator("#words button").first.hover()  # the whole question is picked: its map is there already
+    page.locator("#words button").first.hover()  # the whole question is selected: its map is there already
     page.wait_for_function("!document.querySelector('.preview')")
     page.locator("#words button").first.focus()
     page.keyboard.press("ArrowRight")

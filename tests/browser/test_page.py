@@ -355,6 +355,6 @@ def test_compare_puts_another_map_beside_ours(visit, page_url, photos):
     page.locator("#overlay img").first.wait_for()
     page.get_by_role("button", name="Compare").first.click()
     page.locator("#compare-button").click()
-    page.locator("#compare-told").get_by_text("ours, raw attention").wait_for()
+    page.locator("#compare-message").get_by_text("ours, raw attention").wait_for()
     page.locator("#compare-pictures img").nth(1).wait_for()  # the pictures may load after the text
     assert page.locator("#compare-pictures img").count() == 2

@@ -99,7 +99,7 @@ def test_a_link_to_nothing_is_told_and_a_link_for_an_own_photo_refused(visit, pa
     wait_for_word(page, "color")
     page.locator("#keep > button").click()
     page.locator("#make-link").click()
-    page.locator("#keep-told .notice", has_text="can’t carry a photo of your own").wait_for()
+    page.locator("#keep-message .notice", has_text="can’t carry a photo of your own").wait_for()
     assert page.locator("#link").is_hidden()
 
 

@@ -153,9 +153,9 @@ def test_a_port_that_is_taken_while_the_model_loads_is_one_line_and_nothing_is_l
     loading = f"import socket; taken = socket.create_server(('127.0.0.1', {port})); globals()['taken'] = taken"
     with started(tmp_path, fake_app(loading), GRADIO_SERVER_PORT=str(port)) as (process, log):
         process.wait(PATIENCE)
-        told = log.read_text().splitlines()
-        assert process.returncode == 2 and told[0] == "loading" and len(told) == 2
-        assert told[1].startswith("The page can't start: ") and str(port) in told[1]
+        lines = log.read_text().splitlines()
+        assert process.returncode == 2 and lines[0] == "loading" and len(lines) == 2
+        assert lines[1].startswith("The page can't start: ") and str(port) in lines[1]
         assert folders_left(tmp_path) == []
 
 

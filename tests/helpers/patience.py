@@ -6,12 +6,12 @@ from collections.abc import Callable
 PATIENCE = 300  # seconds; whatever takes longer hangs
 
 
-def wait_until(condition: Callable[[], object], told: Callable[[], str] = str, pause: float = 0.05) -> None:
+def wait_until(condition: Callable[[], object], message: Callable[[], str] = str, pause: float = 0.05) -> None:
     """Wait until ``condition()`` holds.
 
     Args:
         condition: what is waited for.
-        told: what is said where it doesn't come.
+        message: what is said where it doesn't come.
         pause: seconds between two looks.
 
     Raises:
@@ -20,5 +20,5 @@ def wait_until(condition: Callable[[], object], told: Callable[[], str] = str, p
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {PATIENCE} s for nothing. {told()}")
+            raise TimeoutError(f"waited {PATIENCE} s for nothing. {message()}")
         time.sleep(pause)

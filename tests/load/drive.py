@@ -100,6 +100,6 @@ async def flood(url: str, visitors: int, when_refused: Callable[[], None] = lamb
                 return str(busy)
             return None
 
-        told = await asyncio.gather(*(ask(number) for number in range(visitors)))
-    turned_away = [message for message in told if message is not None]
-    return len(told) - len(turned_away), turned_away
+        messages = await asyncio.gather(*(ask(number) for number in range(visitors)))
+    turned_away = [message for message in messages if message is not None]
+    return len(messages) - len(turned_away), turned_away

@@ -30,16 +30,16 @@ def killed(write: Callable[[TextIO], None], seconds: float) -> list[str]:
     if child == 0:
         try:
             os.close(reading)
-            with os.fdopen(writing, "w", buffering=1) as told:
-                write(told)
+            with os.fdopen(writing, "w", buffering=1) as pipe:
+                write(pipe)
         finally:
             os._exit(1)
     os.close(writing)
-    with os.fdopen(reading) as told:
-        first = told.readline()
+    with os.fdopen(reading) as pipe:
+        first = pipe.readline()
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
-        lines = (first + told.read()).splitlines()
+        lines = (first + pipe.read()).splitlines()
     if not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
         raise RuntimeError("the writer ended by itself")
     return lines
@@ -54,22 +54,22 @@ def kill_correction_writers(database: Path, moments: int, chance: random.Random)
     Raises:
         RuntimeError: the database is damaged, or a reported correction is lost.
     """
-    told: set[int] = set()
+    reported: set[int] = set()
     found: set[int] = set()
     for _ in range(moments):
 
-        def write(lines: TextIO, first: int = max(told | found, default=-1) + 1) -> None:
+        def write(lines: TextIO, first: int = max(reported | found, default=-1) + 1) -> None:
             for number in count(first):
                 picture = Image.effect_noise((160, 120), 60 + number % 50).convert("RGB")
                 add_correction(database, picture, f"what is number {number}?", "no", f"answer {number}", True)
                 lines.write(f"{number}\n")
 
-        told |= set(map(int, killed(write, chance.uniform(0, 0.3))))
+        reported |= set(map(int, killed(write, chance.uniform(0, 0.3))))
         with closing(sqlite3.connect(database)) as connection:
             if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
                 raise RuntimeError(f"{database} is damaged")
         found = {int(row.right_answer.split()[1]) for row in read_corrections(database) if row.jpeg}
-        if lost := told - found:
+        if lost := reported - found:
             raise RuntimeError(f"corrections {sorted(lost)} were reported as written and are lost")
     return len(found)
 

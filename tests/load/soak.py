@@ -96,7 +96,7 @@ def load(predictor, folder: Path, options) -> dict:
 
     with served(predictor) as url:
         driven = asyncio.run(drive(url, options.visitors, 2))
-        answered, told = asyncio.run(flood(url, 2 * options.visitors))
+        answered, refusals = asyncio.run(flood(url, 2 * options.visitors))
     return {
         "visitors": options.visitors,
         "questions": len(driven.seconds),
@@ -107,7 +107,7 @@ def load(predictor, folder: Path, options) -> dict:
         "p99": driven.percentile(99),
         "questions_per_second": len(driven.seconds) / driven.wall_seconds,
         "longest_queue_told": driven.longest_queue,
-        "flood": {"sent": answered + len(told), "answered": answered, "told_busy": len(told)},
+        "flood": {"sent": answered + len(refusals), "answered": answered, "told_busy": len(refusals)},
     }
 
 

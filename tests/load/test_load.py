@@ -56,9 +56,9 @@ def test_past_the_limit_people_are_told_that_the_page_is_busy(monkeypatch):
     monkeypatch.setattr(wiring, "MAX_WAITING", 3)
     predictor = Held()
     with served(predictor) as url:
-        answered, told = run(flood(url, 12, when_refused=predictor.go_on.set))
-    assert answered >= 3 and told and answered + len(told) == 12
-    assert all("Queue is full" in message for message in told)
+        answered, refusals = run(flood(url, 12, when_refused=predictor.go_on.set))
+    assert answered >= 3 and refusals and answered + len(refusals) == 12
+    assert all("Queue is full" in message for message in refusals)
 
 
 def test_the_queue_is_fair_and_a_question_taken_back_is_never_asked():

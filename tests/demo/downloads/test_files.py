@@ -30,7 +30,7 @@ def shown_for(question: str = "What color is the bus?", **state) -> Shown:
     explanation = predictor.explain(photo.encoded, question, "grad_cam")
     evidence = predictor.evidence(photo.encoded, question, answer=prediction.answers[0].text)
     reply = asking.Reply(photo, prediction, explanation, evidence)
-    return Shown(reply, **({"marked": asking.Picked((4,), (2, 3))} | state))
+    return Shown(reply, **({"selection": asking.Selection((4,), (2, 3))} | state))
 
 
 class Tags(HTMLParser):

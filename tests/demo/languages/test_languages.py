@@ -103,20 +103,20 @@ MIXED_RANGE = "{low}–{high} % on a scale of 0–{top} %"
 
 
 def test_every_error_that_valm_core_tells_people_has_its_chinese():
-    told = []
+    messages = []
     for path in sorted((ROOT / "valm_core").rglob("*.py")):
-        told += [sample(call.args[0]) for call in called(path, "InputError") if call.args]
-    told = [
-        message for message in told if message and not message.startswith(("The question is too long: 7, at most",))
+        messages += [sample(call.args[0]) for call in called(path, "InputError") if call.args]
+    messages = [
+        message for message in messages if message and not message.startswith(("The question is too long: 7, at most",))
     ]
-    told += [correct.TOO_MANY + correct.TYPED_IS_KEPT, OTHER_REASON[0], *(reason for _, reason, _ in REASONS)]
-    told += ["The photo has far more pixels; at most 64 million are read. Shrink it."]
-    told += ["The question is too long: 40 word pieces (a word has one or more), at most 32. Shorten it."]
-    told += ["The question is too long: 400 characters, at most 300 characters. Shorten it."]
-    assert len(told) > 12
+    messages += [correct.TOO_MANY + correct.TYPED_IS_KEPT, OTHER_REASON[0], *(reason for _, reason, _ in REASONS)]
+    messages += ["The photo has far more pixels; at most 64 million are read. Shrink it."]
+    messages += ["The question is too long: 40 word pieces (a word has one or more), at most 32. Shorten it."]
+    messages += ["The question is too long: 400 characters, at most 300 characters. Shorten it."]
+    assert len(messages) > 12
     with speaking("zh"):
-        assert [message for message in told if translated(message) == message] == []
-        assert translated(told[-2]) == "问题太长：40 个词片（一个词有一个或多个），最多 32 个。请缩短。"
+        assert [message for message in messages if translated(message) == message] == []
+        assert translated(messages[-2]) == "问题太长：40 个词片（一个词有一个或多个），最多 32 个。请缩短。"
 
 
 def test_values_in_an_error_stay_and_unknown_messages_pass():

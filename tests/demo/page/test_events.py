@@ -11,7 +11,7 @@ from demo.visit.asking import ALL
 from demo.visit.uploads import get_upload_folder
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 
-LOOK = ("text_to_image", 0, 0, 55, False, False, "map", "evenness")  # a head is picked
+LOOK = ("text_to_image", 0, 0, 55, False, False, "map", "evenness")  # a head is selected
 
 
 @pytest.fixture
@@ -41,26 +41,26 @@ def upload(tmp_path, monkeypatch):
 def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):
     reply = asking.ask(page.predictor, upload(1), None, "What color?")
     again = asking.explain_again(page.predictor, reply, "random", reply.answer)
-    updates = page.show_again(again, reply, asking.Picked(), *LOOK)
+    updates = page.show_again(again, reply, asking.Selection(), *LOOK)
     for menu in (page.doubt.layer, page.doubt.head):
         assert updates[menu]["value"] == ALL and updates[menu]["interactive"] is False
         assert [value for _, value in updates[menu]["choices"]] == [ALL]
     assert updates[page.map.subject].endswith("random · where the words looked · all layers and heads</p>")
     assert "isn’t made of layers and heads" in updates[page.doubt.heads]
     back = asking.explain_again(page.predictor, again.reply, "grad_cam", reply.answer)
-    updates = page.show_again(back, again.reply, asking.Picked(), *LOOK)
+    updates = page.show_again(back, again.reply, asking.Selection(), *LOOK)
     assert updates[page.doubt.head]["value"] == 0 and updates[page.doubt.head]["interactive"] is True
     assert "attention in layer 1, head 1" in updates[page.map.subject]
 
 
 def test_a_new_answer_is_announced_and_what_is_picked_can_be_cleared(page, upload):
     reply = asking.ask(page.predictor, upload(1), None, "What <color>?")
-    shown = page.present(reply, asking.Picked((0,), (3,)), "", LOOK[0], None, None, *LOOK[3:])
+    shown = page.present(reply, asking.Selection((0,), (3,)), "", LOOK[0], None, None, *LOOK[3:])
     best = reply.prediction.answers[0]
     assert shown[page.result.announcement].startswith(f"Answer to “What &lt;color&gt;?”: {best.text}, ")
     assert shown[page.map.clear]["interactive"] is True
-    cleared = page.clear_picked(reply, *LOOK)
-    assert cleared[page.memory.picked] == asking.Picked() and cleared[page.map.clear]["interactive"] is False
+    cleared = page.clear_selection(reply, *LOOK)
+    assert cleared[page.memory.selected] == asking.Selection() and cleared[page.map.clear]["interactive"] is False
     assert page.no_result()[page.result.announcement] == ""
 
 

@@ -17,7 +17,6 @@ from transformers import (
 )
 
 from demo.panels.peers import BlipPeer, ViltPeer, load_peer, whole_map
-from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.outputs import InputError
 
@@ -89,19 +88,19 @@ def test_vilt_answers_and_its_patches_find_their_places(vilt_folder, photo):
 def test_blip_writes_answers_with_the_probability_of_their_text(blip_folder, photo):
     peer = load_peer("other", blip_folder)
     assert isinstance(peer, BlipPeer)
-    told = peer.ask(photo, QUESTION)
-    shares = [answer.probability for answer in told.answers]
+    answered = peer.ask(photo, QUESTION)
+    shares = [answer.probability for answer in answered.answers]
     assert shares == sorted(shares, reverse=True) and 0 < shares[0] <= 1 and sum(shares) <= 1 + 1e-5
-    assert told.explanation.grid == (4, 4) and told.explanation.image_map.sum() == pytest.approx(1)
+    assert answered.explanation.grid == (4, 4) and answered.explanation.image_map.sum() == pytest.approx(1)
 
 
 def test_a_valm_checkpoint_is_a_peer_too(tiny_predictor, photo, tmp_path):
     save_checkpoint(tiny_predictor.model, tmp_path / "saved")
-    told = load_peer("mine", str(tmp_path / "saved")).ask(photo, QUESTION)
+    answered = load_peer("mine", str(tmp_path / "saved")).ask(photo, QUESTION)
     encoded = tiny_predictor.encode(photo)
     expected = [answer.text for answer in tiny_predictor.answer(encoded, QUESTION).answers]
-    assert [answer.text for answer in told.answers] == expected
-    assert told.name == "mine" and told.explanation.method == DEFAULT_METHOD
+    assert [answer.text for answer in answered.answers] == expected
+    assert answered.name == "mine" and answered.explanation.method == DEFAULT_METHOD
 
 
 def test_questions_that_cannot_be_asked_say_so(vilt_folder, blip_folder, photo):

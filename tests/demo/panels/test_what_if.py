@@ -57,8 +57,8 @@ def test_all_that_was_switched_off_is_named():
         "without the head the photo reads words: layer 2, head 1",
         "answers allowed: cat, dog",
     ]
-    told = comparison_html(prediction("cat"), prediction("cat"), "", off)
-    assert f"Changed: {'; '.join(off).replace('<b>', '&lt;b&gt;')}." in told
+    text = comparison_html(prediction("cat"), prediction("cat"), "", off)
+    assert f"Changed: {'; '.join(off).replace('<b>', '&lt;b&gt;')}." in text
     assert switched_off("what?", [], [], [], False) == []
     assert "Nothing was switched off." in comparison_html(prediction("cat"), prediction("cat"))
 
@@ -71,15 +71,15 @@ def test_nothing_that_people_or_the_model_write_is_html():
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "text"),
     [
         (Counterfactual("cat", None, None, None, None), "even when the whole photo is hidden"),
         (Counterfactual("cat", np.eye(2, dtype=bool), "dog", (1,), "no"), "With 2 of 4 cells hidden"),
         (Counterfactual("cat", np.eye(2, dtype=bool), "dog", (1,), "no"), "Without “animal?”"),
     ],
 )
-def test_a_flip_is_told_in_words(found, told):
-    assert told in flip_html(found, "what animal?")
+def test_a_flip_is_told_in_words(found, text):
+    assert text in flip_html(found, "what animal?")
 
 
 def test_the_region_lies_where_the_model_saw_it():

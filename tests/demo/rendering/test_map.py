@@ -55,8 +55,8 @@ def test_where_no_place_stands_out_the_photo_stays_and_the_colour_bar_agrees(loo
         "Map over the photo for “in”: no place stands out, every cell counted about the same."
     )
     assert f'data-shares="{",".join(["0"] * 80)}"' in words_html(flat, ())
-    told = colour_bar_html(explanation_with(bump((2, 2))[None], ("bus?",)), (0,), look)
-    assert "colour-bar-strip" in told and "No place" not in told
+    text = colour_bar_html(explanation_with(bump((2, 2))[None], ("bus?",)), (0,), look)
+    assert "colour-bar-strip" in text and "No place" not in text
 
 
 def test_a_flat_head_is_grey_in_the_gallery_and_said_so():
@@ -77,8 +77,8 @@ def test_a_flat_map_has_no_heat_in_the_figure_either():
     for maps, heats in ((np.full((1, *GRID), 1 / 80), 0), (bump((2, 2))[None], 2)):
         figure = question_figure(photo, prediction, explanation_with(maps, ("a",)))
         assert sum(image.get_cmap().name == "inferno" for axis in figure.axes for image in axis.images) == heats
-        told = " ".join(axis.get_xlabel().replace("\n", " ") for axis in figure.axes)
-        assert told.count("no place stands out") == (2 if heats == 0 else 0)
+        text = " ".join(axis.get_xlabel().replace("\n", " ") for axis in figure.axes)
+        assert text.count("no place stands out") == (2 if heats == 0 else 0)
         assert len(figure.axes) == (4 if heats == 0 else 5)  # a colour bar where there is a colour
 
 

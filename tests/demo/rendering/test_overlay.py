@@ -83,7 +83,7 @@ def test_several_words_have_a_colour_each_where_they_are_hot():
     explanation = explanation_with(maps, ("bus", "road"))
     picture = Image.new("RGB", (GRID[1] * 10, GRID[0] * 10), (90, 90, 90))
     drawn = overlay(picture, explanation, (1, 0), Look(opacity=1.0, raw_cells=True))
-    assert drawn.getpixel((85, 65)) == word_colour(0)  # the first one picked
+    assert drawn.getpixel((85, 65)) == word_colour(0)  # the first one selected
     assert drawn.getpixel((15, 15)) == word_colour(1)
     assert len(set(drawn.getpixel((45, 45)))) == 1  # grey where no word looked
     legend = colour_bar_html(explanation, (1, 0), Look())

@@ -18,9 +18,9 @@ def test_percentages_are_readable():
 
 
 @pytest.mark.parametrize(
-    ("share", "told"), [(0.81, "81%"), (0.974, "97.4%"), (0.0023, "0.23%"), (0.9977, "99.77%"), (0.05, "5.0%")]
+    ("share", "expected"), [(0.81, "81%"), (0.974, "97.4%"), (0.0023, "0.23%"), (0.9977, "99.77%"), (0.05, "5.0%")]
 )
-def test_what_hiding_does_has_enough_digits_to_be_seen(share, told):
-    assert exact_percent(share) == told
+def test_what_hiding_does_has_enough_digits_to_be_seen(share, expected):
+    assert exact_percent(share) == expected
     odds = share / (1 - share) / 1.3
-    assert exact_percent(odds / (1 + odds)) != told
+    assert exact_percent(odds / (1 + odds)) != expected

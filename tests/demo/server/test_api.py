@@ -110,7 +110,7 @@ def differences(documented, value, place: str) -> list[str]:
 
 @pytest.mark.parametrize("familiar", [True, False])
 def test_the_documented_fields_are_those_of_real_replies(tiny_predictor, monkeypatch, familiar):
-    """As JSON carries them; neither a field that is sent and not told, nor one that is told and not sent."""
+    """As JSON carries them; no field is sent without being documented, none documented without being sent."""
     unlike = () if familiar else ("photo", "question")
     monkeypatch.setattr(tiny_predictor, "_unfamiliar", lambda text, tokens: [unlike] * len(text.mask))
     endpoints = api.Endpoints(tiny_predictor, ())
@@ -119,8 +119,8 @@ def test_the_documented_fields_are_those_of_real_replies(tiny_predictor, monkeyp
         reply = json.loads(json.dumps(endpoint(photo, QUESTION)))
         assert reply["unfamiliar"] == list(unlike) and set(reply["kinds"]) <= set(ANSWER_KINDS)
         assert differences(documented, reply, documented.__name__) == []
-        told = endpoint.__doc__ + (api.Endpoints.answer.__doc__ if documented is api.Explained else "")
-        assert all(f'"{name}"' in told for name in typing.get_type_hints(documented))
+        documentation = endpoint.__doc__ + (api.Endpoints.answer.__doc__ if documented is api.Explained else "")
+        assert all(f'"{name}"' in documentation for name in typing.get_type_hints(documented))
 
 
 def test_a_field_that_is_not_documented_is_found():
@@ -248,14 +248,14 @@ def test_addresses_and_files_of_the_server_are_refused(page_url, witness, tmp_pa
         [],
     ]
     for photo in hostile:
-        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
-        assert (kind, told["error"]) == ("error", NOT_UPLOADED), photo
+        kind, result = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert (kind, result["error"]) == ("error", NOT_UPLOADED), photo
     deleted = str(Path(uploads) / "00ff" / "photo.jpg")
     for photo in (deleted, {"path": deleted, **MARK}):
-        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
-        assert (kind, told["error"]) == ("error", LOST_PHOTO)
-    kind, told = call(page_url, "answer", "data:image/jpeg;base64,AA", {"path": f"{address}/q", **MARK}, 5, None)
-    assert (kind, told["error"]) == ("error", NOT_UPLOADED)
+        kind, result = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert (kind, result["error"]) == ("error", LOST_PHOTO)
+    kind, result = call(page_url, "answer", "data:image/jpeg;base64,AA", {"path": f"{address}/q", **MARK}, 5, None)
+    assert (kind, result["error"]) == ("error", NOT_UPLOADED)
     assert fetched == []
 
 
@@ -298,9 +298,9 @@ def all_state(config: dict, event: dict) -> bool:
     ],
 )
 def test_input_errors_say_what_is_allowed(page_url, endpoint, data, message):
-    kind, told = call(page_url, endpoint, data_text(small_photo()), *data)
-    assert kind == "error" and message.lower() in told["error"].lower()
-    assert "Traceback" not in json.dumps(told)
+    kind, result = call(page_url, endpoint, data_text(small_photo()), *data)
+    assert kind == "error" and message.lower() in result["error"].lower()
+    assert "Traceback" not in json.dumps(result)
 
 
 def small_photo() -> bytes:
@@ -310,8 +310,8 @@ def small_photo() -> bytes:
 
 
 def test_too_few_values_are_told(page_url):
-    kind, told = call(page_url, "answer", data_text(small_photo()))
-    assert kind == "error" and "takes 4 values, and 1 came" in told["error"]
+    kind, result = call(page_url, "answer", data_text(small_photo()))
+    assert kind == "error" and "takes 4 values, and 1 came" in result["error"]
 
 
 def test_what_is_no_photo_is_told(page_url):
@@ -320,8 +320,8 @@ def test_what_is_no_photo_is_told(page_url):
         ("data:image/jpeg;base64,%%%", "no base64 text"),
         ("data:image/jpeg,abc", "no base64 text"),
     ):
-        kind, told = call(page_url, "answer", photo, QUESTION, 5, None)
-        assert kind == "error" and message in told["error"]
+        kind, result = call(page_url, "answer", photo, QUESTION, 5, None)
+        assert kind == "error" and message in result["error"]
 
 
 def test_large_photos_are_refused_before_they_are_decoded(monkeypatch):
@@ -355,9 +355,9 @@ def test_a_real_model_answers_through_the_endpoints(tiny_predictor):
     endpoints = {event.api_name: event.fn for event in page.fns.values()}
     photo = data_text(small_photo())
     asked = endpoints["answer"](photo, "what color is the square?", 2)
-    told = json.loads(json.dumps(endpoints["explain"](photo, "what color is the square?", "raw_attention", "red")))
-    assert len(asked["answers"]) == 2 and told["evidence"]["answer"] == "red"
-    assert asked["answers"] == told["answers"][:2]
+    result = json.loads(json.dumps(endpoints["explain"](photo, "what color is the square?", "raw_attention", "red")))
+    assert len(asked["answers"]) == 2 and result["evidence"]["answer"] == "red"
+    assert asked["answers"] == result["answers"][:2]
     with pytest.raises(gr.Error, match="'zebra', which is not among"):
         endpoints["explain"](photo, "what color is the square?", "raw_attention", "zebra")
     with pytest.raises(gr.Error, match="Only one answer"):

@@ -129,9 +129,9 @@ def start_app(**environment) -> str:
 
 
 def test_a_missing_checkpoint_is_one_line_and_exit_code_2(tmp_path):
-    told = start_app(VALM_CHECKPOINT=str(tmp_path / "nowhere"))
-    assert told.count("\n") == 1
-    assert "is no VALM checkpoint" in told and "VALM_CHECKPOINT" in told
+    output = start_app(VALM_CHECKPOINT=str(tmp_path / "nowhere"))
+    assert output.count("\n") == 1
+    assert "is no VALM checkpoint" in output and "VALM_CHECKPOINT" in output
 
 
 def test_a_corrupted_packaged_backbone_says_what_to_install(tmp_path, monkeypatch):

@@ -129,7 +129,7 @@ def test_bad_rows_say_why_and_stop_nothing(tiny_predictor, source, tmp_path):
     summary = answer_batch(tiny_predictor, source, output)
     rows = lines(output)
     assert summary.errors == 9 and [row["error"] for row in rows[:4]] == [None] * 4
-    told = (
+    messages = (
         "no file",
         "can't be read",
         "too long",
@@ -138,7 +138,7 @@ def test_bad_rows_say_why_and_stop_nothing(tiny_predictor, source, tmp_path):
         "line 10 is",
         "line 11 is",
     )
-    for row, message in zip(rows[4:], told, strict=False):
+    for row, message in zip(rows[4:], messages, strict=False):
         assert message in row["error"] and row["predicted"] is None and row["predictions"] == []
     assert rows[8]["id"] == 9
 
@@ -161,8 +161,8 @@ def test_a_file_as_people_save_it_is_read_and_its_faulty_rows_are_told(tiny_pred
     summary = answer_batch(tiny_predictor, source, output)
     rows = lines(output)
     assert (summary.rows, summary.errors) == (9, 4) and all(row["predicted"] for row in [*rows[:4], rows[8]])
-    told = ("line 5: `question` is given twice", "line 6 is no UTF-8 text", "line 7 has half a", "There is no file")
-    for row, message in zip(rows[4:8], told, strict=True):
+    messages = ("line 5: `question` is given twice", "line 6 is no UTF-8 text", "line 7 has half a", "There is no file")
+    for row, message in zip(rows[4:8], messages, strict=True):
         assert message in row["error"]
     encoded = tiny_predictor.encode(tmp_path / "red.png")
     expected = tiny_predictor.answer(encoded, "what's the [SEP] color?")

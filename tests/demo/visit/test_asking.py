@@ -85,15 +85,15 @@ def test_white_space_around_a_question_does_not_matter(photo):
 
 
 def test_picking_replaces_adds_takes_back_and_ignores_what_is_not_there():
-    assert asking.pick((), [2], False, 5) == (2,)
-    assert asking.pick((2,), [4], False, 5) == (4,)
-    assert asking.pick((2,), [2], False, 5) == ()
-    assert asking.pick((2, 4), [4], False, 5) == (4,)
-    assert asking.pick((2,), [4, 0], True, 5) == (2, 4, 0)
-    assert asking.pick((2, 4), [2], True, 5) == (4,)
-    assert asking.pick((), [-1, 5, 3, 3, "1", 1.0, True, None], False, 5) == (3,)
-    assert asking.pick((2,), "rubbish", False, 5) == ()
-    assert asking.pick((0, 1, 2), [4], True, 5, most=3) == (1, 2, 4)
+    assert asking.select((), [2], False, 5) == (2,)
+    assert asking.select((2,), [4], False, 5) == (4,)
+    assert asking.select((2,), [2], False, 5) == ()
+    assert asking.select((2, 4), [4], False, 5) == (4,)
+    assert asking.select((2,), [4, 0], True, 5) == (2, 4, 0)
+    assert asking.select((2, 4), [2], True, 5) == (4,)
+    assert asking.select((), [-1, 5, 3, 3, "1", 1.0, True, None], False, 5) == (3,)
+    assert asking.select((2,), "rubbish", False, 5) == ()
+    assert asking.select((0, 1, 2), [4], True, 5, most=3) == (1, 2, 4)
 
 
 def test_another_answer_or_method_costs_one_explanation_and_its_evidence(photo):
@@ -168,7 +168,7 @@ def test_the_packaged_examples_are_there_small_and_licensed():
 
 
 def test_picking_nothing_clears_also_while_several_are_picked():
-    assert asking.pick((2, 4), [], False, 5) == asking.pick((2, 4), [], True, 5) == ()
+    assert asking.select((2, 4), [], False, 5) == asking.select((2, 4), [], True, 5) == ()
 
 
 @pytest.mark.parametrize("method", ["random", "center", "occlusion", "attention_rollout"])
@@ -178,7 +178,7 @@ def test_a_method_without_heads_shows_its_own_map_whatever_head_was_picked(tiny_
     part = asking.part_of(again.explanation, "text_to_image", 1, 0)
     assert part is again.explanation and asking.place_in(again.explanation, 1, 0) == (None, None)
     assert asking.place_in(reply.explanation, 1, asking.ALL) == (1, None)
-    shown = Shown(again, asking.Picked(), layer=1, head=0)
+    shown = Shown(again, asking.Selection(), layer=1, head=0)
     assert shown.part is again.explanation and shown.place.endswith("all layers and heads")
 
 
@@ -224,9 +224,9 @@ def test_a_known_mistake_is_offered_and_labelled(tmp_path, photo):
 def test_what_a_panel_finds_out_is_shown_only_beside_the_answer_it_is_about(photo):
     predictor = FakePredictor()
     asked = asking.ask(predictor, photo, None, "What color is the bus?")
-    later = asking.Later(asked, {"told": "found"})
+    later = asking.Later(asked, {"message": "found"})
     other_map = asking.explain_again(predictor, asked, "occlusion", asked.answer).reply
-    assert later.if_still(asked) == later.if_still(other_map) == {"told": "found"}
+    assert later.if_still(asked) == later.if_still(other_map) == {"message": "found"}
     assert later.if_still(asking.ask(predictor, photo, asked.photo, "Is it night?")) == {}
     assert later.if_still(None) == {}
-    assert asking.Later(None, {"told": "ask first"}).if_still(None) == {"told": "ask first"}
+    assert asking.Later(None, {"message": "ask first"}).if_still(None) == {"message": "ask first"}

@@ -96,22 +96,22 @@ def test_a_link_brings_back_all_that_it_carries(predictor, example):
     reply = asked(predictor, str(example.path), "How many & who?")
     other = reply.prediction.answers[1].text
     reply = asking.explain_again(predictor, reply, "raw_attention", other).reply
-    marked = asking.Picked((0, 3), (5,))
-    link = history.link_to(reply, (example,), marked, "image_to_text", 0, None)
+    selection = asking.Selection((0, 3), (5,))
+    link = history.link_to(reply, (example,), selection, "image_to_text", 0, None)
     query = {name: values[0] for name, values in parse_qs(to_query(link)[1:]).items()}
     assert query["words"] == "1,4" and query["layer"] == "1" and "head" not in query
     assert read_link(query, (example,)) == link
     found = history.follow_link(predictor, str(example.path), None, link)
     assert found.message == "" and (found.reply.answer, found.reply.explanation.method) == (other, "raw_attention")
-    assert history.marked_by(link, found.reply) == (marked, 0, None, "")
+    assert history.selected_by(link, found.reply) == (selection, 0, None, "")
     headless = asking.explain_again(predictor, found.reply, "occlusion", other).reply
-    _, layer, head, message = history.marked_by(link, headless)
+    _, layer, head, message = history.selected_by(link, headless)
     assert (layer, head) == (None, None) and message.endswith("layer.")  # that method has none
 
 
 def test_an_own_photo_has_no_link_and_a_page_without_one_opens_nothing(predictor, photo, example):
     reply = asked(predictor, photo(1), "What?")
-    assert history.link_to(reply, (example,), asking.Picked(), "text_to_image", None, None) is None
+    assert history.link_to(reply, (example,), asking.Selection(), "text_to_image", None, None) is None
     assert read_link({"__theme": "dark", "utm_source": "mail"}, (example,)) is None
     for query in ({"photo": "../../etc/passwd"}, {"question": "What?"}, {"photo": ""}):
         with pytest.raises(InputError, match="names no example"):
@@ -140,8 +140,8 @@ def test_what_a_link_cannot_mean_is_ignored_and_named(query, ignored, example):
 def test_words_and_heads_that_are_not_there_and_answers_that_are_unknown_are_told(tiny_predictor, predictor, example):
     link = Link("photo7", "what color?", words=(1, 8), cells=(80,), layer=0, head=9)
     reply = asked(predictor, str(example.path), link.question)
-    marked, layer, head, message = history.marked_by(link, reply)
-    assert (marked, layer, head) == (asking.Picked((1,)), 0, None)
+    selection, layer, head, message = history.selected_by(link, reply)
+    assert (selection, layer, head) == (asking.Selection((1,)), 0, None)
     assert message.endswith("words, cells, head.")
     link = Link("photo7", "what color is the square?", answer="zebra")
     found = history.follow_link(tiny_predictor, str(example.path), None, link)
