@@ -10,6 +10,7 @@ from demo.languages.translate import label
 from demo.rendering.overlay import Look
 from demo.rendering.wording import notice_html
 from demo.visit import asking, history
+from valm_core.outputs import Predictor
 
 HELP = (
     "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that "

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from demo.panels.peers import BlipPeer, ViltPeer, load_peer, whole_map
+from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.outputs import InputError
 
