@@ -54,11 +54,12 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 def _people(text: str) -> tuple[tuple[str, str], ...]:
     """``name:password`` pairs with commas between, each name once."""
-    people = [tuple(map(str.strip, part.split(":", 1))) for part in text.split(",") if part.strip()]
-    names = [person[0] for person in people]
-    if not people or any(len(person) != 2 or not all(person) for person in people) or len({*names}) < len(names):
+    parts = [part.partition(":") for part in text.split(",") if part.strip()]
+    people = tuple((name.strip(), password.strip()) for name, _, password in parts)
+    names = {name for name, _ in people}
+    if not people or not all(name and password for name, password in people) or len(names) < len(people):
         raise ValueError
-    return tuple(people)
+    return people
 
 
 def _peers(text: str) -> dict[str, str]:
@@ -406,7 +407,7 @@ def settings_table() -> str:
         known = one.metadata
         default = known["default"] or ("none" if one.default in ("", None) else f"`{one.default}`")
         rows.append((f"`{name}`", known["allowed"], default, known["about"]))
-    rows += [(f"`{name}`", *rest) for name, *rest in OF_OTHERS]
+    rows += [(f"`{name}`", allowed, default, about) for name, allowed, default, about in OF_OTHERS]
     return "\n".join(f"| {' | '.join(row)} |" if row[0] != "---" else "|---|---|---|---|" for row in rows)
 
 

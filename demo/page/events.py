@@ -283,7 +283,7 @@ class Page:
         """An earlier question about this photo."""
         before = history.history_of(histories, current.photo) if current else None
         place = asking.select((), event._data.get("items"), False, len(before.replies) if before else 0)
-        if not place:
+        if before is None or not place:
             return {self.memory.reply: gr.skip()}
         return self.back_to(before.replies[place[0]], toward, *wanted)
 
@@ -320,10 +320,13 @@ class Page:
         if current is None:
             lost = notice_html(asking.LOST_PHOTO) if kept and '"upload"' in kept else gr.skip()
             return {self.memory.kept: histories or gr.skip(), self.ask.notice: lost}
-        example = history.example_of(self.examples, current.photo)
+        example, of_photo = (
+            history.example_of(self.examples, current.photo),
+            history.history_of(histories, current.photo),
+        )
         return {
             self.memory.kept: histories,
-            self.ask.photo: history.history_of(histories, current.photo).path,
+            self.ask.photo: of_photo.path if of_photo else gr.skip(),
             **self.offer(example.questions if example else asking.GENERAL_QUESTIONS),
             **self.back_to(current, toward, *wanted),
         }

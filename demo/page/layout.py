@@ -351,8 +351,7 @@ def build_doubt_column() -> DoubtColumn:
 
 def build_panels(predictor: Predictor, reply: gr.State, seconds: float, settings: Settings) -> Panels:
     """The panels "What if", "Compare" and, where it is set up, the form for corrections."""
-    return Panels(
-        *build_what_if(predictor, reply, seconds),
-        *build_compare(predictor, reply, seconds, settings.compare or {}),
-        *build_corrections(reply, seconds, settings, made_with(predictor)),
-    )
+    what_if = build_what_if(predictor, reply, seconds)
+    compare = build_compare(predictor, reply, seconds, settings.compare or {})
+    corrections = build_corrections(reply, seconds, settings, made_with(predictor))
+    return Panels(what_if[0], what_if[1], compare[0], compare[1], *corrections)

@@ -84,7 +84,8 @@ def launch_options(settings: Settings = DEFAULTS) -> dict:
 
 def build_page(predictor: Predictor, examples_folder: Path = EXAMPLES, settings: Settings = DEFAULTS) -> gr.Blocks:
     """The page around one predictor, which all visitors share and which keeps nothing about them."""
-    examples = asking.read_examples(examples_folder, predictor.facts.get("checkpoint_sha256"))
+    sha256 = predictor.facts.get("checkpoint_sha256")
+    examples = asking.read_examples(examples_folder, None if sha256 is None else str(sha256))
     with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
         page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings))
         wire_questions(page)

@@ -103,9 +103,10 @@ def build_corrections(
     Returns:
         What to run once a new answer is shown, its inputs, and the components it empties: none without a form.
     """
-    settings = start(settings)
-    if settings is None:
+    usable = start(settings)
+    if usable is None:
         return dict, [], []
+    settings = usable
     with gr.Accordion(label("Wrong? Correct me"), open=False, elem_id="correct"):
         about = gr.State(time_to_live=seconds)  # the Reply that the form was emptied for, and that is corrected
         sent = gr.State((), time_to_live=seconds)  # when this visitor sent corrections

@@ -183,7 +183,8 @@ class _returned_by:
     """Within the block, everything that a method of one object returns is kept in the list that it gives."""
 
     def __init__(self, owner, method: str):
-        self.owner, self.method, self.returned = owner, method, []
+        self.owner, self.method = owner, method
+        self.returned: list = []
 
     def __enter__(self) -> list:
         original = getattr(self.owner, self.method)

@@ -160,8 +160,9 @@ class WhatIf:
             found = self.predictor.counterfactual(current.photo.encoded, current.prediction.question, answer=best)
         except Exception as error:
             return {outcome: notice_html(asking.message_for(error))}
-        drawn = found.region is not None and found.region.any()
-        picture = region_picture(current.photo.picture, found.region, current.photo.encoded) if drawn else None
+        region, photo = found.region, current.photo
+        drawn = region is not None and bool(region.any())
+        picture = region_picture(photo.picture, region, photo.encoded) if region is not None and drawn else None
         return {
             outcome: flip_html(found, current.prediction.question),
             self.parts.flip_picture: gr.update(value=picture, visible=bool(drawn)),
@@ -252,14 +253,14 @@ def flip_html(found: Counterfactual, question: str) -> str:
             "With {count} of {total} cells hidden (shown darkened) it answers {new} and not {answer}.",
             count=int(found.region.sum()),
             total=found.region.size,
-            new=f"<strong>{escape(found.region_answer)}</strong>",
+            new=f"<strong>{escape(found.region_answer or '')}</strong>",
             answer=answer,
         )
     if found.words is None:
         words = say("No words could be left out to change it from {answer}.", answer=answer)
     else:
         dropped = " ".join(f"“{escape(question.split()[place])}”" for place in found.words)
-        new = f"<strong>{escape(found.words_answer)}</strong>"
+        new = f"<strong>{escape(found.words_answer or '')}</strong>"
         words = say("Without {words} it answers {new}.", words=dropped, new=new)
     note = say("Found by a greedy search: a smaller set of other cells may exist.")
     return f'<div class="comparison" role="status"><p>{region}</p><p>{words}</p><p class="fine-print">{note}</p></div>'

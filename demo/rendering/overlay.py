@@ -99,8 +99,8 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
         strength = heats**2
         mixed = np.einsum("khw,kc->hwc", strength, colours) / np.maximum(strength.sum(axis=0), 1e-6)[..., None]
         density = min(1.5 * look.opacity, 1) * heats.max(axis=0)[..., None]  # [height, width, 1]
-        grey = Image.blend(seen, ImageOps.grayscale(seen).convert("RGB"), look.opacity)
-        grey = np.asarray(grey, dtype=np.float32) * (1 - 0.4 * look.opacity)  # darker, so that the colours stand out
+        greyed = Image.blend(seen, ImageOps.grayscale(seen).convert("RGB"), look.opacity)
+        grey = np.asarray(greyed, dtype=np.float32) * (1 - 0.4 * look.opacity)  # darker, so that the colours stand out
         drawn = Image.fromarray((grey * (1 - density) + mixed * density).round().astype(np.uint8))
     canvas.paste(drawn, (left, top))
     if (left, top, right, bottom) != (0, 0, *canvas.size):
@@ -111,8 +111,8 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
 def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look: Look) -> np.ndarray:
     """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels; a flat one has none."""
     resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BICUBIC
-    heat = Image.fromarray(np.asarray(heat_to_show(explanation, word), dtype=np.float32))
-    heat = np.asarray(heat.resize(size, resampling))
+    cells = Image.fromarray(np.asarray(heat_to_show(explanation, word), dtype=np.float32))
+    heat = np.asarray(cells.resize(size, resampling))
     highest = scale_top(explanation, word, look.same_scale)
     return np.clip(heat / highest, 0, 1) if highest > 0 else np.zeros_like(heat)
 

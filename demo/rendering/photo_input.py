@@ -4,6 +4,7 @@ import io
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.components.base import server
@@ -96,7 +97,7 @@ class Painting(gr.ImageEditor):
     @server
     def accept_blobs(self, data: AcceptBlobs):
         """Keep one layer of a painting until the question about it comes. Raises HTTPException beyond the limits."""
-        given = data.data.get("index")
+        given: Any = data.data.get("index")
         index = 0 if given in (None, "", "null") else given
         if not str(index).isdecimal() or int(index) >= MAX_LAYERS or len(data.files) != 1:
             raise HTTPException(422, UNUSABLE)

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, cast
 
 import gradio as gr
 
@@ -17,7 +17,12 @@ from valm_core.outputs import EncodedImage, InputError, Predictor, UnknownAnswer
 MAX_ANSWERS = 100
 
 # The types below are shown in the API's documentation; they are what reply_json gives.
-Method = Literal[tuple(EXPLANATION_METHODS)]
+if TYPE_CHECKING:  # to mypy, a Literal of what is only known at run time is none
+    Method: TypeAlias = str
+    Part: TypeAlias = str
+else:
+    Method = Literal[tuple(EXPLANATION_METHODS)]
+    Part = Literal[PARTS]
 
 
 class FileMark(TypedDict):
@@ -49,7 +54,7 @@ class Answers(TypedDict):
     guessed_from_question: bool
     gate: float
     kinds: dict[str, float]
-    unfamiliar: list[Literal[PARTS]]
+    unfamiliar: list[Part]
 
 
 class Maps(TypedDict):
@@ -203,8 +208,9 @@ class Endpoints:
             "candidates must be a list of texts, for example ['cat', 'dog'].",
         )
         if texts:
-            return answers_json(self.predictor.what_if(self.encoded(photo), question, candidates=texts, top=top))
-        return answers_json(self.predictor.answer(self.encoded(photo), question, top))
+            among = self.predictor.what_if(self.encoded(photo), question, candidates=texts, top=top)
+            return cast(Answers, answers_json(among))
+        return cast(Answers, answers_json(self.predictor.answer(self.encoded(photo), question, top)))
 
     @_tell_errors
     def explain(
@@ -238,7 +244,7 @@ class Endpoints:
         _check(method in EXPLANATION_METHODS, f"method is {method!r}; allowed: {allowed}.")
         _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
         asked = self.predictor.ask(self.encoded(photo), question, method, answer or None)
-        return reply_json(*asked, self.predictor.facts)
+        return cast(Explained, reply_json(*asked, self.predictor.facts))
 
     @_tell_errors
     def examples(self) -> list[PackagedExample]:
@@ -252,7 +258,7 @@ class Endpoints:
                 "title": example.title,
                 "photo": {"path": str(example.path), "meta": {"_type": "gradio.FileData"}},
                 "questions": list(example.questions),
-                "known_wrong": dict(zip(("question", "expected"), example.known_wrong, strict=True))
+                "known_wrong": KnownWrong(question=example.known_wrong[0], expected=example.known_wrong[1])
                 if example.known_wrong
                 else None,
             }

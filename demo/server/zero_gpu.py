@@ -8,7 +8,7 @@ from valm_core.outputs import Predictor
 
 PROPERTIES = ("answers", "facts", "offers", "explanation_methods", "attention_heads")
 
-_predictor = None  # set once, by lend()
+_predictor = cast(Predictor, None)  # set once, by lend()
 
 
 def borrowing_gpu(function):

@@ -21,7 +21,7 @@ from valm_core.outputs import EncodedImage, InputError, Prediction, Predictor
 
 PHOTOS_AT_ONCE, QUESTIONS_AT_ONCE = 16, 64
 FORMATS = (".jsonl", ".parquet")
-NOTHING = {
+NOTHING: dict[str, object] = {
     "predicted": None,  # the likeliest answer
     "probability": None,  # its, calibrated, 0..1
     "predictions": [],  # the likeliest answers, each with its probability
@@ -207,7 +207,7 @@ def _opened(predictor: Predictor, path: Path) -> Image.Image | str:
 
 def _replies(
     predictor: Predictor, images: list[EncodedImage], questions: list[str], top: int
-) -> list[Prediction] | list[Prediction | InputError]:
+) -> Sequence[Prediction | InputError]:
     """One reply a question; where one can't be asked, all are asked singly to find which."""
     try:
         return predictor.answer_many(images, questions, top)
@@ -249,8 +249,8 @@ def _folder(folder: Path, questions: Sequence[str], ours: set[Path]) -> Source:
     if not questions:
         raise ValueError(f"{folder} is a folder: say what to ask its photos with --question.")
     photos, others = photos_in(folder)
-    left_out = Counter(writable(path.suffix.lower()) for path in others if path.resolve() not in ours)
-    left_out = dict(left_out.most_common())
+    endings = Counter(writable(path.suffix.lower()) for path in others if path.resolve() not in ours)
+    left_out = dict(endings.most_common())
     if not photos:
         raise ValueError(f"{folder} has no photos ({', '.join(PHOTO_ENDINGS)}).{_left_out_text(left_out)}")
     files = {writable(path.relative_to(folder).as_posix()): path for path in photos}

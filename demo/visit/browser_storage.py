@@ -32,7 +32,7 @@ def to_keep(histories: tuple[PhotoHistory, ...], current: Reply | None, examples
         name = {"example": example.path.stem} if example else {"upload": kept.path}
         photos.append(name | {"questions": [reply.prediction.question for reply in kept.replies]})
     here = history.history_of(histories, current.photo) if current else None
-    shown = [histories.index(here), current.prediction.question] if here else None
+    shown = [histories.index(here), current.prediction.question] if here and current else None
     return json.dumps({"photos": photos, "shown": shown})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from demo.languages.translate import say
@@ -98,7 +99,7 @@ def already_opened(kept: tuple[PhotoHistory, ...], path: str | None) -> OpenedPh
 def history_html(kept: tuple[PhotoHistory, ...], current: Reply | None) -> str:
     """The questions asked about the current photo as buttons, newest first; nothing for fewer than two."""
     history = history_of(kept, current.photo) if current else None
-    if history is None or len(history.replies) < 2:
+    if current is None or history is None or len(history.replies) < 2:
         return ""
     title = say("Asked about this photo")
     rows = "".join(
@@ -205,10 +206,11 @@ def read_link(query: Mapping[str, str], examples: tuple[Example, ...]) -> Link |
         raise InputError(NO_SUCH_EXAMPLE)
     ignored = []
     allowed = {"method": tuple(EXPLANATION_METHODS), "direction": DIRECTIONS}
-    read = {"photo": example.path.stem, "question": example.questions[0]}
+    read: dict[str, Any] = {"photo": example.path.stem, "question": example.questions[0]}
     for name, text in asked.items():
         if name == "photo":
             continue
+        value: Any
         if name in ("question", "answer"):
             value = " ".join(text.split()) if len(text) <= MAX_QUESTION_CHARACTERS else None
         elif name in allowed:
