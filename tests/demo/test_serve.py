@@ -35,7 +35,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # `python app.py` with a model that needs no loading.
 FAKE_APP = """
 import sys
-sys.path[:0] = [{root!r}, {tests!r}]
+sys.path[:0] = [{root!r}, {helpers!r}]
 from fake_predictor import FakePredictor
 from valm_core.predictor import VqaPredictor
 
@@ -52,7 +52,7 @@ main([])
 
 def fake_app(loading: str = "") -> str:
     """The code of ``FAKE_APP``, with what happens while it loads."""
-    return FAKE_APP.format(root=str(ROOT), tests=str(ROOT / "tests"), loading=loading)
+    return FAKE_APP.format(root=str(ROOT), helpers=str(ROOT / "tests" / "helpers"), loading=loading)
 
 
 @contextmanager

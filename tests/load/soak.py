@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 PARTS = ("corpus", "fuzz", "load", "life", "kills")

@@ -156,8 +156,8 @@ def test_ray_gives_the_same_and_a_killed_worker_loses_nothing(checkpoint, shards
 
 def _paths() -> str:
     """Where the workers find the project and the tests."""
-    here = Path(__file__).parent
-    return os.pathsep.join([str(here.parent), str(here)])
+    root = Path(__file__).parents[2]
+    return os.pathsep.join(map(str, (root, root / "tests", root / "tests" / "helpers")))
 
 
 def test_a_tar_made_on_a_mac_with_any_names_and_formats(checkpoint, colored_squares, tmp_path, capsys):

@@ -21,7 +21,7 @@ from valm_core.predictor import VqaPredictor
 ROOT = Path(__file__).parents[3]
 SERVER = """
 import os, sys
-sys.path[:0] = [{root!r}, {tests!r}]
+sys.path[:0] = [{root!r}, {helpers!r}]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import tempfile
 from demo.server.shutdown import serve_until_stopped
@@ -44,7 +44,7 @@ serve_until_stopped(page, uploads, server_name="127.0.0.1", server_port={port}, 
 def server(tmp_path):
     """A page in a process of its own whose answers take their time: (process, address, folder of uploads, its log)."""
     port, log = free_port(), tmp_path / "log.txt"
-    code = SERVER.format(root=str(ROOT), tests=str(ROOT / "tests"), port=port)
+    code = SERVER.format(root=str(ROOT), helpers=str(ROOT / "tests" / "helpers"), port=port)
     environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     environment["TMPDIR"] = str(tmp_path)
     with log.open("w") as output:
