@@ -1,6 +1,7 @@
 """`pip install .`: the wheel has every module, the shipped model and the commands; the version has one source."""
 
 import configparser
+import re
 import subprocess
 import sys
 import zipfile
@@ -53,7 +54,7 @@ def test_the_commands_lead_to_functions(wheel):
 def test_the_version_has_one_source(wheel):
     assert f"valm-{valm_core.__version__}-" in Path(wheel.filename).name
     for name in ("pyproject.toml", "CITATION.cff"):
-        assert valm_core.__version__ not in (ROOT / name).read_text(encoding="utf-8"), name
+        assert not re.search(r"(?m)^version\W+\d", (ROOT / name).read_text(encoding="utf-8")), name
     assert f"## [{valm_core.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
