@@ -83,6 +83,7 @@ def test_the_mouse_over_a_word_or_a_place_previews_it_without_the_server(visit, 
     upload(page, photos / "red.png")
     ask(page, "What color is the bus?")
     page.locator("#overlay .map img").wait_for()
+    page.wait_for_function("sessionStorage.getItem('valm-visit')")  # the last that an answer sets going
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     shares = (
