@@ -28,6 +28,7 @@ from demo.rendering.overlay import (
     words_map,
 )
 from demo.rendering.wording import data_address, method_name, percent
+from valm_core.evidence.rules import evenness
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Explanation
@@ -290,8 +291,6 @@ def heads_html(
         number: "evenness", the map's entropy as a share of an even map's in 0..1, or "attention", the share of the map
             in the selected cells, for none in the tenth of the cells that is hottest over all heads.
     """
-    from valm_core.evidence.measure import evenness  # imported here: torch, which the terminal's -h can do without
-
     maps = np.array([[words_map(part, words) for part in layer] for layer in parts])  # [L, H, rows, columns]
     layers, heads = maps.shape[:2]
     flat = maps.reshape(layers, heads, -1)

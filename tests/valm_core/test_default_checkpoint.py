@@ -9,7 +9,7 @@ from demo.settings import checkpoint_folder
 from demo.terminal.ask import main as ask
 from demo.terminal.check_examples import check_examples
 from demo.visit.asking import MODEL_ANSWERS_FILE, read_examples
-from valm_core.evidence.measure import VERDICTS
+from valm_core.evidence.rules import VERDICTS
 from valm_core.outputs import Answer
 from valm_core.predictor import VqaPredictor
 

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from training.corrections.manage import export
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
-from training.datasets.readers.jsonl import Row, read_rows
+from training.datasets.readers.jsonl import Row, read_rows, write_rows
 from training.evaluate import predict_logits
 from training.measuring.common import load_model, sample, write_report
 from training.metrics.vqa_accuracy import most_common_answer, normalize_answer, vqa_accuracy
@@ -101,16 +100,6 @@ def score(model: ValmModel, rows: list[Row], cache: str) -> list[float]:
     return [vqa_accuracy(answer, row.answers) for answer, row in zip(answers, rows, strict=True)]
 
 
-def write_rows(path: Path, rows: list[Row]) -> str:
-    """The rows as JSON lines with absolute paths of photos; the path."""
-    lines = [
-        {"image": str(row.photo.resolve()), "question": row.question, "answers": row.answers, "source": row.source}
-        for row in rows
-    ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return str(path)
-
-
 def correct(database: Path, rows: list[Row], given: list[str]) -> None:
     """What people would send from the page: photo, question, the model's answer and the right one."""
     for row, answer in zip(rows, given, strict=True):
@@ -133,9 +122,8 @@ def measure(options: argparse.Namespace) -> dict:
     photos = sorted({row.photo for row in validation})
     kept = set(random.Random(0).sample(photos, len(photos) // 2))  # one half guards the training, the other measures
     work.mkdir(parents=True, exist_ok=True)
-    guard = write_rows(
-        work / "guard.jsonl", sample([row for row in validation if row.photo in kept], options.validation_rows, 0)
-    )
+    guard = work / "guard.jsonl"
+    write_rows(guard, sample([row for row in validation if row.photo in kept], options.validation_rows, 0))
     measured = sample([row for row in validation if row.photo not in kept], options.validation_rows, 0)
 
     def wrong(tried: list[Row]) -> list[bool]:
@@ -160,9 +148,10 @@ def measure(options: argparse.Namespace) -> dict:
         asked = {"corrected": read_rows(data), "similar": chosen.similar, "same_question": chosen.same_question}
         asked["validation"] = measured
         before = {part: score(start, asked[part], options.cache) for part in SETS}
-        for rehearsal in ("", write_rows(folder / "rehearsal.jsonl", chosen.rehearsal)):
+        write_rows(folder / "rehearsal.jsonl", chosen.rehearsal)
+        for rehearsal in ("", str(folder / "rehearsal.jsonl")):
             output = folder / ("with_rehearsal" if rehearsal else "alone")
-            files = {"data": str(data), "validation": guard, "rehearsal": rehearsal, "output": str(output)}
+            files = {"data": str(data), "validation": str(guard), "rehearsal": rehearsal, "output": str(output)}
             settings = {"init": options.checkpoint, "cache": options.cache, "threads": options.threads}
             configs = read_config(options.config, files | settings)
             trained = train(*configs, options.command_line, device=options.device)

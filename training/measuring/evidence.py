@@ -15,7 +15,8 @@ from training.datasets import load_rows
 from training.datasets.feature_cache import read_pixels
 from training.datasets.readers.jsonl import Row
 from training.measuring.common import add_measuring_options, data_name, load_model, sample, tell_report
-from valm_core.evidence import measure as rules
+from valm_core.evidence import rules
+from valm_core.evidence.measure import hiding_probabilities
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.model.model import ValmModel
 
@@ -36,7 +37,7 @@ def supports(model: ValmModel, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]
         image_map = EXPLANATION_METHODS[DEFAULT_METHOD](model, text, image, answer).image_map
         generator = np.random.default_rng(number)
         maps = [image_map, *(generator.permutation(image_map.ravel()) for _ in range(SHUFFLES))]
-        whole, hottest, others = rules.hiding_probabilities(model, text, image, answer, maps)
+        whole, hottest, others = hiding_probabilities(model, text, image, answer, maps)
         found = [rules.support(hidden, others) for hidden in hottest.tolist()]
         told = [
             rules.verdict(value, whole, hidden, float(others.mean()))

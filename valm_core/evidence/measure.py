@@ -3,19 +3,7 @@
 import numpy as np
 import torch
 
-from valm_core.evidence.rules import (
-    FAITHFUL_SUPPORT,
-    HIDDEN_SHARE,
-    RANDOM_DRAWS,
-    VERDICTS,
-    WEAK_SUPPORT,
-    agreement,
-    evenness,
-    hidden_variants,
-    split_variants,
-    support,
-    verdict,
-)
+from valm_core.evidence.rules import hidden_variants, split_variants
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.hiding import logits_without_cells
 from valm_core.explanations.trace import Trace, trace_question
@@ -23,22 +11,6 @@ from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText
 
 COMPARED_METHODS = ("raw_attention", "attention_rollout", "grad_cam", "gradient_relevancy")  # the quick ones
-
-# The rules, which know nothing of torch, by their old place.
-__all__ = [
-    "COMPARED_METHODS",
-    "FAITHFUL_SUPPORT",
-    "HIDDEN_SHARE",
-    "RANDOM_DRAWS",
-    "VERDICTS",
-    "WEAK_SUPPORT",
-    "agreement",
-    "compared_maps",
-    "evenness",
-    "hiding_probabilities",
-    "support",
-    "verdict",
-]
 
 
 def hiding_probabilities(

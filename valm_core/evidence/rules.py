@@ -1,6 +1,6 @@
 """What makes a verdict on a map out of plain arrays: what to hide, support and its thresholds, agreement, evenness.
 
-Used by every predictor, with torch (``explanations.evidence``) and without (``onnx_predictor``).
+Used by every predictor, with torch (``evidence.measure``) and without (``exported.predictor``).
 """
 
 import zlib

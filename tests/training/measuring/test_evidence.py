@@ -8,7 +8,7 @@ import pytest
 
 from training.measuring import evidence as command
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.evidence import measure as rules
+from valm_core.evidence import rules
 
 REPORT = Path(__file__).parents[3] / "docs" / "reports" / "evidence.json"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from valm_core.evidence import measure
+from valm_core.evidence import measure, rules
 from valm_core.evidence.rules import gather_evidence, rank_correlation
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.counterfactual import fewest_words, smallest_region
@@ -38,7 +38,7 @@ def test_the_figures_are_those_of_asking_again(tiny_predictor, encoded):
     assert found.hottest_hidden == pytest.approx(expected, abs=1e-6)
     others = [tiny_predictor.explain(encoded, QUESTION, method=name).image_map for name in measure.COMPARED_METHODS]
     assert found.agreement == pytest.approx(np.mean([rank_correlation(image_map, other) for other in others]))
-    assert found.verdict in measure.VERDICTS and 0 <= found.evenness <= 1
+    assert found.verdict in rules.VERDICTS and 0 <= found.evenness <= 1
     assert tiny_predictor.evidence(encoded, QUESTION, method="occlusion") == found
 
 
@@ -80,11 +80,11 @@ def test_any_answer_has_its_evidence(tiny_predictor, encoded):
 
 def test_support_and_verdicts():
     random = np.array([0.5, 0.52, 0.48, 0.5, 0.51, 0.49, 0.5, 0.5])
-    assert measure.support(0.5, random) == pytest.approx(0, abs=1e-3)
-    assert measure.verdict(measure.support(0.1, random), 0.5, 0.1, 0.5) == "faithful"
-    assert measure.verdict(measure.support(0.9, random), 0.5, 0.9, 0.5) == "not supported"
-    assert measure.support(0.499, np.full(8, 0.5)) < 1  # what nothing moves supports no map
-    assert measure.verdict(measure.WEAK_SUPPORT, 0.5, 0.4, 0.5) == "weak"
+    assert rules.support(0.5, random) == pytest.approx(0, abs=1e-3)
+    assert rules.verdict(rules.support(0.1, random), 0.5, 0.1, 0.5) == "faithful"
+    assert rules.verdict(rules.support(0.9, random), 0.5, 0.9, 0.5) == "not supported"
+    assert rules.support(0.499, np.full(8, 0.5)) < 1  # what nothing moves supports no map
+    assert rules.verdict(rules.WEAK_SUPPORT, 0.5, 0.4, 0.5) == "weak"
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_support_and_verdicts():
 )
 def test_no_verdict_without_an_effect(whole, hottest, random, found):
     strongest = 100.0
-    assert measure.verdict(strongest, whole, hottest, random) == found
-    draws = np.full(measure.RANDOM_DRAWS, random)
+    assert rules.verdict(strongest, whole, hottest, random) == found
+    draws = np.full(rules.RANDOM_DRAWS, random)
     one_map = np.arange(6.0).reshape(2, 3)
     told = gather_evidence("m", "a", (whole, np.array([hottest]), draws), Answer("b", 0.1), one_map, [one_map])
     if found == "not supported":
@@ -113,9 +113,9 @@ def test_no_verdict_without_an_effect(whole, hottest, random, found):
 
 
 def test_evenness_and_agreement():
-    assert measure.evenness(np.full((4, 4), 1 / 16)) == pytest.approx(1)
-    assert measure.evenness(np.eye(4)[:1]) == 0
-    assert measure.agreement(np.arange(6), [np.arange(6) ** 2, -np.arange(6)]) == pytest.approx(0)
+    assert rules.evenness(np.full((4, 4), 1 / 16)) == pytest.approx(1)
+    assert rules.evenness(np.eye(4)[:1]) == 0
+    assert rules.agreement(np.arange(6), [np.arange(6) ** 2, -np.arange(6)]) == pytest.approx(0)
 
 
 def test_the_region_flips_the_answer_and_no_cell_of_it_can_be_spared(tiny_predictor, encoded):
