@@ -5,9 +5,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from valm_core.model.model import ValmModel
+from valm_core.model.shared_cells import SharedCells
 from valm_core.outputs import EncodedImage, EncodedText
 
-TOKEN_BATCH, PIXEL_BATCH = 64, 16  # variants of a question answered at once, photos encoded at once
+TOKEN_BATCH, PIXEL_BATCH = 16, 16  # variants of a question answered at once, photos encoded at once
 
 
 def without_cells(model: ValmModel, tokens: Tensor, hidden: Tensor) -> Tensor:
@@ -28,16 +29,8 @@ def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImag
     Returns:
         Logits [F, A].
     """
-    hidden = hidden.to(image.tokens.device)
-    logits = [
-        model(
-            text_tokens=text.tokens.expand(len(part), -1, -1),
-            text_mask=text.mask.expand(len(part), -1),
-            image_tokens=without_cells(model, image.tokens, part),
-        ).logits
-        for part in hidden.split(TOKEN_BATCH)
-    ]
-    return torch.cat(logits).float()
+    cells = SharedCells(model, text, image)
+    return torch.cat([cells.logits(part) for part in hidden.to(image.tokens.device).split(TOKEN_BATCH)]).float()
 
 
 @torch.no_grad()

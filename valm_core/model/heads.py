@@ -107,8 +107,16 @@ class Glimpses(nn.Module):
 
     def forward(self, question: Tensor, cells: Tensor, maps: Tensor, words: Tensor, fused: Tensor) -> Tensor:
         """Question [B, Q], cells [B, N, C], maps [B, H, T, N], words' shares [B, T], fused [B, D] -> [B, width]."""
+        return self.gather(question, self.features(cells), maps, words, fused)
+
+    def features(self, cells: Tensor) -> Tensor:
+        """Cells [B, N, C] -> what a glimpse takes from each [B, N, W]."""
+        return self.cell(cells.to(self.norm.weight.dtype))
+
+    def gather(self, question: Tensor, features: Tensor, maps: Tensor, words: Tensor, fused: Tensor) -> Tensor:
+        """What ``forward`` gives, of ``features`` in place of cells."""
         shares = torch.einsum("bt,bhtn->bhn", words.to(maps), maps)
-        glimpses = torch.einsum("bhn,bnw->bhw", shares, self.cell(cells.to(self.norm.weight.dtype)).to(shares))
+        glimpses = torch.einsum("bhn,bnw->bhw", shares, features.to(shares))
         asked = self.question(question)  # [B, W]
         products = (asked[:, None] * glimpses).flatten(1)  # [B, H W]
         return self.dropout(self.norm(torch.cat([asked, products, glimpses.sum(dim=1), fused], dim=-1)))

@@ -195,8 +195,12 @@ class ValmModel(nn.Module):
         balanced: Tensor | None = None,
         masked_heads: Collection[AttentionHead] = (),
         fixed_prior: bool = False,
+        glimpsed: Tensor | None = None,
     ) -> Tensor:
-        """Logits [B, A] of fused features (with attention) and what they were fused from; see ``forward``."""
+        """Logits [B, A] of fused features (with attention) and what they were fused from; see ``forward``.
+
+        ``glimpsed`` is ``glimpses.features`` of the image tokens, where it was made before.
+        """
         if self.question_head is None:
             return self.head(features.fused)
         if balanced is None and self.config.neutral_yes_no:
@@ -208,7 +212,8 @@ class ValmModel(nn.Module):
             if silent:
                 maps = maps.index_fill(1, torch.tensor(silent, device=maps.device), 0.0)
             plain = question if balanced is None else self.question_head.vector(text_tokens, text_mask)
-            read = self.glimpses(plain, image_tokens, maps, features.text_pooling, read)
+            glimpsed = self.glimpses.features(image_tokens) if glimpsed is None else glimpsed
+            read = self.glimpses.gather(plain, glimpsed, maps, features.text_pooling, read)
         prior = self.question_head.logits(question)
         return self.head(read) + (prior.detach() if fixed_prior else prior)
 
