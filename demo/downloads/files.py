@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can d
     from demo.visit.asking import Reply, Selection
     from valm_core.outputs import Evidence, Explanation, Prediction
 
+FILE_SIDE = 1200  # pixels, at least, of the longer side of the map to download
 DECIMALS = 6  # of numbers in JSON
 STYLE = """
 :root { color-scheme: light; }
@@ -148,8 +150,11 @@ def json_file(shown: Shown, facts: dict) -> bytes:
     return json.dumps(plain, ensure_ascii=False, indent=1).encode()
 
 
-def figure_file(shown: Shown, facts: dict) -> bytes:
-    """The figure of ``question_figure`` as a PNG file; in English where no font has the visitor's letters."""
+def figure_file(shown: Shown, facts: dict, kind: str = "png") -> bytes:
+    """The figure of ``question_figure`` as a file; in English where no font has the visitor's letters.
+
+    ``kind`` is "png" (over 3,000 pixels wide), "svg" or "pdf", whose letters and lines are drawn at any size.
+    """
     from demo.downloads.question_figure import can_write_chinese, question_figure
 
     content = io.BytesIO()
@@ -158,14 +163,17 @@ def figure_file(shown: Shown, facts: dict) -> bytes:
         figure = question_figure(
             reply.photo.picture, reply.prediction, shown.part, reply.answer, shown.place, facts_line(facts)
         )
-        figure.savefig(content, format="png")
+        figure.savefig(content, format=kind)
     return content.getvalue()
 
 
 def map_file(shown: Shown, facts: dict) -> bytes:
-    """The map over the photo as a PNG file, as it is drawn on the page; with the photo beside it if that is shown."""
+    """The map over the photo as a PNG file, as it is drawn on the page; with the photo beside it if that is shown.
+
+    Its longer side has at least ``FILE_SIDE`` pixels, so that it can be printed.
+    """
     picture = shown.reply.photo.picture
-    drawn = overlay(picture, shown.part, shown.selection.words, shown.look)
+    drawn = overlay(picture, shown.part, shown.selection.words, shown.look, FILE_SIDE)
     if shown.view == "side_by_side":
         both = Image.new("RGB", (2 * drawn.width + 8, drawn.height), "white")
         both.paste(drawn, (0, 0))
@@ -230,6 +238,8 @@ def report_file(shown: Shown, facts: dict) -> bytes:
 FILES: dict[str, tuple[str, Callable[[Shown, dict], bytes]]] = {
     "map": ("map.png", map_file),
     "figure": ("figure.png", figure_file),
+    "svg": ("figure.svg", partial(figure_file, kind="svg")),
+    "pdf": ("figure.pdf", partial(figure_file, kind="pdf")),
     "json": ("data.json", json_file),
     "report": ("report.html", report_file),
 }

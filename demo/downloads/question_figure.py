@@ -10,12 +10,14 @@ from PIL import Image
 from demo.languages.translate import say
 from demo.rendering.answers import is_doubted
 from demo.rendering.map import place_text
-from demo.rendering.overlay import is_flat
+from demo.rendering.overlay import Look, density, is_flat
 from demo.rendering.wording import method_name
 from valm_core.outputs import Explanation, Prediction
 
 COLUMNS = 4
 WIDTH = 3.2  # inches of a panel
+OPACITY = Look().opacity
+COLOUR_MAP = "inferno"  # of matplotlib: the page's colours
 # matplotlib's own font has no Chinese, Japanese or Korean letters: the first of these that is installed lends them.
 FONTS_FOR_MORE_LETTERS = (
     "Noto Sans CJK SC",
@@ -41,8 +43,9 @@ def question_figure(
 ):
     """Draw the figure; save it with ``figure.savefig(path)``.
 
-    All maps share one colour scale, so that they can be compared; cells are shown as they are, without smoothing.
-    Every map says its method, layer, head and scale; a flat one says so and is the photo without any heat.
+    All maps share one colour scale, so that they can be compared; cells are shown as they are, without smoothing, and
+    the photo stays visible where a map is low. Method, layer and head stand once above all maps, each map says its own
+    range; a flat one says so and is the photo without any heat.
 
     Args:
         photo: upright RGB, as ``VqaPredictor.open_photo`` gives it.
@@ -70,7 +73,8 @@ def question_figure(
     hottest = max(values.max() for _, values in maps)
     with rc_context({"font.family": _fonts(), "axes.titlesize": 11, "font.size": 9}):
         figure = Figure(figsize=(WIDTH * COLUMNS, panel * rows + 0.8), layout="constrained", dpi=300)
-        figure.suptitle(_wrapped(f"{prediction.question} – {subject}", 110), fontsize=13)
+        made_by = _wrapped(f"{method} · {place}", 150)
+        figure.suptitle(f"{_wrapped(f'{prediction.question} – {subject}', 110)}\n{made_by}", fontsize=12)
         axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
         for axis in axes[len(maps) + 1 :]:
             axis.set_axis_off()
@@ -88,8 +92,7 @@ def question_figure(
             else:
                 heat = _draw_map(axis, photo, values, explanation.box, hottest)
             axis.set_title(_wrapped(name, 32))
-            lines = [f"{method} · {place}".rpartition(" · ")[0], place.rpartition(" · ")[2], _range(values, hottest)]
-            axis.set_xlabel("\n".join(_wrapped(line, 50) for line in lines), fontsize=7.5)
+            axis.set_xlabel(_range(values), fontsize=7.5)
         rows, columns = explanation.grid
         scale = say("% of the map per cell ({rows} × {columns} cells), one scale for all", rows=rows, columns=columns)
         if heat is not None:
@@ -107,8 +110,8 @@ def _draw_map(axis, photo: Image.Image, values: np.ndarray, box: tuple[float, ..
     heat = axis.imshow(
         100 * values,
         extent=(left, right, bottom, top),
-        cmap="inferno",
-        alpha=0.6,
+        cmap=COLOUR_MAP,
+        alpha=density(values / hottest, OPACITY),
         vmin=0,
         vmax=100 * hottest,
         zorder=2,
@@ -118,12 +121,11 @@ def _draw_map(axis, photo: Image.Image, values: np.ndarray, box: tuple[float, ..
     return heat
 
 
-def _range(values: np.ndarray, hottest: float) -> str:
+def _range(values: np.ndarray) -> str:
     """A map's own range on the common scale, in percent, or that there is none to see."""
     if is_flat(values):
         return say("no place stands out")
-    low, high, top = (f"{100 * share:.1f}" for share in (values.min(), values.max(), hottest))
-    return say("{low}–{high} % on a scale of 0–{top} %", low=low, high=high, top=top)
+    return f"{100 * values.min():.1f}–{100 * values.max():.1f} %"
 
 
 @functools.cache

@@ -254,6 +254,8 @@ CHINESE = {
         "链接可以带回示例照片、问题和所选内容。"
     ),
     "Figure (PNG)": "图（PNG）",
+    "Figure (SVG)": "图（SVG）",
+    "Figure (PDF)": "图（PDF）",
     "Numbers (JSON)": "数值（JSON）",
     "Report (HTML)": "报告（HTML）",
     "Link to this view": "此视图的链接",
@@ -284,7 +286,6 @@ CHINESE = {
     "% of the map per cell ({rows} × {columns} cells), one scale for all": (
         "每格占热图的百分比（{rows} × {columns} 个格子），统一标尺"
     ),
-    "{low}–{high} % on a scale of 0–{top} %": "{low}–{high} %，标尺 0–{top} %",
     # corrections
     "Wrong? Correct me": "答错了？请纠正",
     "The right answer": "正确答案（英文）",

@@ -55,6 +55,8 @@ def build_keep(
             buttons = {
                 "map": map_button,
                 "figure": gr.Button(label("Figure (PNG)"), size="sm", min_width=120, elem_id="download-figure"),
+                "svg": gr.Button(label("Figure (SVG)"), size="sm", min_width=120, elem_id="download-svg"),
+                "pdf": gr.Button(label("Figure (PDF)"), size="sm", min_width=120, elem_id="download-pdf"),
                 "json": gr.Button(label("Numbers (JSON)"), size="sm", min_width=120, elem_id="download-json"),
                 "report": gr.Button(label("Report (HTML)"), size="sm", min_width=120, elem_id="download-report"),
                 "link": gr.Button(label("Link to this view"), size="sm", min_width=120, elem_id="make-link"),

@@ -32,6 +32,7 @@ WORD_COLOURS = (
     (0, 114, 178),
 )
 MAX_SIDE = 1024  # pixels of the drawn overlay
+DENSITY = 1.5  # times the opacity: how much of the hottest place is heat, at most all of it
 WHOLE_QUESTION = -1  # in place of a word's index
 MIN_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
 FLAT_GREY = (128, 128, 128)  # of a flat map where there is no photo beneath it
@@ -75,16 +76,33 @@ def colour(values: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ...], look: Look) -> Image.Image:
+def density(heat: np.ndarray, opacity: float) -> np.ndarray:
+    """How much of each place is heat and not photo, 0..1, of heat in 0..1: where a map is low the photo stays."""
+    return min(DENSITY * opacity, 1) * heat
+
+
+def overlay(
+    picture: Image.Image, explanation: Explanation, words: tuple[int, ...], look: Look, min_side: int = 0
+) -> Image.Image:
     """The photo with maps stretched over the part that the model saw (``Explanation.box``).
 
-    One map (of one word, or of the whole question for none) has the inferno colours: inside the box every pixel is
-    ``opacity`` heat and the rest photo. Several words have a colour each over the photo in grey, the denser the
-    hotter. Outside the box the photo stays as it is, behind a thin frame. Smooth maps are interpolated between the
-    cells' centres, raw ones show the cells themselves. A flat map leaves the photo as it is: no colour would be true.
+    One map (of one word, or of the whole question for none) has the inferno colours, the denser the hotter
+    (``density``). Several words have a colour each over the photo in grey. Outside the box the photo stays as it is,
+    behind a thin frame. Smooth maps are interpolated between the centres of neighbouring cells and never hotter than
+    those, raw ones show the cells themselves. A flat map leaves the photo as it is: no colour would be true.
+
+    Args:
+        picture: the photo.
+        explanation: whose maps are drawn.
+        words: whose; none for the whole question.
+        look: how.
+        min_side: pixels that the longer side has at least; a smaller photo is enlarged. At most ``MAX_SIDE`` else.
     """
     canvas = picture.convert("RGB")
-    canvas.thumbnail((MAX_SIDE, MAX_SIDE))
+    canvas.thumbnail((max(MAX_SIDE, min_side),) * 2)
+    if max(canvas.size) < min_side:
+        scale = min_side / max(canvas.size)
+        canvas = canvas.resize([max(round(side * scale), 1) for side in canvas.size], Image.Resampling.LANCZOS)
     left, top, right, bottom = pixel_box(explanation.box, canvas.size)
     size = (right - left, bottom - top)
     seen = canvas.crop((left, top, right, bottom))
@@ -92,16 +110,18 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
         drawn = seen
     elif len(words) < 2:
         heat = _stretched(explanation, words[0] if words else WHOLE_QUESTION, size, look)
-        drawn = Image.blend(seen, Image.fromarray(colour(heat)), look.opacity)
+        dense = density(heat, look.opacity)[..., None]
+        mixed = np.asarray(seen, dtype=np.float32) * (1 - dense) + colour(heat) * dense
+        drawn = Image.fromarray(mixed.round().astype(np.uint8))
     else:
         heats = np.stack([_stretched(explanation, word, size, look) for word in words])  # [K, height, width]
         colours = np.array([word_colour(place) for place in range(len(words))], dtype=np.float32)  # [K, 3]
         strength = heats**2
         mixed = np.einsum("khw,kc->hwc", strength, colours) / np.maximum(strength.sum(axis=0), 1e-6)[..., None]
-        density = min(1.5 * look.opacity, 1) * heats.max(axis=0)[..., None]  # [height, width, 1]
+        dense = density(heats.max(axis=0), look.opacity)[..., None]  # [height, width, 1]
         greyed = Image.blend(seen, ImageOps.grayscale(seen).convert("RGB"), look.opacity)
         grey = np.asarray(greyed, dtype=np.float32) * (1 - 0.4 * look.opacity)  # darker, so that the colours stand out
-        drawn = Image.fromarray((grey * (1 - density) + mixed * density).round().astype(np.uint8))
+        drawn = Image.fromarray((grey * (1 - dense) + mixed * dense).round().astype(np.uint8))
     canvas.paste(drawn, (left, top))
     if (left, top, right, bottom) != (0, 0, *canvas.size):
         ImageDraw.Draw(canvas).rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255))
@@ -109,8 +129,12 @@ def overlay(picture: Image.Image, explanation: Explanation, words: tuple[int, ..
 
 
 def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look: Look) -> np.ndarray:
-    """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels; a flat one has none."""
-    resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BICUBIC
+    """A word's map as heat in 0..1, [height, width] of a size (width, height) in pixels; a flat one has none.
+
+    Smooth maps are a weighted mean of at most four cells: no ringing, nothing beyond a cell's neighbours, and along the
+    photo's edge the outermost cells' own heat.
+    """
+    resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.HAMMING
     cells = Image.fromarray(np.asarray(heat_to_show(explanation, word), dtype=np.float32))
     heat = np.asarray(cells.resize(size, resampling))
     highest = scale_top(explanation, word, look.same_scale)

@@ -96,7 +96,7 @@ def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_setting
     assert Tags(page).tags.count("img") == 1 + 1 + 5  # photo, whole question, words
     for text in (
         "<strong>bus?</strong>",
-        "Is the map faithful?",
+        "Does it matter where it looked?",
         "Without the photo",
         "what the photo’s cells read · attention in layer 1, all heads",
         "8 × 10, shown raw",
@@ -111,14 +111,16 @@ def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_setting
 def test_the_map_is_downloaded_as_it_is_drawn():
     shown = shown_for(look=Look(0.8, raw_cells=True))
     found = Image.open(io.BytesIO(files.map_file(shown, {})))
-    drawn = overlay(shown.reply.photo.picture, shown.part, (4,), shown.look)
+    drawn = overlay(shown.reply.photo.picture, shown.part, (4,), shown.look, min_side=1200)
+    assert max(found.size) >= 1200 > max(shown.reply.photo.picture.size)
     assert found.format == "PNG" and np.array_equal(np.asarray(found), np.asarray(drawn))
     both = Image.open(io.BytesIO(files.map_file(dataclasses.replace(shown, view="side_by_side"), {})))
     assert both.width == 2 * drawn.width + 8
-    assert np.array_equal(np.asarray(both)[:, -drawn.width :], np.asarray(shown.reply.photo.picture))
+    photo = np.asarray(shown.reply.photo.picture.convert("RGB").resize(drawn.size))
+    assert np.array_equal(np.asarray(both)[:, -drawn.width :], photo)
 
 
-def test_every_map_of_the_figure_says_method_place_and_scale(monkeypatch):
+def test_the_figure_says_method_place_and_scale_once_and_every_map_its_range(monkeypatch):
     from matplotlib.figure import Figure
 
     drawn = []
@@ -127,11 +129,18 @@ def test_every_map_of_the_figure_says_method_place_and_scale(monkeypatch):
     files.figure_file(shown, FakePredictor.facts)
     axes = [axis for axis in drawn[0].axes if len(axis.images) == 2]
     assert [axis.get_title() for axis in axes] == ["whole question", "How", "much", "is", r"\$5", "or", r"\$6?"]
-    hottest = max(shown.part.token_to_patch.max(), shown.part.image_map.max())
-    for axis in axes:
-        label = axis.get_xlabel().replace("\n", " ")
-        assert "grad cam" in label and "layer 1, head 1" in label and f"on a scale of 0–{100 * hottest:.1f} %" in label
-        assert axis.images[1].get_clim() == pytest.approx((0, 100 * hottest))
+    maps = [shown.part.image_map, *(shown.part.token_map(word) for word in range(6))]
+    hottest = max(values.max() for values in maps)
+    for axis, values in zip(axes, maps, strict=True):
+        assert axis.get_xlabel() == f"{100 * values.min():.1f}–{100 * values.max():.1f} %"
+        heat = axis.images[1]
+        assert heat.get_clim() == pytest.approx((0, 100 * hottest))
+        np.testing.assert_allclose(heat.get_alpha(), 0.825 * values / hottest, atol=1e-5)  # the photo where it is low
+    title = drawn[0]._suptitle.get_text()
+    assert title.count("grad cam") == 1 and "layer 1, head 1" in title
+    assert [axis.get_ylabel() for axis in drawn[0].axes if axis.get_ylabel()] == [
+        "% of the map per cell (8 × 10 cells), one scale for all"
+    ]
     assert "fake" in drawn[0]._supxlabel.get_text() and "1.250" in drawn[0]._supxlabel.get_text()
 
 
@@ -139,6 +148,13 @@ def test_the_figure_is_a_sharp_png():
     content = files.figure_file(shown_for(), {})
     picture = Image.open(io.BytesIO(content))
     assert picture.format == "PNG" and picture.width >= 3000
+
+
+@pytest.mark.parametrize(("kind", "start", "end"), [("svg", b"<?xml", b"</svg>"), ("pdf", b"%PDF-", b"%%EOF")])
+def test_the_figure_is_a_vector_file(kind, start, end):
+    name, write = files.FILES[kind]
+    content = write(shown_for(), FakePredictor.facts)
+    assert name == f"figure.{kind}" and content.startswith(start) and content.rstrip().endswith(end)
 
 
 @pytest.mark.parametrize(
