@@ -48,6 +48,7 @@ CHINESE = {
     "Side by side": "并排",
     "Slider": "滑块对比",
     "Heat map opacity (%)": "热图不透明度（%）",
+    "Grid of cells": "格子线",
     "Raw cells": "原始格子",
     "Same scale for all words": "所有词用同一标尺",
     "Can this be believed?": "这可信吗？",

@@ -296,6 +296,7 @@ def build_map_column() -> MapColumn:
             opacity = gr.Slider(0, 100, 55, step=5, label=label("Heat map opacity (%)"), buttons=[], elem_id="opacity")
             raw_cells = gr.Checkbox(label=label("Raw cells"), min_width=120, elem_id="raw-cells")
             same_scale = gr.Checkbox(label=label("Same scale for all words"), min_width=220, elem_id="same-scale")
+            gr.Checkbox(label=label("Grid of cells"), min_width=120, elem_id="cell-grid")  # style.css reads it
     return MapColumn(
         subject,
         words,

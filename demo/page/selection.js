@@ -21,8 +21,23 @@ function preview(button) {
   const selected = button?.ariaPressed === "true" || button?.ariaSelected === "true";
   const shares = selected ? undefined : button?.dataset.shares?.split(",");
   target?.classList.toggle("preview", shares !== undefined);
-  for (const other of target?.querySelectorAll("[data-item]") ?? [])
+  const look = target?.dataset.colours ? target.dataset : null; // a map previewed has the look that a click gives it
+  if (look) target.style.backgroundImage = shares ? `url(${heat(shares, look)}), url(${look.photo})` : "";
+  else for (const other of target?.querySelectorAll("[data-item]") ?? [])
     other.style.setProperty("--share", (shares?.[other.dataset.item] ?? 0) / 100);
+}
+
+// A map as a picture, a cell a pixel (raw ones more, so that they aren't smoothed), as demo/rendering/overlay.py draws
+// it: hundredths of the hottest cell, denser the hotter.
+function heat(shares, look) {
+  const colours = look.colours.split(" "), width = Number(look.columns), side = "raw" in look ? 16 : 1;
+  const canvas = Object.assign(document.createElement("canvas"), {width: width * side, height: shares.length / width * side});
+  const pen = canvas.getContext("2d");
+  shares.forEach((share, place) => {
+    pen.fillStyle = `rgb(${colours[Math.round(share / 100 * (colours.length - 1))]},${look.density * share / 100})`;
+    pen.fillRect(place % width * side, Math.floor(place / width) * side, side, side);
+  });
+  return canvas.toDataURL();
 }
 
 // The buttons of the box between two of them, both included.

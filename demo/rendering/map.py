@@ -19,9 +19,11 @@ from demo.rendering.overlay import (
     WHOLE_QUESTION,
     Look,
     colour,
+    density,
     heat_to_show,
     is_flat,
     overlay,
+    pixel_box,
     scale_top,
     word_colour,
     word_map,
@@ -32,6 +34,9 @@ from valm_core.evidence.rules import evenness
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Explanation
+
+PREVIEW_SIDE = 480  # pixels of the photo under a previewed map
+PREVIEW_COLOURS = " ".join(",".join(map(str, step)) for step in INFERNO.tolist())
 
 
 def place_text(direction: str, layer: int | None, head: int | None) -> str:
@@ -117,7 +122,10 @@ def map_html(
     alt = escape(map_description(explanation, words))
     grid = (
         f'<div class="cells" role="grid" aria-multiselectable="true" aria-label="{say("Cells of the photo")}" '
-        f'data-preview-on="#words .words" data-draggable data-columns="{columns}" style="{place}">'
+        f'data-preview-on="#words .words" data-draggable data-columns="{columns}" style="{place}" '
+        f'data-density="{density(np.ones(1), look.opacity)[0]:.3f}" data-colours="{PREVIEW_COLOURS}" '
+        f"{'data-raw ' if look.raw_cells else ''}"
+        f'data-photo="{data_address(_seen(picture, explanation.box))}">'
         f"{''.join(lines)}</div>"
     )
     shape = f"--aspect:{drawn.width / drawn.height:.4f}"
@@ -128,6 +136,13 @@ def map_html(
         itself = say("The photo itself")
         figures += f'<div class="map" style="{shape}"><img src="{data_address(small)}" alt="{itself}"></div>'
     return f'<div class="maps">{figures}</div>'
+
+
+def _seen(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+    """What the model saw of a photo, small: a previewed map lies over it."""
+    seen = picture.convert("RGB").crop(pixel_box(box, picture.size))
+    seen.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return seen
 
 
 def _hundredths(shares: np.ndarray) -> str:
