@@ -96,7 +96,7 @@ def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_setting
     assert Tags(page).tags.count("img") == 1 + 1 + 5  # photo, whole question, words
     for text in (
         "<strong>bus?</strong>",
-        "Is the map faithful?",
+        "Did it matter where it looked?",
         "Without the photo",
         "what the photo’s cells read · attention in layer 1, all heads",
         "8 × 10, shown raw",

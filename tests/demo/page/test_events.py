@@ -43,7 +43,7 @@ def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):
     again = asking.explain_again(page.predictor, reply, "random", reply.answer)
     updates = page.show_again(again, reply, asking.Selection(), *LOOK)
     for menu in (page.doubt.layer, page.doubt.head):
-        assert updates[menu]["value"] == ALL and updates[menu]["interactive"] is False
+        assert updates[menu]["value"] == ALL and updates[menu]["visible"] is False
         assert [value for _, value in updates[menu]["choices"]] == [ALL]
     assert updates[page.map.subject].endswith("random · where the words looked · all layers and heads</p>")
     assert "isn’t made of layers and heads" in updates[page.doubt.heads]
