@@ -147,8 +147,8 @@ class FakePredictor:
             token_scores=token_scores,
             token_to_patch=token_to_patch,
             patch_to_token=patch_to_token,
-            text_to_image=token_to_patch[None, None],
-            image_to_text=patch_to_token[None, None],
+            text_to_image=np.tile(token_to_patch, (2, 2, 1, 1)),
+            image_to_text=np.tile(patch_to_token, (2, 2, 1, 1)),
             grid=GRID,
             box=self.box,
         )
@@ -167,16 +167,16 @@ class FakePredictor:
             method=method or "grad_cam",
             answer=answer or "yes",
             probability=0.81,
-            hidden_share=0.1,
-            hottest_hidden=0.32,
-            random_hidden=0.79,
-            random_draws=8,
+            hidden_shares=(0.1, 0.2, 0.3, 0.5),
+            hottest_hidden=(0.61, 0.45, 0.32, 0.2),
+            random_hidden=(0.8, 0.8, 0.79, 0.7),
+            random_draws=16,
             blind_answer=Answer("yes", 0.41),
             same_as_blind=answer == "yes",
             agreement=0.5,
             evenness=0.9,
             support=9.0,
-            verdict="faithful",
+            verdict="matters",
         )
 
     facts: ClassVar = {"checkpoint": "fake", "checkpoint_sha256": "00ff", "temperature": 1.25, "fusion": "none"}

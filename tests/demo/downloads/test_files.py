@@ -61,7 +61,7 @@ def test_json_holds_every_map_and_what_is_picked():
     for name in ("text_to_image", "image_to_text"):
         assert np.allclose(plain["explanation"]["layer_head_maps"][name], getattr(explanation, name), atol=1e-6)
     assert plain["shown"]["picked_words"] == [4] and plain["shown"]["picked_cells"] == [2, 3]
-    assert plain["shown"]["layer"] == 0 and plain["evidence"]["verdict"] == "faithful"
+    assert plain["shown"]["layer"] == 0 and plain["evidence"]["verdict"] == "matters"
     assert plain["model"]["temperature"] == 1.25 and plain["valm_version"] == __version__
 
 
@@ -96,7 +96,7 @@ def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_setting
     assert Tags(page).tags.count("img") == 1 + 1 + 5  # photo, whole question, words
     for text in (
         "<strong>bus?</strong>",
-        "Did it matter where it looked?",
+        "Does it matter where it looked?",
         "Without the photo",
         "what the photo’s cells read · attention in layer 1, all heads",
         "8 × 10, shown raw",

@@ -49,7 +49,7 @@ def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):
     assert "isn’t made of layers and heads" in updates[page.doubt.heads]
     back = asking.explain_again(page.predictor, again.reply, "grad_cam", reply.answer)
     updates = page.show_again(back, again.reply, asking.Selection(), *LOOK)
-    assert updates[page.doubt.head]["value"] == 0 and updates[page.doubt.head]["interactive"] is True
+    assert updates[page.doubt.head]["value"] == 0 and updates[page.doubt.head]["visible"] is True
     assert "attention in layer 1, head 1" in updates[page.map.subject]
 
 
