@@ -29,6 +29,7 @@ CHINESE = {
     "button here, forgets them.</p>": (
         "此标签页会保存您的问题和照片的名称，以便重新加载后恢复；关闭标签页或点击这里的按钮即会忘记它们。</p>"
     ),
+    "Loading …": "正在加载……",
     "About": "关于",
     "<h3>The model</h3><p>VALM looks at the photo in small squares, called cells, reads the question word by word, and "
     "chooses among the answers it has learned. Its model card lies beside its weights, in {checkpoint}.</p>": (

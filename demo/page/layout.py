@@ -15,6 +15,7 @@ from demo.panels.correct import build_corrections, made_with
 from demo.panels.share import build_close_button, build_keep, build_map_tools
 from demo.panels.what_if import build_what_if
 from demo.rendering.photo_input import NO_SHARING, PhotoInput, ShownSlider
+from demo.server.first_frame import CLAIM
 from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.asking import ALL
@@ -22,11 +23,10 @@ from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
 
 SELECTION_SCRIPT = (Path(__file__).parent / "selection.js").read_text(encoding="utf-8")
-CLAIM = "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word."
 HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></header>'
 GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
 EMPTY_RESULT = f'<section class="empty-result">{label(STEPS)}{GHOST_BARS}</section>'
-PACKAGED = "/examples"  # the address of the example photos, see wiring.launch_options
+SMALL = "/small-examples"  # the address of the example photos for cards, see wiring.launch_options
 VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
 DIRECTIONS = [
     (label("Words → photo: where each looked"), "text_to_image"),
@@ -271,7 +271,7 @@ def packaged_picture(name: str) -> dict:
 
     Given its path, gradio would serve a copy among the visitors' uploads, and delete that after some hours.
     """
-    return {"path": name, "url": f"{PACKAGED}/{quote(name)}", "meta": {"_type": "gradio.FileData"}}
+    return {"path": name, "url": f"{SMALL}/{quote(name)}", "meta": {"_type": "gradio.FileData"}}
 
 
 def build_map_column() -> MapColumn:

@@ -12,10 +12,11 @@ from demo import ASSETS
 from demo.languages.chinese import CHINESE
 from demo.languages.translate import translations
 from demo.page.events import Page
-from demo.page.layout import PACKAGED, build_layout
+from demo.page.layout import SMALL, build_layout
 from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
+from demo.server.first_frame import small_pictures
 from demo.server.guard import exposure_options
 from demo.settings import Settings
 from demo.visit import asking
@@ -23,6 +24,7 @@ from demo.visit.browser_storage import READ, WRITE
 from demo.visit.uploads import MAX_UPLOAD_BYTES, SealedBlocks
 from valm_core.outputs import Predictor
 
+PACKAGED = "/examples"  # the address of the example photos
 HERE = Path(__file__).parent
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
@@ -83,7 +85,8 @@ READ_ALOUD = """() => {
 def launch_options(settings: Settings = DEFAULTS) -> dict:
     """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
     exposure = exposure_options(settings)
-    exposure["app_kwargs"]["routes"] = [Mount(PACKAGED, StaticFiles(directory=EXAMPLES))]
+    photos = Mount(PACKAGED, StaticFiles(directory=EXAMPLES))
+    exposure["app_kwargs"]["routes"] = [small_pictures(SMALL, EXAMPLES), photos]
     return {
         "root_path": settings.root_path,
         "theme": build_theme(),
