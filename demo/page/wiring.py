@@ -40,8 +40,8 @@ AT_ONCE = {"queue": False, "show_progress": "hidden"}
 
 # On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
 SHOW_RESULT = """() => {
-  const sentence = document.querySelector("#result .sentence");
-  if (!sentence || sentence.getBoundingClientRect().bottom <= window.innerHeight) return;
+  const answers = document.querySelector("#result .answers");
+  if (!answers || answers.getBoundingClientRect().bottom <= window.innerHeight) return;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   document.querySelector("#result").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
 }"""
