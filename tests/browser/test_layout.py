@@ -6,7 +6,7 @@ from page_steps import ask, upload
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
 FINGER = 44  # pixels that a target has at least, each way
 SMALL_TARGETS = """least => {
-  const seen = element => element.checkVisibility({visibilityProperty: true}) && element.getBoundingClientRect().width > 2;
+  const seen = element => element.checkVisibility({visibilityProperty: true}) && element.offsetWidth > 2;
   const target = element => element.matches("input") ? element.closest("label") ?? element : element;
   return [...document.querySelectorAll("button:not(.cell), a, input, summary")]
     .filter(element => seen(element) && element.type !== "file").map(target)
