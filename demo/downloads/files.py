@@ -22,9 +22,10 @@ from PIL import Image
 from demo.languages.translate import language, say, speaking
 from demo.rendering.answers import is_doubted, result_html
 from demo.rendering.evidence import evidence_html
-from demo.rendering.map import colour_bar_html, map_description, place_text, subject_html
+from demo.rendering.map import colour_bar_html, map_description
 from demo.rendering.overlay import WHOLE_QUESTION, Look, overlay
 from demo.rendering.wording import data_address, method_name
+from demo.rendering.words import place_text, subject_html
 from valm_core import __version__
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without

@@ -4,11 +4,10 @@
 STEPS = """<h2>Your answer appears here</h2><ol>
 <li><strong>Add a photo</strong> or pick an example.</li>
 <li><strong>Ask</strong> about what is in it, in plain English.</li>
-<li><strong>Click a word</strong> of your question to see where in the photo the model looked for it.</li>
-<li><strong>Click a place</strong> in the photo, or drag a box over it, to see which words it served.</li>
+<li><strong>Select a word</strong> of your question to see where in the photo the model looked for it.</li>
+<li><strong>Select a place</strong> in the photo, or drag a box over it, to see which words it served.</li>
 <li><strong>Doubt it</strong>: explain another answer, by another method, and see whether the map matters.</li></ol>
-<p class="fine-print">You get five answers with calibrated probabilities, and what the model would have said without the
-photo.</p>"""
+<p class="fine-print">You get five answers, how likely each is, and whether the photo mattered.</p>"""
 
 CHINESE = {
     # the page
@@ -22,27 +21,47 @@ CHINESE = {
 <li><strong>点击问题中的词</strong>，看模型为它看了照片的哪里。</li>
 <li><strong>点击照片中的位置</strong>，或拖出一个方框，看它为哪些词所用。</li>
 <li><strong>保持怀疑</strong>：换一个答案、换一种方法来解释，看热图是否真的重要。</li></ol>
-<p class="fine-print">您会得到五个带校准概率的答案，以及模型在没有照片时会怎么回答。</p>""",
-    "A heat map shows what the model read for its answer, which is a clue and not a proof of it. Photos stay on this "
-    "server for a few hours at most.": (
-        "热图显示模型为得出答案读取了什么，这是线索而不是证明。照片最多在本服务器上保留几个小时。"
-    ),
+<p class="fine-print">您会得到五个答案、各自的可能性，以及照片是否起了作用。</p>""",
     "Those that their owners agree to keep with a correction stay longer.": (
         "照片主人同意随纠正一起保留的照片会保留更久。"
     ),
     "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or the "
-    "button here, forgets them.": (
-        "此标签页会保存您的问题和照片的名称，以便重新加载后恢复；关闭标签页或点击这里的按钮即会忘记它们。"
+    "button here, forgets them.</p>": (
+        "此标签页会保存您的问题和照片的名称，以便重新加载后恢复；关闭标签页或点击这里的按钮即会忘记它们。</p>"
+    ),
+    "Loading …": "正在加载……",
+    "About": "关于",
+    "<h3>The model</h3><p>VALM looks at the photo in small squares, called cells, reads the question word by word, and "
+    "chooses among the answers it has learned. Its model card lies beside its weights, in {checkpoint}.</p>": (
+        "<h3>模型</h3><p>VALM 把照片分成小方格（称为格子）来看，逐词阅读问题，再从学过的答案中选择。"
+        "它的模型卡与权重放在一起：{checkpoint}。</p>"
+    ),
+    "<h3>What a map can’t show</h3><p>A heat map shows what the model read for its answer. That is a clue and not a "
+    "proof: it doesn’t show what was understood or why, and the answer may come from the question alone. A cell also "
+    "knows a little of what lies around it.</p>": (
+        "<h3>热图不能说明什么</h3><p>热图显示模型为得出答案读取了什么。这是线索而不是证明：它不显示理解了什么或为什么，"
+        "而且答案可能只来自问题本身。一个格子也知道一点它周围的内容。</p>"
+    ),
+    "<h3>What the percentages mean</h3><p>They were set right on many test questions: of all answers given with 60 %, "
+    "about 60 of 100 were right. That holds on average, not for each one, and less for other kinds of photos.</p>": (
+        "<h3>百分比的含义</h3><p>它们在许多测试问题上校准过：以 60 % 给出的答案，每 100 个约有 60 个正确。"
+        "这是平均情况，不保证每一个都对，对其他类型的照片则更不准。</p>"
+    ),
+    "<h3>Your photos</h3><p>Photos stay on this server for a few hours at most.": (
+        "<h3>您的照片</h3><p>照片最多在本服务器上保留几个小时。"
+    ),
+    '<h3>For programs</h3><p><a href="?view=api">How to ask over HTTP or from Python</a></p>': (
+        '<h3>供程序使用</h3><p><a href="?view=api">如何通过 HTTP 或 Python 提问</a></p>'
     ),
     "Forget this visit": "忘记本次访问",
     "Photo": "照片",
     "Drop a photo here\nor click to choose one": "将照片拖到这里\n或点击选择",
-    "or pick an example": "或选择一个示例",
+    "Examples": "示例",
     "Question": "问题",
     "What is in the photo?": "用英文提问，例如：What is in the photo?",
     "Ask": "提问",
-    "Pick several words or cells": "可选多个词或格子",
-    "Clear what is picked": "清除所选",
+    "Select several words or cells": "可选多个词或格子",
+    "Clear the selection": "清除所选",
     "Show": "显示",
     "Map": "热图",
     "Side by side": "并排",
@@ -52,11 +71,9 @@ CHINESE = {
     "Raw cells": "原始格子",
     "Same scale for all words": "所有词用同一标尺",
     "Can this be believed?": "这可信吗？",
-    "Choose what is explained": "选择要解释的内容",
-    "Answer": "答案",
-    "Pick, or type another": "选择，或输入另一个（英文）",
+    "Details": "详情",
+    "Answer (or type another)": "答案（或输入另一个英文答案）",
     "Method": "方法",
-    "How the map is computed": "热图的计算方式",
     "Direction": "方向",
     "Words → photo: where each looked": "词 → 照片：每个词看了哪里",
     "Photo → words: what it read": "照片 → 词：它读了什么",
@@ -66,7 +83,7 @@ CHINESE = {
     "All layers and heads": "所有层和头",
     "Number": "数值",
     "Evenness (entropy)": "均匀度（熵）",
-    "Attention in the picked cells": "所选格子中的注意力",
+    "Attention in the selected cells": "所选格子中的注意力",
     # packaged examples
     "Cat": "猫",
     "Cup of coffee": "一杯咖啡",
@@ -125,6 +142,28 @@ CHINESE = {
     "How the model mixed its two streams for this answer. It is no proof of what it relied on.": (
         "模型为这个答案混合两路信息的比例。这不能证明它依据了什么。"
     ),
+    # the sentence that leads, see rendering/sentences.py
+    "Very likely {answer}.": "很可能是 {answer}。",
+    "Probably {answer}.": "大概是 {answer}。",
+    "Perhaps {answer}.": "也许是 {answer}。",
+    "It does not know. Its best guess is {answer}.": "它不知道。它最好的猜测是 {answer}。",
+    "It says {answer}.": "它的回答是 {answer}。",
+    "When it is this sure, it is nearly always right.": "有这样的把握时，它几乎总是对的。",
+    "When it is this sure, it is right about half the time.": "有这样的把握时，它大约一半时候是对的。",
+    "When it is this sure, it is right in about {count} of 10 cases.": "有这样的把握时，它大约 10 次中对 {count} 次。",
+    "When it is this sure, it is hardly ever right.": "有这样的把握时，它几乎从不正确。",
+    "How often it is right in such a case was not measured.": "这种情况下它多常答对，没有测量过。",
+    "The photo decided it.": "答案由照片决定。",
+    "It says the same without the photo, but less surely.": "没有照片它也这么说，只是把握更小。",
+    "It says the same without the photo, and more surely.": "没有照片它也这么说，而且把握更大。",
+    "It guessed from the question: the photo hardly mattered.": "它是根据问题猜的：照片几乎没起作用。",
+    "Where it looked mattered.": "它看的位置很重要。",
+    "Where it looked mattered a little.": "它看的位置有一点重要。",
+    "Hiding where it looked made no difference.": "遮住它看的位置，答案没有变化。",
+    "Whether where it looked mattered can’t be told: the answer stays whatever is hidden.": (
+        "无法判断它看的位置是否重要：无论遮住哪里，答案都不变。"
+    ),
+    "For “{answer}”: {sentence}": "关于“{answer}”：{sentence}",
     # maps
     "where the words looked": "词看了哪里",
     "what the photo’s cells read": "照片的格子读了什么",
@@ -133,7 +172,11 @@ CHINESE = {
     "all layers": "所有层",
     "head {head}": "第 {head} 头",
     "all heads": "所有头",
-    "Where did it look for “{answer}”?": "为了“{answer}”，它看了哪里？",
+    "Where it looked for “{answer}”": "为了“{answer}”，它看了哪里",
+    "Where it looked for the word {word}": "为了 {word} 这个词，它看了哪里",
+    "Where it looked for the words {words}": "为了 {words} 这些词，它看了哪里",
+    " and ": "和",
+    "{share} of the question’s weight": "占问题权重的 {share}",
     "whole question": "整个问题",
     "the whole question": "整个问题",
     "Words of your question": "您的问题中的词",
@@ -167,10 +210,11 @@ CHINESE = {
     "in the lower left": "左下方",
     "in the lower middle": "下方中间",
     "in the lower right": "右下方",
-    "Click a place in the photo, or drag a box over it, to see which words it served. By keyboard: Tab into the "
-    "photo, move with the arrow keys, pick with Space, a box with Shift and arrows.": (
-        "点击照片中的位置，或拖出一个方框，看它为哪些词所用。键盘操作：按 Tab 进入照片，用方向键移动，用空格键选择，"
-        "用 Shift 加方向键选择方框。"
+    "Tap a place in the photo, or drag a box over it, to see which words it served.": (
+        "点按照片中的位置，或拖出一个方框，看它为哪些词所用。"
+    ),
+    "By keyboard: Tab into the photo, move with the arrow keys, select with Space, a box with Shift and arrows.": (
+        "键盘操作：按 Tab 进入照片，用方向键移动，用空格键选择，用 Shift 加方向键选择方框。"
     ),
     "this cell": "这个格子",
     "these {count} cells": "这 {count} 个格子",
@@ -185,13 +229,14 @@ CHINESE = {
     "Evenness of each head’s map: 1 is everywhere the same, 0 all in one cell.": (
         "每个头的热图的均匀度：1 表示处处相同，0 表示全在一个格子里。"
     ),
-    "Share of each head’s map in the picked cells.": "每个头的热图位于所选格子中的份额。",
+    "Share of each head’s map in the selected cells.": "每个头的热图位于所选格子中的份额。",
     "Share of each head’s map in the cells that are hottest over all heads.": (
         "每个头的热图位于所有头平均最热的格子中的份额。"
     ),
     "Layers and heads": "层和头",
-    "Pick one to see it large.": "点选一个可放大查看。",
+    "Select one to see it large.": "点选一个可放大查看。",
     "Show large": "放大显示",
+    "Close": "关闭",
     "Download this map (PNG)": "下载此热图（PNG）",
     # evidence
     "Hiding the {shares} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding as much at "
@@ -199,6 +244,7 @@ CHINESE = {
         "遮住热图标为最热的 {shares} 照片，“{answer}”的概率从 {whole} 变为 {hottest}；随机遮住同样多"
         "（{draws} 次的平均）则变为 {random}。"
     ),
+    "How sure to be?": "该有多大把握？",
     "Does it matter where it looked?": "它看的地方重要吗？",
     "where it looked matters": "它看的地方重要",
     "where it looked matters a little": "它看的地方有一点重要",
@@ -223,7 +269,7 @@ CHINESE = {
     "They were measured on questions unlike this one or about photos unlike this one, so they may not hold here.": (
         "它们是在与此不同的问题或照片上测得的，因此在这里可能不可靠。"
     ),
-    "“{method}” isn’t made of layers and heads, so there is none to pick.": (
+    "“{method}” isn’t made of layers and heads, so there is none to select.": (
         "“{method}”不是由层和头组成的，因此没有可选的层或头。"
     ),
     "They were calibrated on the validation questions of this checkpoint: right on average over many questions like "
@@ -250,7 +296,7 @@ CHINESE = {
     # files and links
     "Keep and share": "保存与分享",
     "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that opens "
-    "in any browser without a network. A link brings an example, its question and what is picked back.": (
+    "in any browser without a network. A link brings an example, its question and what is selected back.": (
         "把页面上的问题和热图存成文件：供论文或幻灯片使用的图、全部数值，或无需网络、任何浏览器都能打开的报告。"
         "链接可以带回示例照片、问题和所选内容。"
     ),
@@ -335,7 +381,8 @@ CHINESE = {
     "Switch off attention heads": "关闭注意力头",
     "Allow these answers only, with commas between": "只允许这些答案（英文，用逗号分隔）",
     "Ask again": "重新提问",
-    "Smallest change that flips the answer": "改变答案的最小改动",
+    "What would change the answer?": "什么会改变答案？",
+    "Paint over something and ask again": "涂掉一处再问一次",
     "Only these answers of the model’s list were allowed; their shares sum to 100 % and are not calibrated.": (
         "只允许模型列表中的这些答案；它们的份额合计 100 %，未经校准。"
     ),

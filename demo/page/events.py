@@ -8,7 +8,7 @@ import gradio as gr
 
 from demo.languages.translate import say
 from demo.page.layout import Parts
-from demo.rendering.answers import announcement_text, is_doubted, result_html
+from demo.rendering.answers import announcement_text, is_doubted, lead_html, likely_html, sure_html
 from demo.rendering.evidence import evidence_html
 from demo.rendering.map import (
     colour_bar_html,
@@ -17,11 +17,10 @@ from demo.rendering.map import (
     map_html,
     no_heads_html,
     served_html,
-    subject_html,
-    words_html,
 )
 from demo.rendering.overlay import WORD_COLOURS, Look, overlay
 from demo.rendering.wording import notice_html
+from demo.rendering.words import subject_html, words_html
 from demo.visit import asking, browser_storage, history
 from demo.visit.asking import ALL
 from valm_core.outputs import InputError, Predictor
@@ -66,6 +65,7 @@ class Page:
             self.ask.notice: notice_html(""),
             self.result.empty: gr.update(visible=True),
             self.result.whole: gr.update(visible=False),
+            self.result.sentence: "",
             self.result.answers: "",
             self.result.announcement: "",
             self.doubt.evidence: "",
@@ -138,13 +138,10 @@ class Page:
             self.ask.notice: notice_html(" ".join(filter(None, messages))),
             self.result.empty: gr.update(visible=False),
             self.result.whole: gr.update(visible=True),
-            self.result.answers: result_html(
-                current.prediction,
-                asking.right_answer(self.examples, current),
-                self.predictor.track_record(current.prediction.answers[0]),
-            ),
+            self.result.sentence: self.sentence_of(current),
+            self.result.answers: likely_html(current.prediction, asking.right_answer(self.examples, current)),
             self.result.announcement: escape(announcement_text(current.prediction)),
-            doubt.evidence: evidence_of(current),
+            doubt.evidence: self.evidence_of(current),
             doubt.explained: gr.update(choices=texts, value=current.answer),
             doubt.method: known_method(current),
             doubt.refusal: "",
@@ -155,6 +152,20 @@ class Page:
             **self.panels.empty_compare(),
         }
 
+    def sentence_of(self, current) -> str:
+        """The sentence that leads: the likeliest answer, and what to think of it."""
+        return lead_html(current.prediction, self.record_of(current), current.evidence)
+
+    def evidence_of(self, current) -> str:
+        """What speaks for and against the answer and its map."""
+        prediction = current.prediction
+        sure = sure_html(prediction, self.record_of(current))
+        return evidence_html(current.evidence, prediction.gate, is_doubted(prediction), sure)
+
+    def record_of(self, current):
+        """How often answers as sure as the likeliest one were right."""
+        return self.predictor.track_record(current.prediction.answers[0])
+
     # The map
 
     def offer_heads(self, current, in_layer, in_head) -> dict:
@@ -163,9 +174,10 @@ class Page:
         place = asking.place_in(current.explanation, in_layer, in_head)
         layer, head = (ALL if index is None else index for index in place)
         some = asking.has_heads(current.explanation)
+        offered = ((self.doubt.layer, layers, layer), (self.doubt.head, width, head))
         return {
-            self.doubt.layer: gr.update(choices=numbered(layers if some else 0), value=layer, interactive=some),
-            self.doubt.head: gr.update(choices=numbered(width if some else 0), value=head, interactive=some),
+            menu: gr.update(choices=numbered(count if some else 0), value=value, visible=some and count > 1)
+            for menu, count, value in offered
         }
 
     def draw(self, current, selection, toward, in_layer, in_head, percent, raw, same, shape, counted) -> dict:
@@ -185,14 +197,14 @@ class Page:
             every = asking.all_heads(current.explanation, toward)
             heads = heads_html(every, words, cells, wanted, place, counted)
         return {
-            self.map.subject: subject_html(current.answer, part, toward, *place),
+            self.map.subject: subject_html(current.answer, part, toward, *place, words, quiet=True),
             self.map.words: words_html(part, words),
             self.map.clear: gr.update(interactive=bool(words or cells)),
             self.map.overlay: gr.update(value=html, visible=shape != "slider"),
             self.map.slider: slider,
             self.map.description: described(map_description(part, words)),
             self.map.colour_bar: colour_bar_html(part, words, wanted),
-            self.map.served: served_html(part, cells, toward),
+            self.result.served: served_html(part, cells, toward),
             self.doubt.heads: heads,
         }
 
@@ -262,7 +274,8 @@ class Page:
             reply: current,
             doubt.refusal: "",
             doubt.explained: current.answer,
-            doubt.evidence: evidence_of(current),
+            self.result.sentence: self.sentence_of(current),
+            doubt.evidence: self.evidence_of(current),
             **self.offer_heads(current, in_layer, in_head),
             **self.draw(current, selection, toward, in_layer, in_head, *wanted),
         }
@@ -357,12 +370,6 @@ class Page:
             self.ask.question: link.question,
             **self.offer(example.questions),
         }
-
-
-def evidence_of(current: asking.Reply) -> str:
-    """The evidence panel for a reply."""
-    prediction = current.prediction
-    return evidence_html(current.evidence, prediction.gate, is_doubted(prediction))
 
 
 def known_method(current: asking.Reply) -> str:

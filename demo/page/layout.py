@@ -9,11 +9,13 @@ import gradio as gr
 
 from demo.languages.chinese import STEPS
 from demo.languages.translate import label
+from demo.page.about import build_about
 from demo.panels.compare import build_compare
 from demo.panels.correct import build_corrections, made_with
-from demo.panels.share import build_keep, build_map_tools
+from demo.panels.share import build_close_button, build_keep, build_map_tools
 from demo.panels.what_if import build_what_if
 from demo.rendering.photo_input import NO_SHARING, PhotoInput, ShownSlider
+from demo.server.first_frame import CLAIM
 from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.asking import ALL
@@ -21,26 +23,16 @@ from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
 
 SELECTION_SCRIPT = (Path(__file__).parent / "selection.js").read_text(encoding="utf-8")
-CLAIM = "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word."
 HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></header>'
 GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
 EMPTY_RESULT = f'<section class="empty-result">{label(STEPS)}{GHOST_BARS}</section>'
-FOOTER = (
-    "A heat map shows what the model read for its answer, which is a clue and not a proof of it. Photos stay on this "
-    "server for a few hours at most."
-)
-EXCEPTION = "Those that their owners agree to keep with a correction stay longer."
-VISIT = (
-    "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or the "
-    "button here, forgets them."
-)
-PACKAGED = "/examples"  # the address of the example photos, see wiring.launch_options
+SMALL = "/small-examples"  # the address of the example photos for cards, see wiring.launch_options
 VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
 DIRECTIONS = [
     (label("Words → photo: where each looked"), "text_to_image"),
     (label("Photo → words: what it read"), "image_to_text"),
 ]
-NUMBERS = [(label("Evenness (entropy)"), "evenness"), (label("Attention in the picked cells"), "attention")]
+NUMBERS = [(label("Evenness (entropy)"), "evenness"), (label("Attention in the selected cells"), "attention")]
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,9 @@ class Result:
     empty: gr.HTML
     announcement: gr.HTML  # the new answer, for screen readers
     whole: gr.Column  # everything below, hidden until the first answer
+    sentence: gr.HTML  # the likeliest answer, and what to think of it
     answers: gr.HTML
+    served: gr.HTML  # the words that the selected cells served
     history: gr.HTML  # the questions about this photo
 
 
@@ -90,12 +84,18 @@ class MapColumn:
     words: gr.HTML
     several: gr.Checkbox
     clear: gr.Button  # takes back what is selected
+    forward: tuple[gr.Button, gr.Button]  # to "What if": to paint, to search what would change the answer
     overlay: gr.HTML
     slider: ShownSlider
     map_button: gr.Button
     description: gr.HTML
     colour_bar: gr.HTML
-    served: gr.HTML
+
+
+@dataclass(frozen=True)
+class LookColumn:
+    """How the map is drawn."""
+
     view: gr.Radio
     opacity: gr.Slider
     raw_cells: gr.Checkbox
@@ -138,6 +138,7 @@ class Parts:
     ask: AskColumn
     result: Result
     map: MapColumn
+    drawn: LookColumn
     doubt: DoubtColumn
     panels: Panels
     forget: gr.Button  # what the tab keeps
@@ -145,29 +146,30 @@ class Parts:
     @property
     def look(self) -> list:
         """How the map is looked at, in the order in which ``Page.draw`` takes it."""
-        return look_of(self.map, self.doubt)
+        return look_of(self.drawn, self.doubt)
 
     @property
     def drawing(self) -> list:
         """What ``Page.draw`` updates."""
         column = self.map
         drawn = [column.subject, column.words, column.clear, column.overlay, column.slider]
-        return [*drawn, column.description, column.colour_bar, column.served, self.doubt.heads]
+        return [*drawn, column.description, column.colour_bar, self.result.served, self.doubt.heads]
 
     @property
     def shown(self) -> list:
         """What a new answer updates."""
         memory, result, doubt = self.memory, self.result, self.doubt
         answered = [memory.opened, memory.reply, memory.selected, self.ask.notice]
-        answered += [result.empty, result.announcement, result.whole, result.answers, result.history, self.ask.strip]
+        answered += [result.empty, result.announcement, result.whole, result.sentence, result.answers]
+        answered += [result.history, self.ask.strip]
         chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]
         return [*answered, *chosen, *self.drawing, *self.panels.what_if_parts, *self.panels.compare_parts]
 
 
-def look_of(map_column: MapColumn, doubt: DoubtColumn) -> list:
+def look_of(drawn: LookColumn, doubt: DoubtColumn) -> list:
     """The controls of how a map is looked at, see ``Parts.look``."""
     place = [doubt.direction, doubt.layer, doubt.head]
-    return [*place, map_column.opacity, map_column.raw_cells, map_column.same_scale, map_column.view, doubt.number]
+    return [*place, drawn.opacity, drawn.raw_cells, drawn.same_scale, drawn.view, doubt.number]
 
 
 def build_layout(predictor: Predictor, examples: Sequence[asking.Example], seconds: float, settings: Settings) -> Parts:
@@ -187,20 +189,21 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
             empty = gr.HTML(EMPTY_RESULT, elem_id="empty")
             announcement = gr.HTML(elem_id="announcement")  # outside of what is hidden: it must be there beforehand
             with gr.Column(visible=False, elem_id="result") as whole:
-                answers = gr.HTML(elem_id="answers")
-                history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
+                sentence = gr.HTML(elem_id="sentence")
                 with gr.Row(elem_id="inspect"):
                     map_column = build_map_column()
-                    doubt = build_doubt_column()
-                panels = build_panels(predictor, memory.reply, seconds, settings)
-                look = look_of(map_column, doubt)
+                    with gr.Column(min_width=240, elem_id="beside-map"):
+                        answers = gr.HTML(elem_id="answers")
+                        served = gr.HTML(elem_id="served")
+                        drawn = build_look_column()
+                        history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
+                doubt = build_doubt_column()
+                panels = build_panels(predictor, memory.reply, seconds, settings, map_column.forward)
+                look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
-    footer = label(FOOTER, EXCEPTION, VISIT) if panels.correction_parts else label(FOOTER, VISIT)
-    with gr.Row(elem_id="page-end"):
-        gr.HTML(f'<footer class="page-footer">{footer}</footer>')
-        forget = gr.Button(label("Forget this visit"), size="sm", min_width=150, scale=0, elem_id="forget")
-    result = Result(empty, announcement, whole, answers, history)
-    return Parts(memory, ask, result, map_column, doubt, panels, forget)
+    forget = build_about(predictor, bool(panels.correction_parts))
+    result = Result(empty, announcement, whole, sentence, answers, served, history)
+    return Parts(memory, ask, result, map_column, drawn, doubt, panels, forget)
 
 
 def build_memory(seconds: float) -> Memory:
@@ -219,35 +222,37 @@ def build_memory(seconds: float) -> Memory:
 
 
 def build_ask_column(examples: Sequence[asking.Example]) -> AskColumn:
-    """The left column: photo, examples, question."""
-    with gr.Column(scale=4, min_width=320):
+    """The left column: photo, question, what might be asked, the photos of this visit, examples."""
+    with gr.Column(scale=4, min_width=320, elem_id="ask-column"):
         photo = PhotoInput(
             label=label("Photo"),
             sources=["upload", "webcam", "clipboard"],
-            height=300,
+            height=280,
             placeholder=label("Drop a photo here\nor click to choose one"),
             buttons=["fullscreen"],
             elem_id="photo",
         )
+        with gr.Column(elem_id="asking"):
+            with gr.Row(elem_id="question-row"):
+                question = gr.Textbox(
+                    label=label("Question"),
+                    placeholder=label("What is in the photo?"),
+                    max_length=MAX_QUESTION_CHARACTERS,
+                    lines=1,
+                    scale=5,
+                    min_width=200,
+                    elem_id="question",
+                )
+                ask_button = gr.Button(label("Ask"), variant="primary", scale=1, min_width=88, elem_id="ask")
+            with gr.Row(elem_id="suggestions"):
+                suggestions = [gr.Button(text, size="sm", min_width=0) for text in asking.GENERAL_QUESTIONS]
+            notice = gr.HTML(elem_id="notice")
         strip = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="strip")
-        with gr.Column(elem_id="example-strip", visible=bool(examples)):
-            gr.HTML(label("or pick an example"), elem_id="example-title", elem_classes="strip-title")
-            with gr.Row(elem_id="examples"):
-                example_buttons = [example_card(example) for example in examples]
-        with gr.Row(elem_id="question-row"):
-            question = gr.Textbox(
-                label=label("Question"),
-                placeholder=label("What is in the photo?"),
-                max_length=MAX_QUESTION_CHARACTERS,
-                lines=1,
-                scale=5,
-                min_width=200,
-                elem_id="question",
-            )
-            ask_button = gr.Button(label("Ask"), variant="primary", scale=1, min_width=88, elem_id="ask")
-        with gr.Row(elem_id="suggestions"):
-            suggestions = [gr.Button(text, size="sm", min_width=0) for text in asking.GENERAL_QUESTIONS]
-        notice = gr.HTML(elem_id="notice")
+        with (
+            gr.Accordion(label("Examples"), elem_id="example-strip", visible=bool(examples)),
+            gr.Row(elem_id="examples"),
+        ):
+            example_buttons = [example_card(example) for example in examples]
     return AskColumn(photo, strip, example_buttons, question, ask_button, suggestions, notice)
 
 
@@ -266,93 +271,86 @@ def packaged_picture(name: str) -> dict:
 
     Given its path, gradio would serve a copy among the visitors' uploads, and delete that after some hours.
     """
-    return {"path": name, "url": f"{PACKAGED}/{quote(name)}", "meta": {"_type": "gradio.FileData"}}
+    return {"path": name, "url": f"{SMALL}/{quote(name)}", "meta": {"_type": "gradio.FileData"}}
 
 
 def build_map_column() -> MapColumn:
-    """The map with its words above and its controls below."""
-    with gr.Column(min_width=360):
-        subject = gr.HTML(elem_id="subject")
-        words = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="words")
-        with gr.Row(elem_id="picking"):
-            several = gr.Checkbox(label=label("Pick several words or cells"), min_width=120, elem_id="several")
-            clear = gr.Button(label("Clear what is picked"), size="sm", min_width=170, scale=0, elem_id="clear-picked")
-        overlay = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="overlay")
-        slider = ShownSlider(
-            show_label=False,
-            interactive=False,
-            visible=False,
-            format="jpeg",
-            max_height=520,
-            buttons=NO_SHARING,
-            elem_id="slider",
-        )
-        map_button = build_map_tools()
+    """The map with its words above and its tools below; ``stage`` is what "Show large" enlarges."""
+    with gr.Column(scale=3, min_width=300, elem_id="map-column"):
+        with gr.Column(elem_id="stage"):
+            close = build_close_button()
+            subject = gr.HTML(elem_id="subject")
+            words = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="words")
+            overlay = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="overlay")
+            slider = ShownSlider(
+                show_label=False,
+                interactive=False,
+                visible=False,
+                format="jpeg",
+                max_height=520,
+                buttons=NO_SHARING,
+                elem_id="slider",
+            )
+            colour_bar = gr.HTML(elem_id="colour-bar")
         description = gr.HTML(elem_id="description")
-        colour_bar = gr.HTML(elem_id="colour-bar")
-        served = gr.HTML(elem_id="served")
-        with gr.Row(elem_id="look"):
-            view = gr.Radio(VIEWS, value="map", label=label("Show"), min_width=200, elem_id="view")
-            opacity = gr.Slider(0, 100, 55, step=5, label=label("Heat map opacity (%)"), buttons=[], elem_id="opacity")
-            raw_cells = gr.Checkbox(label=label("Raw cells"), min_width=120, elem_id="raw-cells")
-            same_scale = gr.Checkbox(label=label("Same scale for all words"), min_width=220, elem_id="same-scale")
-            gr.Checkbox(label=label("Grid of cells"), min_width=120, elem_id="cell-grid")  # style.css reads it
+        with gr.Row(elem_id="forward"):
+            paint = gr.Button(label("Paint over something and ask again"), size="sm", min_width=0, elem_id="go-paint")
+            flip = gr.Button(label("What would change the answer?"), size="sm", min_width=0, elem_id="go-flip")
+        with gr.Row(elem_id="selected-tools"):
+            several = gr.Checkbox(label=label("Select several words or cells"), min_width=120, elem_id="several")
+            clear = gr.Button(label("Clear the selection"), size="sm", min_width=0, scale=0, elem_id="selected-clear")
+        map_button = build_map_tools(close)
     return MapColumn(
-        subject,
-        words,
-        several,
-        clear,
-        overlay,
-        slider,
-        map_button,
-        description,
-        colour_bar,
-        served,
-        view,
-        opacity,
-        raw_cells,
-        same_scale,
+        subject, words, several, clear, (paint, flip), overlay, slider, map_button, description, colour_bar
     )
 
 
+def build_look_column() -> LookColumn:
+    """How the map is drawn."""
+    with gr.Row(elem_id="look"):
+        view = gr.Radio(VIEWS, value="map", label=label("Show"), min_width=200, elem_id="view")
+        opacity = gr.Slider(0, 100, 55, step=5, label=label("Heat map opacity (%)"), buttons=[], elem_id="opacity")
+        raw_cells = gr.Checkbox(label=label("Raw cells"), min_width=120, elem_id="raw-cells")
+        same_scale = gr.Checkbox(label=label("Same scale for all words"), min_width=220, elem_id="same-scale")
+        gr.Checkbox(label=label("Grid of cells"), min_width=120, elem_id="cell-grid")  # style.css reads it
+    return LookColumn(view, opacity, raw_cells, same_scale)
+
+
 def build_doubt_column() -> DoubtColumn:
-    """Evidence for the map, the choice of what is explained, all layers and heads."""
-    with gr.Column(min_width=360):
-        with gr.Accordion(label("Can this be believed?"), elem_id="doubt"):
-            evidence = gr.HTML(elem_id="evidence")
-        with gr.Accordion(label("Choose what is explained"), open=False, elem_id="choose"):
-            with gr.Row():
-                explained = gr.Dropdown(
-                    [],
-                    label=label("Answer"),
-                    info=label("Pick, or type another"),
-                    allow_custom_value=True,
-                    min_width=160,
-                    elem_id="explained",
-                )
-                method = gr.Dropdown(
-                    asking.method_choices(),
-                    value=asking.DEFAULT_METHOD,
-                    label=label("Method"),
-                    info=label("How the map is computed"),
-                    min_width=160,
-                    elem_id="method",
-                )
-            refusal = gr.HTML(elem_id="refusal")
-            direction = gr.Radio(DIRECTIONS, value="text_to_image", label=label("Direction"), elem_id="direction")
-            with gr.Row():
-                every = [(label("all"), ALL)]
-                layer = gr.Dropdown(every, value=ALL, label=label("Layer"), min_width=120, elem_id="layer")
-                head = gr.Dropdown(every, value=ALL, label=label("Head"), min_width=120, elem_id="head")
+    """The details: evidence, the choice of what is explained, all layers and heads."""
+    with gr.Accordion(label("Details"), open=False, elem_id="details"):
+        evidence = gr.HTML(elem_id="evidence")
+        with gr.Row(elem_id="choose"):
+            explained = gr.Dropdown(
+                [],
+                label=label("Answer (or type another)"),
+                allow_custom_value=True,
+                min_width=160,
+                elem_id="explained",
+            )
+            method = gr.Dropdown(
+                asking.method_choices(),
+                value=asking.DEFAULT_METHOD,
+                label=label("Method"),
+                min_width=160,
+                elem_id="method",
+            )
+            every = [(label("all"), ALL)]
+            layer = gr.Dropdown(every, value=ALL, label=label("Layer"), min_width=100, elem_id="layer")
+            head = gr.Dropdown(every, value=ALL, label=label("Head"), min_width=100, elem_id="head")
+        refusal = gr.HTML(elem_id="refusal")
+        direction = gr.Radio(DIRECTIONS, value="text_to_image", label=label("Direction"), elem_id="direction")
         with gr.Accordion(label("All layers and heads"), open=False, elem_id="heads"):
             number = gr.Radio(NUMBERS, value="evenness", label=label("Number"), elem_id="number")
             heads = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="head-maps")
     return DoubtColumn(evidence, explained, method, refusal, direction, layer, head, number, heads)
 
 
-def build_panels(predictor: Predictor, reply: gr.State, seconds: float, settings: Settings) -> Panels:
-    """The panels "What if", "Compare" and, where it is set up, the form for corrections."""
-    what_if = build_what_if(predictor, reply, seconds)
+def build_panels(
+    predictor: Predictor, reply: gr.State, seconds: float, settings: Settings, forward: tuple[gr.Button, gr.Button]
+) -> Panels:
+    """The panels "What if", with its two buttons under the map, "Compare", and the form for corrections if set up."""
+    what_if = build_what_if(predictor, reply, seconds, forward)
     compare = build_compare(predictor, reply, seconds, settings.compare or {})
     corrections = build_corrections(reply, seconds, settings, made_with(predictor))
     return Panels(what_if[0], what_if[1], compare[0], compare[1], *corrections)

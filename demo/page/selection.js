@@ -52,6 +52,11 @@ function box(one, other) {
   });
 }
 
+// A finger that rests on a button previews it, since it can't hover; letting go then selects nothing.
+const LONG_PRESS = 400; // milliseconds
+let pressing = 0; // the timer
+let previewed = false;
+
 let corner = null; // where a drag, or a box by Shift and arrow keys, began
 let dragging = false;
 let boxed = []; // by Shift and arrow keys, not yet sent
@@ -59,29 +64,39 @@ const draggable = () => element.querySelector("[data-draggable]") !== null;
 const mark = (marked) => buttons().forEach((button) => button.classList.toggle("in-box", marked.includes(button)));
 
 element.addEventListener("click", (event) => {
+  if (previewed) return (previewed = false);
   const button = event.target.closest("[data-item]");
   if (button) send([button], adding(event)); // a drag ends on two buttons, which gives no click on either
 });
 
 element.addEventListener("pointerdown", (event) => {
   corner = event.target.closest("[data-item]");
-  dragging = draggable() && corner !== null && event.button === 0;
+  dragging = draggable() && corner !== null && event.button === 0 && event.isPrimary; // two fingers enlarge, and mark nothing
+  previewed = false;
+  clearTimeout(pressing);
+  if (!event.isPrimary) mark([]);
+  else if (corner && event.pointerType === "touch")
+    pressing = setTimeout(() => { previewed = true; dragging = false; mark([]); preview(corner); }, LONG_PRESS);
 });
+element.addEventListener("contextmenu", (event) => { if (previewed) event.preventDefault(); });
 element.addEventListener("pointerover", (event) => {
   if (event.pointerType === "mouse") preview(dragging ? null : event.target.closest("[data-item]"));
 });
 element.addEventListener("pointermove", (event) => {
   const end = dragging ? buttonAt(event) : null;
+  if (buttonAt(event) !== corner) clearTimeout(pressing);
   if (end && element.contains(end)) mark(end === corner ? [] : box(corner, end));
 });
 element.addEventListener("pointerup", (event) => {
+  clearTimeout(pressing);
+  if (previewed) preview(null);
   const end = dragging ? buttonAt(event) : null;
   if (end && element.contains(end) && end !== corner) send(box(corner, end), adding(event));
   dragging = false;
   mark([]);
 });
-element.addEventListener("pointercancel", () => { dragging = false; mark([]); });
-element.addEventListener("pointerleave", () => { dragging = false; mark([]); preview(null); });
+element.addEventListener("pointercancel", () => { clearTimeout(pressing); dragging = false; mark([]); });
+element.addEventListener("pointerleave", () => { clearTimeout(pressing); dragging = false; mark([]); preview(null); });
 element.addEventListener("focusin", (event) => { if (event.target.matches(":focus-visible")) preview(event.target.closest("[data-item]")); });
 element.addEventListener("focusout", () => preview(null));
 

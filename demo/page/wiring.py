@@ -1,4 +1,4 @@
-"""The page: put together and wired. layout.py has its components, page.py what happens on them."""
+"""The page: put together and wired. layout.py has its components, events.py what happens on them."""
 
 import json
 from functools import partial
@@ -12,10 +12,11 @@ from demo import ASSETS
 from demo.languages.chinese import CHINESE
 from demo.languages.translate import translations
 from demo.page.events import Page
-from demo.page.layout import PACKAGED, build_layout
-from demo.panels.share import NO_FULLSCREEN
+from demo.page.layout import SMALL, build_layout
+from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
+from demo.server.first_frame import small_pictures
 from demo.server.guard import exposure_options
 from demo.settings import Settings
 from demo.visit import asking
@@ -23,6 +24,7 @@ from demo.visit.browser_storage import READ, WRITE
 from demo.visit.uploads import MAX_UPLOAD_BYTES, SealedBlocks
 from valm_core.outputs import Predictor
 
+PACKAGED = "/examples"  # the address of the example photos
 HERE = Path(__file__).parent
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
@@ -55,6 +57,23 @@ LEAVE_MENUS = """() => document.addEventListener("keydown", (event) => {
   if (event.key === "Tab" && event.target.role === "combobox") event.stopPropagation();
 }, true)"""
 
+# A part of the sentence that leads is a link to its place in "Details", which is built when it is opened.
+OPEN_DETAILS = """() => document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[data-details]");
+  if (!link) return;
+  event.preventDefault();
+  document.querySelector("#details > button:not(.open)")?.click();
+  const end = Date.now() + 5000;
+  (function reach() {
+    const place = document.querySelector(link.getAttribute("href"));
+    if (!place?.getBoundingClientRect().height) return Date.now() < end && setTimeout(reach, 50);
+    const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    place.tabIndex = -1;
+    place.focus({preventScroll: true});
+    place.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "center"});
+  })();
+})"""
+
 # What a screen reader is to read must lie in an element that said so before the text came.
 READ_ALOUD = """() => {
   const region = document.querySelector("#announcement");
@@ -66,11 +85,12 @@ READ_ALOUD = """() => {
 def launch_options(settings: Settings = DEFAULTS) -> dict:
     """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
     exposure = exposure_options(settings)
-    exposure["app_kwargs"]["routes"] = [Mount(PACKAGED, StaticFiles(directory=EXAMPLES))]
+    photos = Mount(PACKAGED, StaticFiles(directory=EXAMPLES))
+    exposure["app_kwargs"]["routes"] = [small_pictures(SMALL, EXAMPLES), photos]
     return {
         "root_path": settings.root_path,
         "theme": build_theme(),
-        "css_paths": [HERE.parent / "rendering" / "style.css"],
+        "css_paths": [HERE.parent / "rendering" / name for name in ("style.css", "layout.css")],
         "footer_links": [],
         "allowed_paths": [str(EXAMPLES)],
         "max_file_size": MAX_UPLOAD_BYTES,
@@ -109,7 +129,7 @@ def wire_questions(page: Page) -> None:
         "fn": page.answer,
         "inputs": [ask.photo, memory.opened, ask.question, memory.kept],
         "outputs": [memory.asked, memory.opened],
-        "show_progress_on": [page.result.empty, page.result.answers],
+        "show_progress_on": [page.result.empty, page.result.sentence],
         "trigger_mode": "multiple",
         **ON_MODEL,
     }
@@ -190,7 +210,7 @@ def wire_map(page: Page) -> None:
 def wire_explanations(page: Page) -> None:
     """Another answer or method is chosen: explain again."""
     memory, doubt, parts = page.memory, page.doubt, page.parts
-    place = [doubt.layer, doubt.head]
+    place, chosen = [doubt.layer, doubt.head], [doubt.refusal, doubt.explained, doubt.method, doubt.evidence]
     explaining = gr.on(
         [doubt.explained.input, doubt.method.input],
         page.explain_again,
@@ -203,7 +223,7 @@ def wire_explanations(page: Page) -> None:
     showing = explaining.then(
         page.show_again,
         [memory.again, memory.reply, memory.selected, *parts.look],
-        [memory.reply, doubt.refusal, doubt.explained, doubt.method, doubt.evidence, *place, *parts.drawing],
+        [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing],
         **AT_ONCE,
     )
     and_remember(page, showing)
@@ -221,7 +241,7 @@ def wire_history(page: Page) -> None:
 def wire_browser(blocks: gr.Blocks, page: Page) -> None:
     """What happens in the browser alone."""
     page.ask.photo.upload(None, js=TO_QUESTION)
-    for script in (LEAVE_MENUS, NO_FULLSCREEN, TRANSLATE_TITLE, READ_ALOUD):
+    for script in (LEAVE_MENUS, LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD):
         blocks.load(None, js=script)
 
 
@@ -235,7 +255,7 @@ def wire_links(blocks: gr.Blocks, page: Page) -> None:
         page.answer_link,
         [memory.linked, ask.photo, memory.opened],
         [memory.asked, memory.opened],
-        show_progress_on=[page.result.empty, page.result.answers],
+        show_progress_on=[page.result.empty, page.result.sentence],
         **ON_MODEL,
     )
     inputs = [memory.asked, memory.linked, ask.photo, *parts.look]
@@ -250,7 +270,7 @@ def wire_visit(page: Page) -> None:
         page.come_back,
         [memory.kept_by_tab, *parts.look],
         [memory.kept, *asked, *parts.shown],
-        show_progress_on=[page.result.empty, page.result.answers],
+        show_progress_on=[page.result.empty, page.result.sentence],
         **ON_MODEL,
     )
     and_follow(page, coming)

@@ -14,7 +14,7 @@ from valm_core.outputs import Predictor
 
 HELP = (
     "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that "
-    "opens in any browser without a network. A link brings an example, its question and what is picked back."
+    "opens in any browser without a network. A link brings an example, its question and what is selected back."
 )
 # The file that was made is fetched by a link that the page clicks itself: a DownloadButton would need a second click.
 FETCH = """(file) => {
@@ -25,12 +25,35 @@ FETCH = """(file) => {
   link.remove();
 }"""
 WHOLE_ADDRESS = "(query) => query ? location.origin + location.pathname + query : query"
-NO_FULLSCREEN = "() => document.documentElement.classList.toggle('no-fullscreen', !document.fullscreenEnabled)"
-ENLARGE = """() => document.querySelector("#overlay").requestFullscreen()"""
+# The whole window, and where a browser can (phones often can't), the whole screen; Escape goes back too.
+ENLARGE = """() => {
+  const stage = document.querySelector("#stage");
+  stage.classList.add("large");
+  document.querySelector("#close-large").focus();
+  stage.requestFullscreen?.().catch(() => {});
+}"""
+SHRINK = """() => {
+  if (document.fullscreenElement) document.exitFullscreen();
+  document.querySelector("#stage").classList.remove("large");
+  document.querySelector("#enlarge").focus();
+}"""
+LEAVE_LARGE = """() => {
+  const shrink = () => document.querySelector("#stage.large #close-large")?.click();
+  document.addEventListener("fullscreenchange", () => { if (!document.fullscreenElement) shrink(); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !event.target.closest?.("[data-item]")) shrink();
+  });
+}"""
 
 
-def build_map_tools() -> gr.Button:
+def build_close_button() -> gr.Button:
+    """What brings the large map back to its place; it is seen there only."""
+    return gr.Button(label("Close"), size="sm", min_width=0, elem_id="close-large")
+
+
+def build_map_tools(close: gr.Button) -> gr.Button:
     """Two buttons under the map: one shows it large, the other is returned and downloads it, see ``build_keep``."""
+    close.click(None, js=SHRINK)
     with gr.Row(elem_id="map-tools"):
         gr.Button(label("Show large"), size="sm", min_width=0, elem_id="enlarge").click(None, js=ENLARGE)
         return gr.Button(label("Download this map (PNG)"), size="sm", min_width=0, elem_id="download-map")

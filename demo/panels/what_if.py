@@ -20,6 +20,16 @@ from demo.rendering.wording import notice_html
 from demo.visit import asking
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction, Predictor
 
+OPEN = """() => {{
+  document.querySelector("#what-if > button:not(.open)")?.click();
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches, end = Date.now() + 5000;
+  (function reach() {{
+    const place = document.querySelector("{place}");
+    const behavior = calm ? "auto" : "smooth";
+    if (place?.getBoundingClientRect().height) place.scrollIntoView({{behavior, block: "center"}});
+    else if (Date.now() < end) setTimeout(reach, 100);
+  }})();
+}}"""
 MAX_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
 HELP = (
     "Paint over a part of the photo, switch off words or attention heads, or name the only answers allowed. The "
@@ -36,6 +46,7 @@ BY_MEANING = (
 class Parts:
     """The panel's components."""
 
+    panel: gr.Accordion
     painted: Painting
     words: gr.CheckboxGroup
     heads: gr.Dropdown
@@ -46,13 +57,16 @@ class Parts:
     flip_picture: ShownPicture
 
 
-def build_what_if(predictor: Predictor, reply: gr.State, seconds: float) -> tuple[Callable, list]:
+def build_what_if(
+    predictor: Predictor, reply: gr.State, seconds: float, forward: tuple[gr.Button, gr.Button]
+) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
     Args:
         predictor: with ``what_if``, ``counterfactual``, ``encode``, ``masks`` and ``attention_heads``.
         reply: the ``Reply`` on the page, None without one.
         seconds: how long what it found out stays in memory.
+        forward: the buttons under the map that lead here: to paint, and to search what would change the answer.
 
     Returns:
         What makes the panel ready for a new ``Reply`` (it returns the updates), and the components that takes.
@@ -63,13 +77,18 @@ def build_what_if(predictor: Predictor, reply: gr.State, seconds: float) -> tupl
     changes = [reply, parts.painted, parts.words, parts.heads, parts.candidates]
     asking = partial(gr.on, [parts.again.click, parts.candidates.submit])
     find_out(asking, panel.ask_again, changes, changed, seconds)
-    find_out(parts.flip.click, panel.find_flip, [reply], changed, seconds)
+    paint, flip = forward
+    searching = partial(gr.on, [parts.flip.click, flip.click])
+    find_out(searching, panel.find_flip, [reply], changed, seconds)
+    paint.click(None, js=OPEN.format(place="#painted"))
+    flip.click(None, js=OPEN.format(place="#what-if-outcome"))
+    parts.panel.expand(lambda: gr.update(visible=True), None, parts.painted, queue=False, show_progress="hidden")
     return panel.prepare, [parts.painted, parts.words, parts.heads, *changed]
 
 
 def build_parts() -> Parts:
     """Lay the panel out."""
-    with gr.Accordion(label("What if …"), open=False, elem_id="what-if"):
+    with gr.Accordion(label("What if …"), open=False, elem_id="what-if") as panel:
         gr.HTML(label(HELP), elem_classes="fine-print")
         painted = Painting(
             label=label("Paint over what the model should not see"),
@@ -81,6 +100,7 @@ def build_parts() -> Parts:
             layers=False,
             transforms=[],
             buttons=NO_SHARING,
+            visible=False,  # its code is large: the browser loads it when the panel is opened
             elem_id="painted",
         )
         words = gr.CheckboxGroup(label=label("Switch off words"), choices=[], elem_id="words-off")
@@ -93,7 +113,7 @@ def build_parts() -> Parts:
         )
         with gr.Row():
             again = gr.Button(label("Ask again"), variant="primary", elem_id="ask-again")
-            flip = gr.Button(label("Smallest change that flips the answer"), elem_id="flip")
+            flip = gr.Button(label("What would change the answer?"), elem_id="flip")
         outcome = gr.HTML(elem_id="what-if-outcome")
         flip_picture = ShownPicture(
             show_label=False,
@@ -103,7 +123,7 @@ def build_parts() -> Parts:
             buttons=NO_SHARING,
             elem_id="flip-picture",
         )
-    return Parts(painted, words, heads, candidates, again, flip, outcome, flip_picture)
+    return Parts(panel, painted, words, heads, candidates, again, flip, outcome, flip_picture)
 
 
 class WhatIf:

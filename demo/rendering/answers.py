@@ -9,10 +9,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from demo.languages.translate import is_doubtful, say
+from demo.rendering.sentences import sentence_html
 from demo.rendering.wording import exact_percent, percent
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
-    from valm_core.outputs import Answer, Prediction, TrackRecord
+    from valm_core.outputs import Answer, Evidence, Prediction, TrackRecord
 
 UNSURE = 0.3  # share of right answers below which the page says that the model doesn't know
 
@@ -130,14 +131,37 @@ def guess_html(prediction: Prediction) -> str:
     return f'<p class="guess">{lead} {say("Without the photo the answer is the same, and about as likely.")}</p>'
 
 
+def warnings_html(prediction: Prediction) -> str:
+    """What makes the answers doubtful, each thing said once."""
+    doubts = doubt_html(prediction.question)
+    return doubts + unfamiliar_html(tuple(p for p in prediction.unfamiliar if not (doubts and p == "question")))
+
+
+def lead_html(prediction: Prediction, record: TrackRecord | None, evidence: Evidence | None) -> str:
+    """What stands first: warnings, and the answer with what to think of it in one breath, see ``sentences``."""
+    doubted = is_doubted(prediction)
+    html = warnings_html(prediction) + sentence_html(prediction, record, evidence, doubted)
+    return f'<div class="doubted">{html}</div>' if doubted else html
+
+
+def likely_html(prediction: Prediction, right_answer: str | None) -> str:
+    """The likeliest answers as bars, and the right one where the model is known to be wrong."""
+    html = answers_html(prediction) + known_mistake_html(right_answer)
+    return f'<div class="doubted">{html}</div>' if is_doubted(prediction) else html
+
+
+def sure_html(prediction: Prediction, record: TrackRecord | None) -> str:
+    """How sure to be of the answer, in numbers; no track record under a warning."""
+    return ("" if is_doubted(prediction) else record_html(record)) + kinds_html(prediction.kinds)
+
+
 def result_html(prediction: Prediction, right_answer: str | None = None, record: TrackRecord | None = None) -> str:
-    """Answers and how sure they are, what makes them doubtful, a known mistake and the blind answer together.
+    """All of it for a file: answers and how sure they are, doubts, a known mistake and the blind answer.
 
     Under a warning no answer stands out and no track record stands, see ``is_doubted``.
     """
-    doubts, doubted = doubt_html(prediction.question), is_doubted(prediction)
-    unfamiliar = [part for part in prediction.unfamiliar if not (doubts and part == "question")]  # said once
-    warnings = doubts + unfamiliar_html(tuple(unfamiliar)) + guess_html(prediction)
+    doubted = is_doubted(prediction)
+    warnings = warnings_html(prediction) + guess_html(prediction)
     notes = kinds_html(prediction.kinds) + ("" if doubted else record_html(record)) + known_mistake_html(right_answer)
     html = warnings + answers_html(prediction) + notes + blind_html(prediction)
     return f'<div class="doubted">{html}</div>' if doubted else html

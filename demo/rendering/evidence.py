@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from demo.languages.translate import say
+from demo.rendering.sentences import HOW_SURE, PHOTO, PLACE
 from demo.rendering.wording import exact_percent, percent
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
@@ -53,13 +54,14 @@ def evidence_text(evidence: Evidence) -> str:
     )
 
 
-def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False) -> str:
+def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False, sure: str | None = None) -> str:
     """What speaks for and against the map of the whole question, and what no such map can show.
 
     Args:
         evidence: of the explained answer and method; None where there is none.
         gate: the question's share in 0..1.
         doubted: ``is_doubted`` of the answer.
+        sure: HTML about how sure the answer is, None in a file, which says what the page has under "About".
     """
     rows, blind_line = [], ""
     if evidence is not None:
@@ -72,11 +74,13 @@ def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False)
         blind = evidence.blind_answer
         rows = [
             (
+                PLACE,
                 say("Does it matter where it looked?"),
                 f'<span class="verdict verdict-{escape(kind)}">{escape(say(VERDICT_WORDS[evidence.verdict]))}</span> '
                 f"{escape(evidence_text(evidence))}",
             ),
             (
+                "methods",
                 say("Do other methods agree?"),
                 say(
                     "{agrees}: {agreement}, where 1 is the same order of cells and 0 no relation. Evenness of the map "
@@ -93,28 +97,28 @@ def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False)
         else:
             blind_line = say("Without the photo it would say {answer} ({share}), not the explained answer.", **values)
         blind_line = f"<p>{blind_line}</p>"
-    rows += [
-        (say("Did it need the photo?"), blind_line + gate_html(gate)),
-        (
-            say("Are the percentages honest?"),
-            say(
-                "They were measured on questions unlike this one or about photos unlike this one, so they may not hold "
-                "here."
-            )
-            if doubted
-            else say(
-                "They were calibrated on the validation questions of this checkpoint: right on average over many "
-                "questions like those, not for each one, and less on other kinds of photos."
-            ),
-        ),
-        (
-            say("What attention can’t show"),
-            say(
-                "It shows what was read, not what was understood or why. A cell’s vector also holds what lies around "
-                "it, and the answer may come from the question alone. The verdict is about the map of the whole "
-                "question, all layers and heads together."
-            ),
-        ),
-    ]
-    lines = "".join(f"<dt>{title}</dt><dd>{text}</dd>" for title, text in rows)
+    unlike = (
+        say(
+            "They were measured on questions unlike this one or about photos unlike this one, so they may not hold "
+            "here."
+        )
+        if doubted
+        else ""
+    )
+    rows.insert(0, (PHOTO, say("Did it need the photo?"), blind_line + gate_html(gate)))
+    if sure is not None:
+        rows.insert(0, (HOW_SURE, say("How sure to be?"), sure + (f"<p>{unlike}</p>" if unlike else "")))
+    else:  # a file, which has no "About"
+        honest = say(
+            "They were calibrated on the validation questions of this checkpoint: right on average over many "
+            "questions like those, not for each one, and less on other kinds of photos."
+        )
+        limits = say(
+            "It shows what was read, not what was understood or why. A cell’s vector also holds what lies around "
+            "it, and the answer may come from the question alone. The verdict is about the map of the whole "
+            "question, all layers and heads together."
+        )
+        rows += [("honest", say("Are the percentages honest?"), unlike or honest)]
+        rows += [("limits", say("What attention can’t show"), limits)]
+    lines = "".join(f'<dt id="{place}">{title}</dt><dd>{text}</dd>' for place, title, text in rows)
     return f'<dl class="evidence{" doubted" if doubted else ""}">{lines}</dl>'

@@ -1,4 +1,4 @@
-"""The map as HTML: the words, the photo's cells, the heads, the numbers of its colours, and the map in words.
+"""The map as HTML: the photo's cells, the heads, the numbers of its colours, and the map in words.
 
 Every text that came from a person or from the model goes through ``html.escape`` here.
 """
@@ -20,16 +20,15 @@ from demo.rendering.overlay import (
     Look,
     colour,
     density,
-    heat_to_show,
     is_flat,
     overlay,
     pixel_box,
     scale_top,
-    word_colour,
     word_map,
     words_map,
 )
-from demo.rendering.wording import data_address, method_name, percent
+from demo.rendering.wording import data_address, hundredths, method_name, percent
+from demo.rendering.words import swatch_html
 from valm_core.evidence.rules import evenness
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
@@ -37,46 +36,6 @@ if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can d
 
 PREVIEW_SIDE = 480  # pixels of the photo under a previewed map
 PREVIEW_COLOURS = " ".join(",".join(map(str, step)) for step in INFERNO.tolist())
-
-
-def place_text(direction: str, layer: int | None, head: int | None) -> str:
-    """Which maps of an explanation these are: their direction, layer and head, counted from 1 (None: all of them)."""
-    toward = say("where the words looked") if direction == "text_to_image" else say("what the photo’s cells read")
-    if layer is None and head is None:
-        return f"{toward} · {say('all layers and heads')}"
-    in_layer = say("all layers") if layer is None else say("layer {layer}", layer=layer + 1)
-    in_head = say("all heads") if head is None else say("head {head}", head=head + 1)
-    return f"{toward} · {say('attention in {layer}, {head}', layer=in_layer, head=in_head)}"
-
-
-def subject_html(answer: str, explanation: Explanation, direction: str, layer: int | None, head: int | None) -> str:
-    """What the map is of: the explained answer, the method, the direction, the layer and head (None: all of them)."""
-    return (
-        f"<h2>{say('Where did it look for “{answer}”?', answer=escape(answer))}</h2>"
-        f'<p class="fine-print">{escape(method_name(explanation.method))} · {place_text(direction, layer, head)}</p>'
-    )
-
-
-def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
-    """The question's words, and the whole question, as a row of buttons for selection.js; selected ones are pressed.
-
-    Several selected words carry the colours that ``overlay`` gives them. Each button has its map to preview.
-    """
-    buttons = []
-    for word in (WHOLE_QUESTION, *range(len(explanation.tokens))):
-        pressed = word in words or (word == WHOLE_QUESTION and not words)
-        enters = word == (words[0] if words else WHOLE_QUESTION)
-        name = say("whole question") if word == WHOLE_QUESTION else explanation.tokens[word]
-        swatch = _swatch(words.index(word)) if len(words) > 1 and word in words else ""
-        buttons.append(
-            f'<button type="button" class="word" data-item="{word}" aria-pressed="{str(pressed).lower()}" '
-            f'data-shares="{_hundredths(heat_to_show(explanation, word))}" '
-            f'tabindex="{0 if enters else -1}">{swatch}{escape(name)}</button>'
-        )
-    return (
-        f'<div class="words" role="toolbar" aria-label="{say("Words of your question")}" '
-        f'data-preview-on="#overlay .cells" data-columns="{len(buttons)}">' + "".join(buttons) + "</div>"
-    )
 
 
 def map_html(
@@ -110,7 +69,7 @@ def map_html(
             cell = row * columns + column
             share = percent(float(heat[row, column]))
             name = say("row {row}, column {column}: {share}", row=row + 1, column=column + 1, share=share)
-            serves = _hundredths(served_shares(explanation, (cell,), direction))
+            serves = hundredths(served_shares(explanation, (cell,), direction))
             line.append(
                 f'<button type="button" role="gridcell" class="cell" data-item="{cell}" title="{name}" '
                 f'data-shares="{serves}" aria-label="{name}" aria-selected="{str(cell in cells).lower()}" '
@@ -145,17 +104,6 @@ def _seen(picture: Image.Image, box: tuple[float, float, float, float]) -> Image
     return seen
 
 
-def _hundredths(shares: np.ndarray) -> str:
-    """Numbers as hundredths of the largest, for selection.js."""
-    return ",".join(str(round(100 * float(share))) for share in shares.ravel() / max(float(shares.max()), 1e-9))
-
-
-def _swatch(place: int) -> str:
-    return '<span class="swatch" aria-hidden="true" style="background:rgb({} {} {})"></span>'.format(
-        *word_colour(place)
-    )
-
-
 def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look) -> str:
     """The numbers of the map's colours: share of the map per cell, whose map it is, grid size and scale."""
     rows, columns = explanation.grid
@@ -170,7 +118,7 @@ def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look
     fine_print = f'<p class="fine-print">{text}</p>'
     if len(words) > 1:
         names = "".join(
-            f"<li>{_swatch(place)}<strong>{escape(explanation.tokens[word])}</strong> "
+            f"<li>{swatch_html(place)}<strong>{escape(explanation.tokens[word])}</strong> "
             f"{_scale_text(explanation, word, look)}</li>"
             for place, word in enumerate(words)
         )
@@ -257,11 +205,11 @@ def served_html(explanation: Explanation, cells: tuple[int, ...], direction: str
             share of what the cells read in the question each word has.
     """
     if not cells:
-        how = say(
-            "Click a place in the photo, or drag a box over it, to see which words it served. By keyboard: Tab into "
-            "the photo, move with the arrow keys, pick with Space, a box with Shift and arrows."
+        how = say("Tap a place in the photo, or drag a box over it, to see which words it served.")
+        keys = say(
+            "By keyboard: Tab into the photo, move with the arrow keys, select with Space, a box with Shift and arrows."
         )
-        return f'<p class="fine-print">{how}</p>'
+        return f'<p class="fine-print">{how} <span class="by-keyboard">{keys}</span></p>'
     number = say("this cell") if len(cells) == 1 else say("these {count} cells", count=len(cells))
     shares = served_shares(explanation, cells, direction)
     if direction == "text_to_image":
@@ -338,17 +286,17 @@ def heads_html(
     if number == "evenness":
         meaning = say("Evenness of each head’s map: 1 is everywhere the same, 0 all in one cell.")
     elif cells:
-        meaning = say("Share of each head’s map in the picked cells.")
+        meaning = say("Share of each head’s map in the selected cells.")
     else:
         meaning = say("Share of each head’s map in the cells that are hottest over all heads.")
     return (
         f'<div class="heads" role="toolbar" aria-label="{say("Layers and heads")}" data-columns="{heads}" '
         f'style="--heads:{heads}">{"".join(lines)}</div>'
-        f'<p class="fine-print">{meaning} {say("Pick one to see it large.")}</p>'
+        f'<p class="fine-print">{meaning} {say("Select one to see it large.")}</p>'
     )
 
 
 def no_heads_html(method: str) -> str:
     """What stands in place of the small maps where a method isn't made of layers and heads."""
-    text = say("“{method}” isn’t made of layers and heads, so there is none to pick.", method=method_name(method))
+    text = say("“{method}” isn’t made of layers and heads, so there is none to select.", method=method_name(method))
     return f'<p class="fine-print">{escape(text)}</p>'

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from demo.languages.translate import say, translated
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def percent(share: float) -> str:
@@ -28,6 +32,11 @@ def exact_percent(share: float) -> str:
 def method_name(method: str) -> str:
     """An explanation method's name for people."""
     return say(method.replace("_", " "))
+
+
+def hundredths(shares: np.ndarray) -> str:
+    """Numbers as hundredths of the largest, for selection.js."""
+    return ",".join(str(round(100 * float(share))) for share in shares.ravel() / max(float(shares.max()), 1e-9))
 
 
 def notice_html(message: str) -> str:

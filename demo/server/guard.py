@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
+from demo.server.first_frame import FirstFrame
 from demo.settings import Settings
 from demo.visit.uploads import MAX_UPLOAD_BYTES
 
@@ -40,7 +41,7 @@ def exposure_options(settings: Settings) -> dict:
     return {
         "auth": list(settings.auth) or None,
         "run_history": settings.run_history,
-        "app_kwargs": {"middleware": [guard], "docs_url": None, "redoc_url": None},
+        "app_kwargs": {"middleware": [guard, Middleware(FirstFrame)], "docs_url": None, "redoc_url": None},
     }
 
 

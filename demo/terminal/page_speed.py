@@ -65,8 +65,9 @@ def seconds_to_answer(checkpoint: Path) -> float:
 
 def redraw_milliseconds(checkpoint: Path, repeats: int) -> list[float]:
     """What the server does after a click on a word: the words and the map over the photo, as HTML."""
-    from demo.rendering.map import map_html, words_html
+    from demo.rendering.map import map_html
     from demo.rendering.overlay import Look
+    from demo.rendering.words import words_html
     from valm_core.predictor import VqaPredictor
 
     predictor = VqaPredictor.from_checkpoint(checkpoint)

@@ -18,7 +18,7 @@ def test_upload_ask_and_click_a_word(visit, page_url, photos):
     assert page.locator(".answers li").count() == 5
     assert page.locator("#empty").is_hidden()
     assert page.locator("#words button").all_inner_texts() == ["whole question", "What", "color", "is", "the", "bus?"]
-    assert "Without the photo" in page.locator("#answers").inner_text()
+    assert "photo" in page.locator(".sentence").inner_text()
     before = overlay_source(page)
     page.locator("#words button").nth(5).click()
     wait_for_new_overlay(page, before)
@@ -55,7 +55,7 @@ def test_words_and_cells_work_by_keyboard_and_redraws_call_no_model(visit, page_
     selected = [int(cell.get_attribute("data-item")) for cell in page.locator(".cell[aria-selected=true]").all()]
     assert selected == [columns + 1, columns + 2, 2 * columns + 1, 2 * columns + 2]
     page.keyboard.press("Escape")
-    page.locator("#served", has_text="Click a place").wait_for()
+    page.locator("#served", has_text="Tap a place").wait_for()
     source = overlay_source(page)
     page.locator("#raw-cells input").check()
     wait_for_new_overlay(page, source)
@@ -99,7 +99,7 @@ def test_what_is_explained_can_be_chosen(visit, page_url, photos, predictor):
     ask(page, "What color is the bus?")
     page.locator(".answers").wait_for()
     calls = dict(getattr(predictor, "calls", {}))
-    page.locator("#choose > button").click()
+    page.locator("#details > button").click()
     second = page.locator(".answers .answer-text").nth(1).inner_text()
     page.locator("#explained input").fill(second)
     page.locator("#explained input").press("Enter")
@@ -131,7 +131,7 @@ def test_an_explanation_that_comes_after_another_question_is_dropped(visit, slow
     upload(page, photos / "red.png")
     ask(page, "What color is the bus?")
     page.locator("#words button", has_text="bus?").wait_for()
-    page.locator("#choose > button").click()
+    page.locator("#details > button").click()
     ask(page, "Is it night?")
     page.locator("#method input").click()
     page.get_by_role("option", name="occlusion").click()  # waits for the model, which answers the question first
@@ -302,7 +302,7 @@ def test_what_if_shows_new_answers_beside_the_former_ones(visit, page_url, photo
     upload(page, photos / "red.png")
     ask(page, "what color is it?")
     page.locator("#overlay img").first.wait_for()
-    page.get_by_role("button", name="What if").click()
+    page.get_by_role("button", name="What if …").click()
     page.locator("#words-off").get_by_label("color", exact=True).check()
     page.locator("#ask-again").click()
     outcome = page.locator("#what-if-outcome")
@@ -326,7 +326,7 @@ def test_paint_over_the_photo_reaches_the_model(visit, page_url, photos, predict
     upload(page, photos / "red.png")
     ask(page, "what color is it?")
     page.locator("#overlay img").first.wait_for()
-    page.get_by_role("button", name="What if").click()
+    page.get_by_role("button", name="What if …").click()
     canvas = page.locator("#painted canvas").first
     canvas.wait_for()
     page.locator("#ask-again").click()

@@ -134,11 +134,23 @@ def test_the_map_can_be_seen_large_and_still_be_picked_from(visit, page_url, pho
     ask(page, "What color is it?")
     page.locator("#overlay .map img").wait_for()
     page.locator("#enlarge").click()
-    page.wait_for_function("document.fullscreenElement?.id === 'overlay'")
+    page.wait_for_function("document.fullscreenElement?.id === 'stage'")
     page.locator(".cell").nth(3).click()
     page.locator(".cell[aria-selected=true]").wait_for()
-    assert page.evaluate("document.fullscreenElement.id") == "overlay"
-    page.evaluate("document.exitFullscreen()")
+    source = overlay_source(page)
+    page.locator("#words button", has_text="color").click()  # words and bar are there too
+    wait_for_new_overlay(page, source)
+    assert page.locator("#colour-bar").is_visible()
+    assert page.evaluate("document.fullscreenElement.id") == "stage"
+    page.locator("#close-large").click()
+    page.wait_for_function("!document.fullscreenElement && !document.querySelector('.large')")
+    assert page.evaluate("document.activeElement.id") == "enlarge"
+    page.evaluate("Element.prototype.requestFullscreen = undefined")  # as on many phones: the window must do
+    page.locator("#enlarge").click()
+    box = page.locator("#stage").bounding_box()
+    assert (box["x"], box["y"], box["width"]) == (0, 0, 1280)
+    page.keyboard.press("Escape")
+    page.locator("#close-large").wait_for(state="hidden")
 
 
 def visible_texts(page) -> list[str]:
@@ -171,7 +183,7 @@ def test_a_chinese_browser_gets_a_chinese_page_without_english_leftovers(visit, 
     wait_for_word(page, "cup?")
     page.locator("#suggestions button").nth(1).click()
     page.locator("#history .asked").nth(1).wait_for()
-    for panel in ("#choose", "#heads", "#what-if", "#compare", "#keep"):
+    for panel in ("#details", "#heads", "#what-if", "#compare", "#keep", "#about"):
         page.locator(f"{panel} > button").click()
     page.locator("#words button").first.wait_for()
     assert page.locator("#words button").first.inner_text() == "整个问题"

@@ -147,8 +147,8 @@ class FakePredictor:
             token_scores=token_scores,
             token_to_patch=token_to_patch,
             patch_to_token=patch_to_token,
-            text_to_image=token_to_patch[None, None],
-            image_to_text=patch_to_token[None, None],
+            text_to_image=np.tile(token_to_patch, (2, 2, 1, 1)),
+            image_to_text=np.tile(patch_to_token, (2, 2, 1, 1)),
             grid=GRID,
             box=self.box,
         )

@@ -8,9 +8,10 @@ from hostile.photos import black_png, corpus, hostile_photos, many_scans
 from hostile.questions import HOSTILE_QUESTIONS, INJECTIONS, LONG, MARKER, ODD
 
 from demo.rendering.answers import result_html
-from demo.rendering.map import map_html, served_html, subject_html, words_html
+from demo.rendering.map import map_html, served_html
 from demo.rendering.overlay import Look
 from demo.rendering.wording import notice_html
+from demo.rendering.words import subject_html, words_html
 from demo.visit import asking
 from valm_core.outputs import InputError
 

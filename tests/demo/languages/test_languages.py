@@ -16,8 +16,10 @@ from demo.page.wiring import build_page
 from demo.panels import correct
 from demo.rendering.answers import doubt_html, result_html
 from demo.rendering.evidence import VERDICT_WORDS, evidence_html
-from demo.rendering.map import map_description, place_text
+from demo.rendering.map import map_description
+from demo.rendering.sentences import SENTENCES
 from demo.rendering.wording import notice_html
+from demo.rendering.words import place_text
 from demo.settings import Settings
 from demo.visit import asking, history
 from valm_core.corrections.database import OTHER_REASON, REASONS
@@ -73,7 +75,8 @@ def test_what_is_said_by_a_variable_has_its_chinese_too():
     messages = {getattr(asking, name) for name in ("NO_PHOTO", "NO_QUESTION", "LOST_PHOTO", "NO_ANSWER", "OUR_FAULT")}
     messages |= {history.OWN_PHOTO, history.NO_SUCH_EXAMPLE, correct.LOST, correct.AGREE}
     controls = {f"{name} (control)" for name in CONTROLS}
-    assert (FACTS | methods | verdicts | examples | messages | controls) - CHINESE.keys() == set()
+    sentences = {sentence.text for sentence in SENTENCES.values()}
+    assert (FACTS | methods | verdicts | examples | messages | controls | sentences) - CHINESE.keys() == set()
 
 
 def test_no_chinese_is_for_a_text_that_the_page_no_longer_has():

@@ -43,13 +43,13 @@ def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):
     again = asking.explain_again(page.predictor, reply, "random", reply.answer)
     updates = page.show_again(again, reply, asking.Selection(), *LOOK)
     for menu in (page.doubt.layer, page.doubt.head):
-        assert updates[menu]["value"] == ALL and updates[menu]["interactive"] is False
+        assert updates[menu]["value"] == ALL and updates[menu]["visible"] is False
         assert [value for _, value in updates[menu]["choices"]] == [ALL]
     assert updates[page.map.subject].endswith("random · where the words looked · all layers and heads</p>")
     assert "isn’t made of layers and heads" in updates[page.doubt.heads]
     back = asking.explain_again(page.predictor, again.reply, "grad_cam", reply.answer)
     updates = page.show_again(back, again.reply, asking.Selection(), *LOOK)
-    assert updates[page.doubt.head]["value"] == 0 and updates[page.doubt.head]["interactive"] is True
+    assert updates[page.doubt.head]["value"] == 0 and updates[page.doubt.head]["visible"] is True
     assert "attention in layer 1, head 1" in updates[page.map.subject]
 
 

@@ -11,8 +11,9 @@ from demo.downloads import files
 from demo.rendering import theme
 from demo.rendering.answers import announcement_text, is_doubted, record_html, result_html
 from demo.rendering.evidence import evidence_html, gate_html
-from demo.rendering.map import colour_bar_html, map_html, served_html, subject_html, words_html
+from demo.rendering.map import colour_bar_html, map_html, served_html
 from demo.rendering.overlay import Look
+from demo.rendering.words import subject_html, words_html
 from valm_core.outputs import Answer, Prediction, TrackRecord
 
 HOSTILE = "<img src=x onerror=alert(1)>"

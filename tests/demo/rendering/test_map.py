@@ -16,10 +16,10 @@ from demo.rendering.map import (
     map_html,
     place_name,
     served_html,
-    words_html,
 )
 from demo.rendering.overlay import FLAT_GREY, Look, overlay
 from demo.rendering.wording import percent
+from demo.rendering.words import words_html
 from valm_core.outputs import Answer, Prediction
 
 
@@ -102,7 +102,7 @@ def test_picked_cells_tell_the_words_they_served_and_how_strongly():
     explanation = explanation_with(maps, ("the", "bus"))
     served = served_html(explanation, (23,), "text_to_image")
     assert served.index("the</span>") < served.index("bus</span>") and "50 %" in served and "1.2 %" in served
-    assert "Click a place" in served_html(explanation, (), "text_to_image")
+    assert "Tap a place" in served_html(explanation, (), "text_to_image")
     part = explanation_with(maps, ("the", "bus"))
     read = served_html(part, (23, 24), "image_to_text")
     assert "these 2 cells" in read and "(evenly spread: 50 %)" in read

@@ -1,0 +1,153 @@
+"""What stands under the photo in one breath: the answer, how sure to be of it, whether photo and place mattered.
+
+Every sentence is a template with its values in braces, in English here and in Chinese in ``demo/languages/chinese.py``.
+``docs/sentences.md`` has them all in a table; ``python -m demo.rendering.sentences`` writes it anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.languages.translate import say, speaking
+
+if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
+    from valm_core.outputs import Evidence, Prediction, TrackRecord
+
+TABLE = Path(__file__).parents[2] / "docs" / "sentences.md"
+LIKELY, EVEN, UNLIKELY = (
+    0.85,
+    0.45,
+    0.3,
+)  # share of right answers from which "very likely", "probably", "perhaps" are said
+ALWAYS, NEVER = 0.95, 0.05  # from and below which it is nearly always and hardly ever right
+HALF = 0.55  # from EVEN up to here it is right about half the time
+# What the page links each part of the sentence to: places in "Details", see evidence.py.
+HOW_SURE, PHOTO, PLACE = "how-sure", "photo-needed", "place-mattered"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A template and when it is said."""
+
+    when: str
+    text: str
+
+
+SENTENCES = {
+    "very likely": Sentence("right in 85 % or more of such cases", "Very likely {answer}."),
+    "probably": Sentence("right in 45 to 85 %", "Probably {answer}."),
+    "perhaps": Sentence("right in 30 to 45 %", "Perhaps {answer}."),
+    "unknown": Sentence("right in less than 30 %", "It does not know. Its best guess is {answer}."),
+    "doubted": Sentence("a warning stands above", "It says {answer}."),
+    "always": Sentence("right in 95 % or more", "When it is this sure, it is nearly always right."),
+    "half": Sentence("right in 45 to 55 %", "When it is this sure, it is right about half the time."),
+    "often": Sentence("any other share", "When it is this sure, it is right in about {count} of 10 cases."),
+    "never": Sentence("right in less than 5 %", "When it is this sure, it is hardly ever right."),
+    "unmeasured": Sentence("nothing was measured", "How often it is right in such a case was not measured."),
+    "photo": Sentence("without the photo it gives another answer", "The photo decided it."),
+    "more sure": Sentence(
+        "without the photo the same answer, less likely", "It says the same without the photo, but less surely."
+    ),
+    "less sure": Sentence(
+        "without the photo the same answer, more likely", "It says the same without the photo, and more surely."
+    ),
+    "guessed": Sentence(
+        "without the photo the same answer, about as likely", "It guessed from the question: the photo hardly mattered."
+    ),
+    "matters": Sentence("hiding the marked places moves the answer", "Where it looked mattered."),
+    "matters a little": Sentence("hiding them moves it a little", "Where it looked mattered a little."),
+    "no difference": Sentence("hiding them moves it no more than chance", "Hiding where it looked made no difference."),
+    "cannot tell": Sentence(
+        "the answer stays whatever is hidden",
+        "Whether where it looked mattered can’t be told: the answer stays whatever is hidden.",
+    ),
+    "explained": Sentence("another answer is explained; the two before follow", "For “{answer}”: {sentence}"),
+}
+
+
+def told(name: str, **values) -> str:
+    """A sentence of ``SENTENCES`` in the visitor's language; values must be escaped where it becomes HTML."""
+    return say(SENTENCES[name].text, **values)
+
+
+def answer_name(share: float) -> str:
+    """Which sentence gives an answer that is right in this share of cases, 0..1."""
+    steps = ((LIKELY, "very likely"), (EVEN, "probably"), (UNLIKELY, "perhaps"))
+    return next((name for least, name in steps if share >= least), "unknown")
+
+
+def right_sentence(record: TrackRecord | None) -> str:
+    """How often the model was right when it was as sure as this."""
+    if record is None:
+        return told("unmeasured")
+    share = record.accuracy
+    if share >= ALWAYS or share < NEVER:
+        return told("always" if share >= ALWAYS else "never")
+    return told("half") if EVEN <= share < HALF else told("often", count=min(max(round(10 * share), 1), 9))
+
+
+def photo_sentence(prediction: Prediction) -> str:
+    """What the photo did for the answer; nothing where no blind answer is known."""
+    if not prediction.blind_answers:
+        return ""
+    best, blind = prediction.answers[0], prediction.blind_answers[0]
+    if best.text != blind.text:
+        return told("photo")
+    if prediction.guessed_from_question:
+        return told("guessed")
+    return told("more sure" if best.probability > blind.probability else "less sure")
+
+
+def place_sentence(evidence: Evidence | None, likeliest: str) -> str:
+    """Whether it mattered where the model looked; plain text. ``likeliest`` is the answer that stands above."""
+    if evidence is None or evidence.verdict not in SENTENCES:
+        return ""
+    sentence = told(evidence.verdict)
+    return sentence if evidence.answer == likeliest else told("explained", answer=evidence.answer, sentence=sentence)
+
+
+def sentence_html(
+    prediction: Prediction, record: TrackRecord | None, evidence: Evidence | None, doubted: bool = False
+) -> str:
+    """The answer as a heading, and after it what to think of it, each part a link to its place in "Details".
+
+    Args:
+        prediction: with at least one answer.
+        record: of answers as sure as this one; None where nothing was measured.
+        evidence: of the explained answer; None where there is none.
+        doubted: a warning stands above it: nothing that was measured holds, and no answer stands out.
+    """
+    best = prediction.answers[0]
+    record = None if doubted else record
+    name = "doubted" if doubted else answer_name(record.accuracy if record else best.probability)
+    parts = (
+        (HOW_SURE, right_sentence(record)),
+        (PHOTO, photo_sentence(prediction)),
+        (PLACE, place_sentence(evidence, best.text)),
+    )
+    links = " ".join(f'<a href="#{place}" data-details>{escape(text)}</a>' for place, text in parts if text)
+    return f'<div class="sentence"><h2>{told(name, answer=escape(best.text))}</h2><p>{links}</p></div>'
+
+
+def sentences_table() -> str:
+    """The page of the docs that has every sentence in both languages."""
+    lines = [
+        "# What the page says in one sentence",
+        "",
+        "Each part is a link to its evidence under *Details*. *Right in … of such cases* is the share of validation "
+        "questions answered as surely that were answered rightly. Values stand in braces.",
+        "",
+        "| when | English | 中文 |",
+        "|---|---|---|",
+    ]
+    for sentence in SENTENCES.values():
+        with speaking("zh"):
+            lines.append(f"| {sentence.when} | {sentence.text} | {say(sentence.text)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    TABLE.write_text(sentences_table(), encoding="utf-8")

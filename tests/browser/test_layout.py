@@ -1,0 +1,162 @@
+"""What stands where at four widths, measured in the browser, and what a finger can do."""
+
+import pytest
+from page_steps import ask, upload
+
+SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
+FINGER = 44  # pixels that a target has at least, each way
+SMALL_TARGETS = """least => {
+  const seen = element => element.checkVisibility({visibilityProperty: true}) && element.offsetWidth > 2;
+  const target = element => element.matches("input") ? element.closest("label") ?? element : element;
+  return [...document.querySelectorAll("button:not(.cell), a, input, summary")]
+    .filter(element => seen(element) && element.type !== "file").map(target)
+    .filter(element => Math.min(element.offsetWidth, element.offsetHeight) < least)
+    .map(element => `${element.outerHTML.slice(0, 120)} ${element.offsetWidth} x ${element.offsetHeight}`);
+}"""
+
+
+def box(page, place: str) -> dict:
+    """Where the first such element is on the screen: left, top, right, bottom, in pixels."""
+    return page.locator(place).first.evaluate(
+        "element => { const {left, top, right, bottom} = element.getBoundingClientRect();"
+        " return {left, top, right, bottom}; }"
+    )
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_the_answer_its_bars_and_the_whole_map_are_one_look(visit, page_url, photos, width):
+    height = SIZES[width]
+    page = visit(page_url, width, height)
+    upload(page, photos / "red.png")
+    ask(page, "What color is the bus?")
+    page.locator("#overlay .map img").wait_for()
+    page.locator(".sentence a").nth(2).wait_for()
+    page.wait_for_timeout(700)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    sentence, bars, words, shown = (box(page, place) for place in (".sentence", ".answers", "#words", "#overlay .map"))
+    assert bars["right"] - bars["left"] <= 700
+    beside = width >= 1000
+    if beside:  # all in the first screen, which was not scrolled, beside a column that stays in view
+        assert page.evaluate("scrollY") == 0
+        for part in (sentence, bars, words, shown):
+            assert part["top"] >= 0 and part["bottom"] <= height
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        assert 0 <= box(page, "#photo")["top"] < 100 and box(page, "#question")["bottom"] <= height
+        used = box(page, "#result-column")["right"] - box(page, "#ask-column")["left"]
+        assert used >= min(width - 80, 2300)
+    else:  # one column, none of it empty
+        assert box(page, "#result-column")["right"] - box(page, "#result-column")["left"] >= width - 40
+        assert box(page, "#ask-column")["bottom"] <= box(page, "#result")["top"]
+    if width == 390:
+        page.locator("#overlay .map").evaluate(
+            "map => scrollTo(0, scrollY + map.getBoundingClientRect().bottom - innerHeight)"
+        )
+        words, shown = box(page, "#words"), box(page, "#overlay .map")
+        assert words["top"] >= 0 and words["bottom"] <= shown["top"] and shown["bottom"] <= height + 1
+        page.locator("#overlay .map").evaluate("map => scrollTo(0, scrollY + map.getBoundingClientRect().top - 60)")
+        assert 0 <= box(page, "#words")["top"] < 10  # they stay when the map is scrolled under them
+        assert page.locator("#photo").bounding_box()["height"] <= 80  # the map is the photo
+        assert page.evaluate("document.documentElement.scrollHeight") < 3000
+    if width >= 768:
+        page.locator("#view label", has_text="Side by side").click()
+        page.locator("#overlay .map").nth(1).wait_for()
+        first, second = (page.locator("#overlay .map").nth(place).bounding_box() for place in (0, 1))
+        assert first["y"] == second["y"] and second["x"] >= first["x"] + first["width"]
+        assert first["width"] > 250
+
+
+def test_each_part_of_the_sentence_opens_its_evidence(visit, page_url):
+    page = visit(page_url, 1440)
+    page.locator(".example-card").first.click()
+    page.locator(".sentence a").nth(2).wait_for()
+    assert page.locator("#evidence").count() == 0 or page.locator("#evidence").is_hidden()
+    for place in ("how-sure", "photo-needed", "place-mattered"):
+        page.locator(f".sentence a[href='#{place}']").click()
+        page.wait_for_function("place => document.activeElement.id === place", arg=place)
+        assert 0 <= box(page, f"#{place}")["top"] < 900
+
+
+@pytest.fixture
+def phone(browser, page_url, photos):
+    """The page on a phone with fingers, with an answer; and its line to the browser, for touches."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(page_url)
+    page.get_by_role("button", name="Ask", exact=True).wait_for()
+    upload(page, photos / "red.png")
+    ask(page, "What color is the bus?")
+    page.locator("#overlay .map img").wait_for()
+    page.wait_for_timeout(700)
+    yield page, context.new_cdp_session(page)
+    context.close()
+
+
+def touch(line, kind: str, *points) -> None:
+    line.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]})
+
+
+def middle(page, place: str, number: int = 0) -> tuple[float, float]:
+    found = page.locator(place).nth(number).bounding_box()
+    return found["x"] + found["width"] / 2, found["y"] + found["height"] / 2
+
+
+def test_fingers_hit_drag_and_preview(phone):
+    page, line = phone
+    closed = page.locator(".label-wrap:not(.open)")
+    while closed.count():
+        closed.first.click()
+    page.wait_for_timeout(500)
+    assert page.evaluate(SMALL_TARGETS, FINGER) == []
+    page.locator("#served").wait_for()
+    assert "By keyboard" not in page.locator("#served").inner_text()
+    cameras = [
+        middle(page, f"#photo .source-selection [aria-label='{name}']")[0]
+        for name in ("Capture from camera", "Upload file")
+    ]
+    assert cameras[0] < cameras[1]
+
+    page.locator("#overlay").scroll_into_view_if_needed()
+    scrolled = page.evaluate("scrollY")
+    columns = int(page.locator(".cells").get_attribute("data-columns"))
+    start, end = middle(page, ".cell", columns + 1), middle(page, ".cell", 3 * columns + 2)
+    touch(line, "touchStart", start)
+    for step in range(1, 5):
+        touch(line, "touchMove", tuple(one + (other - one) * step / 4 for one, other in zip(start, end, strict=True)))
+    touch(line, "touchEnd")
+    page.locator("#served", has_text="these 6 cells").wait_for()
+    assert page.evaluate("scrollY") == scrolled
+
+    touch(line, "touchStart", middle(page, "#words button", 2))
+    page.locator(".cells.preview").wait_for()
+    touch(line, "touchEnd")
+    page.wait_for_function("!document.querySelector('.preview')")
+    page.wait_for_timeout(300)
+    assert page.locator("#words button[aria-pressed=true]").all_inner_texts() == ["whole question"]  # nothing selected
+
+
+def test_the_two_ways_on_stand_under_the_map(visit, page_url):
+    page = visit(page_url)
+    page.locator(".example-card").first.click()
+    page.locator("#overlay .map img").wait_for()
+    assert page.locator("#painted").count() == 0  # its code is fetched when it is wanted
+    assert box(page, "#go-paint")["top"] >= box(page, "#overlay .map")["bottom"]
+    page.locator("#go-paint").click()
+    page.locator("#painted canvas").first.wait_for()
+    page.locator("#go-flip").click()
+    page.locator("#what-if-outcome").get_by_text("With 1 of 80 cells hidden").wait_for()
+    page.locator("#flip-picture img").wait_for()
+
+
+@pytest.mark.parametrize(("locale", "claim"), [("en-US", "Ask a photo"), ("zh-CN", "向照片")])
+def test_something_is_seen_before_gradio_has_come(browser, page_url, locale, claim):
+    context = browser.new_context(locale=locale)
+    page = context.new_page()
+    page.route("**/assets/**", lambda route: route.abort())
+    page.goto(page_url, wait_until="commit")
+    page.locator("#first-frame", has_text=claim).wait_for()
+    page.wait_for_function("performance.getEntriesByType('paint').length > 0")
+    page.unroute_all()
+    page.goto(page_url)
+    page.locator("#ask").wait_for()
+    assert page.locator("#first-frame").is_hidden()
+    context.close()
