@@ -124,6 +124,17 @@ CHINESE = {
     "How the model mixed its two streams for this answer. It is no proof of what it relied on.": (
         "模型为这个答案混合两路信息的比例。这不能证明它依据了什么。"
     ),
+    # follow-up questions
+    "Asked as: {question}": "实际提问：{question}",
+    "Ask exactly “{typed}”": "完全按原文提问：“{typed}”",
+    "Asked as typed: it isn’t certain what “{words}” stands for after the question before.": (
+        "已按原文提问：无法确定“{words}”指上一个问题中的什么。"
+    ),
+    "This model answers short questions in a word or two; it can’t describe a whole photo.": (
+        "这个模型用一两个词回答简短的问题，无法描述整张照片。"
+    ),
+    "What it finds most surely here: {things}.": "它在这里最有把握看到的是：{things}。",
+    "The questions on the buttons fit this photo.": "按钮上的问题适合这张照片。",
     # maps
     "where the words looked": "词看了哪里",
     "what the photo’s cells read": "照片的格子读了什么",

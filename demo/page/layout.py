@@ -54,6 +54,7 @@ class Memory:
     selected: gr.State  # Selection: words and cells
     kept: gr.State  # PhotoHistory of each photo of this visit, to go back to
     linked: gr.State  # Link that the page was opened with
+    visit_number: gr.State  # raised when the visit is forgotten
     visit: gr.Textbox  # what the tab's own storage is to keep of this visit, see browser_storage.py
     kept_by_tab: gr.State  # what it kept before the page was loaded again
 
@@ -78,6 +79,7 @@ class Result:
     empty: gr.HTML
     announcement: gr.HTML  # the new answer, for screen readers
     whole: gr.Column  # everything below, hidden until the first answer
+    asked_as: gr.HTML  # what a follow-up was taken to ask
     answers: gr.HTML
     history: gr.HTML  # the questions about this photo
 
@@ -159,7 +161,8 @@ class Parts:
         """What a new answer updates."""
         memory, result, doubt = self.memory, self.result, self.doubt
         answered = [memory.opened, memory.reply, memory.selected, self.ask.notice]
-        answered += [result.empty, result.announcement, result.whole, result.answers, result.history, self.ask.strip]
+        answered += [result.empty, result.announcement, result.whole, result.asked_as, result.answers, result.history]
+        answered += [self.ask.strip]
         chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]
         return [*answered, *chosen, *self.drawing, *self.panels.what_if_parts, *self.panels.compare_parts]
 
@@ -187,6 +190,7 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
             empty = gr.HTML(EMPTY_RESULT, elem_id="empty")
             announcement = gr.HTML(elem_id="announcement")  # outside of what is hidden: it must be there beforehand
             with gr.Column(visible=False, elem_id="result") as whole:
+                asked_as = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="asked-as")
                 answers = gr.HTML(elem_id="answers")
                 history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
                 with gr.Row(elem_id="inspect"):
@@ -199,7 +203,7 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
     with gr.Row(elem_id="page-end"):
         gr.HTML(f'<footer class="page-footer">{footer}</footer>')
         forget = gr.Button(label("Forget this visit"), size="sm", min_width=150, scale=0, elem_id="forget")
-    result = Result(empty, announcement, whole, answers, history)
+    result = Result(empty, announcement, whole, asked_as, answers, history)
     return Parts(memory, ask, result, map_column, doubt, panels, forget)
 
 
@@ -213,6 +217,7 @@ def build_memory(seconds: float) -> Memory:
         selected=gr.State(asking.Selection(), time_to_live=seconds),
         kept=gr.State((), time_to_live=seconds),
         linked=gr.State(time_to_live=seconds),
+        visit_number=gr.State(0, time_to_live=seconds),
         visit=gr.Textbox(visible=False),
         kept_by_tab=gr.State(time_to_live=seconds),
     )

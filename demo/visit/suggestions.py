@@ -56,7 +56,7 @@ def concepts_of(predictor: Predictor, image: EncodedImage) -> tuple[tuple[str, f
 
 
 def questions_for(concepts: tuple[tuple[str, float], ...]) -> tuple[str, ...]:
-    """Four questions for a photo: about what is surely on it, each thing once, then more of those, then general ones."""
+    """Four questions for a photo: about what is surely on it, one more about the surest of it, then general ones."""
     named = [questions for _, questions in named_concepts(concepts)]
     first = [questions[0] for questions in named]
     second = [question for questions in named for question in questions[1:]]
