@@ -397,6 +397,15 @@ CHINESE = {
     "map: last cross-attention of the question encoder; it writes its answer, shares are those of the beams": (
         "热图：问题编码器的最后一层交叉注意力；它自己写出答案，份额是各搜索束的份额"
     ),
+    # the page about the API
+    "Ask over HTTP": "通过 HTTP 提问",
+    "Three endpoints: answer, explain with the maps and the evidence, and examples.": (
+        "三个端点：answer（答案）、explain（附热图和证据）和 examples（示例）。"
+    ),
+    "Parameters, examples and limits (JSON)": "参数、示例和限制（JSON）",
+    "JSON schema of the replies": "回复的 JSON schema",
+    "Copy": "复制",
+    "Copied": "已复制",
     # messages
     "Add a photo first: drop one, take one, or pick an example.": "请先添加照片：拖入、拍摄，或选择一个示例。",
     "Type a question first, for example “What is in the photo?”": "请先输入问题（英文），例如“What is in the photo?”",

@@ -34,6 +34,7 @@ VISIT = (
     "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or the "
     "button here, forgets them."
 )
+API_LINK = '<a href="api" target="_blank" rel="noopener">API</a>'  # demo/server/api_page.py
 PACKAGED = "/examples"  # the address of the example photos, see wiring.launch_options
 VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
 DIRECTIONS = [
@@ -201,7 +202,7 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
     footer = label(FOOTER, EXCEPTION, VISIT) if panels.correction_parts else label(FOOTER, VISIT)
     with gr.Row(elem_id="page-end"):
-        gr.HTML(f'<footer class="page-footer">{footer}</footer>')
+        gr.HTML(f'<footer class="page-footer">{footer} {API_LINK}</footer>')
         forget = gr.Button(label("Forget this visit"), size="sm", min_width=150, scale=0, elem_id="forget")
     result = Result(empty, announcement, whole, asked_as, answers, history)
     return Parts(memory, ask, result, map_column, doubt, panels, forget)

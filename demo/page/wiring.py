@@ -16,6 +16,7 @@ from demo.page.layout import PACKAGED, build_layout
 from demo.panels.share import NO_FULLSCREEN
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
+from demo.server.api_page import api_routes
 from demo.server.guard import exposure_options
 from demo.settings import Settings
 from demo.visit import asking
@@ -66,7 +67,8 @@ READ_ALOUD = """() => {
 def launch_options(settings: Settings = DEFAULTS) -> dict:
     """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
     exposure = exposure_options(settings)
-    exposure["app_kwargs"]["routes"] = [Mount(PACKAGED, StaticFiles(directory=EXAMPLES))]
+    packaged = Mount(PACKAGED, StaticFiles(directory=EXAMPLES))
+    exposure["app_kwargs"]["routes"] = [packaged, *api_routes(settings.root_path)]
     return {
         "root_path": settings.root_path,
         "theme": build_theme(),
