@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Photo = str | Path | bytes | Image.Image  # what people send: a file, its content, or an opened picture
 # What a predictor may be unable to do: its methods of these names raise NotOffered then.
-OFFERS = ("what_if", "counterfactual")
+OFFERS = ("what_if", "counterfactual", "concepts")
 
 
 class InputError(ValueError):
@@ -59,15 +59,18 @@ class EncodedImage:
 
     ``tokens`` [B, N, D_image] are the cells of ``grid`` (rows, columns) in row-major order. ``box`` is the part of the
     photo that the model saw, (left, top, right, bottom) in 0..1: everything unless the processor crops.
+    ``concept_logits`` [B, C] say which of the model's C concepts a photo shows; None without concepts.
     """
 
     tokens: Tensor
     grid: tuple[int, int]
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    concept_logits: Tensor | None = None
 
     def to(self, device: torch.device | str) -> EncodedImage:
         """The same encoding on another device."""
-        return EncodedImage(self.tokens.to(device), self.grid, self.box)
+        shown = None if self.concept_logits is None else self.concept_logits.to(device)
+        return EncodedImage(self.tokens.to(device), self.grid, self.box, shown)
 
 
 @dataclass(frozen=True)
@@ -317,6 +320,10 @@ class Predictor(Protocol):
 
     def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
         """What would change the answer. Raises InputError, UnknownAnswer, NotOffered."""
+        ...
+
+    def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
+        """The ``top`` words that a photo shows most surely, each with its score in 0..1. Raises NotOffered."""
         ...
 
     def masks(self, candidates: Sequence[str]) -> bool:

@@ -44,6 +44,7 @@ from valm_core.outputs import (
     Evidence,
     Explanation,
     InputError,
+    NotOffered,
     Photo,
     Prediction,
     Predictor,
@@ -114,8 +115,8 @@ class VqaPredictor:
 
     @property
     def offers(self) -> frozenset[str]:
-        """Which of ``outputs.OFFERS`` this model can do: all."""
-        return frozenset(OFFERS)
+        """Which of ``outputs.OFFERS`` this model can do: all, ``concepts`` where it learned any."""
+        return frozenset(OFFERS) - (frozenset() if self.model.concepts else {"concepts"})
 
     @property
     def explanation_methods(self) -> tuple[str, ...]:
@@ -194,8 +195,10 @@ class VqaPredictor:
         """Encode photos in one pass, which is faster than one by one. Raises InputError for the first unusable one."""
         pixels, boxes = zip(*(self.model.pixels(open_photo(photo)) for photo in photos), strict=True)
         encoded = self.model.encode_image(torch.stack(pixels).to(self.device)).to("cpu")  # B photos
+        shown = encoded.concept_logits
         return [
-            EncodedImage(tokens, encoded.grid, box) for tokens, box in zip(encoded.tokens.split(1), boxes, strict=True)
+            EncodedImage(tokens, encoded.grid, box, None if shown is None else shown[photo : photo + 1])
+            for photo, (tokens, box) in enumerate(zip(encoded.tokens.split(1), boxes, strict=True))
         ]
 
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
@@ -355,6 +358,22 @@ class VqaPredictor:
         choices = _cleaned_candidates(candidates)
         questions, text = self._encode_questions([left])
         return self._predict(questions, text, tokens, top, choices, tuple(masked_heads))[0]
+
+    def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
+        """The ``top`` concepts that a photo shows most surely, each with its score in 0..1; nothing is computed anew.
+
+        A score is the sigmoid of what the photo's cells say together, see ``model.concepts.photo_logits``; it is no
+        calibrated probability.
+
+        Raises:
+            NotOffered: the model has no concepts.
+        """
+        if image.concept_logits is None:
+            raise NotOffered("This model knows no concepts, so it can't say what a photo shows. Ask it a question.")
+        scores, places = image.concept_logits[0].sigmoid().topk(min(top, len(self.model.concepts)))
+        return tuple(
+            (self.model.concepts[place], score) for place, score in zip(places.tolist(), scores.tolist(), strict=True)
+        )
 
     @property
     def attention_heads(self) -> tuple[AttentionHead, ...]:

@@ -50,8 +50,8 @@ CHINESE = {
     "<h3>Your photos</h3><p>Photos stay on this server for a few hours at most.": (
         "<h3>您的照片</h3><p>照片最多在本服务器上保留几个小时。"
     ),
-    '<h3>For programs</h3><p><a href="?view=api">How to ask over HTTP or from Python</a></p>': (
-        '<h3>供程序使用</h3><p><a href="?view=api">如何通过 HTTP 或 Python 提问</a></p>'
+    '<h3>For programs</h3><p><a href="api" target="_blank">API: over HTTP or from Python</a></p>': (
+        '<h3>供程序使用</h3><p><a href="api" target="_blank">API：如何通过 HTTP 或 Python 提问</a></p>'
     ),
     "Forget this visit": "忘记本次访问",
     "Photo": "照片",
@@ -164,6 +164,17 @@ CHINESE = {
         "无法判断它看的位置是否重要：无论遮住哪里，答案都不变。"
     ),
     "For “{answer}”: {sentence}": "关于“{answer}”：{sentence}",
+    # follow-up questions
+    "Asked as: {question}": "实际提问：{question}",
+    "Ask exactly “{typed}”": "完全按原文提问：“{typed}”",
+    "Asked as typed: it isn’t certain what “{words}” stands for after the question before.": (
+        "已按原文提问：无法确定“{words}”指上一个问题中的什么。"
+    ),
+    "This model answers short questions in a word or two; it can’t describe a whole photo.": (
+        "这个模型用一两个词回答简短的问题，无法描述整张照片。"
+    ),
+    "What it finds most surely here: {things}.": "它在这里最有把握看到的是：{things}。",
+    "The questions on the buttons fit this photo.": "按钮上的问题适合这张照片。",
     # maps
     "where the words looked": "词看了哪里",
     "what the photo’s cells read": "照片的格子读了什么",
@@ -436,6 +447,15 @@ CHINESE = {
     "map: last cross-attention of the question encoder; it writes its answer, shares are those of the beams": (
         "热图：问题编码器的最后一层交叉注意力；它自己写出答案，份额是各搜索束的份额"
     ),
+    # the page about the API
+    "Ask over HTTP": "通过 HTTP 提问",
+    "Three endpoints: answer, explain with the maps and the evidence, and examples.": (
+        "三个端点：answer（答案）、explain（附热图和证据）和 examples（示例）。"
+    ),
+    "Parameters, examples and limits (JSON)": "参数、示例和限制（JSON）",
+    "JSON schema of the replies": "回复的 JSON schema",
+    "Copy": "复制",
+    "Copied": "已复制",
     # messages
     "Add a photo first: drop one, take one, or pick an example.": "请先添加照片：拖入、拍摄，或选择一个示例。",
     "Type a question first, for example “What is in the photo?”": "请先输入问题（英文），例如“What is in the photo?”",

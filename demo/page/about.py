@@ -24,7 +24,7 @@ VISIT = (
     "This tab keeps your questions and the names of your photos, so that a reload brings them back; closing it, or "
     "the button here, forgets them.</p>"
 )
-FOR_PROGRAMS = '<h3>For programs</h3><p><a href="?view=api">How to ask over HTTP or from Python</a></p>'
+FOR_PROGRAMS = '<h3>For programs</h3><p><a href="api" target="_blank">API: over HTTP or from Python</a></p>'
 
 
 def build_about(predictor: Predictor, corrections: bool) -> gr.Button:

@@ -21,7 +21,7 @@ from demo.rendering.map import (
 from demo.rendering.overlay import WORD_COLOURS, Look, overlay
 from demo.rendering.wording import notice_html
 from demo.rendering.words import subject_html, words_html
-from demo.visit import asking, browser_storage, history
+from demo.visit import asking, browser_storage, conversation, history
 from demo.visit.asking import ALL
 from valm_core.outputs import InputError, Predictor
 
@@ -66,6 +66,7 @@ class Page:
             self.result.empty: gr.update(visible=True),
             self.result.whole: gr.update(visible=False),
             self.result.sentence: "",
+            self.result.asked_as: "",
             self.result.answers: "",
             self.result.announcement: "",
             self.doubt.evidence: "",
@@ -78,9 +79,15 @@ class Page:
         """The new photo, made ready for questions while the person types one."""
         known = history.already_opened(histories, path) or known
         try:
-            return {self.memory.opened: asking.open_photo(self.predictor, path, known) if path else None}
+            photo = asking.open_photo(self.predictor, path, known) if path else None
+            return {self.memory.opened: photo, **self.offer(self.questions_for(photo))}
         except Exception as error:
             return {self.ask.photo: None, self.ask.notice: notice_html(asking.message_for(error))}
+
+    def questions_for(self, photo: asking.OpenedPhoto | None) -> tuple[str, ...]:
+        """The questions that come with an example, and those that fit any other photo."""
+        example = history.example_of(self.examples, photo) if photo else None
+        return example.questions if example else conversation.suggest(self.predictor, photo)
 
     def offer(self, questions) -> dict:
         """Questions on the buttons below the question; a photo may have fewer than there are buttons."""
@@ -93,33 +100,46 @@ class Page:
 
     # A question
 
-    def answer(self, path, known, text, histories) -> dict:
-        """The answer to what was typed."""
+    def answer(self, path, known, text, histories, last, visit) -> dict:
+        """The answer to what was typed, perhaps a follow-up of the question before."""
         known = history.already_opened(histories, path) or known
-        return self.answered(asking.answer(self.predictor, path, known, text))
+        outcome = conversation.answer(self.predictor, path, known, text, last)
+        return self.answered(outcome, last, visit)
 
-    def answer_link(self, link, path, known) -> dict:
+    def answer_exactly(self, path, known, current, histories, last, visit) -> dict:
+        """The answer to what was typed, word for word, where something else was asked in its place."""
+        if current is None:
+            return {self.memory.asked: gr.skip()}
+        known, typed = history.already_opened(histories, path) or known, conversation.shown_question(current)
+        outcome = conversation.answer(self.predictor, path, known, typed, exactly=True)
+        return self.answered(outcome, last, visit)
+
+    def answer_link(self, link, path, known, last, visit) -> dict:
         """The answer to what the page's address asks."""
         if not link:
             return {self.memory.asked: gr.skip()}
-        return self.answered(history.follow_link(self.predictor, path, known, link))
+        return self.answered(history.follow_link(self.predictor, path, known, link), last, visit)
 
-    def answered(self, outcome) -> dict:
-        """What became of a question, kept for ``show``."""
-        return {self.memory.asked: outcome, **({self.memory.opened: outcome.reply.photo} if outcome.reply else {})}
+    def answered(self, outcome, last, visit) -> dict:
+        """What became of a question, kept for ``show`` and ``remember`` beside those before it."""
+        opened = {self.memory.opened: outcome.reply.photo} if outcome.reply else {}
+        return {self.memory.asked: conversation.in_order(outcome, last, visit), **opened}
 
-    def show(self, outcome, path, toward, in_layer, in_head, *wanted) -> dict:
+    def show(self, outcome, path, visit, toward, in_layer, in_head, *wanted) -> dict:
         """The answer on the page, or why there is none."""
-        if outcome is None or outcome.path != path:  # another photo came meanwhile: its page stays as it is
+        # Another photo came meanwhile, or the visit was forgotten: the page stays as it is.
+        if outcome is None or outcome.path != path or outcome.visit != visit:
             return {self.memory.reply: gr.skip()}
-        if outcome.reply is None:
-            return {self.ask.notice: notice_html(outcome.message)}  # an earlier answer on this photo stays
-        return self.present(outcome.reply, asking.Selection(), outcome.message, toward, None, None, *wanted)
+        offered = self.offer(outcome.suggestions) if outcome.suggestions else {}
+        if outcome.reply is None:  # an earlier answer on this photo stays
+            return {self.ask.notice: notice_html(outcome.message), **offered}
+        shown = self.present(outcome.reply, asking.Selection(), outcome.message, toward, None, None, *wanted)
+        return {**shown, **offered}
 
-    def show_link(self, outcome, link, path, toward, in_layer, in_head, *wanted) -> dict:
+    def show_link(self, outcome, link, path, visit, toward, in_layer, in_head, *wanted) -> dict:
         """As ``show``, with what the link selects."""
-        if link is None or outcome is None or outcome.path != path or outcome.reply is None:
-            return self.show(outcome, path, toward, in_layer, in_head, *wanted)
+        if link is None or outcome is None or outcome.path != path or outcome.reply is None or outcome.visit != visit:
+            return self.show(outcome, path, visit, toward, in_layer, in_head, *wanted)
         selection, *place, missing = history.selected_by(link, outcome.reply)
         message = " ".join(filter(None, (outcome.message, missing)))
         return {
@@ -139,6 +159,7 @@ class Page:
             self.result.empty: gr.update(visible=False),
             self.result.whole: gr.update(visible=True),
             self.result.sentence: self.sentence_of(current),
+            self.result.asked_as: conversation.asked_as_html(current.understood),
             self.result.answers: likely_html(current.prediction, asking.right_answer(self.examples, current)),
             self.result.announcement: escape(announcement_text(current.prediction)),
             doubt.evidence: self.evidence_of(current),
@@ -282,9 +303,9 @@ class Page:
 
     # Back to what was asked, and links
 
-    def remember(self, histories, path, current) -> dict:
-        """The reply among those of this visit."""
-        histories = history.remember(histories, path, current)
+    def remember(self, histories, path, current, outcome=None, visit=-1) -> dict:
+        """The reply among those of this visit, and what a quick next question kept from the page."""
+        histories = history.remember(history.catch_up(histories, path, outcome, visit), path, current)
         return {
             self.memory.kept: histories,
             self.result.history: history.history_html(histories, current),
@@ -298,7 +319,7 @@ class Page:
         place = asking.select((), event._data.get("items"), False, len(before.replies) if before else 0)
         if before is None or not place:
             return {self.memory.reply: gr.skip()}
-        return self.back_to(before.replies[place[0]], toward, *wanted)
+        return self.back_to(before.replies[place[0]], before.path, toward, *wanted)
 
     def back_to_photo(self, event: gr.EventData, histories, toward, in_layer, in_head, *wanted) -> dict:
         """An earlier photo with its last question."""
@@ -306,18 +327,18 @@ class Page:
         if not place:
             return {self.memory.reply: gr.skip()}
         before = histories[place[0]]
-        example = history.example_of(self.examples, before.photo)
         there = Path(before.path).is_file()  # unless it lay here for longer than wiring.FILE_SECONDS
         return {
             self.ask.photo: before.path if there else before.photo.picture,
-            **self.offer(example.questions if example else asking.GENERAL_QUESTIONS),
-            **self.back_to(before.replies[-1], toward, *wanted),
+            **self.offer(self.questions_for(before.photo)),
+            **self.back_to(before.replies[-1], before.path, toward, *wanted),
         }
 
-    def back_to(self, current, toward, *wanted) -> dict:
-        """An earlier reply, as it was after its question."""
+    def back_to(self, current, path, toward, *wanted) -> dict:
+        """An earlier reply, as it was after its question; the next one may follow it."""
         return {
             self.memory.opened: current.photo,
+            self.memory.asked: asking.Outcome(path, current),
             self.ask.question: current.prediction.question,
             **self.present(current, asking.Selection(), "", toward, None, None, *wanted),
         }
@@ -333,20 +354,21 @@ class Page:
         if current is None:
             lost = notice_html(asking.LOST_PHOTO) if kept and '"upload"' in kept else gr.skip()
             return {self.memory.kept: histories or gr.skip(), self.ask.notice: lost}
-        example, of_photo = (
-            history.example_of(self.examples, current.photo),
-            history.history_of(histories, current.photo),
-        )
+        of_photo = history.history_of(histories, current.photo)
         return {
             self.memory.kept: histories,
             self.ask.photo: of_photo.path if of_photo else gr.skip(),
-            **self.offer(example.questions if example else asking.GENERAL_QUESTIONS),
-            **self.back_to(current, toward, *wanted),
+            **self.offer(self.questions_for(current.photo)),
+            **self.back_to(current, of_photo.path if of_photo else None, toward, *wanted),
         }
 
-    def forget_visit(self) -> dict:
-        """The page as it was when it was first opened, and nothing kept in the tab."""
+    def forget_visit(self, visit=0) -> dict:
+        """The page as it was when it was first opened, and nothing kept in the tab.
+
+        What is still being answered carries the former number of the visit, so that it doesn't come back.
+        """
         return {
+            self.memory.visit_number: visit + 1,
             self.memory.kept: (),
             self.memory.asked: None,
             self.memory.visit: "",

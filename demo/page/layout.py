@@ -46,6 +46,7 @@ class Memory:
     selected: gr.State  # Selection: words and cells
     kept: gr.State  # PhotoHistory of each photo of this visit, to go back to
     linked: gr.State  # Link that the page was opened with
+    visit_number: gr.State  # raised when the visit is forgotten
     visit: gr.Textbox  # what the tab's own storage is to keep of this visit, see browser_storage.py
     kept_by_tab: gr.State  # what it kept before the page was loaded again
 
@@ -71,6 +72,7 @@ class Result:
     announcement: gr.HTML  # the new answer, for screen readers
     whole: gr.Column  # everything below, hidden until the first answer
     sentence: gr.HTML  # the likeliest answer, and what to think of it
+    asked_as: gr.HTML  # what a follow-up was taken to ask
     answers: gr.HTML
     served: gr.HTML  # the words that the selected cells served
     history: gr.HTML  # the questions about this photo
@@ -160,7 +162,7 @@ class Parts:
         """What a new answer updates."""
         memory, result, doubt = self.memory, self.result, self.doubt
         answered = [memory.opened, memory.reply, memory.selected, self.ask.notice]
-        answered += [result.empty, result.announcement, result.whole, result.sentence, result.answers]
+        answered += [result.empty, result.announcement, result.whole, result.sentence, result.asked_as, result.answers]
         answered += [result.history, self.ask.strip]
         chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]
         return [*answered, *chosen, *self.drawing, *self.panels.what_if_parts, *self.panels.compare_parts]
@@ -190,6 +192,7 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
             announcement = gr.HTML(elem_id="announcement")  # outside of what is hidden: it must be there beforehand
             with gr.Column(visible=False, elem_id="result") as whole:
                 sentence = gr.HTML(elem_id="sentence")
+                asked_as = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="asked-as")
                 with gr.Row(elem_id="inspect"):
                     map_column = build_map_column()
                     with gr.Column(min_width=240, elem_id="beside-map"):
@@ -202,7 +205,7 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
                 look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
     forget = build_about(predictor, bool(panels.correction_parts))
-    result = Result(empty, announcement, whole, sentence, answers, served, history)
+    result = Result(empty, announcement, whole, sentence, asked_as, answers, served, history)
     return Parts(memory, ask, result, map_column, drawn, doubt, panels, forget)
 
 
@@ -216,6 +219,7 @@ def build_memory(seconds: float) -> Memory:
         selected=gr.State(asking.Selection(), time_to_live=seconds),
         kept=gr.State((), time_to_live=seconds),
         linked=gr.State(time_to_live=seconds),
+        visit_number=gr.State(0, time_to_live=seconds),
         visit=gr.Textbox(visible=False),
         kept_by_tab=gr.State(time_to_live=seconds),
     )

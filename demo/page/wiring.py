@@ -16,6 +16,7 @@ from demo.page.layout import SMALL, build_layout
 from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
+from demo.server.api_page import api_routes
 from demo.server.first_frame import small_pictures
 from demo.server.guard import exposure_options
 from demo.settings import Settings
@@ -86,7 +87,8 @@ def launch_options(settings: Settings = DEFAULTS) -> dict:
     """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
     exposure = exposure_options(settings)
     photos = Mount(PACKAGED, StaticFiles(directory=EXAMPLES))
-    exposure["app_kwargs"]["routes"] = [small_pictures(SMALL, EXAMPLES), photos]
+    own = [small_pictures(SMALL, EXAMPLES), photos, *api_routes(settings.root_path)]
+    exposure["app_kwargs"]["routes"] = own
     return {
         "root_path": settings.root_path,
         "theme": build_theme(),
@@ -127,7 +129,7 @@ def wire_questions(page: Page) -> None:
     # Gradio's own rule, "once", would drop a question that comes while the one before is being answered.
     asking = {
         "fn": page.answer,
-        "inputs": [ask.photo, memory.opened, ask.question, memory.kept],
+        "inputs": [ask.photo, memory.opened, ask.question, memory.kept, memory.asked, memory.visit_number],
         "outputs": [memory.asked, memory.opened],
         "show_progress_on": [page.result.empty, page.result.sentence],
         "trigger_mode": "multiple",
@@ -140,12 +142,15 @@ def wire_questions(page: Page) -> None:
     for button, example in zip(ask.example_buttons, page.examples, strict=True):
         choose = partial(page.choose, example)
         and_show(page, button.click(choose, memory.kept, chosen, **AT_ONCE).then(**asking))
+    exactly = [ask.photo, memory.opened, memory.reply, memory.kept, memory.asked, memory.visit_number]
+    and_show(page, page.result.asked_as.pick(**asking | {"fn": page.answer_exactly, "inputs": exactly}))
 
 
 def and_show(page: Page, asking) -> None:
     """After a question: its answer on the page."""
-    inputs = [page.memory.asked, page.ask.photo, *page.parts.look]
-    and_follow(page, asking.then(page.show, inputs, page.parts.shown, trigger_mode="multiple", **AT_ONCE))
+    inputs = [page.memory.asked, page.ask.photo, page.memory.visit_number, *page.parts.look]
+    outputs = [*page.parts.shown, *page.ask.suggestions]
+    and_follow(page, asking.then(page.show, inputs, outputs, trigger_mode="multiple", **AT_ONCE))
 
 
 def and_follow(page: Page, showing) -> None:
@@ -161,7 +166,7 @@ def and_remember(page: Page, showing) -> None:
     """After an answer or another explanation: keep it among those of this visit."""
     memory = page.memory
     remembered = [memory.kept, page.result.history, page.ask.strip, memory.visit]
-    inputs = [memory.kept, page.ask.photo, memory.reply]
+    inputs = [memory.kept, page.ask.photo, memory.reply, memory.asked, memory.visit_number]
     remembering = showing.then(page.remember, inputs, remembered, trigger_mode="multiple", **AT_ONCE)
     remembering.then(None, memory.visit, memory.visit, js=WRITE)
 
@@ -182,7 +187,7 @@ def wire_photo(page: Page) -> None:
     ).then(
         page.encode,
         [ask.photo, memory.opened, memory.kept],
-        [ask.photo, memory.opened, ask.notice],
+        [ask.photo, memory.opened, ask.notice, *ask.suggestions],
         show_progress="hidden",
         trigger_mode="always_last",
         **ON_MODEL,
@@ -232,7 +237,7 @@ def wire_explanations(page: Page) -> None:
 def wire_history(page: Page) -> None:
     """Back to an earlier question or photo."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    going_back = {"outputs": [ask.photo, ask.question, *ask.suggestions, *parts.shown], **AT_ONCE}
+    going_back = {"outputs": [memory.asked, ask.photo, ask.question, *ask.suggestions, *parts.shown], **AT_ONCE}
     inputs = [memory.kept, memory.reply, *parts.look]
     and_follow(page, page.result.history.pick(page.back_to_question, inputs, **going_back))
     and_follow(page, ask.strip.pick(page.back_to_photo, [memory.kept, *parts.look], **going_back))
@@ -253,13 +258,14 @@ def wire_links(blocks: gr.Blocks, page: Page) -> None:
     blocks.load(page.open_page, memory.visit, opened, js=READ, show_progress="hidden")
     following = memory.linked.change(
         page.answer_link,
-        [memory.linked, ask.photo, memory.opened],
+        [memory.linked, ask.photo, memory.opened, memory.asked, memory.visit_number],
         [memory.asked, memory.opened],
         show_progress_on=[page.result.empty, page.result.sentence],
         **ON_MODEL,
     )
-    inputs = [memory.asked, memory.linked, ask.photo, *parts.look]
-    and_follow(page, following.then(page.show_link, inputs, [page.doubt.direction, *parts.shown], **AT_ONCE))
+    inputs = [memory.asked, memory.linked, ask.photo, memory.visit_number, *parts.look]
+    outputs = [page.doubt.direction, *parts.shown, *ask.suggestions]
+    and_follow(page, following.then(page.show_link, inputs, outputs, **AT_ONCE))
 
 
 def wire_visit(page: Page) -> None:
@@ -269,11 +275,11 @@ def wire_visit(page: Page) -> None:
     coming = memory.kept_by_tab.change(
         page.come_back,
         [memory.kept_by_tab, *parts.look],
-        [memory.kept, *asked, *parts.shown],
+        [memory.kept, memory.asked, *asked, *parts.shown],
         show_progress_on=[page.result.empty, page.result.sentence],
         **ON_MODEL,
     )
     and_follow(page, coming)
-    forgotten = [memory.kept, memory.asked, memory.visit, *asked, *parts.shown]
-    forgetting = parts.forget.click(page.forget_visit, None, forgotten, **AT_ONCE)
+    forgotten = [memory.visit_number, memory.kept, memory.asked, memory.visit, *asked, *parts.shown]
+    forgetting = parts.forget.click(page.forget_visit, memory.visit_number, forgotten, **AT_ONCE)
     forgetting.then(None, memory.visit, memory.visit, js=WRITE)

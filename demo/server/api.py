@@ -3,122 +3,60 @@
 import functools
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, cast
+from typing import Any, cast
 
 import gradio as gr
 
 from demo.downloads.files import answers_json, reply_json
+from demo.server.replies import Answers, Explained, KnownWrong, Method, PackagedExample, UploadedPhoto
 from demo.visit import asking
 from demo.visit.uploads import photo_content
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
-from valm_core.familiarity import PARTS
+from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import EncodedImage, InputError, Predictor, UnknownAnswer
+from valm_core.predictor import MAX_CANDIDATES
 
 MAX_ANSWERS = 100
 
-# The types below are shown in the API's documentation; they are what reply_json gives.
-if TYPE_CHECKING:  # to mypy, a Literal of what is only known at run time is none
-    Method: TypeAlias = str
-    Part: TypeAlias = str
-else:
-    Method = Literal[tuple(EXPLANATION_METHODS)]
-    Part = Literal[PARTS]
-
-
-class FileMark(TypedDict):
-    """How gradio tells a file from any other object."""
-
-    _type: Literal["gradio.FileData"]
-
-
-class UploadedPhoto(TypedDict):
-    """A file that was uploaded, as gradio_client's ``handle_file`` makes it."""
-
-    path: str
-    meta: FileMark
-
-
-class AnswerShare(TypedDict):
-    """An answer and its probability in 0..1."""
-
-    answer: str
-    probability: float
-
-
-class Answers(TypedDict):
-    """What ``answer`` gives."""
-
-    question: str
-    answers: list[AnswerShare]
-    blind_answers: list[AnswerShare]
-    guessed_from_question: bool
-    gate: float
-    kinds: dict[str, float]
-    unfamiliar: list[Part]
-
-
-class Maps(TypedDict):
-    """Where the model looked: W words, maps of rows x columns that sum to 1."""
-
-    method: str
-    grid: list[int]
-    box: list[float]
-    words: list[str]
-    word_scores: list[float]
-    image_map: list[list[float]]
-    word_maps: list[list[list[float]]]
-    cells_read_words: list[list[float]]
-    layer_head_maps: dict[str, list]
-
-
-class BlindAnswer(TypedDict):
-    """The answer without the photo, and its probability in 0..1."""
-
-    text: str
-    probability: float
-
-
-class MapEvidence(TypedDict):
-    """How far the map can be believed, see ``valm_core.outputs.Evidence``."""
-
-    method: str
-    answer: str
-    probability: float
-    hidden_shares: list[float]
-    hottest_hidden: list[float]
-    random_hidden: list[float]
-    random_draws: int
-    blind_answer: BlindAnswer
-    same_as_blind: bool
-    agreement: float
-    evenness: float
-    support: float
-    verdict: str
-
-
-class Explained(Answers):
-    """What ``explain`` gives: ``answer``'s reply, the maps and the evidence for them."""
-
-    explanation: Maps
-    evidence: MapEvidence
-    model: dict[str, str | float]
-    valm_version: str
-
-
-class KnownWrong(TypedDict):
-    """A question that the model is known to answer wrongly, and the right answer."""
-
-    question: str
-    expected: str
-
-
-class PackagedExample(TypedDict):
-    """A packaged photo and questions about it."""
-
-    title: str
-    photo: UploadedPhoto
-    questions: list[str]
-    known_wrong: KnownWrong | None
+PHOTO = {
+    "description": "an upload (handle_file, or the path from POST /gradio_api/upload), or data:image/jpeg;base64,… "
+    "text; at most 20 MB and 32 megapixels (JPEG: 64)",
+    "examples": [{"path": "/tmp/gradio/…/cat.jpg", "meta": {"_type": "gradio.FileData"}}],  # noqa: S108
+}
+QUESTION = {
+    "description": f"in English, at most {MAX_QUESTION_CHARACTERS} characters",
+    "minLength": 1,
+    "maxLength": MAX_QUESTION_CHARACTERS,
+    "examples": ["What animal is this?"],
+}
+# What /gradio_api/info says of each parameter, in the words of JSON schema; the first of "examples" is shown.
+PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
+    "answer": {
+        "photo": PHOTO,
+        "question": QUESTION,
+        "top": {
+            "description": f"how many answers, 1 to {MAX_ANSWERS}",
+            "minimum": 1,
+            "maximum": MAX_ANSWERS,
+            "examples": [5],
+        },
+        "candidates": {
+            "description": f"the only answers allowed, 2 to {MAX_CANDIDATES}, or null for the model's whole list",
+            "minItems": 2,
+            "maxItems": MAX_CANDIDATES,
+            "examples": [["cat", "dog"]],
+        },
+    },
+    "explain": {
+        "photo": PHOTO,
+        "question": QUESTION,
+        "method": {"description": "how the maps are made", "examples": [DEFAULT_METHOD]},
+        "answer": {
+            "description": "the answer to explain, one of the model's list, or null for the likeliest",
+            "examples": ["cat"],
+        },
+    },
+}
 
 
 def build_api(page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.Example]) -> None:
@@ -139,6 +77,11 @@ def build_api(page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.E
     gr.api(endpoints.answer, api_name="answer", **on_model)
     gr.api(endpoints.explain, api_name="explain", **on_model)
     gr.api(endpoints.examples, api_name="examples")
+    for event in page.fns.values():
+        for component, (name, told) in zip(event.inputs, PARAMETERS.get(str(event.api_name), {}).items(), strict=False):
+            component._api_info = {**component._api_info, **told, "additional_description": told["description"]}
+            component.label = name
+            component.example_payload = component.example_value = functools.partial(told["examples"].__getitem__, 0)
 
 
 def mcp_wanted(allowed: bool) -> bool:

@@ -64,6 +64,6 @@ def lend(predictor: Predictor) -> Predictor:
     _predictor = predictor
     borrowing = (encode, answer, ask, explain, what_if, counterfactual)
     calls = {function.__name__: function for function in borrowing}
-    without_gpu = ("open_photo", "masks", "track_record", "notice", *PROPERTIES)
+    without_gpu = ("open_photo", "concepts", "masks", "track_record", "notice", *PROPERTIES)
     needs_no_gpu = {name: getattr(predictor, name) for name in without_gpu}
     return cast(Predictor, SimpleNamespace(**calls, **needs_no_gpu))

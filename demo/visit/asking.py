@@ -1,5 +1,7 @@
 """What the page does with a photo and a question: plain functions that know nothing of gradio."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json
@@ -13,6 +15,7 @@ from PIL import Image
 from demo.languages.translate import label, say
 from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import method_name
+from demo.visit.follow_up import Understood
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS, WITHOUT_HEADS
 from valm_core.inputs.text import as_listed
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, Predictor, UnknownAnswer
@@ -50,6 +53,7 @@ class Reply:
     prediction: Prediction
     explanation: Explanation
     evidence: Evidence | None = None
+    understood: Understood | None = None  # what was typed, where it was a follow-up
 
     @property
     def answer(self) -> str:
@@ -91,12 +95,16 @@ class Selection:
 class Outcome:
     """What became of a question about the photo at ``path``: a reply, or a message that says why there is none.
 
-    A reply may come with a message too: what the person should know beside it.
+    A reply may come with a message too: what the person should know beside it, and with questions to offer. ``visit``
+    is the number of the visit that it belongs to, see ``history.catch_up``, and ``earlier`` are those before it.
     """
 
     path: str | None
     reply: Reply | None = None
     message: str = ""
+    suggestions: tuple[str, ...] = ()
+    visit: int = -1
+    earlier: tuple[Outcome, ...] = ()
 
 
 @dataclass(frozen=True)

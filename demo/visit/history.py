@@ -82,6 +82,27 @@ def remember(kept: tuple[PhotoHistory, ...], path: str | None, reply: Reply | No
     return tuple(new if history is old else history for history in kept)
 
 
+def catch_up(
+    kept: tuple[PhotoHistory, ...], path: str | None, outcome: Outcome | None, visit: int
+) -> tuple[PhotoHistory, ...]:
+    """The histories with what was answered about the photo at ``path`` before the page could tell of it.
+
+    Args:
+        kept: the histories.
+        path: of the page's photo.
+        outcome: the last one, with those before it.
+        visit: number of the visit; forgetting one raises it, so that nothing of a forgotten visit comes back.
+    """
+    for one in (*outcome.earlier, outcome) if outcome else ():
+        reply = one.reply
+        if reply is None or one.visit != visit or one.path != path:
+            continue
+        old = history_of(kept, reply.photo)
+        if old is None or all(known.prediction is not reply.prediction for known in old.replies):
+            kept = remember(kept, path, reply)
+    return kept
+
+
 def history_of(kept: tuple[PhotoHistory, ...], photo: OpenedPhoto) -> PhotoHistory | None:
     """The history of a photo, whatever its file is called; None for one that isn't kept."""
     return next((history for history in kept if history.photo.digest == photo.digest), None)

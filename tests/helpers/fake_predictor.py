@@ -205,6 +205,10 @@ class FakePredictor:
         answers = tuple(Answer(text, 1 / len(texts)) for text in texts)
         return Prediction(left, answers, prediction.blind_answers, prediction.gate)
 
+    def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
+        """A bus on a street, surely; a cat, hardly; whatever the photo."""
+        return (("bus", 0.97), ("street", 0.95), ("driving", 0.9), ("cat", 0.02))[:top]
+
     def track_record(self, answer: Answer) -> TrackRecord:
         """The same for every answer."""
         return TrackRecord(0.2, 0.3, 812, 0.27, "other")

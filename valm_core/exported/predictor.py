@@ -249,6 +249,10 @@ class OnnxPredictor:
         """Not offered."""
         raise NotOffered("An exported model can't look for what would change its answer. Use its checkpoint for that.")
 
+    def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
+        """Not offered."""
+        raise NotOffered("An exported model can't name what a photo shows. Use its checkpoint for that.")
+
     def masks(self, candidates: Sequence[str]) -> bool:
         """Whether all candidates are in the answer list."""
         return {as_listed(candidate, self.answers) for candidate in candidates} <= set(self.answers)

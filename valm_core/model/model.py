@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 from valm_core.config import ValmConfig
 from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
+from valm_core.model.concepts import photo_logits
 from valm_core.model.fusion import AttentionHead, Fusion, WordCellSimilarity, heads_of
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead, calibrated, extended_layer
 from valm_core.model.image_encoder import ImageEncoder
@@ -118,7 +119,10 @@ class ValmModel(nn.Module):
     def encode_image(self, pixels: Tensor) -> EncodedImage:
         """pixels [B, 3, S, S] in 0..1 -> the encoded photos; reusable for any number of questions."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.image_encoder)):
-            return EncodedImage(self.image_encoder(pixels), self.image_encoder.grid)
+            tokens, concepts = self.image_encoder.tokens(self.image_encoder.features(pixels))
+        with torch.no_grad():
+            shown = None if concepts is None else photo_logits(concepts)
+        return EncodedImage(tokens, self.image_encoder.grid, concept_logits=shown)
 
     def blind_image(self) -> EncodedImage:
         """What stands for an unseen photo: the average token of the training photos, as a grid of one cell."""

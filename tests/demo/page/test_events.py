@@ -1,9 +1,12 @@
 """Menus, captions, marks and what is announced agree with what is drawn."""
 
+from types import SimpleNamespace
+
 import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
 
+from demo.languages.translate import speaking
 from demo.page.events import Page
 from demo.page.wiring import build_page
 from demo.visit import asking, browser_storage
@@ -127,3 +130,105 @@ def test_no_picture_has_the_button_that_would_publish_it():
         props.get("elem_id") for props in pictures
     }
     assert all(props["buttons"] and "share" not in props["buttons"] for props in pictures)
+
+
+def test_a_quick_second_answer_leaves_the_first_in_the_visit(page, upload):
+    """Both are answered before the page remembers either."""
+    memory, path = page.memory, upload(1)
+    first = page.answer(path, None, "What color?", (), None, 0)[memory.asked]
+    second = page.answer(path, first.reply.photo, "How many?", (), first, 0)[memory.asked]
+    (kept,) = page.remember((), path, second.reply, second, 0)[memory.kept]
+    assert [reply.prediction.question for reply in kept.replies] == ["What color?", "How many?"]
+    again = asking.explain_again(page.predictor, first.reply, "random", first.reply.answer).reply
+    histories = page.remember((kept,), path, again, second, 0)[memory.kept]
+    (kept,) = page.remember(histories, path, second.reply, second, 0)[memory.kept]
+    assert kept.replies == (again, second.reply)  # a newer map isn't replaced by the one that waited
+
+
+def test_nothing_of_a_forgotten_visit_comes_back(page, upload):
+    memory, path = page.memory, upload(1)
+    before = page.answer(path, None, "What color?", (), None, 0)[memory.asked]
+    forgotten = page.forget_visit(0)
+    assert forgotten[memory.visit_number] == 1 and forgotten[memory.kept] == () and forgotten[memory.asked] is None
+    late = page.answer(path, None, "How many?", (), before, 0)[memory.asked]  # began before, ends after
+    assert page.remember((), path, None, late, 1)[memory.kept] == ()
+    assert page.show(late, path, 1, *LOOK) == {memory.reply: page.show(None, path, 1, *LOOK)[memory.reply]}
+    new = page.answer(path, None, "Is it red?", (), late, 1)[memory.asked]
+    (kept,) = page.remember((), path, new.reply, new, 1)[memory.kept]
+    assert [reply.prediction.question for reply in kept.replies] == ["Is it red?"]
+
+
+def test_an_answer_about_a_photo_that_is_gone_is_not_remembered(page, upload):
+    memory = page.memory
+    first = page.answer(upload(1), None, "What color?", (), None, 0)[memory.asked]
+    second = page.answer(upload(2), None, "How many?", (), first, 0)[memory.asked]
+    (kept,) = page.remember((), upload(2), second.reply, second, 0)[memory.kept]
+    assert kept.path == upload(2) and len(kept.replies) == 1
+
+
+def test_a_follow_up_says_what_was_asked_and_can_be_asked_exactly(page, upload):
+    memory, path = page.memory, upload(1)
+    first = page.answer(path, None, "What color is the <b>dog</b>?", (), None, 0)[memory.asked]
+    assert page.show(first, path, 0, *LOOK)[page.result.asked_as] == ""
+    first = page.answer(path, None, "What color is the dog?", (), None, 0)[memory.asked]
+    second = page.answer(path, None, "What is it doing?", (), first, 0)[memory.asked]
+    assert second.reply.prediction.question == "What is the dog doing?"
+    shown = page.show(second, path, 0, *LOOK)
+    assert "Asked as: <strong>What is the dog doing?</strong>" in shown[page.result.asked_as]
+    assert "Ask exactly “What is it doing?”" in shown[page.result.asked_as]
+    exact = page.answer_exactly(path, None, second.reply, (), second, 0)[memory.asked]
+    assert exact.reply.prediction.question == "What is it doing?"
+    assert page.show(exact, path, 0, *LOOK)[page.result.asked_as] == ""
+    unclear = page.answer(path, None, "What is <i>she</i> doing?", (), second, 0)[memory.asked]
+    assert unclear.reply.prediction.question == "What is <i>she</i> doing?"
+    html = page.show(unclear, path, 0, *LOOK)[page.result.asked_as]
+    assert "it isn’t certain what “she” stands for" in html and "<button" not in html
+    other = page.answer(upload(2), None, "What is it doing?", (), first, 0)[memory.asked]
+    assert other.reply.prediction.question == "What is it doing?"  # the dog was on another photo
+    with speaking("zh"):
+        assert (
+            "实际提问：<strong>What is the dog doing?"
+            in page.present(second.reply, asking.Selection(), "", "text_to_image", 0, 0, *LOOK[3:])[
+                page.result.asked_as
+            ]
+        )
+
+
+def test_who_goes_back_to_a_question_goes_on_from_there(page, upload):
+    memory, path = page.memory, upload(1)
+    first = page.answer(path, None, "What color is the dog?", (), None, 0)[memory.asked]
+    second = page.answer(path, None, "What color is the cat?", (), first, 0)[memory.asked]
+    histories = page.remember((), path, second.reply, second, 0)[memory.kept]
+    event = SimpleNamespace(_data={"items": [0]})
+    back = page.back_to_question(event, histories, second.reply, *LOOK)[memory.asked]
+    third = page.answer(path, None, "What is it doing?", (), back, 0)[memory.asked]
+    assert third.reply.prediction.question == "What is the dog doing?"
+
+
+def test_a_wish_for_a_description_is_told_the_truth_and_gets_questions(page, upload):
+    memory, path = page.memory, upload(1)
+    outcome = page.answer(path, None, "Describe this picture", (), None, 0)[memory.asked]
+    assert outcome.reply is None and page.predictor.calls["answer"] == 0
+    shown = page.show(outcome, path, 0, *LOOK)
+    assert "can’t describe a whole photo. What it finds most surely here: bus." in shown[page.ask.notice]
+    offered = [shown[button]["value"] for button in page.ask.suggestions]
+    assert offered[:2] == ["What color is the bus?", "Where is the bus?"] and all(offered)
+    outcome = page.answer(path, None, "what is in this photo?", (), None, 0)[memory.asked]
+    shown = page.show(outcome, path, 0, *LOOK)
+    assert outcome.reply.prediction.question == "what is in this photo?" and "can’t describe" in shown[page.ask.notice]
+    assert "Add a photo first" in page.answer(None, None, "Describe this", (), None, 0)[memory.asked].message
+
+
+def test_a_photo_brings_questions_about_what_is_on_it(page, upload):
+    updates = page.encode(upload(1), None, ())
+    assert [updates[button]["value"] for button in page.ask.suggestions] == [
+        "What color is the bus?",
+        "Where is the bus?",
+        "Is it day or night?",
+        "How many people are there?",
+    ]
+    page.predictor.offers = frozenset()
+    updates = page.encode(upload(1), None, ())
+    assert [updates[button]["value"] for button in page.ask.suggestions] == [*asking.GENERAL_QUESTIONS]
+    updates = page.encode(str(page.examples[0].path), None, ())
+    assert updates[page.ask.suggestions[0]]["value"] == page.examples[0].questions[0]

@@ -4,10 +4,13 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import types
 import typing
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from patience import PATIENCE
 from PIL import Image
 from served_page import served
 
-from demo.server import api
+from demo.server import api, replies
 from demo.server.api import build_api, mcp_wanted
 from demo.settings import Settings
 from demo.visit.asking import LOST_PHOTO
@@ -126,10 +129,10 @@ def test_the_documented_fields_are_those_of_real_replies(tiny_predictor, monkeyp
 def test_a_field_that_is_not_documented_is_found():
     """That the comparison above can fail."""
     share = {"answer": "cat", "probability": 0.5}
-    assert differences(api.AnswerShare, share, "share") == []
-    assert differences(api.AnswerShare, share | {"extra": 1}, "share") == ["share.extra"]
-    assert differences(list[api.AnswerShare], [{"answer": "cat"}], "shares") == ["shares[].probability"]
-    assert differences(api.AnswerShare, share | {"probability": "half"}, "share") == ["share.probability"]
+    assert differences(replies.AnswerShare, share, "share") == []
+    assert differences(replies.AnswerShare, share | {"extra": 1}, "share") == ["share.extra"]
+    assert differences(list[replies.AnswerShare], [{"answer": "cat"}], "shares") == ["shares[].probability"]
+    assert differences(replies.AnswerShare, share | {"probability": "half"}, "share") == ["share.probability"]
 
 
 def test_gradio_client_gets_what_the_predictor_gives(client):
@@ -188,6 +191,107 @@ def test_python_as_in_the_docs(page_url):
     finally:
         os.chdir(before)
     assert values["reply"]["answers"] and values["maps"]["explanation"]["image_map"]
+
+
+def test_every_parameter_has_a_name_a_description_an_example_and_its_limits(page_url):
+    endpoints = json.loads(curl(f"{page_url}/gradio_api/info"))["named_endpoints"]
+    for name, told in api.PARAMETERS.items():
+        parameters = endpoints[f"/{name}"]["parameters"]
+        assert [part["parameter_name"] for part in parameters] == [part["label"] for part in parameters] == [*told]
+        for part in parameters:
+            assert part["python_type"]["description"] == part["type"]["description"] != ""
+            assert part["example_input"] == part["type"]["examples"][0]
+    limits = {part["parameter_name"]: part["type"] for part in endpoints["/answer"]["parameters"]}
+    assert (limits["top"]["minimum"], limits["top"]["maximum"]) == (1, 100)
+    assert limits["question"]["maxLength"] == 300 and limits["candidates"]["maxItems"] == 100
+    assert "20 MB" in limits["photo"]["description"]
+
+
+def test_the_limits_that_are_told_are_those_that_hold(page_url):
+    photo = data_text(small_photo())
+    for top, fits in ((1, True), (100, True), (0, False), (101, False)):
+        assert (call(page_url, "answer", photo, QUESTION, top, None)[0] == "complete") == fits
+    for example in (api.PARAMETERS["answer"], api.PARAMETERS["explain"]):
+        data = [photo, *(told["examples"][0] for name, told in example.items() if name != "photo")]
+        endpoint = "answer" if example is api.PARAMETERS["answer"] else "explain"
+        assert call(page_url, endpoint, *data)[0] == "complete"
+
+
+@pytest.fixture(scope="module")
+def check_reply(page_url):
+    """``check_reply(kind, reply)`` raises where a reply doesn't fit the schema that the page serves."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(curl(f"{page_url}/api/schema.json"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+    def check(kind, reply):
+        jsonschema.validate(reply, {**schema, "$ref": f"#/$defs/{kind}"}, cls=jsonschema.Draft202012Validator)
+
+    return check
+
+
+def test_replies_and_refusals_fit_the_served_schema(page_url, check_reply, tiny_predictor):
+    photo = data_text(small_photo())
+    for endpoint, data in (
+        ("answer", [photo, QUESTION, 5, None]),
+        ("answer", [photo, QUESTION, 5, ["cat", "dog"]]),
+        ("explain", [photo, QUESTION, "occlusion", None]),
+        ("examples", []),
+    ):
+        kind, (reply,) = call(page_url, endpoint, *data)
+        assert kind == "complete"
+        check_reply(endpoint, reply)
+    for data in ([photo, "", 5, None], [photo, QUESTION, 0, None], [None, QUESTION, 5, None], [photo]):
+        kind, refusal = call(page_url, "answer", *data)
+        assert kind == "error" and refusal["error"]
+        check_reply("error", refusal)
+    real = api.Endpoints(tiny_predictor, ())
+    check_reply("answer", json.loads(json.dumps(real.answer(photo, QUESTION))))
+    check_reply("explain", json.loads(json.dumps(real.explain(photo, QUESTION, "raw_attention"))))
+
+
+def test_what_does_not_fit_the_schema_is_found(page_url, check_reply):
+    from jsonschema import ValidationError
+
+    _, (reply,) = call(page_url, "explain", data_text(small_photo()), QUESTION, "grad_cam", None)
+    evidence = reply["evidence"]
+    for wrong in (
+        {**reply, "extra": 1},
+        {name: value for name, value in reply.items() if name != "gate"},
+        {**reply, "gate": 1.5},
+        {**reply, "unfamiliar": ["weather"]},
+        {**reply, "evidence": {**evidence, "verdict": "perhaps"}},
+    ):
+        with pytest.raises(ValidationError):
+            check_reply("explain", wrong)
+    with pytest.raises(ValidationError):
+        check_reply("error", reply)
+
+
+@pytest.fixture(scope="module")
+def api_page(page_url):
+    """The page that the link "API" leads to."""
+    assert re.search(r'<a href=\\+"api\\+"', curl(f"{page_url}/config"))
+    return curl(f"{page_url}/api")
+
+
+@pytest.mark.parametrize("name", ["python", "curl"])
+def test_the_snippets_of_the_page_run_as_they_are_copied(api_page, page_url, tmp_path, name):
+    code = unescape(re.search(rf'<pre id="{name}"[^>]*>(.*?)</pre>', api_page, re.DOTALL)[1])
+    assert page_url in code and f'data-copies="{name}"' in api_page
+    shutil.copy(CAT, tmp_path / "photo.jpg")
+    command = ["bash", "-ec", code]
+    if name == "python":  # gradio_client gives a busy machine five seconds
+        command = [sys.executable, "-c", code.replace(f'"{page_url}"', f'"{page_url}", httpx_kwargs={PATIENT}')]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    best = FakePredictor().answer(FakePredictor().encode(CAT), QUESTION).answers[0].text
+    assert f"'{best}'" in done.stdout or f'"{best}"' in done.stdout
+
+
+def test_the_page_about_the_api_speaks_chinese_too(page_url):
+    html = curl("-H", "Accept-Language: zh-CN", f"{page_url}/api")
+    assert "通过 HTTP 提问" in html and 'lang="zh-CN"' in html and "Ask over HTTP" not in html
 
 
 def test_a_photo_may_come_as_base64_text(client):

@@ -1,0 +1,166 @@
+"""What the API gives, as records, and their JSON schema: what is served at ``/api/schema.json``."""
+
+import types
+import typing
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict
+
+from valm_core.evidence.rules import VERDICTS
+from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.familiarity import PARTS
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+# The types below are shown in the API's documentation; they are what reply_json gives.
+if TYPE_CHECKING:  # to mypy, a Literal of what is only known at run time is none
+    Method: TypeAlias = str
+    Part: TypeAlias = str
+    Verdict: TypeAlias = str
+else:
+    Method = Literal[tuple(EXPLANATION_METHODS)]
+    Part = Literal[PARTS]
+    Verdict = Literal[tuple(VERDICTS)]
+Probability = Annotated[float, {"minimum": 0, "maximum": 1}]
+Share = Annotated[float, {"minimum": 0, "maximum": 1}]
+Map = Annotated[list[list[Share]], {"description": "[rows][columns], sums to 1"}]
+
+
+class FileMark(TypedDict):
+    """How gradio tells a file from any other object."""
+
+    _type: Literal["gradio.FileData"]
+
+
+class UploadedPhoto(TypedDict):
+    """A file that was uploaded, as gradio_client's ``handle_file`` makes it."""
+
+    path: str
+    meta: FileMark
+
+
+class AnswerShare(TypedDict):
+    """An answer and its probability in 0..1."""
+
+    answer: str
+    probability: Probability
+
+
+class Answers(TypedDict):
+    """What ``answer`` gives."""
+
+    question: str
+    answers: list[AnswerShare]
+    blind_answers: list[AnswerShare]
+    guessed_from_question: bool
+    gate: Annotated[Share, {"description": "share of the question; the photo has the rest"}]
+    kinds: Annotated[dict[str, Probability], {"description": "of each kind of answer"}]
+    unfamiliar: list[Part]
+
+
+class Maps(TypedDict):
+    """Where the model looked: W words, maps of rows x columns that sum to 1."""
+
+    method: str
+    grid: Annotated[list[int], {"minItems": 2, "maxItems": 2, "description": "rows, columns"}]
+    box: Annotated[list[Share], {"minItems": 4, "maxItems": 4, "description": "left, top, right, bottom"}]
+    words: list[str]
+    word_scores: list[Share]
+    image_map: Map
+    word_maps: list[Map]
+    cells_read_words: list[list[Share]]
+    layer_head_maps: dict[str, list]
+
+
+class BlindAnswer(TypedDict):
+    """The answer without the photo, and its probability in 0..1."""
+
+    text: str
+    probability: Probability
+
+
+class MapEvidence(TypedDict):
+    """How far the map can be believed, see ``valm_core.outputs.Evidence``."""
+
+    method: str
+    answer: str
+    probability: Probability
+    hidden_shares: list[Share]
+    hottest_hidden: list[Probability]
+    random_hidden: list[Probability]
+    random_draws: int
+    blind_answer: BlindAnswer
+    same_as_blind: bool
+    agreement: Annotated[float, {"minimum": -1, "maximum": 1}]
+    evenness: Share
+    support: float
+    verdict: Verdict
+
+
+class Explained(Answers):
+    """What ``explain`` gives: ``answer``'s reply, the maps and the evidence for them."""
+
+    explanation: Maps
+    evidence: MapEvidence
+    model: dict[str, str | float]
+    valm_version: str
+
+
+class KnownWrong(TypedDict):
+    """A question that the model is known to answer wrongly, and the right answer."""
+
+    question: str
+    expected: str
+
+
+class PackagedExample(TypedDict):
+    """A packaged photo and questions about it."""
+
+    title: str
+    photo: UploadedPhoto
+    questions: list[str]
+    known_wrong: KnownWrong | None
+
+
+class Refusal(TypedDict):
+    """What comes in place of a reply: ``error`` says what is wrong, what is allowed and the remedy."""
+
+    error: str
+
+
+REPLIES = {"answer": Answers, "explain": Explained, "examples": list[PackagedExample], "error": Refusal}
+
+
+def replies_schema() -> dict[str, Any]:
+    """The JSON schema of all replies under ``$defs``: "answer", "explain", "examples", and "error" for a refusal."""
+    definitions = {name: schema_of(record) for name, record in REPLIES.items()}
+    return {"$schema": DRAFT, "title": "Replies of VALM", "$defs": definitions}
+
+
+def schema_of(documented: Any) -> dict[str, Any]:
+    """The JSON schema of a record or of the type of one of its fields.
+
+    Args:
+        documented: a TypedDict, Annotated with keywords of JSON schema, Literal, list, dict, a union, or a plain type.
+    """
+    kind, inner = typing.get_origin(documented) or documented, typing.get_args(documented)
+    if kind is Annotated:
+        return schema_of(inner[0]) | inner[1]
+    if typing.is_typeddict(kind):
+        fields = typing.get_type_hints(kind, include_extras=True)
+        # gradio adds fields of its own to files and errors.
+        more = kind in (UploadedPhoto, Refusal)
+        return {
+            "type": "object",
+            "description": (kind.__doc__ or "").partition("\n")[0].replace("``", ""),
+            "properties": {name: schema_of(field) for name, field in fields.items()},
+            "required": list(fields),
+            "additionalProperties": more,
+        }
+    if kind is Literal:
+        return {"enum": list(inner)}
+    if kind in (types.UnionType, typing.Union):
+        return {"anyOf": [schema_of(option) for option in inner]}
+    if kind is list:
+        return {"type": "array"} | ({"items": schema_of(inner[0])} if inner else {})
+    if kind is dict:
+        return {"type": "object"} | ({"additionalProperties": schema_of(inner[1])} if inner else {})
+    return {"type": {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}[kind]}

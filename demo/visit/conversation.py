@@ -1,0 +1,104 @@
+"""One question after another about a photo: follow-ups are completed, and who wants a description is told the truth."""
+
+import dataclasses
+from html import escape
+
+from demo.languages.translate import say
+from demo.visit import asking
+from demo.visit.antecedents import Before
+from demo.visit.asking import OpenedPhoto, Outcome, Reply
+from demo.visit.description import is_command, wants_description
+from demo.visit.follow_up import Understood, understand
+from demo.visit.suggestions import concepts_of, named_concepts, questions_for
+from valm_core.outputs import Predictor
+
+MOST_EARLIER = 4  # outcomes that may wait to be remembered
+
+
+def answer(
+    predictor: Predictor,
+    path: str | None,
+    known: OpenedPhoto | None,
+    text: str | None,
+    last: Outcome | None = None,
+    exactly: bool = False,
+) -> Outcome:
+    """Answer what was typed, see ``follow_up.understand``; whatever goes wrong is turned into a message.
+
+    Args:
+        predictor: as the page has it.
+        path: of the photo.
+        known: the photo, where it is encoded already.
+        text: what was typed.
+        last: what became of the question before.
+        exactly: ask nothing but what was typed.
+    """
+    typed = " ".join((text or "").split())
+    if path and not exactly and wants_description(typed):
+        return describe(predictor, path, known, typed)
+    understood = Understood(typed, typed) if exactly else understand(typed, before(last, path))
+    outcome = asking.answer(predictor, path, known, understood.asked)
+    follows = understood.rewritten or understood.unclear
+    if outcome.reply is None or not follows:
+        return outcome
+    return dataclasses.replace(outcome, reply=dataclasses.replace(outcome.reply, understood=understood))
+
+
+def before(last: Outcome | None, path: str | None) -> Before | None:
+    """The question before, where it was about the same photo and was answered."""
+    if last is None or last.reply is None or last.path != path:
+        return None
+    best = last.reply.prediction.answers[0]
+    return Before(last.reply.prediction.question, best.text, best.probability)
+
+
+def describe(predictor: Predictor, path: str, known: OpenedPhoto | None, typed: str) -> Outcome:
+    """What can be said to somebody who wants the photo described: that this model can't, and what to ask instead.
+
+    What is a question is asked nevertheless: "What is in the photo?" has an answer of a word or two.
+    """
+    try:
+        photo = asking.open_photo(predictor, path, known)
+        concepts = concepts_of(predictor, photo.encoded)
+    except Exception as error:
+        return Outcome(path, message=asking.message_for(error))
+    named = [word for word, _ in named_concepts(concepts)]
+    message = say("This model answers short questions in a word or two; it can’t describe a whole photo.")
+    if named:
+        message += " " + say("What it finds most surely here: {things}.", things=", ".join(named))
+        message += " " + say("The questions on the buttons fit this photo.")
+    asked = Outcome(path) if is_command(typed) else asking.answer(predictor, path, photo, typed)
+    message = " ".join(filter(None, (asked.message, message)))
+    return dataclasses.replace(asked, message=message, suggestions=questions_for(concepts))
+
+
+def suggest(predictor: Predictor, photo: OpenedPhoto | None) -> tuple[str, ...]:
+    """Four questions for a photo, from the encoding that is there; general ones for none."""
+    return questions_for(concepts_of(predictor, photo.encoded) if photo else ())
+
+
+def in_order(outcome: Outcome, last: Outcome | None, visit: int) -> Outcome:
+    """An outcome of a visit with those before it, so that a quick next question leaves none of them out."""
+    earlier = (*last.earlier, dataclasses.replace(last, earlier=())) if last is not None else ()
+    same = tuple(one for one in earlier if one.visit == visit and one.reply is not None and one.path == outcome.path)
+    return dataclasses.replace(outcome, visit=visit, earlier=same[-MOST_EARLIER:])
+
+
+def shown_question(reply: Reply) -> str:
+    """What a reply's question was typed as."""
+    return reply.understood.typed if reply.understood else reply.prediction.question
+
+
+def asked_as_html(understood: Understood | None) -> str:
+    """One line above the answers; nothing for a question that follows no other."""
+    if understood is None:
+        return ""
+    if not understood.rewritten:
+        text = say(
+            "Asked as typed: it isn’t certain what “{words}” stands for after the question before.",
+            words=escape(understood.unclear),
+        )
+        return f'<p class="asked-as">{text}</p>'
+    asked = say("Asked as: {question}", question=f"<strong>{escape(understood.asked)}</strong>")
+    exactly = say("Ask exactly “{typed}”", typed=escape(understood.typed))
+    return f'<p class="asked-as">{asked} <button type="button" data-item="0" data-columns="1">{exactly}</button></p>'
