@@ -181,19 +181,20 @@ class Explanation:
 class Evidence:
     """How far one map of a whole question can be believed, by hiding what it marks. Probabilities are calibrated.
 
-    ``probability`` is the answer's with the whole photo, ``hottest_hidden`` without the ``hidden_share`` of cells that
-    the map marks hottest, ``random_hidden`` without as many at random (mean of ``random_draws`` draws). ``agreement``
-    is the mean rank correlation with the maps of other methods, -1..1; ``evenness`` the map's entropy as a share of a
-    uniform map's, 0..1. ``support`` and ``verdict`` ("faithful", "weak", "not supported"): see
-    ``explanations.evidence``.
+    ``probability`` is the answer's with the whole photo. For each of the ``hidden_shares`` of cells, rising in 0..1,
+    ``hottest_hidden`` is the answer's probability without that share of cells that the map marks hottest, and
+    ``random_hidden`` without as many at random (mean of ``random_draws`` draws). ``agreement`` is the mean rank
+    correlation with the maps of other methods, -1..1; ``evenness`` the map's entropy as a share of a uniform map's,
+    0..1. ``support`` and ``verdict`` ("matters", "matters a little", "no difference", "cannot tell"): see
+    ``evidence.rules``.
     """
 
     method: str
     answer: str
     probability: float
-    hidden_share: float
-    hottest_hidden: float
-    random_hidden: float
+    hidden_shares: tuple[float, ...]
+    hottest_hidden: tuple[float, ...]
+    random_hidden: tuple[float, ...]
     random_draws: int
     blind_answer: Answer
     same_as_blind: bool

@@ -289,8 +289,8 @@ class VqaPredictor:
     ) -> Evidence:
         """How far the map that ``explain`` gives for the whole question can be believed.
 
-        Hides the cells it marks hottest, and as many at random, and asks again; and compares it with the maps of the
-        other quick methods. Raises what ``explain`` does.
+        Hides more and more of the cells it marks hottest, and as many at random, and asks again; and compares it with
+        the maps of the other quick methods. Raises what ``explain`` does.
 
         Args:
             image, question, method, answer: as for ``explain``.

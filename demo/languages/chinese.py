@@ -193,15 +193,16 @@ CHINESE = {
     "Show large": "放大显示",
     "Download this map (PNG)": "下载此热图（PNG）",
     # evidence
-    "Hiding the {share} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding a random "
-    "{share} (mean of {draws} draws) moves it to {random}.": (
-        "遮住热图标为最热的 {share} 照片，“{answer}”的概率从 {whole} 变为 {hottest}；随机遮住 {share}"
+    "Hiding the {shares} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding as much at "
+    "random (mean of {draws} draws) moves it to {random}.": (
+        "遮住热图标为最热的 {shares} 照片，“{answer}”的概率从 {whole} 变为 {hottest}；随机遮住同样多"
         "（{draws} 次的平均）则变为 {random}。"
     ),
-    "Is the map faithful?": "热图忠实吗？",
-    "faithful": "忠实",
-    "weak": "较弱",
-    "not supported": "无依据",
+    "Does it matter where it looked?": "它看的地方重要吗？",
+    "where it looked matters": "它看的地方重要",
+    "where it looked matters a little": "它看的地方有一点重要",
+    "no difference found": "没有发现差别",
+    "can’t be told: the answer stays whatever is hidden": "无法判断：无论遮住什么，答案都不变",
     "Do other methods agree?": "其他方法是否一致？",
     "They mostly agree": "大体一致",
     "They agree in part": "部分一致",

@@ -15,6 +15,14 @@ if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can d
     from valm_core.outputs import Evidence
 
 
+VERDICT_WORDS = {
+    "matters": "where it looked matters",
+    "matters a little": "where it looked matters a little",
+    "no difference": "no difference found",
+    "cannot tell": "can’t be told: the answer stays whatever is hidden",
+}
+
+
 def gate_html(gate: float) -> str:
     """The gate as a bar of two parts. ``gate`` is the question's share in 0..1."""
     question = round(100 * gate)
@@ -29,16 +37,18 @@ def gate_html(gate: float) -> str:
 
 def evidence_text(evidence: Evidence) -> str:
     """The evidence for a map in one sentence. Plain text, not HTML."""
-    moved = (evidence.probability, evidence.hottest_hidden, evidence.random_hidden)
-    whole, hottest, random = (exact_percent(probability) for probability in moved)
+
+    def listed(probabilities: tuple[float, ...]) -> str:
+        return ", ".join(exact_percent(probability) for probability in probabilities)
+
     return say(
-        "Hiding the {share} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding a random "
-        "{share} (mean of {draws} draws) moves it to {random}.",
-        share=f"{evidence.hidden_share:.0%}",
+        "Hiding the {shares} of the photo marked hottest moves “{answer}” from {whole} to {hottest}; hiding as much at "
+        "random (mean of {draws} draws) moves it to {random}.",
+        shares=", ".join(f"{share:.0%}" for share in evidence.hidden_shares),
         answer=evidence.answer,
-        whole=whole,
-        hottest=hottest,
-        random=random,
+        whole=exact_percent(evidence.probability),
+        hottest=listed(evidence.hottest_hidden),
+        random=listed(evidence.random_hidden),
         draws=evidence.random_draws,
     )
 
@@ -62,8 +72,8 @@ def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False)
         blind = evidence.blind_answer
         rows = [
             (
-                say("Is the map faithful?"),
-                f'<span class="verdict verdict-{escape(kind)}">{escape(say(evidence.verdict))}</span> '
+                say("Does it matter where it looked?"),
+                f'<span class="verdict verdict-{escape(kind)}">{escape(say(VERDICT_WORDS[evidence.verdict]))}</span> '
                 f"{escape(evidence_text(evidence))}",
             ),
             (

@@ -84,9 +84,9 @@ class MapEvidence(TypedDict):
     method: str
     answer: str
     probability: float
-    hidden_share: float
-    hottest_hidden: float
-    random_hidden: float
+    hidden_shares: list[float]
+    hottest_hidden: list[float]
+    random_hidden: list[float]
     random_draws: int
     blind_answer: BlindAnswer
     same_as_blind: bool
@@ -232,9 +232,10 @@ class Endpoints:
             "cells_read_words" [cells][words], what each cell read, cells in row-major order
             "layer_head_maps": "text_to_image" [layers][heads][words][cells], "image_to_text" with the last two swapped
             "evidence": "answer", the explained one, and its "probability"
-            "hottest_hidden", its probability once the map's hottest cells are hidden ("hidden_share" of all cells)
-            "random_hidden", the same with as many random cells hidden
-            "support", how far the first lies below the second; "verdict": "faithful", "weak" or "not supported"
+            "hottest_hidden", its probability once the map's hottest cells are hidden, for each of "hidden_shares"
+            "random_hidden", the same with as many random cells hidden, mean of "random_draws" draws
+            "support", how far the first lie below the second, in deviations of the draws
+            "verdict": "matters", "matters a little", "no difference" or "cannot tell" (nothing moves the answer)
             "agreement" with other methods' maps, -1..1; "evenness" of the map, 0..1, 1 where it is the same everywhere
             "blind_answer", the likeliest without the photo, and "same_as_blind", whether it is the explained one
             "model", what answered: checkpoint, its sha256, encoders; "valm_version"

@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from demo.downloads.files import reply_json
-from demo.rendering.evidence import evidence_text
+from demo.rendering.evidence import VERDICT_WORDS, evidence_text
 from demo.settings import checkpoint_folder
 from valm_core.commands import can_show
 
@@ -46,7 +46,7 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
         lines.append(f"Kind of answer: {kinds}")
     for part in prediction.unfamiliar:
         lines.append(f"Few {part}s that the model learned from are like this one: the percentages may not hold.")
-    lines.append(f"Map of {evidence.method}: {evidence.verdict}. {evidence_text(evidence)}")
+    lines.append(f"Map of {evidence.method}: {VERDICT_WORDS[evidence.verdict]}. {evidence_text(evidence)}")
     return "\n".join(lines)
 
 

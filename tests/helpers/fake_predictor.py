@@ -167,16 +167,16 @@ class FakePredictor:
             method=method or "grad_cam",
             answer=answer or "yes",
             probability=0.81,
-            hidden_share=0.1,
-            hottest_hidden=0.32,
-            random_hidden=0.79,
-            random_draws=8,
+            hidden_shares=(0.1, 0.2, 0.3, 0.5),
+            hottest_hidden=(0.61, 0.45, 0.32, 0.2),
+            random_hidden=(0.8, 0.8, 0.79, 0.7),
+            random_draws=16,
             blind_answer=Answer("yes", 0.41),
             same_as_blind=answer == "yes",
             agreement=0.5,
             evenness=0.9,
             support=9.0,
-            verdict="faithful",
+            verdict="matters",
         )
 
     facts: ClassVar = {"checkpoint": "fake", "checkpoint_sha256": "00ff", "temperature": 1.25, "fusion": "none"}

@@ -6,6 +6,7 @@ Example:
 """
 
 import argparse
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,31 +22,49 @@ from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.model.model import ValmModel
 
 SHUFFLES = 4  # shuffled maps a question
-SHUFFLED_SHARES = {"weak": 0.97, "faithful": 0.995}  # of shuffled maps that must stay below a threshold
+THRESHOLDS = ("calibrated", "used")
+SHUFFLED_SHARES = {"matters a little": 0.97, "matters": 0.995}  # of shuffled maps that must stay below a threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """What hiding did to the model's own answer to one question.
+
+    ``probability`` is the answer's with the whole photo; ``hottest`` [1 + SHUFFLES, S] without the hottest cells of the
+    default method's map, then of that map with its cells shuffled; ``random`` [draws, S] without random cells.
+    ``changed`` says whether the photo changed the answer.
+    """
+
+    probability: float
+    hottest: np.ndarray
+    random: np.ndarray
+    changed: bool
+
+    def supports(self) -> list[float]:
+        """Support of each map."""
+        return [rules.support(hottest, self.random) for hottest in self.hottest]
+
+    def verdicts(self) -> list[str]:
+        """Verdict on each map."""
+        return [rules.verdict(self.probability, hottest, self.random) for hottest in self.hottest]
 
 
 @torch.no_grad()
-def supports(model: ValmModel, rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """``evidence.support`` and verdict of the default method's map for the model's own answer, then of that map with
-    its cells shuffled: [R, 1 + SHUFFLES] each, the verdicts as places in ``VERDICTS``."""
-    values, verdicts = [], []
+def hide(model: ValmModel, rows: list[Row]) -> list[Hidden]:
+    """Hide what the default method's map of each question marks, and what its shuffled maps mark."""
+    found = []
     for number, row in enumerate(tqdm(rows, desc="hiding", unit="question")):
         text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
         image = model.encode_image(read_pixels(model, row.photo)[None].to(model.device))
         logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
+        blind = model(text_tokens=text.tokens, text_mask=text.mask).logits[0]
         answer = int(logits.argmax())
         image_map = EXPLANATION_METHODS[DEFAULT_METHOD](model, text, image, answer).image_map
         generator = np.random.default_rng(number)
         maps = [image_map, *(generator.permutation(image_map.ravel()) for _ in range(SHUFFLES))]
-        whole, hottest, others = hiding_probabilities(model, text, image, answer, maps)
-        found = [rules.support(hidden, others) for hidden in hottest.tolist()]
-        told = [
-            rules.verdict(value, whole, hidden, float(others.mean()))
-            for value, hidden in zip(found, hottest.tolist(), strict=True)
-        ]
-        values.append(found)
-        verdicts.append([rules.VERDICTS.index(verdict) for verdict in told])
-    return np.array(values), np.array(verdicts)
+        probability, hottest, random = hiding_probabilities(model, text, image, answer, maps)
+        found.append(Hidden(probability, hottest, random, int(blind.argmax()) != answer))
+    return found
 
 
 def measure(model: ValmModel, rows: list[Row]) -> dict:
@@ -55,40 +74,47 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
     and its smallest effect.
     """
     half = len(rows) // 2
-    values, verdicts = supports(model, rows)
-    shuffled = values[:half, 1:]
+    hidden = hide(model, rows)
+    shuffled = np.array([found.supports()[1:] for found in hidden[:half]])
+    tested = hidden[half:]
+    verdicts = np.array([found.verdicts() for found in tested])  # [R, 1 + SHUFFLES]
+    changed = np.array([found.changed for found in tested])
     calibrated = {name: round(float(np.quantile(shuffled, share)), 2) for name, share in SHUFFLED_SHARES.items()}
     return {
         "method": DEFAULT_METHOD,
         "questions": len(rows),
         "calibrated": calibrated,
-        "used": {"weak": rules.WEAK_SUPPORT, "faithful": rules.FAITHFUL_SUPPORT},
-        "tested_questions": len(rows) - half,
-        "true_maps": verdict_shares(verdicts[half:, 0]),
-        "shuffled_maps": verdict_shares(verdicts[half:, 1:]),
+        "used": {"matters a little": rules.LITTLE_SUPPORT, "matters": rules.SUPPORT},
+        "tested_questions": len(tested),
+        "photo_changed_the_answer": int(changed.sum()),
+        "true_maps": verdict_shares(verdicts[:, 0]),
+        "true_maps_where_the_photo_changed_the_answer": verdict_shares(verdicts[changed, 0]),
+        "shuffled_maps": verdict_shares(verdicts[:, 1:]),
     }
 
 
-def verdict_shares(places: np.ndarray) -> dict[str, float]:
-    """The share of each verdict among places in ``VERDICTS``."""
-    return {name: round(float((places == place).mean()), 4) for place, name in enumerate(rules.VERDICTS)}
+def verdict_shares(verdicts: np.ndarray) -> dict[str, float]:
+    """The share of each verdict among some; 0 where there are none."""
+    return {name: round(float((verdicts == name).sum() / max(verdicts.size, 1)), 4) for name in rules.VERDICTS}
 
 
 def format_report(report: dict) -> str:
     """The report as Markdown."""
+    thresholds = {kind: " and ".join(f"{report[kind][name]}" for name in SHUFFLED_SHARES) for kind in THRESHOLDS}
     lines = [
         "# Verdicts beside a map",
         "",
         f"    {report.get('command', '')}",
         "",
-        f"Thresholds of support, from shuffled maps of {report['questions'] - report['tested_questions']} questions: "
-        f"weak {report['calibrated']['weak']}, faithful {report['calibrated']['faithful']}; used: "
-        f"{report['used']['weak']} and {report['used']['faithful']}. Verdicts on {report['tested_questions']} others:",
+        f"Thresholds of support for {' and '.join(SHUFFLED_SHARES)}, from shuffled maps of "
+        f"{report['questions'] - report['tested_questions']} questions: {thresholds['calibrated']}; used: "
+        f"{thresholds['used']}. Verdicts on {report['tested_questions']} others, of which the photo changed the answer "
+        f"to {report['photo_changed_the_answer']}:",
         "",
         f"| {report['method']} | {' | '.join(rules.VERDICTS)} |",
-        "|---|---|---|---|",
+        f"|{'---|' * (1 + len(rules.VERDICTS))}",
     ]
-    for name in ("true_maps", "shuffled_maps"):
+    for name in ("true_maps", "true_maps_where_the_photo_changed_the_answer", "shuffled_maps"):
         shares = " | ".join(f"{100 * report[name][verdict]:.1f} %" for verdict in rules.VERDICTS)
         lines.append(f"| {name.replace('_', ' ')} | {shares} |")
     return "\n".join(lines) + "\n"

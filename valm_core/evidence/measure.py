@@ -26,8 +26,8 @@ def hiding_probabilities(
         image_maps: M maps of N cells.
 
     Returns:
-        One probability; those without the hottest ``HIDDEN_SHARE`` of each map [M]; and those of ``RANDOM_DRAWS``
-        random choices of as many cells, the same ones every time for this question and photo.
+        One probability; those without the hottest ``HIDDEN_SHARES`` of each map [M, S]; and those without as many
+        random cells [RANDOM_DRAWS, S], the same ones every time for this question and photo.
     """
     hidden = hidden_variants(image.tokens.float().cpu().numpy(), text.tokens.cpu().numpy(), image_maps)
     logits = logits_without_cells(model, text, image, torch.from_numpy(hidden))  # the whole photo comes first

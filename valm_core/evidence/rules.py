@@ -10,21 +10,23 @@ import numpy as np
 from valm_core.answers import differ
 from valm_core.outputs import Answer, Evidence
 
-HIDDEN_SHARE = 0.1  # of the cells
-RANDOM_DRAWS = 8
-VERDICTS = ("faithful", "weak", "not supported")
+HIDDEN_SHARES = (0.1, 0.2, 0.3, 0.5)  # of the cells
+RANDOM_DRAWS = 16
+VERDICTS = ("matters", "matters a little", "no difference", "cannot tell")
+SMALLEST_SPREAD = 0.02  # of log-odds: what nothing moves supports no map
 
 # The least support for a verdict, so that a shuffled map of the default checkpoint reaches it in 3 % and 0.5 % of the
 # cases. Made by `python -m training.evidence` on one half of the validation questions, tested on the other; see
 # docs/reports/evidence.md. Another checkpoint can be calibrated by the same command.
-WEAK_SUPPORT, FAITHFUL_SUPPORT = 2.4, 4.1
+LITTLE_SUPPORT, SUPPORT = 2.2, 3.2
 
 
 def hidden_variants(image_tokens: np.ndarray, text_tokens: np.ndarray, image_maps: list[np.ndarray]) -> np.ndarray:
-    """Which cells to hide in each variant of a photo: [1 + M + RANDOM_DRAWS, N], True where hidden.
+    """Which cells to hide in each variant of a photo: [1 + (M + RANDOM_DRAWS) * S, N], True where hidden.
 
-    The first variant hides nothing, the next hide the hottest ``HIDDEN_SHARE`` of each map, the last as many at random:
-    the same ones every time for this question and photo.
+    The first variant hides nothing; then each map's hottest cells go, S shares of them (``HIDDEN_SHARES``) a map; then
+    random ones: each draw is one order of all cells, of which the same S shares are hidden. The orders are the same
+    ones every time for this question and photo.
 
     Args:
         image_tokens: [1, N, D_image] of the photo, float32.
@@ -32,19 +34,20 @@ def hidden_variants(image_tokens: np.ndarray, text_tokens: np.ndarray, image_map
         image_maps: M maps of N cells.
     """
     cells = image_tokens.shape[1]
-    count = hidden_count(HIDDEN_SHARE, cells)
     generator = np.random.default_rng(zlib.crc32(image_tokens.tobytes(), zlib.crc32(text_tokens.tobytes())))
-    hidden = np.zeros((1 + len(image_maps) + RANDOM_DRAWS, cells), dtype=bool)
-    for row, image_map in enumerate(image_maps, 1):
-        hidden[row, np.argsort(-image_map.ravel(), kind="stable")[:count]] = True
-    for row in range(1 + len(image_maps), len(hidden)):
-        hidden[row, generator.choice(cells, count, replace=False)] = True
-    return hidden
+    orders = [np.argsort(-image_map.ravel(), kind="stable") for image_map in image_maps]
+    orders += [generator.permutation(cells) for _ in range(RANDOM_DRAWS)]
+    places = np.argsort(np.stack(orders), axis=1)  # [M + RANDOM_DRAWS, N], of each cell in each order
+    counts = np.array([hidden_count(share, cells) for share in HIDDEN_SHARES])
+    hidden = places[:, None] < counts[:, None]  # [M + RANDOM_DRAWS, S, N]
+    return np.concatenate([np.zeros((1, cells), dtype=bool), hidden.reshape(-1, cells)])
 
 
 def split_variants(probabilities: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """The answer's probability in ``hidden_variants``: of the whole photo, without the hottest [M], without random."""
-    return float(probabilities[0]), probabilities[1:-RANDOM_DRAWS], probabilities[-RANDOM_DRAWS:]
+    """The answer's probability in ``hidden_variants``: of the whole photo; without the hottest cells [M, S]; without
+    random ones [RANDOM_DRAWS, S]."""
+    curves = probabilities[1:].reshape(-1, len(HIDDEN_SHARES))
+    return float(probabilities[0]), curves[:-RANDOM_DRAWS], curves[-RANDOM_DRAWS:]
 
 
 def gather_evidence(
@@ -65,55 +68,66 @@ def gather_evidence(
         image_map: [rows, columns].
         others: maps of other methods.
     """
-    probability, hottest, random = probabilities
-    value = support(float(hottest[0]), random)
+    probability, (hottest,), random = probabilities
     return Evidence(
         method=method,
         answer=answer,
         probability=probability,
-        hidden_share=HIDDEN_SHARE,
-        hottest_hidden=float(hottest[0]),
-        random_hidden=float(random.mean()),
-        random_draws=RANDOM_DRAWS,
+        hidden_shares=HIDDEN_SHARES,
+        hottest_hidden=tuple(hottest.tolist()),
+        random_hidden=tuple(random.mean(axis=0).tolist()),
+        random_draws=len(random),
         blind_answer=blind_answer,
         same_as_blind=blind_answer.text == answer,
         agreement=agreement(image_map, others),
         evenness=evenness(image_map),
-        support=value,
-        verdict=verdict(value, probability, float(hottest[0]), float(random.mean())),
+        support=support(hottest, random),
+        verdict=verdict(probability, hottest, random),
     )
 
 
-def support(hottest: float, random: np.ndarray) -> float:
+def support(hottest: np.ndarray, random: np.ndarray) -> float:
     """How far the answer falls below its mean under random hiding, in standard deviations of that.
 
-    On the scale of log-odds, where a fall from 99 to 98 % counts as much as one from 2 to 1 %. A map that knows nothing
-    is near 0, with a spread of about 1. The deviation is at least 0.02: a question whose answer nothing moves supports
-    no map.
+    On the scale of log-odds, where a fall from 99 to 98 % counts as much as one from 2 to 1 %, and as the mean over the
+    shares hidden: a map that names what the answer rests on moves a sure answer only once enough is hidden. A map that
+    knows nothing is near 0, with a spread of about 1. The deviation is at least ``SMALLEST_SPREAD``.
 
     Args:
-        hottest: the answer's probability without the map's hottest cells.
-        random: the same without random cells [draws].
+        hottest: the answer's probability without the map's hottest cells [S].
+        random: the same without random cells [draws, S].
     """
-    odds = _log_odds(random)
-    return float((odds.mean() - _log_odds(hottest)) / max(odds.std(ddof=1), 0.02))
+    levels = _log_odds(random).mean(axis=1)  # [draws]
+    return float((levels.mean() - _log_odds(hottest).mean()) / max(levels.std(ddof=1), SMALLEST_SPREAD))
 
 
-def verdict(value: float, probability: float, hottest: float, random: float) -> str:
-    """One of ``VERDICTS``; without an effect of hiding there is nothing that a map could be faithful to.
+def verdict(probability: float, hottest: np.ndarray, random: np.ndarray) -> str:
+    """One of ``VERDICTS``.
+
+    "cannot tell" where the answer stays whatever is hidden: no share of hottest or of random cells moves it by what
+    ``answers.differ`` asks for. "no difference" where hiding the hottest cells costs no more than hiding random ones.
 
     Args:
-        value: of ``support``.
         probability: the answer's with the whole photo.
-        hottest: without the map's hottest cells; it must lie below the other two by what ``answers.differ`` asks for.
-        random: without random cells, the mean of the draws.
+        hottest: without the map's hottest cells [S].
+        random: without random cells [draws, S].
     """
-    without = min(probability, random)
-    if hottest >= without or not differ(hottest, without):
-        return "not supported"
-    if value >= FAITHFUL_SUPPORT:
-        return "faithful"
-    return "weak" if value >= WEAK_SUPPORT else "not supported"
+    if not any(differ(probability, moved) for moved in [*hottest, *random.mean(axis=0)]):
+        return "cannot tell"
+    value = support(hottest, random)
+    if value < LITTLE_SUPPORT or not has_effect(probability, hottest, random):
+        return "no difference"
+    return "matters" if value >= SUPPORT else "matters a little"
+
+
+def has_effect(probability: float, hottest: np.ndarray, random: np.ndarray) -> bool:
+    """Whether the answer's mean over the shares lies far enough below the whole photo's and random hiding's.
+
+    Arguments as of ``verdict``; far enough is what ``answers.differ`` says, and means are those of log-odds.
+    """
+    left, at_random = (_probability(_log_odds(values).mean()) for values in (hottest, random))
+    without = min(probability, at_random)
+    return left < without and differ(left, without)
 
 
 def agreement(image_map: np.ndarray, others: list[np.ndarray]) -> float:
@@ -127,9 +141,13 @@ def evenness(image_map: np.ndarray) -> float:
     return abs(float((shares * np.log(shares)).sum() / np.log(image_map.size))) if image_map.size > 1 else 1.0
 
 
-def _log_odds(probability: float | np.ndarray) -> np.ndarray:
-    clipped = np.clip(probability, 1e-6, 1 - 1e-6)
+def _log_odds(probability: np.ndarray) -> np.ndarray:
+    clipped = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
     return np.log(clipped / (1 - clipped))
+
+
+def _probability(log_odds: float) -> float:
+    return float(1 / (1 + np.exp(-log_odds)))
 
 
 def hidden_count(fraction: float, cells: int) -> int:

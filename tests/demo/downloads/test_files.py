@@ -61,7 +61,7 @@ def test_json_holds_every_map_and_what_is_picked():
     for name in ("text_to_image", "image_to_text"):
         assert np.allclose(plain["explanation"]["layer_head_maps"][name], getattr(explanation, name), atol=1e-6)
     assert plain["shown"]["picked_words"] == [4] and plain["shown"]["picked_cells"] == [2, 3]
-    assert plain["shown"]["layer"] == 0 and plain["evidence"]["verdict"] == "faithful"
+    assert plain["shown"]["layer"] == 0 and plain["evidence"]["verdict"] == "matters"
     assert plain["model"]["temperature"] == 1.25 and plain["valm_version"] == __version__
 
 

@@ -15,7 +15,7 @@ from demo.languages.translate import is_doubtful, label, language, language_of, 
 from demo.page.wiring import build_page
 from demo.panels import correct
 from demo.rendering.answers import doubt_html, result_html
-from demo.rendering.evidence import evidence_html
+from demo.rendering.evidence import VERDICT_WORDS, evidence_html
 from demo.rendering.map import map_description, place_text
 from demo.rendering.wording import notice_html
 from demo.settings import Settings
@@ -68,7 +68,7 @@ def test_every_text_that_the_page_says_has_its_chinese():
 
 def test_what_is_said_by_a_variable_has_its_chinese_too():
     methods = {name.replace("_", " ") for name in EXPLANATION_METHODS}
-    verdicts = {"faithful", "weak", "not supported"}
+    verdicts = set(VERDICT_WORDS.values())
     examples = {example.title for example in asking.read_examples(ROOT / "assets" / "examples")}
     messages = {getattr(asking, name) for name in ("NO_PHOTO", "NO_QUESTION", "LOST_PHOTO", "NO_ANSWER", "OUR_FAULT")}
     messages |= {history.OWN_PHOTO, history.NO_SUCH_EXAMPLE, correct.LOST, correct.AGREE}
@@ -79,7 +79,7 @@ def test_what_is_said_by_a_variable_has_its_chinese_too():
 def test_no_chinese_is_for_a_text_that_the_page_no_longer_has():
     code = {STEPS}.union(*(constants(path) for path in DEMO if path.name != "chinese.py"))
     generated = {name.replace("_", " ") for name in EXPLANATION_METHODS} | {f"{name} (control)" for name in CONTROLS}
-    generated |= {"faithful", "weak", "not supported"} | FACTS
+    generated |= FACTS
     titles = {text for text in CHINESE if any(text.startswith(example.title) for example in read_titles())}
     assert CHINESE.keys() - code - generated - titles == set()
 
@@ -200,7 +200,7 @@ def test_what_the_server_writes_is_chinese_and_escapes_as_before():
         text = map_description(explanation, (0, 4))
         assert text.startswith("照片上的热图。“What”：") and "For" not in text
         html = evidence_html(predictor.evidence(encoded, question, answer=hostile), 0.62)
-        assert "忠实" in html and "&lt;img" in html and "<img" not in html and "verdict-faithful" in html
+        assert "它看的地方重要" in html and "&lt;img" in html and "<img" not in html and "verdict-matters" in html
         assert "照片 38 %" in html
         html = result_html(prediction, hostile)
         assert "模型答错了" in html and "<img" not in html

@@ -150,7 +150,7 @@ def test_gradio_client_gets_what_the_predictor_gives(client):
     assert (
         explained["explanation"]["words"] == list(wanted.tokens) and explained["explanation"]["method"] == "occlusion"
     )
-    assert explained["evidence"]["answer"] == "cat" and explained["evidence"]["verdict"] == "faithful"
+    assert explained["evidence"]["answer"] == "cat" and explained["evidence"]["verdict"] == "matters"
 
 
 def test_examples_come_with_photos_that_can_be_sent_back(client, page_url):

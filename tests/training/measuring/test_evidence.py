@@ -15,20 +15,25 @@ REPORT = Path(__file__).parents[3] / "docs" / "reports" / "evidence.json"
 
 def test_the_thresholds_in_use_are_the_reports_and_not_below_the_calibrated():
     report = json.loads(REPORT.read_text(encoding="utf-8"))
-    assert report["used"] == {"weak": rules.WEAK_SUPPORT, "faithful": rules.FAITHFUL_SUPPORT}
+    assert report["used"] == {"matters a little": rules.LITTLE_SUPPORT, "matters": rules.SUPPORT}
     assert all(report["calibrated"][name] <= value for name, value in report["used"].items())
 
 
-def test_at_least_95_of_100_shuffled_maps_get_not_supported():
+def test_shuffled_maps_hardly_ever_get_a_good_verdict():
     report = json.loads(REPORT.read_text(encoding="utf-8"))
-    assert report["shuffled_maps"]["not supported"] >= 0.95
-    assert report["true_maps"]["not supported"] < report["shuffled_maps"]["not supported"]
+    shuffled, true = report["shuffled_maps"], report["true_maps"]
+    assert shuffled["matters"] + shuffled["matters a little"] <= 0.05
+    assert true["matters"] + true["matters a little"] > 0.25
 
 
 def test_verdict_shares_add_up():
-    places = [rules.VERDICTS.index(verdict) for verdict in ("not supported", "not supported", "weak", "faithful")]
-    shares = command.verdict_shares(np.array(places))
-    assert shares == {"faithful": 0.25, "weak": 0.25, "not supported": 0.5}
+    told = np.array(["matters", "no difference", "no difference", "cannot tell"])
+    assert command.verdict_shares(told) == {
+        "matters": 0.25,
+        "matters a little": 0,
+        "no difference": 0.5,
+        "cannot tell": 0.25,
+    }
 
 
 def test_the_command_writes_its_report(tiny_model, colored_squares, tmp_path, capsys):

@@ -29,12 +29,14 @@ def test_the_figures_are_those_of_asking_again(tiny_predictor, encoded):
     assert found.blind_answer == prediction.blind_answers[0]
     assert found.same_as_blind == (found.blind_answer.text == found.answer)
     image_map = tiny_predictor.explain(encoded, QUESTION, method="occlusion").image_map
-    tokens = encoded.tokens.clone()
-    tokens[0, np.argsort(-image_map.ravel(), kind="stable")[:2]] = model.mean_image_token  # 10 % of 16 cells
     _, text = tiny_predictor._encode_question(QUESTION)
-    with torch.no_grad():
-        logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=tokens).logits[0]
-    expected = logits.softmax(dim=-1)[model.answers.index(found.answer)].item()
+    expected = []
+    for cells in (2, 3, 5, 8):  # 10, 20, 30, 50 % of 16
+        tokens = encoded.tokens.clone()
+        tokens[0, np.argsort(-image_map.ravel(), kind="stable")[:cells]] = model.mean_image_token
+        with torch.no_grad():
+            logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=tokens).logits[0]
+        expected.append(logits.softmax(dim=-1)[model.answers.index(found.answer)].item())
     assert found.hottest_hidden == pytest.approx(expected, abs=1e-6)
     others = [tiny_predictor.explain(encoded, QUESTION, method=name).image_map for name in measure.COMPARED_METHODS]
     assert found.agreement == pytest.approx(np.mean([rank_correlation(image_map, other) for other in others]))
@@ -78,38 +80,90 @@ def test_any_answer_has_its_evidence(tiny_predictor, encoded):
         tiny_predictor.evidence(encoded, "")
 
 
-def test_support_and_verdicts():
-    random = np.array([0.5, 0.52, 0.48, 0.5, 0.51, 0.49, 0.5, 0.5])
-    assert rules.support(0.5, random) == pytest.approx(0, abs=1e-3)
-    assert rules.verdict(rules.support(0.1, random), 0.5, 0.1, 0.5) == "faithful"
-    assert rules.verdict(rules.support(0.9, random), 0.5, 0.9, 0.5) == "not supported"
-    assert rules.support(0.499, np.full(8, 0.5)) < 1  # what nothing moves supports no map
-    assert rules.verdict(rules.WEAK_SUPPORT, 0.5, 0.4, 0.5) == "weak"
+def flat(probability):
+    """A curve that stays where it is, whatever share is hidden."""
+    return np.full(len(rules.HIDDEN_SHARES), probability)
+
+
+def draws_around(probability, spread):
+    """Random draws [RANDOM_DRAWS, S] whose log-odds have this mean and deviation."""
+    odds = np.log(probability / (1 - probability))
+    offsets = np.linspace(-1, 1, rules.RANDOM_DRAWS)
+    offsets *= spread / offsets.std(ddof=1)
+    return np.repeat(1 / (1 + np.exp(-(odds + offsets)))[:, None], len(rules.HIDDEN_SHARES), axis=1)
+
+
+def test_each_draw_hides_more_and_more_of_one_order_and_maps_their_hottest():
+    tokens, text = np.random.default_rng(0).random((1, 20, 3), dtype=np.float32), np.zeros((1, 2, 4), dtype=np.float32)
+    image_map = np.random.default_rng(1).random((4, 5))
+    hidden = rules.hidden_variants(tokens, text, [image_map, -image_map])
+    assert not hidden[0].any() and len(hidden) == 1 + (2 + rules.RANDOM_DRAWS) * len(rules.HIDDEN_SHARES)
+    curves = hidden[1:].reshape(-1, len(rules.HIDDEN_SHARES), 20)
+    assert (curves.sum(axis=2) == [2, 4, 6, 10]).all()
+    assert (curves[:, 1:] >= curves[:, :-1]).all()  # what was hidden stays hidden
+    assert set(np.flatnonzero(curves[0, 1])) == set(np.argsort(-image_map.ravel())[:4])
+    assert (curves[1, 3] == ~curves[0, 3]).all()  # the other half
+    assert len(np.unique(curves[2:, 3], axis=0)) > rules.RANDOM_DRAWS // 2
+    assert (hidden == rules.hidden_variants(tokens, text, [image_map, -image_map])).all()
+    whole, hottest, random = rules.split_variants(np.arange(len(hidden)) / 100)
+    assert whole == 0 and hottest.shape == (2, 4) and random.shape == (rules.RANDOM_DRAWS, 4)
+    assert hottest[1].tolist() == [0.05, 0.06, 0.07, 0.08] and random[-1, -1] == (len(hidden) - 1) / 100
+
+
+def test_support_is_in_deviations_of_random_hiding():
+    random = draws_around(0.5, 0.1)
+    assert rules.support(flat(0.5), random) == pytest.approx(0, abs=1e-9)
+    below = 1 / (1 + np.exp(0.3))  # log-odds -0.3
+    assert rules.support(flat(below), random) == pytest.approx(3)
+    one_share = np.array([0.5, 0.5, 0.5, 1 / (1 + np.exp(1.2))])  # the same mean over the curve
+    assert rules.support(one_share, random) == pytest.approx(3)
+    assert rules.support(flat(0.499), draws_around(0.5, 0)) < 1  # what nothing moves supports no map
+
+
+@pytest.mark.parametrize(
+    ("support", "found"),
+    [
+        (rules.SUPPORT + 0.1, "matters"),
+        (rules.SUPPORT - 0.1, "matters a little"),
+        (rules.LITTLE_SUPPORT - 0.1, "no difference"),
+        (-5, "no difference"),
+    ],
+)
+def test_verdicts_follow_the_support(support, found):
+    random = draws_around(0.5, 0.2)
+    hottest = 1 / (1 + np.exp(0.2 * support))
+    assert rules.verdict(0.5, flat(hottest), random) == found
+
+
+def test_cannot_tell_only_where_no_share_moves_the_answer():
+    still = draws_around(0.97, 0)
+    assert rules.verdict(0.97, flat(0.97), still) == "cannot tell"
+    assert rules.verdict(0.97, np.array([0.97, 0.97, 0.97, 0.9]), still) != "cannot tell"
+    moved = still.copy()
+    moved[:, -1] = 0.9
+    assert rules.verdict(0.97, flat(0.97), moved) == "no difference"  # half the photo counts, but not where it is hot
 
 
 @pytest.mark.parametrize(
     ("whole", "hottest", "random", "found"),
     [
-        (0.97, 0.97, 0.97, "not supported"),
-        (0.97, 0.967, 0.97, "not supported"),
-        (0.002, 0.002, 0.002, "not supported"),
-        (0.002, 0.0017, 0.002, "not supported"),
-        (0.5, 0.46, 0.5, "not supported"),
-        (0.5, 0.55, 0.6, "not supported"),  # hiding made it likelier
-        (0.5, 0.4, 0.41, "not supported"),  # hiding anything does that
-        (0.5, 0.45, 0.5, "faithful"),  # 5 points
-        (0.02, 0.015, 0.02, "faithful"),  # a factor of 1.35 of the odds
-        (0.97, 0.955, 0.97, "faithful"),  # a factor of 1.5
+        (0.97, 0.967, 0.97, False),
+        (0.002, 0.0017, 0.002, False),
+        (0.5, 0.46, 0.5, False),
+        (0.5, 0.55, 0.6, False),  # hiding made it likelier
+        (0.5, 0.4, 0.41, False),  # hiding anything does that
+        (0.5, 0.45, 0.5, True),  # 5 points
+        (0.02, 0.015, 0.02, True),  # a factor of 1.35 of the odds
+        (0.97, 0.955, 0.97, True),  # a factor of 1.5
     ],
 )
-def test_no_verdict_without_an_effect(whole, hottest, random, found):
-    strongest = 100.0
-    assert rules.verdict(strongest, whole, hottest, random) == found
-    draws = np.full(rules.RANDOM_DRAWS, random)
+def test_no_good_verdict_without_an_effect(whole, hottest, random, found):
+    draws = draws_around(random, 0)  # the smallest spread: support is high as soon as there is a difference
+    assert rules.has_effect(whole, flat(hottest), draws) == found
     one_map = np.arange(6.0).reshape(2, 3)
-    told = gather_evidence("m", "a", (whole, np.array([hottest]), draws), Answer("b", 0.1), one_map, [one_map])
-    if found == "not supported":
-        assert told.verdict == found
+    told = gather_evidence("m", "a", (whole, flat(hottest)[None], draws), Answer("b", 0.1), one_map, [one_map])
+    assert (told.verdict == "matters") == found
+    assert told.random_hidden == pytest.approx(flat(random)) and told.hottest_hidden == pytest.approx(flat(hottest))
 
 
 def test_evenness_and_agreement():
