@@ -293,6 +293,7 @@ def _blip_2(folder: Path) -> None:
     images = transformers.BlipImageProcessor(size=SIDE)
     processor = transformers.Blip2Processor(images, tokenizer, num_query_tokens=4)
     queries = {"vocab_size": 64, "cross_attention_frequency": 1, "encoder_hidden_size": 16} | SMALL
+    queries |= {"initializer_range": 0.5}  # or its queries read all patches alike
     text = {"model_type": "opt", "hidden_size": 32, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     text |= {"word_embed_proj_dim": 32, "max_position_embeddings": 512}
     config = transformers.Blip2Config(
@@ -310,6 +311,7 @@ def _instructblip(folder: Path) -> None:
     images = transformers.BlipImageProcessor(size=SIDE)
     processor = transformers.InstructBlipProcessor(images, tokenizer, tiny_tokenizer({}), num_query_tokens=4)
     queries = {"vocab_size": len(tokenizer), "cross_attention_frequency": 1, "encoder_hidden_size": 16} | SMALL
+    queries |= {"initializer_range": 0.5}  # or its queries read all patches alike
     config = transformers.InstructBlipConfig(
         vision_config=SMALL | {"image_size": 32, "patch_size": 8},
         qformer_config=queries,

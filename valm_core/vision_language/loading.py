@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from valm_core.checkpoints.fingerprints import fingerprint
 from valm_core.checkpoints.hub import fetch_files
+from valm_core.model.packages import sha256_of
 from valm_core.vision_language.attention_rows import ROWS
 from valm_core.vision_language.families import FAMILIES, UNKNOWN
 from valm_core.vision_language.memory import choose_precision, free_memory, parameters_in
@@ -67,6 +69,24 @@ def load_reader(folder: Path, device: torch.device, name: str = "") -> Reader:
         family,
         os.environ.get(PROMPT_VARIABLE),
     )
+
+
+def facts_of(folder: Path, reader: Reader) -> dict[str, str | float]:
+    """What a report must say of a model: what it is, its files and its precision."""
+    weights = sorted(folder.glob("*.safetensors"))
+    revision = folder.name if folder.parent.name == "snapshots" else ""
+    facts: dict[str, str | float] = {
+        "checkpoint": folder.parent.parent.name if revision else folder.resolve().name,
+        "checkpoint_sha256": sha256_of(weights[0])
+        if len(weights) == 1
+        else fingerprint([f.stat().st_size for f in weights]),
+        "family": reader.title,
+        "model_type": str(model_type_of(folder)),
+        "parameters": float(parameters_in(folder)),
+        "precision": str(reader.model.dtype).removeprefix("torch."),
+        "probabilities": "not calibrated",
+    }
+    return facts | ({"revision": revision} if revision else {})
 
 
 def _sequence_model(folder: Path, device: torch.device, dtype: torch.dtype, four_bit: bool) -> Any:

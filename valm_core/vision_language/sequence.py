@@ -154,7 +154,8 @@ class SequenceReader:
         words = of_question + of_answer
         queries = sorted({piece for word in words for piece in word})
         places = self._places(picture, inputs)
-        assert places is not None
+        if places is None:
+            raise ValueError("this photo's image tokens lie in no known place; ask `places` first.")
         weights = self._rows(inputs, ids, queries, places, gradients=how == "gradients")
         if how == "relative":
             weights = self._relative(weights, picture, places)
@@ -237,4 +238,4 @@ class SequenceReader:
 
     def _spaced(self, question: str) -> bool:
         prompt = prompt_text(self.processor, self.family, question, self.prompt)
-        return not prompt[-1:].isspace() and not image_marker(self.processor) == prompt
+        return not prompt[-1:].isspace() and image_marker(self.processor) != prompt

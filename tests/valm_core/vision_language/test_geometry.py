@@ -12,6 +12,7 @@ from valm_core.vision_language.geometry import any_resolution, centre_crop, coar
 
 SIZES = {"landscape": (150, 100), "portrait": (70, 120), "square": (96, 96), "tiny": (20, 13)}
 IN_SEQUENCE = [name for name, family in FAMILIES.items() if family.reads == "sequence"]
+IN_PATCHES = [name for name in FAMILIES if name not in IN_SEQUENCE]
 
 
 @contextmanager
@@ -29,8 +30,17 @@ def embeddings_read_by(decoder):
 
 @torch.no_grad()
 def image_embeddings(reader, picture):
-    """The embeddings [I, D] that stand for a photo in the model's sequence."""
+    """The embeddings [I, D] that stand for a photo in the model's sequence, or the patches that it reads."""
     inputs = reader.inputs([picture], "what is it?")
+    if hasattr(reader.model, "vilt"):
+        patches, _, (index, _) = reader.model.vilt.embeddings.visual_embed(inputs["pixel_values"], inputs["pixel_mask"])
+        rows, columns = reader.places(picture).grid
+        grid = torch.zeros(rows, columns, patches.shape[-1])
+        kept = (index[0, :, 0] < rows) & (index[0, :, 1] < columns)
+        grid[index[0, kept, 0], index[0, kept, 1]] = patches[0, 1:][kept]
+        return grid.flatten(0, 1)
+    if hasattr(reader.model, "vision_model"):
+        return reader.model.vision_model(inputs["pixel_values"]).last_hidden_state[0]
     with embeddings_read_by(reader.model.get_decoder()) as got:
         reader.model(**inputs)
     return got[0][0][reader.image_positions(inputs["input_ids"][0])]
@@ -49,7 +59,7 @@ def with_mark(noise, places, cell):
 
 
 @pytest.mark.parametrize("shape", SIZES)
-@pytest.mark.parametrize("name", IN_SEQUENCE)
+@pytest.mark.parametrize("name", [*IN_SEQUENCE, *IN_PATCHES])
 def test_a_mark_lights_up_in_its_cell(tiny_reader, name, shape):
     reader = tiny_reader(name)
     noise = np.random.default_rng(1).integers(100, 156, (*SIZES[shape][::-1], 3), dtype=np.uint8)
