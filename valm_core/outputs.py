@@ -130,9 +130,9 @@ class Prediction:
     ``answers`` are the likeliest, best first; beside "yes" and "no" only those that are likely (``answers.listed``).
     ``blind_answers`` are the likeliest of the same model when the photo is
     replaced by the average photo: what the question alone suggests. ``gate`` is the share of the text stream in the
-    fused answer vector, 0..1; the image stream has the rest; None of a model without one. ``kinds`` are the shares, 0..1, of "yes/no", "number" and
-    "other" answers; ``unfamiliar`` names "photo" and "question" where they are unlike those that the model learned
-    from. Both are empty where they aren't known.
+    fused answer vector, 0..1, where the image stream has the rest; None of a model without one. ``kinds`` are the
+    shares, 0..1, of "yes/no", "number" and "other" answers; ``unfamiliar`` names "photo" and "question" where they are
+    unlike those that the model learned from. Both are empty where they aren't known.
     """
 
     question: str

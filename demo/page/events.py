@@ -367,8 +367,7 @@ def evidence_of(current: asking.Reply) -> str:
 
 def known_method(current: asking.Reply) -> str:
     """What the menu of methods shows for a reply."""
-    name = current.explanation.method
-    return name if name in asking.EXPLANATION_METHODS else asking.DEFAULT_METHOD
+    return current.explanation.method
 
 
 def described(text: str) -> str:

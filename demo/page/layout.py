@@ -191,7 +191,7 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
                 history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
                 with gr.Row(elem_id="inspect"):
                     map_column = build_map_column()
-                    doubt = build_doubt_column()
+                    doubt = build_doubt_column(predictor)
                 panels = build_panels(predictor, memory.reply, seconds, settings)
                 look = look_of(map_column, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
@@ -314,7 +314,7 @@ def build_map_column() -> MapColumn:
     )
 
 
-def build_doubt_column() -> DoubtColumn:
+def build_doubt_column(predictor: Predictor) -> DoubtColumn:
     """Evidence for the map, the choice of what is explained, all layers and heads."""
     with gr.Column(min_width=360):
         with gr.Accordion(label("Can this be believed?"), elem_id="doubt"):
@@ -330,8 +330,8 @@ def build_doubt_column() -> DoubtColumn:
                     elem_id="explained",
                 )
                 method = gr.Dropdown(
-                    asking.method_choices(),
-                    value=asking.DEFAULT_METHOD,
+                    asking.method_choices(predictor),
+                    value=asking.default_method(predictor),
                     label=label("Method"),
                     info=label("How the map is computed"),
                     min_width=160,

@@ -53,12 +53,12 @@ def evidence_text(evidence: Evidence) -> str:
     )
 
 
-def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False) -> str:
+def evidence_html(evidence: Evidence | None, gate: float | None, doubted: bool = False) -> str:
     """What speaks for and against the map of the whole question, and what no such map can show.
 
     Args:
         evidence: of the explained answer and method; None where there is none.
-        gate: the question's share in 0..1.
+        gate: the question's share in 0..1; None of an open model, whose percentages aren't calibrated either.
         doubted: ``is_doubted`` of the answer.
     """
     rows, blind_line = [], ""
@@ -94,7 +94,7 @@ def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False)
             blind_line = say("Without the photo it would say {answer} ({share}), not the explained answer.", **values)
         blind_line = f"<p>{blind_line}</p>"
     rows += [
-        (say("Did it need the photo?"), blind_line + gate_html(gate)),
+        (say("Did it need the photo?"), blind_line + ("" if gate is None else gate_html(gate))),
         (
             say("Are the percentages honest?"),
             say(
@@ -102,6 +102,11 @@ def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False)
                 "here."
             )
             if doubted
+            else say(
+                "They are the model’s own probabilities of each answer as a text, and were not calibrated: read them "
+                "as an order, not as chances of being right."
+            )
+            if gate is None
             else say(
                 "They were calibrated on the validation questions of this checkpoint: right on average over many "
                 "questions like those, not for each one, and less on other kinds of photos."

@@ -62,6 +62,8 @@ def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
         pressed = word in words or (word == WHOLE_QUESTION and not words)
         enters = word == (words[0] if words else WHOLE_QUESTION)
         name = say("whole question") if word == WHOLE_QUESTION else explanation.tokens[word]
+        if explanation.answer_words and word == len(explanation.tokens) - explanation.answer_words:
+            name = f"→ {name}"  # from here on the words are the answer's
         swatch = _swatch(words.index(word)) if len(words) > 1 and word in words else ""
         buttons.append(
             f'<button type="button" class="word" data-item="{word}" aria-pressed="{str(pressed).lower()}" '

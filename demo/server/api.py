@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # to mypy, a Literal of what is only known at run time is non
     Method: TypeAlias = str
     Part: TypeAlias = str
 else:
-    Method = Literal[tuple(EXPLANATION_METHODS)]
+    Method = Literal[(*EXPLANATION_METHODS, "relative_attention")]  # the last is that of open models
     Part = Literal[PARTS]
 
 
@@ -52,7 +52,7 @@ class Answers(TypedDict):
     answers: list[AnswerShare]
     blind_answers: list[AnswerShare]
     guessed_from_question: bool
-    gate: float
+    gate: float | None
     kinds: dict[str, float]
     unfamiliar: list[Part]
 
@@ -196,7 +196,7 @@ class Endpoints:
             beside "yes" or "no" those below 0.01 are left out
             "blind_answers", the same for the question without the photo
             "guessed_from_question", true where the first answer is the same and about as likely without the photo
-            "gate", the share of the question in the answer, 0..1; the photo has the rest
+            "gate", the share of the question in the answer, 0..1; the photo has the rest; null of an open model
             "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not known
             "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from
         """
@@ -241,8 +241,9 @@ class Endpoints:
             "model", what answered: checkpoint, its sha256, encoders; "valm_version"
         """
         _check(isinstance(question, str), f"question is {question!r}; send text.")
-        allowed = ", ".join(EXPLANATION_METHODS)
-        _check(method in EXPLANATION_METHODS, f"method is {method!r}; allowed: {allowed}.")
+        methods = self.predictor.explanation_methods
+        method = asking.default_method(self.predictor) if method == DEFAULT_METHOD else method  # it may lack this one
+        _check(method in methods, f"method is {method!r}; allowed: {', '.join(methods)}.")
         _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
         asked = self.predictor.ask(self.encoded(photo), question, method, answer or None)
         return cast(Explained, reply_json(*asked, self.predictor.facts))

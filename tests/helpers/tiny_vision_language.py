@@ -1,4 +1,4 @@
-"""Tiny open vision-language models with random weights, saved as their real checkpoints are: config, weights, processor.
+"""Tiny open vision-language models with random weights, saved as real checkpoints are: config, weights, processor.
 
 Every family's own config, model, processor and image processor classes, at widths of 16 to 32, with one byte-level
 tokenizer that knows the family's special tokens. ``build_tiny(name, folder)`` writes what ``load_predictor`` reads.
@@ -15,15 +15,16 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AddedToken, PreTrainedTokenizerFast
 
 SENTENCES = (
-    "what color is the square? answer with one word or a short phrase. the cat sits on the red table. yes no two dogs",
-    "question: how many people are there? short answer: one man. is it day or night? user assistant describe the image",
+    "what color is the square? answer with one word or a short phrase. the cat sits on the red table. yes no dogs",
+    "question: how many people are there? short answer: one man. is it day or night? user assistant describe it",
 )
 TEXT = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2}
 TEXT |= {"num_hidden_layers": 2, "max_position_embeddings": 2048}
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 CHAT = (
     "{% for message in messages %}USER: {% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
 SIDE = {"height": 32, "width": 32}
 PINPOINTS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]

@@ -50,7 +50,7 @@ def grid_boxes(rows: int, columns: int, window: Box = WHOLE) -> np.ndarray:
 
 
 def shown_grid(rows: int, columns: int) -> tuple[int, int]:
-    """The page's grid for a finest grid of tokens: itself, or a whole fraction of it with at most ``MAX_CELLS`` a side."""
+    """The page's grid for the finest grid of tokens: itself, or a whole fraction with at most ``MAX_CELLS`` a side."""
     step = math.ceil(max(rows, columns) / MAX_CELLS)
     return math.ceil(rows / step), math.ceil(columns / step)
 

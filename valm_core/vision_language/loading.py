@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from valm_core.vision_language.sequence import SequenceReader
 CONFIG_FILE = "config.json"
 # What transformers reads of such a model: no pickles, no code.
 PATTERNS = ("*.json", "*.jinja", "*.safetensors", "*.txt", "tokenizer.model", "*.tiktoken")
-PROMPT_VARIABLE = "VALM_PROMPT"
 
 
 def model_type_of(folder: Path) -> str | None:
@@ -37,17 +35,20 @@ def fetch_model(name: str | Path) -> Path:
     return fetch_files(name, PATTERNS)
 
 
-def load_reader(folder: Path, device: torch.device, name: str = "") -> Reader:
+def load_reader(folder: Path, device: torch.device, name: str = "", prompt: str | None = None) -> Reader:
     """Load the model of a folder, in the precision that its device asks for; code that comes with it is never run.
 
     Args:
         folder: with config.json, safetensors files and the processor's files.
         device: where it computes.
         name: for people; the folder's by default.
+        prompt: in place of the family's, with ``{image}`` and ``{question}``.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: it isn't such a model, doesn't fit in memory, or needs a package.
     """
+    if prompt and not ("{image}" in prompt and "{question}" in prompt):
+        raise ValueError(f"The prompt is {prompt!r}; it needs {{image}} and {{question}}, once each.")
     kind = model_type_of(folder)
     if kind is None:
         raise ValueError(f"{folder} has no {CONFIG_FILE} with a model_type: it is no model of transformers.")
@@ -67,7 +68,7 @@ def load_reader(folder: Path, device: torch.device, name: str = "") -> Reader:
         _sequence_model(folder, device, dtype, four_bit),
         load_processor(folder),
         family,
-        os.environ.get(PROMPT_VARIABLE),
+        prompt,
     )
 
 
@@ -85,6 +86,7 @@ def facts_of(folder: Path, reader: Reader) -> dict[str, str | float]:
         "parameters": float(parameters_in(folder)),
         "precision": str(reader.model.dtype).removeprefix("torch."),
         "probabilities": "not calibrated",
+        "prompt": getattr(reader, "asked", ""),
     }
     return facts | ({"revision": revision} if revision else {})
 

@@ -50,7 +50,7 @@ def _inside(part: Box, size: tuple[int, int]) -> Box:
 
 
 def stretched(values: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """[..., rows, columns] of a coarse grid on a finer or other one, each cell by its centre, scaled to the same sum."""
+    """[..., rows, columns] of one grid on another, each cell by its centre, scaled to the same sum."""
     rows = ((np.arange(grid[0]) + 0.5) * values.shape[-2] / grid[0]).astype(int)
     columns = ((np.arange(grid[1]) + 0.5) * values.shape[-1] / grid[1]).astype(int)
     finer = values[..., rows, :][..., columns]

@@ -84,12 +84,14 @@ class TransformersPredictor:
         self.turn = threading.RLock()
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, device: torch.device) -> "TransformersPredictor":
+    def from_pretrained(
+        cls, name: str | Path, device: torch.device, prompt: str | None = None
+    ) -> "TransformersPredictor":
         """Load a folder or ``user/model`` of the hub. Raises what ``loading.load_reader`` does."""
         from valm_core.vision_language.loading import facts_of, fetch_model, load_reader
 
         folder = fetch_model(name)
-        reader = load_reader(folder, device, str(name))
+        reader = load_reader(folder, device, str(name), prompt)
         return cls(reader, facts_of(folder, reader))
 
     @property

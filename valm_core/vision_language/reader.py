@@ -1,4 +1,4 @@
-"""What ``TransformersPredictor`` asks of a model: answers, likelihoods and attention rows, whatever its architecture."""
+"""What ``TransformersPredictor`` asks of a model of any architecture: answers, likelihoods and attention rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -56,6 +56,11 @@ class SequenceReader:
         self.suffix_type = int(model.config.model_type == "paligemma")
 
     @property
+    def asked(self) -> str:
+        """The whole prompt, with ``{question}`` in place of a question."""
+        return prompt_text(self.processor, self.family, "{question}", self.prompt)
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
         return cast(torch.device, self.model.device)
