@@ -43,13 +43,13 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
     """
     from demo.page.wiring import build_page, launch_options
     from demo.server.zero_gpu import lend
-    from valm_core.predictor import VqaPredictor
+    from valm_core.predictor import load_predictor
 
     try:
-        predictor = VqaPredictor.from_checkpoint(checkpoint)
+        predictor = load_predictor(checkpoint, prompt=settings.prompt)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"The VALM checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
+            f"The checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
         ) from error
     page = build_page(lend(predictor), settings=settings)
     place = {"server_name": bind_address(settings.address), "server_port": port}

@@ -76,6 +76,12 @@ def _peers(text: str) -> dict[str, str]:
     return peers
 
 
+def _prompt(text: str) -> str:
+    if not ("{image}" in text and "{question}" in text):
+        raise ValueError
+    return text
+
+
 def _dataset(text: str) -> str:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", text, re.ASCII):
         raise ValueError
@@ -114,6 +120,16 @@ class Settings:
             "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
             "the model",
             "the shipped model",
+        ),
+    )
+    prompt: str | None = field(
+        default=None,
+        metadata=_variable(
+            "VALM_PROMPT",
+            _prompt,
+            "text with `{image}` and `{question}`",
+            "what an open vision-language model is asked; a chat template goes around it",
+            "its family's",
         ),
     )
     compare: Mapping[str, str] | None = field(

@@ -133,15 +133,15 @@ class Prediction:
     ``answers`` are the likeliest, best first; beside "yes" and "no" only those that are likely (``answers.listed``).
     ``blind_answers`` are the likeliest of the same model when the photo is
     replaced by the average photo: what the question alone suggests. ``gate`` is the share of the text stream in the
-    fused answer vector, 0..1; the image stream has the rest. ``kinds`` are the shares, 0..1, of "yes/no", "number" and
-    "other" answers; ``unfamiliar`` names "photo" and "question" where they are unlike those that the model learned
-    from. Both are empty where they aren't known.
+    fused answer vector, 0..1, where the image stream has the rest; None of a model without one. ``kinds`` are the
+    shares, 0..1, of "yes/no", "number" and "other" answers; ``unfamiliar`` names "photo" and "question" where they are
+    unlike those that the model learned from. Both are empty where they aren't known.
     """
 
     question: str
     answers: tuple[Answer, ...]
     blind_answers: tuple[Answer, ...]
-    gate: float
+    gate: float | None
     kinds: dict[str, float] = field(default_factory=dict)
     unfamiliar: tuple[str, ...] = ()
 
@@ -174,6 +174,7 @@ class Explanation:
     image_to_text: np.ndarray  # [L, H, N, T]
     grid: tuple[int, int]
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    answer_words: int = 0  # how many of the last tokens are words of the answer, of a model that writes it
 
     def token_map(self, token: int) -> np.ndarray:
         """Where one token looked, as [rows, columns]."""

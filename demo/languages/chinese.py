@@ -99,11 +99,17 @@ CHINESE = {
     "attention rollout": "注意力展开",
     "grad cam": "梯度加权注意力（grad cam）",
     "gradient relevancy": "梯度相关性",
+    "relative attention": "相对注意力",
     "occlusion": "遮挡",
     "random": "随机",
     "center": "中心",
     "random (control)": "随机（对照）",
     "center (control)": "中心（对照）",
+    # open models
+    "This kind of model can’t be asked again without parts.": "这类模型不能在去掉部分内容后再次提问。",
+    "The attention heads of this kind of model can’t be switched off.": "这类模型的注意力头不能关闭。",
+    "They are the model’s own probabilities of each answer as a text, and were not calibrated: read them as an order, "
+    "not as chances of being right.": ("它们是模型给出各答案的概率，未经校准：只看次序，不当作答对的可能。"),
     # answers
     "Few photos it learned from look like this one: the percentages may not hold.": (
         "模型学过的照片很少与此相似，百分比可能不可靠。"
@@ -441,12 +447,7 @@ CHINESE = {
     "ours, {method}": "我们的，{method}",
     "map: {method}": "热图：{method}",
     "map: {method}, explaining “{answer}”": "热图：{method}，解释的是“{answer}”",
-    "map: text-to-image block of the last self-attention; shares are independent, they don’t sum to 100 %": (
-        "热图：最后一层自注意力中文字到图像的部分；各份额相互独立，合计不是 100 %"
-    ),
-    "map: last cross-attention of the question encoder; it writes its answer, shares are those of the beams": (
-        "热图：问题编码器的最后一层交叉注意力；它自己写出答案，份额是各搜索束的份额"
-    ),
+    "map: {method}; its percentages are not calibrated": "热图：{method}；其百分比未经校准",
     # the page about the API
     "Ask over HTTP": "通过 HTTP 提问",
     "Three endpoints: answer, explain with the maps and the evidence, and examples.": (

@@ -396,8 +396,7 @@ class Page:
 
 def known_method(current: asking.Reply) -> str:
     """What the menu of methods shows for a reply."""
-    name = current.explanation.method
-    return name if name in asking.EXPLANATION_METHODS else asking.DEFAULT_METHOD
+    return current.explanation.method
 
 
 def described(text: str) -> str:

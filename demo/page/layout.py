@@ -200,7 +200,7 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
                         served = gr.HTML(elem_id="served")
                         drawn = build_look_column()
                         history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
-                doubt = build_doubt_column()
+                doubt = build_doubt_column(predictor)
                 panels = build_panels(predictor, memory.reply, seconds, settings, map_column.forward)
                 look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
@@ -320,7 +320,7 @@ def build_look_column() -> LookColumn:
     return LookColumn(view, opacity, raw_cells, same_scale)
 
 
-def build_doubt_column() -> DoubtColumn:
+def build_doubt_column(predictor: Predictor) -> DoubtColumn:
     """The details: evidence, the choice of what is explained, all layers and heads."""
     with gr.Accordion(label("Details"), open=False, elem_id="details"):
         evidence = gr.HTML(elem_id="evidence")
@@ -333,8 +333,8 @@ def build_doubt_column() -> DoubtColumn:
                 elem_id="explained",
             )
             method = gr.Dropdown(
-                asking.method_choices(),
-                value=asking.DEFAULT_METHOD,
+                asking.method_choices(predictor),
+                value=asking.default_method(predictor),
                 label=label("Method"),
                 min_width=160,
                 elem_id="method",

@@ -13,7 +13,6 @@ from demo.rendering.overlay import Look, is_flat, overlay
 from demo.rendering.photo_input import NO_SHARING, ShownPicture
 from demo.rendering.wording import notice_html
 from demo.visit import asking
-from valm_core.explanations import DEFAULT_METHOD
 from valm_core.outputs import Predictor
 
 HELP = (
@@ -37,7 +36,7 @@ def build_compare(
         What empties the panel for a new answer (it returns the updates), and the components that takes.
     """
     choices = [(label("model") + f": {name}", f"model:{name}") for name in others]
-    choices += [(text, name) for text, name in asking.method_choices() if name != DEFAULT_METHOD]
+    choices += [(text, name) for text, name in asking.method_choices(predictor)[1:]]  # the first is on the page
 
     @functools.cache
     def peer(name: str):

@@ -71,7 +71,7 @@ def build_what_if(
     Returns:
         What makes the panel ready for a new ``Reply`` (it returns the updates), and the components that takes.
     """
-    parts = build_parts()
+    parts = build_parts(predictor)
     panel = WhatIf(predictor, parts)
     changed = [parts.outcome, parts.flip_picture]
     changes = [reply, parts.painted, parts.words, parts.heads, parts.candidates]
@@ -82,14 +82,22 @@ def build_what_if(
     find_out(searching, panel.find_flip, [reply], changed, seconds)
     paint.click(None, js=OPEN.format(place="#painted"))
     flip.click(None, js=OPEN.format(place="#what-if-outcome"))
-    parts.panel.expand(lambda: gr.update(visible=True), None, parts.painted, queue=False, show_progress="hidden")
+    if "what_if" in predictor.offers:
+        parts.panel.expand(lambda: gr.update(visible=True), None, parts.painted, queue=False, show_progress="hidden")
     return panel.prepare, [parts.painted, parts.words, parts.heads, *changed]
 
 
-def build_parts() -> Parts:
-    """Lay the panel out."""
+def build_parts(predictor: Predictor) -> Parts:
+    """Lay the panel out; what the predictor doesn't offer isn't shown, and a line says why."""
+    offered = "what_if" in predictor.offers
     with gr.Accordion(label("What if …"), open=False, elem_id="what-if") as panel:
-        gr.HTML(label(HELP), elem_classes="fine-print")
+        gr.HTML(label(HELP), elem_classes="fine-print", visible=offered)
+        if not offered:
+            gr.HTML(label("This kind of model can’t be asked again without parts."), elem_classes="fine-print")
+        elif not predictor.attention_heads:
+            gr.HTML(
+                label("The attention heads of this kind of model can’t be switched off."), elem_classes="fine-print"
+            )
         painted = Painting(
             label=label("Paint over what the model should not see"),
             type="pil",
@@ -103,17 +111,26 @@ def build_parts() -> Parts:
             visible=False,  # its code is large: the browser loads it when the panel is opened
             elem_id="painted",
         )
-        words = gr.CheckboxGroup(label=label("Switch off words"), choices=[], elem_id="words-off")
-        heads = gr.Dropdown([], multiselect=True, label=label("Switch off attention heads"), elem_id="heads-off")
+        words = gr.CheckboxGroup(label=label("Switch off words"), choices=[], visible=offered, elem_id="words-off")
+        heads = gr.Dropdown(
+            [],
+            multiselect=True,
+            label=label("Switch off attention heads"),
+            visible=offered and bool(predictor.attention_heads),
+            elem_id="heads-off",
+        )
         candidates = gr.Textbox(
             label=label("Allow these answers only, with commas between"),
             placeholder="cat, dog, rabbit",
             max_length=2000,
+            visible=offered,
             elem_id="candidates",
         )
         with gr.Row():
-            again = gr.Button(label("Ask again"), variant="primary", elem_id="ask-again")
-            flip = gr.Button(label("What would change the answer?"), elem_id="flip")
+            again = gr.Button(label("Ask again"), variant="primary", visible=offered, elem_id="ask-again")
+            flip = gr.Button(
+                label("What would change the answer?"), visible="counterfactual" in predictor.offers, elem_id="flip"
+            )
         outcome = gr.HTML(elem_id="what-if-outcome")
         flip_picture = ShownPicture(
             show_label=False,

@@ -54,12 +54,12 @@ def evidence_text(evidence: Evidence) -> str:
     )
 
 
-def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False, sure: str | None = None) -> str:
+def evidence_html(evidence: Evidence | None, gate: float | None, doubted: bool = False, sure: str | None = None) -> str:
     """What speaks for and against the map of the whole question, and what no such map can show.
 
     Args:
         evidence: of the explained answer and method; None where there is none.
-        gate: the question's share in 0..1.
+        gate: the question's share in 0..1; None of an open model, whose percentages aren't calibrated either.
         doubted: ``is_doubted`` of the answer.
         sure: HTML about how sure the answer is, None in a file, which says what the page has under "About".
     """
@@ -105,11 +105,20 @@ def evidence_html(evidence: Evidence | None, gate: float, doubted: bool = False,
         if doubted
         else ""
     )
-    rows.insert(0, (PHOTO, say("Did it need the photo?"), blind_line + gate_html(gate)))
+    uncalibrated = (
+        ""
+        if gate is not None
+        else say(
+            "They are the model’s own probabilities of each answer as a text, and were not calibrated: read them as an "
+            "order, not as chances of being right."
+        )
+    )
+    rows.insert(0, (PHOTO, say("Did it need the photo?"), blind_line + ("" if gate is None else gate_html(gate))))
     if sure is not None:
-        rows.insert(0, (HOW_SURE, say("How sure to be?"), sure + (f"<p>{unlike}</p>" if unlike else "")))
+        notes = "".join(f"<p>{note}</p>" for note in (unlike, uncalibrated) if note)
+        rows.insert(0, (HOW_SURE, say("How sure to be?"), sure + notes))
     else:  # a file, which has no "About"
-        honest = say(
+        honest = uncalibrated or say(
             "They were calibrated on the validation questions of this checkpoint: right on average over many "
             "questions like those, not for each one, and less on other kinds of photos."
         )

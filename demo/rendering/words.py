@@ -74,6 +74,8 @@ def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
         name, weight, title = say("whole question"), "", ""
         if word != WHOLE_QUESTION:
             name, score = explanation.tokens[word], float(explanation.token_scores[word])
+            if explanation.answer_words and word == len(explanation.tokens) - explanation.answer_words:
+                name = f"→ {name}"  # from here on the words are the answer's
             title = f' title="{say("{share} of the question’s weight", share=percent(score))}"'
             weight = f'<span class="weight" aria-hidden="true" style="--weight:{score / heaviest:.2f}"></span>'
         swatch = swatch_html(words.index(word)) if len(words) > 1 and word in words else ""

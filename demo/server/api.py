@@ -11,7 +11,7 @@ from demo.downloads.files import answers_json, reply_json
 from demo.server.replies import Answers, Explained, KnownWrong, Method, PackagedExample, UploadedPhoto
 from demo.visit import asking
 from demo.visit.uploads import photo_content
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import EncodedImage, InputError, Predictor, UnknownAnswer
 from valm_core.predictor import MAX_CANDIDATES
@@ -139,7 +139,7 @@ class Endpoints:
             beside "yes" or "no" those below 0.01 are left out
             "blind_answers", the same for the question without the photo
             "guessed_from_question", true where the first answer is the same and about as likely without the photo
-            "gate", the share of the question in the answer, 0..1; the photo has the rest
+            "gate", the share of the question in the answer, 0..1; the photo has the rest; null of an open model
             "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not known
             "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from
         """
@@ -184,8 +184,9 @@ class Endpoints:
             "model", what answered: checkpoint, its sha256, encoders; "valm_version"
         """
         _check(isinstance(question, str), f"question is {question!r}; send text.")
-        allowed = ", ".join(EXPLANATION_METHODS)
-        _check(method in EXPLANATION_METHODS, f"method is {method!r}; allowed: {allowed}.")
+        methods = self.predictor.explanation_methods
+        method = asking.default_method(self.predictor) if method == DEFAULT_METHOD else method  # it may lack this one
+        _check(method in methods, f"method is {method!r}; allowed: {', '.join(methods)}.")
         _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
         asked = self.predictor.ask(self.encoded(photo), question, method, answer or None)
         return cast(Explained, reply_json(*asked, self.predictor.facts))

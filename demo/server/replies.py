@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # to mypy, a Literal of what is only known at run time is non
     Part: TypeAlias = str
     Verdict: TypeAlias = str
 else:
-    Method = Literal[tuple(EXPLANATION_METHODS)]
+    Method = Literal[(*EXPLANATION_METHODS, "relative_attention")]  # the last is that of open models
     Part = Literal[PARTS]
     Verdict = Literal[tuple(VERDICTS)]
 Probability = Annotated[float, {"minimum": 0, "maximum": 1}]
@@ -51,7 +51,7 @@ class Answers(TypedDict):
     answers: list[AnswerShare]
     blind_answers: list[AnswerShare]
     guessed_from_question: bool
-    gate: Annotated[Share, {"description": "share of the question; the photo has the rest"}]
+    gate: Annotated[Share | None, {"description": "share of the question, the photo has the rest; null of open models"}]
     kinds: Annotated[dict[str, Probability], {"description": "of each kind of answer"}]
     unfamiliar: list[Part]
 

@@ -40,7 +40,8 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
         lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar}")
     blind = prediction.blind_answers[0]
     lines.append(f"Without the photo: {blind.text} ({100 * blind.probability:.1f} %)")
-    lines.append(f"Mixed from question {prediction.gate:.0%} and photo {1 - prediction.gate:.0%}")
+    if prediction.gate is not None:
+        lines.append(f"Mixed from question {prediction.gate:.0%} and photo {1 - prediction.gate:.0%}")
     if prediction.kinds:
         kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in prediction.kinds.items())
         lines.append(f"Kind of answer: {kinds}")
@@ -72,7 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", metavar="SOURCE", help="answer all rows of a JSON lines file, or a folder's photos")
     parser.add_argument("--question", action="append", default=[], dest="asked", help="what to ask each of them")
     parser.add_argument("--output", help="where --batch writes, a file named .jsonl or .parquet")
-    parser.add_argument("--checkpoint", default=checkpoint_folder(), help="model folder")
+    parser.add_argument("--checkpoint", default=checkpoint_folder(), help="model: a folder, or user/model on the hub")
+    parser.add_argument("--prompt", help="what an open model is asked, with {image} and {question}")
     parser.add_argument("--top", type=int, default=5, help="how many answers (default 5)")
     parser.add_argument("--figure", help="write a picture: the photo under the map of the question and of each word")
     parser.add_argument("--json", action="store_true", help="print one JSON object, maps included, instead of text")
@@ -86,10 +88,10 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.batch and (options.question is None or options.asked or options.output):
         parser.error("give a photo and a question, or --batch, which --question and --output belong to.")
 
-    from valm_core.predictor import VqaPredictor
+    from valm_core.predictor import load_predictor
 
     try:
-        predictor = VqaPredictor.from_checkpoint(options.checkpoint, options.device)
+        predictor = load_predictor(options.checkpoint, options.device, options.prompt)
         if options.batch:
             sys.exit(run_batch(predictor, options))
         photo = predictor.open_photo(options.photo)

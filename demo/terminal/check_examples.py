@@ -49,10 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--examples", type=Path, default=ASSETS / "examples", help="folder with examples.json")
     options = parser.parse_args(arguments)
     from valm_core.checkpoints.atomic_files import write_text
-    from valm_core.predictor import VqaPredictor
+    from valm_core.predictor import load_predictor
 
     try:
-        predictor = VqaPredictor.from_checkpoint(options.checkpoint, "cpu")
+        predictor = load_predictor(options.checkpoint, "cpu")
         report = check_examples(predictor, read_examples(options.examples))
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")

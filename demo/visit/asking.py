@@ -16,7 +16,7 @@ from demo.languages.translate import label, say
 from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import method_name
 from demo.visit.follow_up import Understood
-from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS, WITHOUT_HEADS
+from valm_core.explanations import CONTROLS, DEFAULT_METHOD, WITHOUT_HEADS
 from valm_core.inputs.text import as_listed
 from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, Predictor, UnknownAnswer
 
@@ -223,7 +223,7 @@ def explain_again(predictor: Predictor, reply: Reply, method: str, answer: str |
     Args:
         predictor: as the page has it.
         reply: what is on the page.
-        method: a key of ``EXPLANATION_METHODS``.
+        method: one of the predictor's ``explanation_methods``.
         answer: what the person chose or typed.
     """
     try:
@@ -260,9 +260,16 @@ def unknown_answer(reply: Reply, answer: str) -> str:
     )
 
 
-def method_choices() -> list[tuple]:
-    """The explanation methods to choose from, the default first and the controls last, with gradio's labels."""
-    names = sorted(EXPLANATION_METHODS, key=lambda name: (name in CONTROLS, name != DEFAULT_METHOD))
+def default_method(predictor: Predictor) -> str:
+    """The method that a predictor explains by unless told otherwise."""
+    methods = predictor.explanation_methods
+    return DEFAULT_METHOD if DEFAULT_METHOD in methods else methods[0]
+
+
+def method_choices(predictor: Predictor) -> list[tuple]:
+    """The predictor's explanation methods, its default first and the controls last, with gradio's labels."""
+    first = default_method(predictor)
+    names = sorted(predictor.explanation_methods, key=lambda name: (name in CONTROLS, name != first))
     return [(label(name.replace("_", " ") + (" (control)" if name in CONTROLS else "")), name) for name in names]
 
 

@@ -260,7 +260,7 @@ def follow_link(predictor: Predictor, path: str | None, known: OpenedPhoto | Non
     outcome = asking.answer(predictor, path, known, link.question)
     if outcome.reply is None or (link.answer is None and link.method is None):
         return outcome
-    method, answer = link.method or DEFAULT_METHOD, link.answer or outcome.reply.answer
+    method, answer = link.method or asking.default_method(predictor), link.answer or outcome.reply.answer
     again = asking.explain_again(predictor, outcome.reply, method, answer)
     messages = [message for message in (outcome.message, again.message) if message]
     return Outcome(path, again.reply or outcome.reply, " ".join(messages))

@@ -25,6 +25,7 @@ from demo.settings import (
 ROOT = Path(__file__).parents[2]
 GOOD = {
     "VALM_CHECKPOINT": ("me/model@main", "checkpoint", "me/model@main"),
+    "VALM_PROMPT": ("{image}Question: {question}", "prompt", "{image}Question: {question}"),
     "VALM_COMPARE": ("a=me/one, vilt = dandelin/vilt", "compare", {"a": "me/one", "vilt": "dandelin/vilt"}),
     "GRADIO_SERVER_NAME": ("[::1]", "address", "::1"),
     "GRADIO_SERVER_PORT": ("7861", "server_port", 7861),
@@ -43,6 +44,7 @@ GOOD = {
     "VALM_FEEDBACK_CONTACT": ("ann@example.org", "feedback_contact", "ann@example.org"),
 }
 BAD = [
+    ("VALM_PROMPT", "What is it?"),
     ("VALM_COMPARE", "nonsense"),
     ("VALM_COMPARE", "a=x,a=y"),
     ("VALM_COMPARE", "=x"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from valm_core.checkpoints.contents import (
@@ -37,6 +38,11 @@ def fetch_checkpoint(name: str | Path) -> Path:
     Raises:
         FileNotFoundError: the hub didn't give it; the message says why.
     """
+    return fetch_files(name, CHECKPOINT_PATTERNS)
+
+
+def fetch_files(name: str | Path, patterns: Sequence[str]) -> Path:
+    """``fetch_checkpoint`` for the files that match ``patterns``; a folder is given back as it is."""
     if not is_hub_name(name):
         return Path(name)
     from huggingface_hub import snapshot_download
@@ -44,7 +50,7 @@ def fetch_checkpoint(name: str | Path) -> Path:
     repository, _, revision = str(name).partition("@")
     try:
         # Nothing but a checkpoint's files is fetched, and no pickles above all.
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(CHECKPOINT_PATTERNS)))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FileNotFoundError(

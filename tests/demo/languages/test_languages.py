@@ -24,6 +24,7 @@ from demo.settings import Settings
 from demo.visit import asking, history
 from valm_core.corrections.database import OTHER_REASON, REASONS
 from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
+from valm_core.vision_language.predictor import ROW_METHODS
 
 ROOT = Path(__file__).parents[3]
 DEMO = sorted((ROOT / "demo").rglob("*.py"))
@@ -82,7 +83,7 @@ def test_what_is_said_by_a_variable_has_its_chinese_too():
 def test_no_chinese_is_for_a_text_that_the_page_no_longer_has():
     code = {STEPS}.union(*(constants(path) for path in DEMO if path.name != "chinese.py"))
     generated = {name.replace("_", " ") for name in EXPLANATION_METHODS} | {f"{name} (control)" for name in CONTROLS}
-    generated |= FACTS
+    generated |= FACTS | {name.replace("_", " ") for name in ROW_METHODS}
     titles = {text for text in CHINESE if any(text.startswith(example.title) for example in read_titles())}
     assert CHINESE.keys() - code - generated - titles == set()
 

@@ -1,0 +1,35 @@
+"""An open vision-language model on the page: a tiny checkpoint in SmolVLM's real format, from a folder."""
+
+import pytest
+from served_page import served
+from tiny_vision_language import build_tiny
+
+from valm_core.predictor import load_predictor
+
+
+@pytest.fixture(scope="module")
+def open_model_url(tmp_path_factory):
+    """The address of a page around a tiny SmolVLM."""
+    predictor = load_predictor(build_tiny("smolvlm", tmp_path_factory.mktemp("open") / "smolvlm"), "cpu")
+    with served(predictor) as url:
+        yield url
+
+
+def test_a_question_is_answered_and_a_word_changes_the_map(visit, open_model_url, photos):
+    page = visit(open_model_url)
+    page.locator("#photo input[type=file]").first.set_input_files(photos / "red.png")
+    page.locator("#question textarea, #question input").first.fill("what color is the photo?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator("#words button").first.wait_for()
+    words = page.locator("#words button").all_inner_texts()
+    assert words[1:6] == ["what", "color", "is", "the", "photo?"]
+    assert any(word.startswith("→ ") for word in words[6:])  # the answer's words are there, too
+    assert "not calibrated" in page.locator("#evidence").inner_text()
+    assert page.locator("#evidence .gate").count() == 0
+    before = page.locator("#overlay").inner_html()
+    page.locator("#words button", has_text="color").click()
+    page.wait_for_function("before => document.querySelector('#overlay').innerHTML !== before", arg=before)
+    assert page.locator("#words button", has_text="color").get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="What if …").click()
+    assert page.get_by_text("attention heads of this kind of model can’t be switched off").is_visible()
+    assert not page.locator("#heads-off").is_visible()

@@ -1,0 +1,155 @@
+"""Short answers of a model that writes: the likeliest by beams, their probabilities, and the likelihood of given ones.
+
+A probability is that of the answer as text, the product over its tokens and the end; it isn't calibrated.
+"""
+
+import inspect
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from valm_core.outputs import Answer
+
+MAX_NEW_TOKENS = 16
+BEAMS = 5
+BATCH_TOKENS = 8192  # of all photos that are answered at once
+TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text that the model wrote: its token ``ids`` without the end, and its ``probability`` in 0..1."""
+
+    text: str
+    ids: tuple[int, ...]
+    probability: float
+
+
+def normal_form(text: str) -> str:
+    """An answer in lower case, with single spaces and without quotes and what ends a sentence."""
+    return re.sub(r"\s+", " ", text).strip().strip("\"'“”‘’`*").rstrip(".!,;: ").lower()
+
+
+def merged(written: Sequence[Written], top: int) -> tuple[Answer, ...]:
+    """The likeliest answers, those of one normal form as one, whose probabilities are added."""
+    shares: dict[str, float] = {}
+    for one in written:
+        text = normal_form(one.text)
+        if text:
+            shares[text] = shares.get(text, 0.0) + one.probability
+    best = sorted(shares.items(), key=lambda item: -item[1])[:top]
+    return tuple(Answer(text, min(share, 1.0)) for text, share in best)
+
+
+def end_tokens(model: Any) -> list[int]:
+    """The tokens that end an answer."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+
+
+@torch.no_grad()
+def write(model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], beams: int = BEAMS) -> list[list[Written]]:
+    """The likeliest texts for each of B examples, by beam search, best first.
+
+    Args:
+        model: with ``generate``.
+        tokenizer: of the model.
+        inputs: of B examples, all equally long.
+        beams: how many texts; 1 is greedy and gives no probability (NaN).
+    """
+    from transformers import GenerationConfig
+
+    ends = end_tokens(model)
+    pad = model.generation_config.pad_token_id
+    settings = GenerationConfig(
+        max_new_tokens=MAX_NEW_TOKENS,
+        num_beams=beams,
+        num_return_sequences=beams,
+        length_penalty=0.0,  # the score of a beam is the log-probability of its text
+        repetition_penalty=1.0,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+        eos_token_id=ends or None,
+        pad_token_id=pad if pad is not None else (ends or [0])[0],
+        bos_token_id=model.generation_config.bos_token_id,
+    )
+    made = model.generate(**inputs, generation_config=settings)
+    length = inputs["input_ids"].shape[1]
+    sequences = made.sequences[:, length:].tolist()
+    scores = made.sequences_scores.tolist() if beams > 1 else [math.nan] * len(sequences)
+    texts = []
+    for ids, score in zip(sequences, scores, strict=True):
+        stop = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+        kept = tuple(ids[:stop])
+        texts.append(Written(tokenizer.decode(kept, skip_special_tokens=True), kept, math.exp(score)))
+    return [texts[first : first + beams] for first in range(0, len(texts), beams)]
+
+
+def extended(inputs: Mapping[str, Tensor], ids: Sequence[int], suffix_type: int = 0) -> dict[str, Tensor]:
+    """The inputs of B examples with the same answer after each.
+
+    Args:
+        inputs: as the processor gave them.
+        ids: the answer's tokens.
+        suffix_type: what ``token_type_ids`` say of them: 1 where an answer is read word after word and the prompt
+            isn't (PaliGemma), else 0.
+    """
+    batch = inputs["input_ids"].shape[0]
+    answer = torch.tensor([list(ids)], dtype=torch.long, device=inputs["input_ids"].device).expand(batch, -1)
+    longer = dict(inputs)
+    longer["input_ids"] = torch.cat([inputs["input_ids"], answer], dim=1)
+    if "attention_mask" in inputs:
+        longer["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(answer)], dim=1)
+    for name in TOKEN_TYPES:
+        if name in inputs:
+            kind = suffix_type if name == "token_type_ids" else 0
+            longer[name] = torch.cat([inputs[name], torch.full_like(answer, kind)], dim=1)
+    return longer
+
+
+def piece_log_probabilities(
+    model: Any, inputs: Mapping[str, Tensor], ids: Sequence[int], suffix_type: int = 0
+) -> Tensor:
+    """Log-probabilities [B, P + 1] of an answer's P tokens and of its end, given each of B examples.
+
+    The end's is left out ([B, P]) for an answer as long as the longest, and where the model knows no end.
+
+    Args:
+        model: in evaluation mode.
+        inputs: of B examples, all equally long.
+        ids: the answer's P tokens.
+        suffix_type: see ``extended``.
+    """
+    longer = extended(inputs, ids, suffix_type)
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        longer["logits_to_keep"] = len(ids) + 1
+    logits = model(**longer, use_cache=False).logits[:, -len(ids) - 1 :].float()  # [B, P + 1, vocabulary]
+    log_probabilities = logits.log_softmax(dim=-1)
+    answer = torch.tensor(list(ids), dtype=torch.long, device=logits.device)
+    pieces = log_probabilities[:, torch.arange(len(ids), device=logits.device), answer]  # [B, P]
+    ends = end_tokens(model)
+    if not ends or len(ids) >= MAX_NEW_TOKENS:
+        return pieces
+    end = log_probabilities[:, -1, ends].logsumexp(dim=-1, keepdim=True)
+    return torch.cat([pieces, end], dim=1)
+
+
+def forms(answer: str, tokenizer: Any, spaced: bool) -> list[tuple[int, ...]]:
+    """The ways in which a model may write an answer, as tokens: in lower case, capitalised, with a full stop.
+
+    Args:
+        answer: in any form; as given it is the first.
+        tokenizer: of the model.
+        spaced: whether a space comes before the answer, because the prompt ends without one.
+    """
+    texts = [answer, answer.lower(), answer[:1].upper() + answer[1:]]
+    texts += [f"{text}." for text in texts if not text.endswith(".")]
+    found = [f" {text}" if spaced else text for text in texts]
+    ids = (tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in found)
+    return [kept for kept in dict.fromkeys(ids) if kept and len(kept) <= 4 * MAX_NEW_TOKENS]

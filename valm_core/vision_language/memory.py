@@ -1,0 +1,88 @@
+"""How much memory a model of safetensors files needs, said before it is loaded; what doesn't fit is refused."""
+
+import importlib.util
+import json
+import struct
+from math import prod
+from pathlib import Path
+
+import torch
+
+BYTES = {torch.float32: 4.0, torch.bfloat16: 2.0, torch.float16: 2.0}
+FOUR_BIT = 0.6  # bytes a parameter, with the scales and what stays in 16 bits
+OVERHEAD = 1.15  # activations and attention rows of one question, as a factor of the weights
+SIZES = (0.25, 0.5, 1, 2, 3, 4, 7, 8, 11, 13, 26, 32, 72)  # billions of parameters that such models come in
+
+
+def parameters_in(folder: Path) -> int:
+    """How many parameters a folder's safetensors files hold, by their headers.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(
+            f"{folder} has no *.safetensors, the only format of weights that is read. Convert it with "
+            "`save_pretrained(..., safe_serialization=True)`, or choose another checkpoint."
+        )
+    return sum(_parameters_of(file) for file in files)
+
+
+def _parameters_of(file: Path) -> int:
+    with file.open("rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        header = json.loads(opened.read(length))
+    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device; a very large number where that can't be found out."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
+    except (OSError, StopIteration, ValueError):
+        return 2**62
+
+
+def choose_precision(
+    name: str, parameters: int, device: torch.device, free: int, four_bit_there: bool | None = None
+) -> tuple[torch.dtype, bool, str]:
+    """The dtype to load in, whether in 4 bits, and a line for people that states the memory it takes.
+
+    bfloat16 on a GPU, float32 on a CPU; 4 bits (bitsandbytes) on a GPU where the model doesn't fit otherwise.
+
+    Args:
+        name: of the model, for the line.
+        parameters: how many it has.
+        device: where it will compute.
+        free: bytes that are free there.
+        four_bit_there: whether bitsandbytes is installed; None finds out.
+
+    Raises:
+        ValueError: it doesn't fit; the line says what would.
+    """
+    if four_bit_there is None:
+        four_bit_there = importlib.util.find_spec("bitsandbytes") is not None
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    size, where = parameters / 1e9, f"{device.type.upper()}"
+    precision = str(dtype).removeprefix("torch.")
+    needed = parameters * BYTES[dtype] * OVERHEAD
+    line = (
+        f"{name}: {size:.2f} billion parameters in {precision} take {_gigabytes(needed)}; {_gigabytes(free)} are free"
+    )
+    if needed <= free:
+        return dtype, False, f"{line} on the {where}."
+    if device.type == "cuda" and four_bit_there and (four := parameters * FOUR_BIT * OVERHEAD) <= free:
+        return dtype, True, f"{line} on the {where}, so it is loaded in 4 bits, {_gigabytes(four)}."
+    fits = free / (BYTES[dtype] * OVERHEAD) / 1e9
+    smaller = [f"{candidate:g}B" for candidate in SIZES if candidate <= min(fits, size)][-3:]
+    what = f"models of {', '.join(reversed(smaller))} would fit" if smaller else "no such model would fit"
+    hint = "" if device.type == "cpu" or four_bit_there else "; `pip install bitsandbytes` allows 4 bits"
+    raise ValueError(f"{line} on the {where}: {what}{hint}.")
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,363 @@
+"""TransformersPredictor: an open vision-language model behind the ``Predictor`` protocol, asked in pixels."""
+
+import functools
+import threading
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from valm_core.evidence.rules import HIDDEN_SHARES, gather_evidence, hidden_variants
+from valm_core.inputs.photo import open_photo
+from valm_core.inputs.question import clean_question
+from valm_core.outputs import (
+    OFFERS,
+    Answer,
+    Counterfactual,
+    EncodedImage,
+    Evidence,
+    Explanation,
+    InputError,
+    NotOffered,
+    Photo,
+    Prediction,
+    TrackRecord,
+)
+from valm_core.vision_language.answers import normal_form
+from valm_core.vision_language.changes import fewest_words, smallest_region
+from valm_core.vision_language.geometry import WHOLE, coarse_grid
+from valm_core.vision_language.maps import from_cells, from_rows
+from valm_core.vision_language.pixels import blind_picture, cell_colours, stretched, without_regions
+from valm_core.vision_language.reader import Reader, WordRows
+
+ROW_METHODS = {"grad_cam": "gradients", "raw_attention": "attention", "relative_attention": "relative"}
+ANY_MODEL = ("occlusion", "random", "center")  # need nothing but answers
+DRAWS = 8  # of random cells, for the evidence: each costs a run of the model for every share
+MAX_CANDIDATES = 20
+
+
+@dataclass(frozen=True)
+class EncodedPhoto(EncodedImage):
+    """A photo as such a model is asked about it: in pixels. ``tokens`` are the cells' mean colours [1, N, 3]."""
+
+    picture: Image.Image | None = None
+
+    def to(self, device: torch.device | str) -> "EncodedPhoto":
+        """Itself: a photo lies on no device."""
+        return self
+
+
+def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that waits until no other question is being answered: one at a time a model."""
+
+    @functools.wraps(method)
+    def alone(self: "TransformersPredictor", *arguments: Any, **named: Any) -> Any:
+        with self.turn:
+            return method(self, *arguments, **named)
+
+    return alone
+
+
+class TransformersPredictor:
+    """Answers and explains with an open model; safe to share between threads, which take turns.
+
+    Its probabilities are those of answers as texts and are not calibrated. What it can't do isn't in ``offers`` and
+    ``explanation_methods``.
+
+    Args:
+        reader: the model.
+        facts: what a report must say of it.
+    """
+
+    notice = ""
+    attention_heads: tuple[tuple[str, int, int], ...] = ()  # none can be masked
+    offers: frozenset[str] = frozenset(OFFERS)
+
+    def __init__(self, reader: Reader, facts: dict[str, str | float]):
+        self.reader, self.facts = reader, facts
+        self.answers = reader.labels
+        self.turn = threading.RLock()
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, device: torch.device, prompt: str | None = None
+    ) -> "TransformersPredictor":
+        """Load a folder or ``user/model`` of the hub. Raises what ``loading.load_reader`` does."""
+        from valm_core.vision_language.loading import facts_of, fetch_model, load_reader
+
+        folder = fetch_model(name)
+        reader = load_reader(folder, device, str(name), prompt)
+        return cls(reader, facts_of(folder, reader))
+
+    @property
+    def explanation_methods(self) -> tuple[str, ...]:
+        """The names that ``explain``, ``evidence`` and ``ask`` take as ``method``; the first is the default."""
+        rows = [
+            name
+            for name, how in ROW_METHODS.items()
+            if self.reader.sees_words
+            and (how != "gradients" or self.reader.gradients)
+            and (how != "relative" or self.reader.relative)
+        ]
+        return (*rows, *ANY_MODEL)
+
+    def open_photo(self, photo: Photo) -> Image.Image:
+        """A photo as upright RGB, at most 1600 pixels long. Raises InputError."""
+        return open_photo(photo)
+
+    @_one_at_a_time
+    def encode(self, photo: Photo) -> EncodedPhoto:
+        """The photo and the grid that its maps will have; nothing of it is computed yet. Raises InputError."""
+        picture = open_photo(photo)
+        places = self.reader.places(picture)
+        grid, box = (places.grid, places.box) if places else (coarse_grid(*picture.size), WHOLE)
+        return EncodedPhoto(torch.from_numpy(cell_colours(picture, grid, box)), grid, box, picture)
+
+    def encode_many(self, photos: Sequence[Photo]) -> list[EncodedImage]:
+        """What ``encode`` gives for each photo."""
+        return [self.encode(photo) for photo in photos]
+
+    @_one_at_a_time
+    def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
+        """The ``top`` likeliest answers, with the photo and with its mean colour in its place. Raises InputError."""
+        question, picture = clean_question(question), _picture(image)
+        answers = self.reader.answers(picture, question, top)
+        if not answers:
+            raise InputError("The model wrote nothing. Ask in other words.")
+        return Prediction(
+            question=question,
+            answers=answers,
+            blind_answers=self.reader.answers(blind_picture(picture), question, top) or (Answer("nothing", 0.0),),
+            gate=None,
+        )
+
+    def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
+        """What ``answer`` gives for each photo and its question."""
+        return [self.answer(image, question, top) for image, question in zip(images, questions, strict=True)]
+
+    @_one_at_a_time
+    def ask(
+        self,
+        image: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        top: int = 5,
+        prediction: Prediction | None = None,
+    ) -> tuple[Prediction, Explanation, Evidence]:
+        """What ``answer``, ``explain`` and ``evidence`` give together."""
+        method = self._chosen(method)
+        prediction = prediction or self.answer(image, question, top)
+        answer = prediction.answers[0].text if answer is None else answer
+        explanation = self.explain(image, question, method, answer)
+        blind = prediction.blind_answers[0]
+        return prediction, explanation, self._evidence(image, question, answer, explanation, blind)
+
+    @_one_at_a_time
+    def explain(
+        self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+    ) -> Explanation:
+        """Where the model looked, for every word of the question and of the answer.
+
+        Raises:
+            InputError: the question can't be asked, or a photo's tokens don't lie where the family's do.
+            ValueError: an unknown method.
+            UnknownAnswer: an answer that a model with a list doesn't have.
+        """
+        method = self._chosen(method)
+        question, picture = clean_question(question), _picture(image)
+        answer = self._answer(image, question, answer)
+        words = (*question.split(), *answer.split())
+        if method == "occlusion":
+            return self._occlusion(picture, question, answer, image)
+        if method in ROW_METHODS:
+            if self.reader.places(picture) is None:
+                raise InputError(f"This photo has no map by {method} with this model. Choose occlusion.")
+            rows = self.reader.word_rows(picture, question, answer, ROW_METHODS[method])
+            if rows.weights.shape[2] != len(words):  # the tokenizer splits the answer otherwise than at spaces
+                rows = WordRows(rows.weights[:, :, : len(question.split())], 0)
+                words = tuple(question.split())
+            return from_rows(method, words, rows, image.grid, image.box)
+        cells = _control(method, question, image)
+        return from_cells(method, words, [], cells, np.ones(len(words)), image.grid, image.box)
+
+    @_one_at_a_time
+    def evidence(
+        self,
+        image: EncodedImage,
+        question: str,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
+    ) -> Evidence:
+        """How far a map can be believed, by hiding in pixels what it marks. Raises what ``explain`` does."""
+        method = self._chosen(method)
+        answer = self._answer(image, clean_question(question), answer)
+        if explanation is None:
+            explanation = self.explain(image, question, method, answer)
+        elif explanation.method != method:
+            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
+        blind = self.reader.answers(blind_picture(_picture(image)), clean_question(question), 1)
+        return self._evidence(image, question, answer, explanation, blind[0] if blind else Answer("nothing", 0.0))
+
+    @_one_at_a_time
+    def what_if(
+        self,
+        image: EncodedImage,
+        question: str,
+        hidden_cells: np.ndarray | None = None,
+        hidden_words: Collection[int] = (),
+        masked_heads: Collection[tuple[str, int, int]] = (),
+        candidates: Sequence[str] = (),
+        top: int = 5,
+    ) -> Prediction:
+        """Answer once more with cells in the photo's mean colour, without words, or among given answers only.
+
+        Given answers are scored exactly, by their likelihood, scaled to sum to 1.
+
+        Raises:
+            InputError: no word is left, or there are too few or too many candidates.
+            ValueError: cells of another shape, or a word that isn't there.
+            NotOffered: heads, which can't be masked in such a model.
+        """
+        if masked_heads:
+            raise NotOffered("The attention heads of this model can't be switched off.")
+        words, picture = clean_question(question).split(), _picture(image)
+        if outside := [place for place in hidden_words if not 0 <= place < len(words)]:
+            raise ValueError(f"hidden_words has {outside[0]}, but the question has the words 0 to {len(words) - 1}.")
+        left = " ".join(word for place, word in enumerate(words) if place not in hidden_words)
+        if not left:
+            raise InputError("Every word is switched off. Leave at least one.")
+        if hidden_cells is not None:
+            if tuple(hidden_cells.shape) != tuple(image.grid):
+                raise ValueError(f"hidden_cells has shape {hidden_cells.shape}, but the photo's grid is {image.grid}.")
+            picture = without_regions(picture, hidden_cells, image.box)
+        choices = _cleaned(candidates)
+        if not choices:
+            return self.answer(EncodedPhoto(image.tokens, image.grid, image.box, picture), left, top)
+        shown, blind = (self._among(choices, seen, left, top) for seen in (picture, blind_picture(picture)))
+        return Prediction(left, shown, blind, None)
+
+    @_one_at_a_time
+    def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
+        """A small region and a few words whose hiding makes the model write another answer first, found greedily.
+
+        The answer to flip is always the one that it writes first; ``answer`` only makes sure that it can be given.
+        """
+        question, picture = clean_question(question), _picture(image)
+        answer = self.reader.first_answers([picture], question)[0]
+        cells, _ = self._falls(picture, question, answer, image)
+        region = smallest_region(self.reader, picture, question, answer, cells, image.box)
+        words = fewest_words(self.reader, picture, question, answer)
+        shown = stretched(region[0].astype(np.float32), image.grid) > 0 if region else None
+        return Counterfactual(
+            answer=answer,
+            region=shown,
+            region_answer=region[1] if region else None,
+            words=words[0] if words else None,
+            words_answer=words[1] if words else None,
+        )
+
+    def masks(self, candidates: Sequence[str]) -> bool:
+        """True: every given answer is scored exactly. Raises InputError."""
+        return bool(_cleaned(candidates))
+
+    def track_record(self, answer: Answer) -> TrackRecord | None:
+        """None: how often such answers are right isn't known."""
+        return None
+
+    def _chosen(self, method: str | None) -> str:
+        if method is not None and method not in self.explanation_methods:
+            raise ValueError(f"method is {method!r}; this model allows: {', '.join(self.explanation_methods)}.")
+        return method or self.explanation_methods[0]
+
+    def _answer(self, image: EncodedImage, question: str, answer: str | None) -> str:
+        if answer is not None and (text := normal_form(answer)):
+            return text
+        return self.answer(image, question, 1).answers[0].text
+
+    def _among(self, choices: tuple[str, ...], picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:
+        likely = np.array([self.reader.likelihood([picture], question, text).probabilities[0] for text in choices])
+        shares = likely / likely.sum() if likely.sum() > 0 else np.full(len(choices), 1 / len(choices))
+        best = np.argsort(-shares, kind="stable")[:top]
+        return tuple(Answer(choices[place], float(shares[place])) for place in best)
+
+    def _falls(
+        self, picture: Image.Image, question: str, answer: str, image: EncodedImage
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """How far the answer's probability falls without each cell of a coarse grid; the same of each of its words."""
+        rows, columns = grid = coarse_grid(*picture.size)
+        each = np.eye(rows * columns, dtype=bool).reshape(-1, rows, columns)
+        pictures = [picture, *(without_regions(picture, hidden, image.box) for hidden in each)]
+        found = self.reader.likelihood(pictures, question, answer)
+        whole = found.probabilities
+        by_word = [found.pieces[:, list(word)].sum(axis=1) for word in found.words if word]
+        falls = [(word[0] - word[1:]).clip(0).reshape(grid) for word in by_word]
+        return (whole[0] - whole[1:]).clip(0).reshape(grid), falls
+
+    def _occlusion(self, picture: Image.Image, question: str, answer: str, image: EncodedImage) -> Explanation:
+        """Hide each cell of a coarse grid, and each word, in turn (Zeiler & Fergus 2014)."""
+        cells, of_answer = self._falls(picture, question, answer, image)
+        asked, answered = question.split(), answer.split()
+        of_answer = of_answer if len(of_answer) == len(answered) else []
+        words = (*asked, *(answered if of_answer else ()))
+        whole = self.reader.likelihood([picture], question, answer).probabilities[0]
+        scores = np.zeros(len(words))
+        for place in range(len(asked) if len(asked) > 1 else 0):
+            left = " ".join(asked[:place] + asked[place + 1 :])
+            scores[place] = max(whole - self.reader.likelihood([picture], left, answer).probabilities[0], 0)
+        scores[: len(asked)] += 0 if scores.any() else 1
+        return from_cells("occlusion", words, of_answer, cells, scores, image.grid, image.box)
+
+    def _evidence(
+        self, image: EncodedImage, question: str, answer: str, explanation: Explanation, blind: Answer
+    ) -> Evidence:
+        """The evidence on a coarse grid: that many photos with parts hidden are read."""
+        picture, question = _picture(image), clean_question(question)
+        grid = coarse_grid(*picture.size)
+        heat = stretched(explanation.image_map, grid)
+        colours = cell_colours(picture, grid, image.box)
+        asked = np.frombuffer(question.encode(), dtype=np.uint8)
+        hidden = hidden_variants(colours, asked, [heat])[: 1 + (1 + DRAWS) * len(HIDDEN_SHARES)]
+        pictures = [without_regions(picture, cells.reshape(grid), image.box) for cells in hidden]
+        probabilities = self.reader.likelihood(pictures, question, answer).probabilities
+        curves = probabilities[1:].reshape(-1, len(HIDDEN_SHARES))
+        others = [
+            self.explain(image, question, name, answer).image_map
+            for name in self.explanation_methods
+            if name in ROW_METHODS and name != explanation.method
+        ] or [_control("center", question, image)]
+        split = (float(probabilities[0]), curves[:1], curves[1:])
+        return gather_evidence(explanation.method, answer, split, blind, explanation.image_map, others)
+
+
+def _picture(image: EncodedImage) -> Image.Image:
+    """The photo that ``TransformersPredictor.encode`` kept."""
+    if not isinstance(image, EncodedPhoto) or image.picture is None:
+        raise TypeError("image was encoded by another predictor; encode the photo with this one.")
+    return image.picture
+
+
+def _cleaned(candidates: Sequence[str]) -> tuple[str, ...]:
+    cleaned = tuple(dict.fromkeys(text for text in map(normal_form, candidates) if text))
+    if len(cleaned) == 1:
+        raise InputError(f"Only one answer to choose from: {cleaned[0]}. Give at least two.")
+    if len(cleaned) > MAX_CANDIDATES:
+        raise InputError(f"{len(cleaned)} answers to choose from; at most {MAX_CANDIDATES} are allowed.")
+    return cleaned
+
+
+def _control(method: str, question: str, image: EncodedImage) -> np.ndarray:
+    """A map that knows nothing of the model: "random", the same every time, or "center"."""
+    rows, columns = image.grid
+    if method == "random":
+        seed = zlib.crc32(question.encode(), zlib.crc32(np.ascontiguousarray(image.tokens).tobytes()))
+        return np.random.default_rng(seed).random(image.grid)
+    down = (np.arange(rows) + 0.5) / rows - 0.5
+    across = (np.arange(columns) + 0.5) / columns - 0.5
+    return np.exp(-(down[:, None] ** 2 + across[None] ** 2) / (2 * 0.25**2))
