@@ -292,10 +292,10 @@ class Trainer:
         self,
         objective: nn.Module,
         batches: Batches,
-        evaluate: Callable[[ValmModel], dict[str, Any]],
+        evaluate: Callable[[Any], dict[str, Any]],
         config: TrainingConfig,
         output: str | Path,
-        save_best: Callable[[ValmModel, Path], None] = save_checkpoint,
+        save_best: Callable[[Any, Path], None] = save_checkpoint,
         depends_on: Mapping[str, object] | None = None,
     ):
         from accelerate import Accelerator  # imported here: the page doesn't need it
