@@ -16,6 +16,7 @@ from valm_core.model.model import keep_frozen_parts_in_evaluation, learns
 from valm_core.model.text_encoder import TextEncoder
 
 MAX_SCALE = 100.0  # of a cosine, as in CLIP
+RANKING_SIDE = 7  # rows and columns of cells that late interaction compares, at most: what an index keeps of a photo
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class PhotoFeatures:
-    """Photos as the retrieval model compares them: ``vector`` [P, D] and ``cells`` [P, N, D], all of length 1."""
+    """Photos as the retrieval model compares them: ``vector`` [P, D] and ``cells`` [P, M, D], all of length 1.
+
+    The M cells are those of the image encoder, averaged to at most ``RANKING_SIDE`` rows and columns.
+    """
 
     vector: Tensor
     cells: Tensor
@@ -114,15 +118,35 @@ class RetrievalModel(nn.Module):
         Raises:
             ValueError: neither is given.
         """
+        tokens = self._image_tokens(pixels, image_tokens)
+        rows, columns = self.image_encoder.grid
+        if max(rows, columns) > RANKING_SIDE:
+            size = min(rows, RANKING_SIDE), min(columns, RANKING_SIDE)
+            squares = tokens.transpose(1, 2).unflatten(2, (rows, columns))  # [P, D_image, rows, columns]
+            tokens = F.adaptive_avg_pool2d(squares, size).flatten(2).transpose(1, 2)  # [P, M, D_image]
+        cells = self.cell_projection(tokens)  # [P, M, D]
+        shares = self.cell_pooling(cells).softmax(dim=1)  # [P, M, 1]
+        pooled = (cells * shares).sum(dim=1) + cells.mean(dim=1)
+        return PhotoFeatures(F.normalize(self.photo_vector(pooled), dim=-1), F.normalize(cells, dim=-1))
+
+    def word_maps(
+        self, texts: TextFeatures, pixels: Tensor | None = None, image_tokens: Tensor | None = None
+    ) -> Tensor:
+        """How much each word resembles each of the image encoder's own cells: cosines [B, P, T, N] in -1..1.
+
+        Arguments and errors as of ``encode_photos``.
+        """
+        cells = F.normalize(self.cell_projection(self._image_tokens(pixels, image_tokens)), dim=-1)  # [P, N, D]
+        return torch.einsum("btd,pnd->bptn", texts.words, cells)
+
+    def _image_tokens(self, pixels: Tensor | None, image_tokens: Tensor | None) -> Tensor:
+        """The image encoder's tokens [P, N, D_image] of photos that come raw or already encoded."""
         if image_tokens is None:
             if pixels is None:
                 raise ValueError("There is no photo: give pixels or image_tokens.")
             with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.image_encoder)):
                 image_tokens = self.image_encoder(pixels)
-        cells = self.cell_projection(image_tokens.to(self.word_projection.weight.dtype))  # [P, N, D]
-        shares = self.cell_pooling(cells).softmax(dim=1)  # [P, N, 1]
-        pooled = (cells * shares).sum(dim=1) + cells.mean(dim=1)
-        return PhotoFeatures(F.normalize(self.photo_vector(pooled), dim=-1), F.normalize(cells, dim=-1))
+        return image_tokens.to(self.word_projection.weight.dtype)
 
     def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
