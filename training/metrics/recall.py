@@ -38,3 +38,24 @@ def retrieval_figures(scores: np.ndarray, photo_of_text: Sequence[int]) -> dict[
         "median_rank": float(np.median(search)),
         "annotation_median_rank": float(np.median(annotation)),
     }
+
+
+def found_by_score(scores: np.ndarray, photo_of_text: Sequence[int], bins: int = 5) -> list[dict[str, float]]:
+    """What the best photo's score says: of searches sorted by it into ``bins`` of equal size, the share that found.
+
+    Args:
+        scores, photo_of_text: as of ``retrieval_figures``.
+        bins: at most; fewer where there are fewer searches.
+
+    Returns:
+        For each bin ``low`` and ``high`` score, ``searches`` and ``found``, the share whose best photo was the right
+        one; from the lowest scores up, each bin beginning where the one before ends.
+    """
+    best, right = scores.max(axis=1), scores.argmax(axis=1) == np.asarray(photo_of_text)
+    order = np.argsort(best, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    edges = [float(best[part[0]]) for part in parts] + [float(best[order[-1]])]
+    return [
+        {"low": low, "high": high, "searches": len(part), "found": float(right[part].mean())}
+        for part, low, high in zip(parts, edges, edges[1:], strict=False)
+    ]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from training.datasets.captions import CaptionDataset, content_words
 from training.datasets.feature_cache import FeatureCache, read_pixels
 from training.datasets.readers.captioned import CaptionedPhoto, read_captioned_photos
-from training.metrics.recall import RECALL_AT, retrieval_figures
+from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving
@@ -146,11 +147,12 @@ def measure_retrieval(
     scores = {"pooled_": torch.cat(pooled).float(), "late_": torch.cat(late).float()}
     scales = model.scales
     scores[""] = scales[0] * scores["pooled_"] + scales[1] * scores["late_"]
-    figures = {
+    figures: dict[str, Any] = {
         f"{name}{figure}": value
         for name in SCORES
         for figure, value in retrieval_figures(scores[name].cpu().numpy(), own).items()
     }
+    figures["found_by_score"] = found_by_score(scores[""].cpu().numpy(), own)
     seconds = round(time.perf_counter() - start, 1)
     return {"photos": len(photos), "texts": len(texts)} | figures | {"seconds": seconds}
 

@@ -129,15 +129,12 @@ class RetrievalModel(nn.Module):
         pooled = (cells * shares).sum(dim=1) + cells.mean(dim=1)
         return PhotoFeatures(F.normalize(self.photo_vector(pooled), dim=-1), F.normalize(cells, dim=-1))
 
-    def word_maps(
-        self, texts: TextFeatures, pixels: Tensor | None = None, image_tokens: Tensor | None = None
-    ) -> Tensor:
-        """How much each word resembles each of the image encoder's own cells: cosines [B, P, T, N] in -1..1.
+    def image_cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
+        """The image encoder's own cells [P, N, D] in the common space, of length 1: what maps of words are made of.
 
         Arguments and errors as of ``encode_photos``.
         """
-        cells = F.normalize(self.cell_projection(self._image_tokens(pixels, image_tokens)), dim=-1)  # [P, N, D]
-        return torch.einsum("btd,pnd->bptn", texts.words, cells)
+        return F.normalize(self.cell_projection(self._image_tokens(pixels, image_tokens)), dim=-1)
 
     def _image_tokens(self, pixels: Tensor | None, image_tokens: Tensor | None) -> Tensor:
         """The image encoder's tokens [P, N, D_image] of photos that come raw or already encoded."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.metrics.recall import retrieval_figures
+from training.metrics.recall import found_by_score, retrieval_figures
 
 
 def test_figures_equal_those_of_sorting():
@@ -33,3 +33,11 @@ def test_a_model_that_says_the_same_of_all_finds_nothing():
 def test_a_photo_without_a_text_is_refused():
     with pytest.raises(ValueError, match="3 photos, but texts of 2"):
         retrieval_figures(np.zeros((2, 3)), [0, 2])
+
+
+def test_a_score_is_told_by_how_often_such_searches_found():
+    scores = np.array([[9.0, 0], [0, 8.0], [1.0, 0], [2.0, 0]])
+    assert found_by_score(scores, [0, 1, 1, 0], bins=2) == [
+        {"low": 1.0, "high": 8.0, "searches": 2, "found": 0.5},
+        {"low": 8.0, "high": 9.0, "searches": 2, "found": 1.0},
+    ]
