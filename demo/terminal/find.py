@@ -1,9 +1,9 @@
 """Find photos of a folder by words, or the ones most like a given photo.
 
 Examples:
-    valm-find holidays "a dog on a beach"
-    valm-find holidays --photo beach.jpg --top 5
-    valm-find holidays "a red car" --maps found
+    python -m demo.find holidays "a dog on a beach"
+    python -m demo.find holidays --photo beach.jpg --top 5
+    python -m demo.find holidays "a red car" --maps found
 
 The first time every photo is encoded, later only what is new. What is kept of them lies beside the folder, in
 FOLDER.valm-index, or where --index says. Exit code: 0, 2 where nothing could be done, 130 when interrupted.

@@ -30,6 +30,8 @@ from valm_core.model.model import ValmModel
 from valm_core.model.retrieval import RetrievalModel
 from valm_core.model.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER
 
+CONFIGS = {"answer": "everyday.yaml", "retrieval": "retrieval.yaml"}  # task -> the shipped config that trains it
+
 
 def save_checkpoint(
     model: ValmModel | RetrievalModel,
@@ -96,7 +98,7 @@ def _load(name: str | Path, task: str) -> ValmModel | RetrievalModel:
     if missing := missing_file(folder):
         raise FileNotFoundError(
             f"{folder} is no VALM checkpoint: {missing} is missing. Train one with "
-            "`python -m training.train --config training/configs/everyday.yaml`."
+            f"`python -m training.train --config training/configs/{CONFIGS[task]}`."
         )
     check_files(folder)
     try:
