@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from demo import ASSETS
 
 SHIPPED = ASSETS / "checkpoints" / "everyday"
+SHIPPED_FINDER = ASSETS / "checkpoints" / "find"
 FIRST_PORT, PORTS_TRIED = 7860, 100  # where no port is set, the first free one of these is taken
 MAX_PROXIES = 10
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -130,6 +131,16 @@ class Settings:
             "text with `{image}` and `{question}`",
             "what an open vision-language model is asked; a chat template goes around it",
             "its family's",
+        ),
+    )
+    find_checkpoint: str | Path = field(
+        default=SHIPPED_FINDER,
+        metadata=_variable(
+            "VALM_FIND_CHECKPOINT",
+            _text,
+            "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
+            "the model that finds photos (`valm-find`)",
+            "the shipped model",
         ),
     )
     compare: Mapping[str, str] | None = field(
@@ -326,6 +337,11 @@ def read_variable(name: str, environment: Mapping[str, str]) -> Any:
 def checkpoint_folder() -> str | Path:
     """The model to use: ``VALM_CHECKPOINT``, a folder or a hub name, where it is set, else the one that is shipped."""
     return read_variable("VALM_CHECKPOINT", os.environ)
+
+
+def finding_checkpoint() -> str | Path:
+    """The model that finds photos: ``VALM_FIND_CHECKPOINT`` where it is set, else the one that is shipped."""
+    return read_variable("VALM_FIND_CHECKPOINT", os.environ)
 
 
 def check_places(settings: Settings) -> None:

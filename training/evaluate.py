@@ -16,11 +16,15 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
+from training.datasets.readers.captioned import read_captioned_photos
 from training.datasets.readers.jsonl import Row
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
+from training.tasks.retrieval import format_retrieval, measure_retrieval
 from valm_core.checkpoints.atomic_files import write_text
-from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.checkpoints.contents import task_of
+from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint
 from valm_core.learning.losses import OBJECTIVE_INPUTS
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
@@ -207,12 +211,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     try:
-        rows = load_rows(options.data, photos=not options.blind)
-        model = load_checkpoint(options.checkpoint).to(choose_device(options.device))
-        report = evaluate(model, rows, options.blind)
+        device = choose_device(options.device)
+        if task_of(fetch_checkpoint(options.checkpoint)) == "retrieval":
+            if options.blind:
+                raise ValueError("--blind is for checkpoints that answer; without photos there is nothing to find.")
+            report = measure_retrieval(
+                load_retrieval_checkpoint(options.checkpoint).to(device), read_captioned_photos(options.data)
+            )
+            table = format_retrieval(report)
+        else:
+            rows = load_rows(options.data, photos=not options.blind)
+            report = evaluate(load_checkpoint(options.checkpoint).to(device), rows, options.blind)
+            table = format_table(report)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    print(format_table(report))
+    print(table)
     if options.report:
         write_text(options.report, json.dumps(report, indent=2) + "\n")
     print(json.dumps(report))

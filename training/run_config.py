@@ -101,6 +101,7 @@ FREE_WITH_INIT = (
 )
 # What it must share with the checkpoint, or the weights wouldn't fit or would mean something else.
 SHARED_WITH_INIT = (
+    "task",
     "text_encoder",
     "image_encoder",
     "image_stride",

@@ -30,6 +30,7 @@ from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
 from training.run_config import RunConfig, check_combination, check_same_model, parse_overrides, read_config
 from training.run_report import read_metrics, write_curves, write_run_report
+from training.tasks.retrieval import format_retrieval, train_retrieval
 from valm_core.checkpoints.adapters import save_adapter
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
@@ -106,6 +107,11 @@ def train(
     Returns:
         The report of ``training.evaluate`` on the validation rows.
     """
+    if config.task == "retrieval":
+        if training.threads:
+            torch.set_num_threads(training.threads)
+        torch.manual_seed(training.seed)
+        return train_retrieval(run, config, training, command, resume, choose_device(device))
     fine_tuning = parse_fine_tuning(training.fine_tuning)
     check_combination(run, training, fine_tuning)
     from accelerate import PartialState
@@ -369,6 +375,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"{error}. Training needs more packages: `pip install 'valm[train]'`, here `-e '.[train]'`.\n")
     if "by_type" in report:
         print(format_table(report))
+    elif "search_r1" in report:
+        print(format_retrieval(report))
     print(f"The checkpoint is in {Path(configs[0].output) / 'checkpoint'}.")
 
 

@@ -12,6 +12,7 @@ from valm_core.inputs.text import parse_json, read_text
 
 RESIZE_MODES = ("squash", "crop")
 GATES = ("adaptive", "fixed")
+TASKS = ("answer", "retrieval")
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class ValmConfig:
     """What a VALM model is made of. Checked on construction.
 
     Args:
+        task: what the model is for: ``answer`` questions about photos, or ``retrieval`` of photos by words and of words
+            by photos, see ``valm_core.model.retrieval``; that one has encoders, width and dropout, and no fusion.
         text_encoder: ``package:all-minilm-l6-v2``, or ``transformers:NAME`` with a hub name or folder of a text model.
         image_encoder: ``package:efficientnet-lite0``, ``package:efficientnet-lite2``, ``torchvision:NAME``,
             ``timm:NAME`` or ``transformers:NAME``.
@@ -55,6 +58,7 @@ class ValmConfig:
         ValueError: a value is outside what is allowed; the message names the value, what is allowed and the remedy.
     """
 
+    task: str = "answer"
     text_encoder: str = "package:all-minilm-l6-v2"
     image_encoder: str = "package:efficientnet-lite0"
     image_size: int = 224
@@ -97,6 +101,7 @@ class ValmConfig:
         _require(self.width % 4 == 0, "width", self.width, "a multiple of 4 (for 2-D positions)")
         _require(self.yes_no_temperature >= 0, "yes_no_temperature", self.yes_no_temperature, "a number from 0")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
+        _require(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
         _require(self.resize in RESIZE_MODES, "resize", self.resize, f"one of {', '.join(RESIZE_MODES)}")
         _require(self.image_stride in (16, 32), "image_stride", self.image_stride, "16 or 32")
         _require(0 <= self.cell_width <= 4096, "cell_width", self.cell_width, "0 to 4096")

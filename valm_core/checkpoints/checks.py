@@ -64,7 +64,7 @@ def check_claims(folder: Path, config: ValmConfig, answers: object) -> None:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{weights} is damaged or no safetensors file: {error}. Copy the checkpoint again.") from error
-    width = shapes.get("text_norm.weight", (config.width,))[0]
+    width = shapes.get("text_norm.weight", shapes.get("word_projection.bias", (config.width,)))[0]
     stored_layers = {name.split(".")[2] for name in shapes if name.startswith("fusion.layers.")}
     layers = len(stored_layers) or config.layers  # dual towers name theirs otherwise; strict loading compares those
     stated = {"width": (config.width, width), "layers": (config.layers, layers)}

@@ -41,8 +41,24 @@ def files_of_checkpoint(folder: str | Path) -> list[Path]:
 
 
 def missing_file(folder: str | Path) -> str | None:
-    """The name of the first file that a checkpoint can't do without and that isn't there."""
-    return next((name for name in REQUIRED_FILES if not (Path(folder) / name).is_file()), None)
+    """The name of the first file that a checkpoint can't do without and that isn't there.
+
+    Only what answers needs an answer list.
+    """
+    missing = [name for name in REQUIRED_FILES if not (Path(folder) / name).is_file()]
+    if missing == [ANSWERS_FILE] and task_of(folder) != "answer":
+        return None
+    return missing[0] if missing else None
+
+
+def task_of(folder: str | Path) -> str:
+    """What the model of a checkpoint folder is for, see ``ValmConfig.task``; "answer" where its config doesn't say.
+
+    Raises:
+        OSError: it has no config that can be read.
+    """
+    values = read_json(Path(folder) / CONFIG_FILE)
+    return str(values.get("task", "answer")) if isinstance(values, dict) else "answer"
 
 
 def file_fingerprints(folder: str | Path) -> dict[str, str]:

@@ -92,6 +92,73 @@ biases of the annotators and of the photo selection of the training data.
 """
 
 
+def retrieval_card(config: ValmConfig, stored: int, figures: str, command: str, data_note: str) -> str:
+    """Markdown for the ``README.md`` of a checkpoint that finds photos.
+
+    Args:
+        config: of the model.
+        stored: how many numbers the checkpoint holds.
+        figures: the table of its figures on the validation photos.
+        command: that trained it.
+        data_note: what it learned from, with licences and what is known to be wrong with it.
+    """
+    from huggingface_hub import ModelCardData
+
+    metadata = ModelCardData(
+        library_name="valm",
+        pipeline_tag="image-text-to-text",
+        language="en",
+        license="apache-2.0",
+        tags=["explainability", "image-retrieval"],
+        model_name="VALM retrieval checkpoint",
+    )
+    text = _frozen(config.train_text_encoder, config.text_encoder_sha256)
+    if config.learned_text_layers:
+        text = text.replace("frozen", f"frozen but for its last {config.learned_text_layers} layers")
+    image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
+    return f"""---
+{metadata.to_yaml()}
+---
+
+# VALM retrieval checkpoint
+
+Finds photos by words and words by photos, and shows which cells of a photo matched which word.
+
+| part | what |
+|---|---|
+| text encoder | `{config.text_encoder}`{text} |
+| image encoder | `{config.image_encoder}` at {config.image_size} px, {config.resize}{image} |
+| common space | {config.width} numbers: a vector a text and photo, and one a word and cell |
+| stored numbers | {stored / 1e6:.2f} million |
+
+## Use
+
+    valm-find FOLDER "a dog on a beach"
+
+## Figures
+
+On the validation photos, from which also the epoch was chosen, so they are slightly flattering:
+
+```
+{figures}
+```
+
+Trained by:
+
+    {command}
+
+## Data
+
+{data_note.strip() or "Not described."}
+
+## Intended use and limits
+
+For searching one's own photos by English words. It hardly understands negation ("no dog"), counts and who does what to
+whom: "a dog chases a man" and "a man chases a dog" get nearly the same photos. What it takes for a man, a woman or a
+child follows the looks that annotators named; don't use it to sort people.
+"""
+
+
 def _frozen(trained: bool, sha256: str) -> str:
     if trained:
         return ", fine-tuned"

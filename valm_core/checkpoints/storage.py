@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import cast
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,15 +23,21 @@ from valm_core.checkpoints.contents import (
 from valm_core.checkpoints.hub import fetch_checkpoint, push_folder
 from valm_core.config import ValmConfig
 from valm_core.inputs.text import TwiceError, parse_json, read_text
-from valm_core.model.build import build_model, stores_image_encoder, stores_text_encoder
+from valm_core.model.build import build_model, build_retrieval_model, stores_image_encoder, stores_text_encoder
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.image_encoder import IMAGE_ENCODER_FOLDER
 from valm_core.model.model import ValmModel
+from valm_core.model.retrieval import RetrievalModel
 from valm_core.model.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER
+
+CONFIGS = {"answer": "everyday.yaml", "retrieval": "retrieval.yaml"}  # task -> the shipped config that trains it
 
 
 def save_checkpoint(
-    model: ValmModel, folder: str | Path, extra_files: dict[str, str] | None = None, half: bool = False
+    model: ValmModel | RetrievalModel,
+    folder: str | Path,
+    extra_files: dict[str, str] | None = None,
+    half: bool = False,
 ) -> None:
     """Write a checkpoint folder; an existing one is replaced as a whole or not at all.
 
@@ -43,9 +50,9 @@ def save_checkpoint(
     """
     with replace_folder(folder) as fresh:
         model.config.to_json(fresh / CONFIG_FILE)
-        (fresh / ANSWERS_FILE).write_text(
-            json.dumps(model.answers, indent=0, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        if model.config.task == "answer":
+            answers = json.dumps(model.answers, indent=0, ensure_ascii=False) + "\n"
+            (fresh / ANSWERS_FILE).write_text(answers, encoding="utf-8")
         if model.concepts:
             (fresh / CONCEPTS_FILE).write_text(json.dumps(model.concepts, indent=0) + "\n", encoding="utf-8")
         state = stored_state(model).items()
@@ -76,28 +83,43 @@ def load_checkpoint(name: str | Path) -> ValmModel:
     Raises:
         FileNotFoundError: a file of the checkpoint is missing, or the hub didn't give it.
         ValueError: the checkpoint doesn't fit the config, or the packaged weights it was trained on, or its files
-            were not written together.
+            were not written together, or it is for another task.
     """
+    return cast(ValmModel, _load(name, "answer"))
+
+
+def load_retrieval_checkpoint(name: str | Path) -> RetrievalModel:
+    """Load a checkpoint that finds photos, ready to use. Argument and errors as of ``load_checkpoint``."""
+    return cast(RetrievalModel, _load(name, "retrieval"))
+
+
+def _load(name: str | Path, task: str) -> ValmModel | RetrievalModel:
     folder = recover_folder(fetch_checkpoint(name))
     if missing := missing_file(folder):
         raise FileNotFoundError(
             f"{folder} is no VALM checkpoint: {missing} is missing. Train one with "
-            "`python -m training.train --config training/configs/everyday.yaml`."
+            f"`python -m training.train --config training/configs/{CONFIGS[task]}`."
         )
     check_files(folder)
     try:
         config = ValmConfig.from_json(folder / CONFIG_FILE)
-        answers = parse_json(read_text(folder / ANSWERS_FILE))
+        answers = parse_json(read_text(folder / ANSWERS_FILE)) if config.task == "answer" else []
         concepts = parse_json(read_text(folder / CONCEPTS_FILE)) if config.concepts else []
     except (json.JSONDecodeError, UnicodeDecodeError, TwiceError) as error:
         raise ValueError(
             f"{folder} is damaged: {CONFIG_FILE} or {ANSWERS_FILE} is no JSON ({error}). Copy the checkpoint again."
         ) from error
+    if config.task != task:
+        raise ValueError(f"{folder} is for the task {config.task!r}; a checkpoint for {task!r} is needed here.")
     check_claims(folder, config, answers)
     if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
         raise ValueError(f"{folder / CONCEPTS_FILE} must be a list of texts. Copy the checkpoint again.")
     try:
-        model = build_model(config, answers, checkpoint=folder, concepts=concepts)
+        model: ValmModel | RetrievalModel
+        if task == "answer":
+            model = build_model(config, answers, checkpoint=folder, concepts=concepts)
+        else:
+            model = build_retrieval_model(config, checkpoint=folder, concepts=concepts)
     except (ValueError, OSError):
         raise
     except Exception as error:  # transformers and timm raise many kinds for configs that make no sense
@@ -124,7 +146,7 @@ def push_to_hub(model: ValmModel, name: str, private: bool = True, card: str | N
         return push_folder(folder, name, private)
 
 
-def stored_state(model: ValmModel) -> dict[str, Tensor]:
+def stored_state(model: ValmModel | RetrievalModel) -> dict[str, Tensor]:
     """What a checkpoint holds: all tensors but those of frozen packaged encoders, which are named by their hash."""
     left_out, kept = [], []
     if not stores_text_encoder(model.config):
@@ -139,7 +161,7 @@ def stored_state(model: ValmModel) -> dict[str, Tensor]:
     }
 
 
-def load_stored_state(model: ValmModel, stored: dict[str, Tensor], source: str) -> None:
+def load_stored_state(model: ValmModel | RetrievalModel, stored: dict[str, Tensor], source: str) -> None:
     """Load what ``stored_state`` gave; half-precision tensors are widened to the model's own.
 
     Args:
@@ -169,7 +191,7 @@ def load_stored_state(model: ValmModel, stored: dict[str, Tensor], source: str) 
     model.load_state_dict(stored, strict=False)
 
 
-def _learned_text_layers(model: ValmModel) -> list[str]:
+def _learned_text_layers(model: ValmModel | RetrievalModel) -> list[str]:
     """How the names of the tensors begin that belong to the last ``learned_text_layers`` of the text encoder."""
     count = model.config.learned_text_layers
     if not count:

@@ -29,7 +29,12 @@ SCHEDULES = ("cosine", "linear", "constant")
 TRACKERS = ("", "tensorboard")
 # May differ when a run is resumed: how it computes and what it keeps, not what comes out.
 FREE_ON_RESUME = ("workers", "threads", "tracker", "save_every")
-LEFT_TO_THE_FILE = ("reliability", "reliability_by_kind", "accuracy_at_coverage")  # too long for a line in the terminal
+LEFT_TO_THE_FILE = (
+    "reliability",
+    "reliability_by_kind",
+    "accuracy_at_coverage",
+    "found_by_score",
+)  # too long for a line in the terminal
 
 
 @dataclass(frozen=True)
@@ -292,10 +297,10 @@ class Trainer:
         self,
         objective: nn.Module,
         batches: Batches,
-        evaluate: Callable[[ValmModel], dict[str, Any]],
+        evaluate: Callable[[Any], dict[str, Any]],
         config: TrainingConfig,
         output: str | Path,
-        save_best: Callable[[ValmModel, Path], None] = save_checkpoint,
+        save_best: Callable[[Any, Path], None] = save_checkpoint,
         depends_on: Mapping[str, object] | None = None,
     ):
         from accelerate import Accelerator  # imported here: the page doesn't need it

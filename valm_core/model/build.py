@@ -16,6 +16,7 @@ from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead
 from valm_core.model.image_encoder import ImageEncoder, build_image_encoder
 from valm_core.model.model import ValmModel
 from valm_core.model.packages import PACKAGES
+from valm_core.model.retrieval import RetrievalModel
 from valm_core.model.text_encoder import TextEncoder, build_text_encoder, build_tokenizer
 
 
@@ -39,23 +40,9 @@ def build_model(
         raise ValueError(f"fusion is {config.fusion!r}; allowed: {', '.join(FUSIONS)}.")
     if not answers or len(set(answers)) != len(answers):
         raise ValueError("The answer list is empty or has duplicates; give each answer once.")
-    if len(set(concepts)) != config.concepts:
-        raise ValueError(f"concepts is {config.concepts}, but {len(set(concepts))} different names are given.")
-    config = dataclasses.replace(
-        config,
-        text_encoder_sha256=_checked_sha256(config.text_encoder, config.text_encoder_sha256),
-        image_encoder_sha256=_checked_sha256(config.image_encoder, config.image_encoder_sha256),
-    )
-
+    _check_task(config, "answer")
     # Seeds give the same model as long as the parts are built in this order.
-    stored_text = checkpoint if stores_text_encoder(config) else None
-    tokenizer = QuestionTokenizer(build_tokenizer(config.text_encoder, stored_text), config.max_question_tokens)
-    text_encoder = build_text_encoder(config.text_encoder, stored_text)
-    image_encoder = _build_image_encoder(config, checkpoint, text_encoder.width)
-    if image_encoder.concept_head is not None and checkpoint is None:  # else about to be loaded
-        image_encoder.concept_head.embeddings.copy_(_name_embeddings(tokenizer, text_encoder, concepts))
-    text_encoder.requires_grad_(config.train_text_encoder)
-    image_encoder.requires_grad_(config.train_image_encoder)
+    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
 
     text_projection = nn.Linear(text_encoder.width, config.width)
     image_projection = nn.Linear(image_encoder.feature_width, config.width)
@@ -93,6 +80,48 @@ def build_model(
         concepts=concepts,
         pretrained_text_encoder=functools.partial(build_text_encoder, config.text_encoder) if packaged else None,
     )
+
+
+def build_retrieval_model(
+    config: ValmConfig, checkpoint: Path | None = None, concepts: Sequence[str] = ()
+) -> RetrievalModel:
+    """A retrieval model with pretrained encoders, all else random, in training mode. Arguments as of ``build_model``.
+
+    Raises:
+        ValueError: as ``build_model`` does for encoders and concepts, or the config's task is another.
+    """
+    _check_task(config, "retrieval")
+    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
+    return RetrievalModel(
+        config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
+    )
+
+
+def _check_task(config: ValmConfig, task: str) -> None:
+    if config.task != task:
+        raise ValueError(f"task is {config.task!r}, but a model for {task!r} is needed. Change `task` in the config.")
+
+
+def _build_encoders(
+    config: ValmConfig, checkpoint: Path | None, concepts: Sequence[str]
+) -> tuple[ValmConfig, QuestionTokenizer, TextEncoder, ImageEncoder]:
+    """What reads texts and photos, learning as the config says, and the config with the hashes of packaged weights."""
+    if len(set(concepts)) != config.concepts:
+        raise ValueError(f"concepts is {config.concepts}, but {len(set(concepts))} different names are given.")
+    config = dataclasses.replace(
+        config,
+        text_encoder_sha256=_checked_sha256(config.text_encoder, config.text_encoder_sha256),
+        image_encoder_sha256=_checked_sha256(config.image_encoder, config.image_encoder_sha256),
+    )
+    stored_text = checkpoint if stores_text_encoder(config) else None
+    tokenizer = QuestionTokenizer(build_tokenizer(config.text_encoder, stored_text), config.max_question_tokens)
+    text_encoder = build_text_encoder(config.text_encoder, stored_text)
+    image_encoder = _build_image_encoder(config, checkpoint, text_encoder.width)
+    if image_encoder.concept_head is not None and checkpoint is None:  # else about to be loaded
+        image_encoder.concept_head.embeddings.copy_(_name_embeddings(tokenizer, text_encoder, concepts))
+    text_encoder.requires_grad_(config.train_text_encoder)
+    image_encoder.requires_grad_(config.train_image_encoder)
+    return config, tokenizer, text_encoder, image_encoder
 
 
 def stores_text_encoder(config: ValmConfig) -> bool:

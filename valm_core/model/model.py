@@ -108,7 +108,7 @@ class ValmModel(nn.Module):
         super().train(mode)
         for part in (self.text_encoder, self.image_encoder, self.question_head):
             if part is not None:
-                _train_what_learns(part, mode)
+                keep_frozen_parts_in_evaluation(part, mode)
         return self
 
     def encode_question(self, token_ids: Tensor, mask: Tensor) -> EncodedText:
@@ -321,7 +321,7 @@ def learns(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
-def _train_what_learns(module: nn.Module, mode: bool) -> None:
+def keep_frozen_parts_in_evaluation(module: nn.Module, mode: bool) -> None:
     """Set training mode where something learns; what has frozen parameters alone stays in evaluation mode."""
     if not learns(module):
         module.eval()
@@ -331,4 +331,4 @@ def _train_what_learns(module: nn.Module, mode: bool) -> None:
         if next(child.parameters(), None) is None:  # dropout, activations: as what they belong to
             child.train(mode)
         else:
-            _train_what_learns(child, mode)
+            keep_frozen_parts_in_evaluation(child, mode)

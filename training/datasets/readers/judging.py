@@ -45,7 +45,7 @@ def read_yes_no(path: str | Path, split: str | None = None) -> list[Row]:
     Raises:
         DataError: the file is missing or empty, a row is faulty, or none is of the split.
     """
-    return _of_split(path, split, _yes_no_row)
+    return rows_of_split(path, split, _yes_no_row)
 
 
 def read_person_photos(path: str | Path, split: str | None = None) -> list[PersonPhoto]:
@@ -55,13 +55,13 @@ def read_person_photos(path: str | Path, split: str | None = None) -> list[Perso
     and anything after them; optionally `split`. Photos without a person are left out. Paths, arguments and errors are
     those of ``read_yes_no``.
     """
-    photos = [photo for photo in _of_split(path, split, _person_photo) if photo.boxes]
+    photos = [photo for photo in rows_of_split(path, split, _person_photo) if photo.boxes]
     if not photos:
         raise DataError(f"{path} has no photo with a person.")
     return photos
 
 
-def _of_split(path: str | Path, split: str | None, parse: Callable[[dict, Path], Parsed]) -> list[Parsed]:
+def rows_of_split(path: str | Path, split: str | None, parse: Callable[[dict, Path], Parsed]) -> list[Parsed]:
     """The rows of the split, as ``parse(values, folder)`` makes them of a row's values."""
 
     def parsed(line: str) -> Parsed | None:
@@ -90,14 +90,14 @@ def _yes_no_row(values: dict, folder: Path) -> Row:
         if answer not in ("yes", "no"):
             raise ValueError(f"`answer` is {values['answer']!r}; yes or no is needed")
     source = needed_text(_string(values, "source"), "source") if "source" in values else "unknown"
-    return Row(_photo(values, folder), question, (answer,), source=source)
+    return Row(photo_of_row(values, folder), question, (answer,), source=source)
 
 
 def _person_photo(values: dict, folder: Path) -> PersonPhoto:
     persons = values.get(BOXES)
     if not isinstance(persons, list):
         raise ValueError(f"`{BOXES}` is {persons!r}; a list with a list for each person is needed")
-    return PersonPhoto(_photo(values, folder), tuple(map(_box, persons)))
+    return PersonPhoto(photo_of_row(values, folder), tuple(map(_box, persons)))
 
 
 def _box(person: Any) -> Box:
@@ -111,7 +111,7 @@ def _box(person: Any) -> Box:
     return max(x - width / 2, 0.0), max(y - height / 2, 0.0), min(x + width / 2, 1.0), min(y + height / 2, 1.0)
 
 
-def _photo(values: dict, folder: Path) -> Path:
+def photo_of_row(values: dict, folder: Path) -> Path:
     """The row's photo, beside the file or else in the folder above it. Raises ValueError where it is in neither."""
     name = _string(values, "image")
     try:

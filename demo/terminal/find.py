@@ -1,0 +1,131 @@
+"""Find photos of a folder by words, or the ones most like a given photo.
+
+Examples:
+    python -m demo.find holidays "a dog on a beach"
+    python -m demo.find holidays --photo beach.jpg --top 5
+    python -m demo.find holidays "a red car" --maps found
+
+The first time every photo is encoded, later only what is new. What is kept of them lies beside the folder, in
+FOLDER.valm-index, or where --index says. Exit code: 0, 2 where nothing could be done, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.settings import finding_checkpoint
+from valm_core.inputs.text import printable
+
+if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
+    from valm_core.retrieval.finder import PhotoFinder, Query
+    from valm_core.retrieval.index import Found, PhotoIndex
+
+MAX_NAMED = 5  # faulty photos that are named
+TILE = 240  # pixels, height of a picture among others
+
+
+def format_found(found: list[Found]) -> str:
+    """What was found, a photo a line: score, what such a score means, name."""
+    lines = []
+    for place, one in enumerate(found, 1):
+        sure = f"  {one.found_share:4.0%} of such searches found theirs" if one.found_share is not None else ""
+        lines.append(f"{place:>4}  {one.score:7.2f}{sure if place == 1 else ''}  {printable(one.name)}")
+    return "\n".join(lines)
+
+
+def write_maps(finder: PhotoFinder, query: Query, photos: list[Path], folder: Path) -> None:
+    """For each photo a picture, ``NUMBER-NAME.png``: it plain, under the map of all words, and under that of each."""
+    from PIL import Image
+
+    from demo.rendering.overlay import Look, overlay
+    from valm_core.inputs.photo import open_photo
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(photos, 1):
+        photo, explanation = open_photo(path), finder.explain(query, path)
+        chosen: list[tuple[int, ...]] = [(), *((word,) for word in range(len(query.words)))]
+        pictures = [photo, *(overlay(photo, explanation, words, Look()) for words in chosen)]
+        tiles = [picture.resize((round(picture.width * TILE / picture.height), TILE)) for picture in pictures]
+        sheet = Image.new("RGB", (sum(tile.width for tile in tiles), TILE))
+        left = 0
+        for tile in tiles:
+            sheet.paste(tile, (left, 0))
+            left += tile.width
+        sheet.save(folder / f"{number}-{path.stem}.png")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="whose photos to look through, at any depth")
+    parser.add_argument("words", nargs="?", help="what to look for, in English")
+    parser.add_argument("--photo", help="look for photos like this one instead")
+    parser.add_argument("--top", type=int, default=10, help="how many photos (default 10)")
+    parser.add_argument("--index", help="file to keep what is known of the photos in (default: FOLDER.valm-index)")
+    parser.add_argument(
+        "--maps", metavar="FOLDER", help="write a picture a found photo: which cells matched which word"
+    )
+    parser.add_argument("--checkpoint", default=finding_checkpoint(), help="model folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    if (options.words is None) == (options.photo is None):
+        parser.error("say what to look for: words, or --photo FILE")
+    if options.maps and options.words is None:
+        parser.error("--maps shows which cells matched which word: give words")
+    if options.top < 1:
+        parser.error(f"--top is {options.top}; a number above 0 is needed")
+    folder = Path(options.folder)
+    if not folder.is_dir():
+        parser.exit(2, f"There is no folder {printable(options.folder)!r}. Check the path.\n")
+
+    from valm_core.retrieval.finder import PhotoFinder
+    from valm_core.retrieval.index import PhotoIndex
+
+    beside = folder.resolve().with_name(f"{folder.resolve().name}.valm-index")
+    try:
+        finder = PhotoFinder.from_checkpoint(options.checkpoint, options.device)
+        # What is looked for is read first: a folder isn't encoded for words that can't be used.
+        query = finder.encode_words(options.words) if options.words is not None else None
+        keys = finder.encode_photos([options.photo]) if options.photo is not None else None
+        index = PhotoIndex(options.index or beside, folder, finder)
+        _tell_changes(index)
+        if query is not None:
+            found = index.search(query, options.top)
+        elif keys is not None:
+            found = index.similar(keys, options.top)
+        if options.maps and query is not None:
+            write_maps(finder, query, [folder / one.name for one in found], Path(options.maps))
+    except KeyboardInterrupt:
+        parser.exit(130, "Interrupted. The same command goes on from here.\n")
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    if not len(index):
+        parser.exit(2, f"{printable(options.folder)} has no photo that can be read.\n")
+    if options.json:
+        rows = [{"photo": one.name, "score": one.score, "found_share": one.found_share} for one in found]
+        print(json.dumps({"words": options.words, "photos": len(index), "found": rows}))
+    else:
+        print(format_found(found))
+
+
+def _tell_changes(index: PhotoIndex) -> None:
+    """Bring the index up to date, telling on stderr how far it is and what couldn't be read."""
+
+    def progress(done: int, total: int) -> None:
+        if total:
+            print(f"\r{done} of {total} new photos", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    changes = index.update(progress)
+    for name, fault in list(changes.faults.items())[:MAX_NAMED]:
+        print(f"{printable(name)}: {fault}", file=sys.stderr)
+    if len(changes.faults) > MAX_NAMED:
+        print(f"{len(changes.faults) - MAX_NAMED} more could not be read.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

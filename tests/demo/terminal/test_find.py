@@ -1,0 +1,82 @@
+"""`valm-find`: what it prints, writes and refuses."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from demo.terminal.find import main
+from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.model.build import build_retrieval_model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_config, tmp_path_factory):
+    torch.manual_seed(3)
+    model = build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval"))
+    figures = {"found_by_score": [{"low": 0.0, "high": 1.0, "searches": 10, "found": 0.5}]}
+    folder = tmp_path_factory.mktemp("finding") / "checkpoint"
+    save_checkpoint(model, folder, {"metrics.json": json.dumps(figures)})
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, color in {"a": "red", "b": "green", "c": "blue"}.items():
+        Image.new("RGB", (40, 30), color).save(folder / f"{name}.png")
+    return folder
+
+
+def run(checkpoint, *arguments) -> None:
+    main([*map(str, arguments), "--checkpoint", str(checkpoint), "--device", "cpu"])
+
+
+def test_it_ranks_the_folder_and_keeps_the_index_beside_it(checkpoint, photos, capsys):
+    run(checkpoint, photos, "red square", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["photos"] == 3
+    assert sorted(one["photo"] for one in told["found"]) == ["a.png", "b.png", "c.png"]
+    assert [one["score"] for one in told["found"]] == sorted((one["score"] for one in told["found"]), reverse=True)
+    assert told["found"][0]["found_share"] == 0.5
+    assert (photos.parent / "photos.valm-index").is_file()
+    run(checkpoint, photos, "--photo", photos / "b.png", "--top", "1")
+    assert capsys.readouterr().out.split()[-1] == "b.png"
+
+
+def test_maps_are_pictures_of_the_photo_and_each_word(checkpoint, photos, tmp_path):
+    run(checkpoint, photos, "red square", "--maps", tmp_path / "maps", "--top", "2")
+    pictures = sorted((tmp_path / "maps").iterdir())
+    assert [path.name[:2] for path in pictures] == ["1-", "2-"]
+    assert Image.open(pictures[0]).size == (4 * 320, 240)  # plain, all words, "red", "square"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing", "red"], "There is no folder 'missing'"),
+        (["."], "say what to look for"),
+        ([".", "red", "--photo", "a.png"], "say what to look for"),
+        ([".", "--photo", "a.png", "--maps", "x"], "give words"),
+        ([".", "red", "--top", "0"], "--top is 0"),
+    ],
+)
+def test_senseless_calls_are_refused(checkpoint, arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        run(checkpoint, *arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_folder_and_a_wrong_checkpoint_end_in_one_line(checkpoint, tmp_path, capsys, photos):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        run(checkpoint, tmp_path / "empty", "red")
+    assert "no photo that can be read" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path / "empty", photos, "red")
+    assert "is no VALM checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "photos.valm-index").exists()

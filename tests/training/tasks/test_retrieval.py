@@ -1,0 +1,104 @@
+"""A whole run on photos of one colour: it learns to find them, saves itself, and is measured by the command."""
+
+import json
+
+import pytest
+from PIL import Image
+from toy_data import write_rows
+
+from training.datasets.readers.captioned import read_captioned_photos
+from training.evaluate import main as evaluate
+from training.train import main as train
+
+COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Twelve photos to learn from and four others: each of one colour, which its captions name."""
+    folder = tmp_path_factory.mktemp("captioned")
+    for split, count in (("train", 12), ("validation", 4)):
+        rows = []
+        for place in range(count):
+            name, color = list(COLORS.items())[place % 4]
+            shade = tuple(max(part - 5 * (place // 4 + (split == "validation")), 0) for part in color)
+            Image.new("RGB", (40, 30), shade).save(folder / f"{split}{place}.png")
+            rows.append({"image": f"{split}{place}.png", "captions": [f"the {name} square", f"there is {name}"]})
+        write_rows(folder / f"{split}.jsonl", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data, tiny_config, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run")
+    config = f"""
+run:
+  data: {data}/train.jsonl
+  validation: {data}/validation.jsonl
+  output: {output}
+  cache: {output}/cache
+  weights: float32
+model:
+  task: retrieval
+  text_encoder: {tiny_config.text_encoder}
+  image_encoder: {tiny_config.image_encoder}
+  image_size: 32
+  width: 16
+  heads: 2
+  dropout: 0.0
+training: {{epochs: 12, batch_size: 8, learning_rate: 0.01, warmup_steps: 2, alignment_weight: 1, visual_weight: 0.01}}
+"""
+    (output / "run.yaml").write_text(config, encoding="utf-8")
+    train(["--config", str(output / "run.yaml"), "--device", "cpu"])
+    return output
+
+
+def test_it_finds_the_photo_of_the_colour(run, data, capsys):
+    report = json.loads((run / "checkpoint" / "metrics.json").read_text(encoding="utf-8"))
+    assert report["search_r1"] == report["annotation_r1"] == 1.0
+    assert report["before"]["search_r1"] < 1.0
+    evaluate(["--checkpoint", str(run / "checkpoint"), "--data", str(data / "validation.jsonl"), "--device", "cpu"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {name: told[name] for name in ("photos", "texts", "search_r1", "median_rank")} == {
+        "photos": 4,
+        "texts": 8,
+        "search_r1": 1.0,
+        "median_rank": 1.0,
+    }
+
+
+def test_its_card_says_what_it_is_for(run):
+    card = (run / "checkpoint" / "README.md").read_text(encoding="utf-8")
+    assert "Finds photos by words" in card
+    assert "python -m training.train --config" in card
+
+
+def test_blind_is_refused(run, data, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(["--checkpoint", str(run / "checkpoint"), "--data", str(data / "validation.jsonl"), "--blind"])
+    assert "--blind is for checkpoints that answer" in capsys.readouterr().err
+
+
+def test_photos_of_both_files_are_refused(run, data, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train(["--config", str(run / "run.yaml"), "--device", "cpu", "--validation", str(data / "train.jsonl")])
+    assert "among the photos to learn from and those to validate on" in capsys.readouterr().err
+
+
+def test_captions_of_several_files_join_and_splits_are_kept_apart(data):
+    rows = [
+        {"image": "train0.png", "captions": ["another"], "split": "train"},
+        {"image": "train1.png", "captions": ["held back"], "split": "validation"},
+    ]
+    more = write_rows(data / "more.jsonl", rows)
+    photos = {
+        photo.image.name: photo.captions for photo in read_captioned_photos(f"{data}/train.jsonl,{more}", "train")
+    }
+    assert photos["train0.png"] == ("the red square", "there is red", "another")
+    assert photos["train1.png"] == ("the green square", "there is green")
+
+
+def test_a_row_without_captions_is_named(data):
+    faulty = write_rows(data / "faulty.jsonl", [{"image": "train0.png", "captions": []}])
+    with pytest.raises(ValueError, match=r"faulty.jsonl:1: `captions` is \[\]"):
+        read_captioned_photos(str(faulty))

@@ -1,0 +1,189 @@
+"""Finding photos by words and words by photos: training on captioned photos, and recall both ways."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from training.datasets.captions import CaptionDataset, content_words
+from training.datasets.feature_cache import FeatureCache, read_pixels
+from training.datasets.readers.captioned import CaptionedPhoto, read_captioned_photos
+from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
+from training.run_config import RunConfig
+from training.run_report import read_metrics, write_curves
+from valm_core.checkpoints.atomic_files import clear_leftovers, saving
+from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
+from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
+from valm_core.checkpoints.model_card import retrieval_card
+from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint, save_checkpoint, stored_state
+from valm_core.config import ValmConfig
+from valm_core.learning.retrieval import RetrievalObjective
+from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig
+from valm_core.model.build import build_retrieval_model
+from valm_core.model.encoder_layers import encoder_layers
+from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
+
+PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 16
+IMAGE_SETTINGS = ("image_encoder", "image_size", "resize", "image_stride", "cell_width", "concepts")
+RETRIEVAL_SETTINGS = (
+    *IMAGE_SETTINGS,
+    *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
+    *("width", "dropout", "max_question_tokens"),
+)
+SCORES = {"": "both scores", "pooled_": "vectors", "late_": "late interaction"}  # name of figures -> for people
+
+
+def train_retrieval(
+    run: RunConfig, config: ValmConfig, training: TrainingConfig, command: str, resume: bool, device: torch.device
+) -> dict:
+    """Train on captioned photos, and write ``<output>/checkpoint`` with card and figures.
+
+    Where ``run.init`` names a checkpoint that answers questions, the image encoder is taken from it and stays.
+
+    Returns:
+        The figures of ``measure_retrieval`` on the validation photos, with ``before`` those before training.
+    """
+    photos = read_captioned_photos(run.data, "train")
+    validation = read_captioned_photos(run.validation, "validation")
+    if shared := {photo.image for photo in photos} & {photo.image for photo in validation}:
+        raise ValueError(f"{min(shared)} is among the photos to learn from and those to validate on; take it out.")
+    model = retrieval_model_to_train(run, config).to(device)
+    features = None
+    if run.cache:
+        features = FeatureCache(model, [photo.image for photo in photos + validation], [], run.cache)
+    dataset = CaptionDataset(photos, model, features)
+    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers)
+    objective = RetrievalObjective(
+        model,
+        training.visual_weight,
+        training.alignment_weight,
+        training.label_smoothing,
+        content_words(dataset) if training.visual_weight else None,
+    ).to(device)
+
+    def validate(model: RetrievalModel) -> dict:
+        figures = measure_retrieval(model, validation, features)
+        ways = [figures[f"{way}_r{k}"] for way in ("search", "annotation") for k in RECALL_AT]
+        return {"accuracy": float(np.mean(ways))} | figures
+
+    depends_on = {"data": _fingerprint(photos), "validation": _fingerprint(validation), "init": run.init}
+    depends_on |= dataclasses.asdict(config)
+    output = Path(run.output)
+    trainer = Trainer(objective, batches, validate, training, output, depends_on=depends_on)
+    progress = trainer.train(resume)
+    best = load_retrieval_checkpoint(output / "best")
+    checkpoint, half = output / "checkpoint", run.weights == "float16"
+    clear_leftovers(checkpoint)
+    with saving(checkpoint):
+        save_checkpoint(best, checkpoint, half=half)
+    best = load_retrieval_checkpoint(checkpoint).to(device)  # measure what was saved, rounding included
+    by_epoch = {row["epoch"]: row for row in read_metrics(output)}
+    report = measure_retrieval(best, validation, features)
+    report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]}
+    report |= {"captions": len(dataset), "train_photos": len(photos), "command": command}
+    stored = sum(tensor.numel() for tensor in stored_state(best).values())
+    card = retrieval_card(best.config, stored, format_retrieval(report), command, run.data_note)
+    with saving(output):
+        save_checkpoint(best, checkpoint, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}, half)
+        write_curves(output)
+    return report
+
+
+def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalModel:
+    """A fresh retrieval model, with the image encoder of ``run.init`` where one is named; it then stays as it is.
+
+    The last ``learned_text_layers`` of the text encoder learn.
+
+    Raises:
+        ValueError: the checkpoint's image encoder isn't the one that the config asks for.
+    """
+    config = ValmConfig(**{name: getattr(config, name) for name in RETRIEVAL_SETTINGS})  # all else is for answering
+    if not run.init:
+        model = build_retrieval_model(config)
+    else:
+        start = load_checkpoint(run.init)
+        for name in IMAGE_SETTINGS:
+            own, wanted = getattr(start.config, name), getattr(config, name)
+            if own != wanted:
+                raise ValueError(
+                    f"{name} is {wanted!r}, but the checkpoint {run.init} has {own!r}. Leave `{name}` out of the model "
+                    "section to take the checkpoint's."
+                )
+        config = dataclasses.replace(config, train_image_encoder=start.config.train_image_encoder)
+        model = build_retrieval_model(config, concepts=start.concepts)
+        model.image_encoder.load_state_dict(start.image_encoder.state_dict())
+        model.image_encoder.requires_grad_(False)
+    if config.learned_text_layers:
+        for layer in encoder_layers(model.text_encoder)[-config.learned_text_layers :]:
+            layer.requires_grad_(True)
+    return model
+
+
+@torch.no_grad()
+def measure_retrieval(
+    model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None
+) -> dict:
+    """Recall and median rank both ways, see ``retrieval_figures``: of both scores together, which is how photos are
+    ranked, and with ``pooled_`` and ``late_`` before their names of each score alone."""
+    start = time.perf_counter()
+    model.eval()
+    encoded = _encode_photos(model, photos, features)
+    texts = [(place, text) for place, photo in enumerate(photos) for text in photo.captions]
+    own = [place for place, _ in texts]
+    pooled, late = [], []
+    for first in tqdm(range(0, len(texts), TEXT_BATCH), desc="finding", unit="batch", leave=False):
+        ids, mask = model.tokenizer([text for _, text in texts[first : first + TEXT_BATCH]], True)
+        found = model.encode_texts(ids.to(model.device), mask.to(model.device))
+        pooled.append(found.vector @ encoded.vector.T)
+        for place in range(0, len(ids), RANKING_BATCH):
+            part = slice(place, place + RANKING_BATCH)
+            some = TextFeatures(found.vector[part], found.words[part], found.shares[part])
+            late.append(late_interaction(some, encoded))
+    scores = {"pooled_": torch.cat(pooled).float(), "late_": torch.cat(late).float()}
+    scales = model.scales
+    scores[""] = scales[0] * scores["pooled_"] + scales[1] * scores["late_"]
+    figures: dict[str, Any] = {
+        f"{name}{figure}": value
+        for name in SCORES
+        for figure, value in retrieval_figures(scores[name].cpu().numpy(), own).items()
+    }
+    figures["found_by_score"] = found_by_score(scores[""].cpu().numpy(), own)
+    seconds = round(time.perf_counter() - start, 1)
+    return {"photos": len(photos), "texts": len(texts)} | figures | {"seconds": seconds}
+
+
+def _encode_photos(model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None) -> PhotoFeatures:
+    vectors, cells = [], []
+    starts = range(0, len(photos), PHOTO_BATCH)
+    for first in tqdm(starts, desc="encoding photos", unit="batch", leave=False):
+        files = [photo.image for photo in photos[first : first + PHOTO_BATCH]]
+        if features and features.has_images:
+            encoded = model.encode_photos(image_tokens=features.image_tokens(files).to(model.device))
+        else:
+            pixels = torch.stack([read_pixels(model, file) for file in files])
+            encoded = model.encode_photos(pixels.to(model.device))
+        vectors.append(encoded.vector)
+        cells.append(encoded.cells)
+    return PhotoFeatures(torch.cat(vectors), torch.cat(cells))
+
+
+def format_retrieval(report: dict) -> str:
+    """The report as lines of text: recall in percent."""
+    lines = [f"{report['photos']} photos, {report['texts']} texts"]
+    lines.append(f"{'':<36}" + "".join(f"R@{k}".rjust(8) for k in RECALL_AT) + f"{'median rank':>14}")
+    for score, meaning in SCORES.items():
+        for way, name in (("search", "photos by words"), ("annotation", "words by photos")):
+            recall = "".join(f"{100 * report[f'{score}{way}_r{k}']:>6.1f} %" for k in RECALL_AT)
+            median = report[f"{score}{'annotation_' * (way == 'annotation')}median_rank"]
+            lines.append(f"{name + ', ' + meaning:<36}{recall}{median:>14.0f}")
+    return "\n".join(lines)
+
+
+def _fingerprint(photos: list[CaptionedPhoto]) -> dict:
+    content = [[quick_fingerprint(photo.image), photo.captions] for photo in photos]
+    return {"photos": len(photos), "sha256": fingerprint(content)}

@@ -1,0 +1,165 @@
+"""RetrievalModel: texts and photos in one space, as vectors for searching and word by cell for ranking and maps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from valm_core.config import ValmConfig
+from valm_core.inputs.photo import photo_to_pixels
+from valm_core.inputs.question import QuestionTokenizer
+from valm_core.model.image_encoder import ImageEncoder
+from valm_core.model.model import keep_frozen_parts_in_evaluation, learns
+from valm_core.model.text_encoder import TextEncoder
+
+MAX_SCALE = 100.0  # of a cosine, as in CLIP
+RANKING_SIDE = 7  # rows and columns of cells that late interaction compares, at most: what an index keeps of a photo
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Texts as the retrieval model compares them.
+
+    ``vector`` [B, D] and each token of ``words`` [B, T, D] have length 1; ``shares`` [B, T] is how much each token
+    counts, rows summing to 1 over the real ones.
+    """
+
+    vector: Tensor
+    words: Tensor
+    shares: Tensor
+
+
+@dataclass(frozen=True)
+class PhotoFeatures:
+    """Photos as the retrieval model compares them: ``vector`` [P, D] and ``cells`` [P, M, D], all of length 1.
+
+    The M cells are those of the image encoder, averaged to at most ``RANKING_SIDE`` rows and columns.
+    """
+
+    vector: Tensor
+    cells: Tensor
+
+
+class RetrievalModel(nn.Module):
+    """Two towers, one of texts and one of photos, with two scores of how well a text and a photo belong together.
+
+    The vectors' cosine is fast: a photo's vector lies in an index (CLIP, Radford et al. 2021,
+    https://arxiv.org/abs/2103.00020). Late interaction is finer: every word takes the cell that resembles it most, and
+    words count by their shares (ColBERT, Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832; FILIP, Yao et al.
+    2021, https://arxiv.org/abs/2111.07783). Its cosines of a word with all cells are the map of that word.
+
+    Args:
+        config: what the parts were built from.
+        tokenizer, text_encoder, image_encoder: what reads texts and photos.
+        concepts: names of the concepts that the image encoder looks for.
+    """
+
+    def __init__(
+        self,
+        config: ValmConfig,
+        *,
+        tokenizer: QuestionTokenizer,
+        text_encoder: TextEncoder,
+        image_encoder: ImageEncoder,
+        concepts: Sequence[str] = (),
+    ):
+        super().__init__()
+        self.config = config
+        self.answers: list[str] = []  # it gives none; who keeps models asks all of them
+        self.concepts = tuple(concepts)
+        self.tokenizer, self.text_encoder, self.image_encoder = tokenizer, text_encoder, image_encoder
+        width = config.width
+        self.word_projection = nn.Linear(text_encoder.width, width)
+        self.cell_projection = nn.Sequential(
+            nn.LayerNorm(image_encoder.width),
+            nn.Linear(image_encoder.width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(2 * width, width),
+        )
+        self.word_pooling, self.cell_pooling = nn.Linear(width, 1), nn.Linear(width, 1)
+        self.text_vector, self.photo_vector = nn.Linear(width, width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(config.dropout)
+        # How sharply each score tells pairs apart: of the vectors, of late interaction.
+        self.log_scales = nn.Parameter(torch.full((2,), 20.0).log())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.log_scales.device
+
+    @property
+    def scales(self) -> Tensor:
+        """The factors [2] of both cosines, at most ``MAX_SCALE``."""
+        return self.log_scales.exp().clamp(max=MAX_SCALE)
+
+    def train(self, mode: bool = True) -> "RetrievalModel":
+        """Switch to training; what is frozen in the encoders keeps dropout and batch statistics off."""
+        super().train(mode)
+        for part in (self.text_encoder, self.image_encoder):
+            keep_frozen_parts_in_evaluation(part, mode)
+        return self
+
+    def encode_texts(self, token_ids: Tensor, mask: Tensor) -> TextFeatures:
+        """token_ids [B, T] and mask [B, T] (True where real) -> the texts' features."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.text_encoder)):
+            tokens = self.text_encoder(token_ids, mask).tokens
+        words = self.word_projection(self.dropout(tokens.to(self.word_projection.weight.dtype)))  # [B, T, D]
+        shares = self.word_pooling(words).squeeze(-1).masked_fill(~mask, float("-inf")).softmax(dim=-1)  # [B, T]
+        pooled = torch.einsum("btd,bt->bd", words, shares)
+        return TextFeatures(F.normalize(self.text_vector(pooled), dim=-1), F.normalize(words, dim=-1), shares)
+
+    def encode_photos(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> PhotoFeatures:
+        """pixels [P, 3, S, S] in 0..1, or the image encoder's tokens [P, N, D_image] -> the photos' features.
+
+        Raises:
+            ValueError: neither is given.
+        """
+        tokens = self._image_tokens(pixels, image_tokens)
+        rows, columns = self.image_encoder.grid
+        if max(rows, columns) > RANKING_SIDE:
+            size = min(rows, RANKING_SIDE), min(columns, RANKING_SIDE)
+            squares = tokens.transpose(1, 2).unflatten(2, (rows, columns))  # [P, D_image, rows, columns]
+            tokens = F.adaptive_avg_pool2d(squares, size).flatten(2).transpose(1, 2)  # [P, M, D_image]
+        cells = self.cell_projection(tokens)  # [P, M, D]
+        shares = self.cell_pooling(cells).softmax(dim=1)  # [P, M, 1]
+        pooled = (cells * shares).sum(dim=1) + cells.mean(dim=1)
+        return PhotoFeatures(F.normalize(self.photo_vector(pooled), dim=-1), F.normalize(cells, dim=-1))
+
+    def image_cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
+        """The image encoder's own cells [P, N, D] in the common space, of length 1: what maps of words are made of.
+
+        Arguments and errors as of ``encode_photos``.
+        """
+        return F.normalize(self.cell_projection(self._image_tokens(pixels, image_tokens)), dim=-1)
+
+    def _image_tokens(self, pixels: Tensor | None, image_tokens: Tensor | None) -> Tensor:
+        """The image encoder's tokens [P, N, D_image] of photos that come raw or already encoded."""
+        if image_tokens is None:
+            if pixels is None:
+                raise ValueError("There is no photo: give pixels or image_tokens.")
+            with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.image_encoder)):
+                image_tokens = self.image_encoder(pixels)
+        return image_tokens.to(self.word_projection.weight.dtype)
+
+    def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
+        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
+        return photo_to_pixels(photo, self.config.image_size, self.config.resize)
+
+
+def late_interaction(texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
+    """How well words find cells: [B, P] in -1..1, of B texts with P photos.
+
+    Memory grows with B T P N: hand in large sets piece by piece.
+    """
+    nearest = torch.einsum("btd,pnd->btpn", texts.words, photos.cells).amax(dim=-1)  # [B, T, P]
+    return torch.einsum("btp,bt->bp", nearest, texts.shares)
+
+
+def pair_scores(model: RetrievalModel, texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
+    """Both scores together, [B, P]: each cosine times its learned scale."""
+    scales = model.scales
+    return scales[0] * texts.vector @ photos.vector.T + scales[1] * late_interaction(texts, photos)

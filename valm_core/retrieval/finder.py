@@ -1,0 +1,164 @@
+"""PhotoFinder: what a retrieval model makes of photos and words, as arrays, for an index and for people."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
+from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.checkpoints.storage import load_retrieval_checkpoint
+from valm_core.inputs.photo import open_photo
+from valm_core.inputs.question import clean_question
+from valm_core.model.folding import ready_for_inference
+from valm_core.model.packages import sha256_of
+from valm_core.model.retrieval import RetrievalModel
+from valm_core.outputs import Explanation, Photo
+from valm_core.predictor import choose_device
+
+CELL_STEPS = 127  # a cell's numbers, -1..1, are kept as whole numbers of 1/127
+
+
+@dataclass(frozen=True)
+class PhotoKeys:
+    """What an index keeps of P photos: ``vectors`` [P, D] float16 of length 1, ``cells`` [P, M, D] int8."""
+
+    vectors: np.ndarray
+    cells: np.ndarray
+
+
+@dataclass(frozen=True)
+class Query:
+    """Words to look for: ``words`` as people read them, and what the model compares.
+
+    ``vector`` [D]; ``pieces`` [T, D] and their ``shares`` [T], which sum to 1; ``piece_words`` [T] is the word of each
+    piece, -1 for special tokens.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    vector: np.ndarray
+    pieces: np.ndarray
+    shares: np.ndarray
+    piece_words: tuple[int, ...]
+
+
+class PhotoFinder:
+    """Photos and words in one space; safe to share between threads.
+
+    Args:
+        model: a trained retrieval model; it is moved to ``device`` and put in evaluation mode.
+        device: where to compute; arrays lie on the CPU.
+        folder: the checkpoint that the model came from: its weights name it, its figures say what a score means.
+    """
+
+    def __init__(self, model: RetrievalModel, device: torch.device, folder: str | Path | None = None):
+        self.model = model.to(device).eval()
+        self.device = device
+        self.fingerprint = sha256_of(Path(folder).resolve() / WEIGHTS_FILE) if folder else ""
+        self.records = _read_records(Path(folder) / METRICS_FILE) if folder else ()
+        self.scales = model.scales.detach().cpu().numpy()
+
+    @classmethod
+    def from_checkpoint(cls, name: str | Path, device: str = "auto") -> "PhotoFinder":
+        """Load a checkpoint: its folder, or ``user/model`` on the Hugging Face hub.
+
+        Raises:
+            FileNotFoundError, ValueError: see ``load_checkpoint`` and ``choose_device``.
+        """
+        folder = fetch_checkpoint(name)
+        model, chosen = load_retrieval_checkpoint(folder), choose_device(device)
+        if chosen.type == "cpu":
+            ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
+        return cls(model, chosen, folder)
+
+    @torch.no_grad()
+    def encode_photos(self, photos: Sequence[Photo]) -> PhotoKeys:
+        """What an index keeps of photos. Raises InputError for one that can't be used."""
+        found = self.model.encode_photos(self._pixels(photos))
+        cells = (found.cells * CELL_STEPS).round().to(torch.int8)
+        return PhotoKeys(found.vector.half().cpu().numpy(), cells.cpu().numpy())
+
+    @torch.no_grad()
+    def encode_words(self, text: str) -> Query:
+        """Words to look for. Raises InputError where they are empty or too long."""
+        text = clean_question(text)
+        ids, mask = self.model.tokenizer([text])
+        found = self.model.encode_texts(ids.to(self.device), mask.to(self.device))
+        words, piece_words = self.model.tokenizer.words(text)
+        return Query(
+            text,
+            words,
+            found.vector[0].cpu().numpy(),
+            found.words[0].cpu().numpy(),
+            found.shares[0].cpu().numpy(),
+            tuple(-1 if word is None else word for word in piece_words),
+        )
+
+    def scores(self, query: Query, keys: PhotoKeys) -> np.ndarray:
+        """How well photos fit words, [P]: what ``retrieval.pair_scores`` says, from an index's rounded numbers."""
+        cells = keys.cells.astype(np.float32) / CELL_STEPS  # [P, M, D]
+        nearest = (cells @ query.pieces.T).max(axis=1)  # [P, T]
+        return self.scales[0] * (keys.vectors.astype(np.float32) @ query.vector) + self.scales[1] * (
+            nearest @ query.shares
+        )
+
+    @torch.no_grad()
+    def explain(self, query: Query, photo: Photo) -> Explanation:
+        """Where a photo matched the words: cosines of words and the image encoder's own cells, those above 0.
+
+        A word is the mean of its pieces by their shares, the whole map the mean of the words. Raises InputError.
+        """
+        cells = self.model.image_cells(self._pixels([photo]))[0].cpu().numpy()  # [N, D]
+        similar = np.maximum(query.pieces @ cells.T, 0)  # [T, N]
+        of_word = np.array(query.piece_words)
+        chosen = of_word == np.arange(len(query.words))[:, None]  # [W, T]
+        shares = chosen * query.shares  # [W, T]
+        words = _rows(shares) @ similar  # [W, N]
+        whole = _rows(shares.sum(axis=1)[None])[0] @ words  # [N]
+        return Explanation(
+            method="late_interaction",
+            tokens=query.words,
+            image_map=_rows(whole[None]).reshape(self.model.image_encoder.grid),
+            token_scores=_rows(shares.sum(axis=1)[None])[0],
+            token_to_patch=_rows(words),
+            patch_to_token=_rows(words.T),
+            text_to_image=_rows(words)[None, None],
+            image_to_text=_rows(words.T)[None, None],
+            grid=self.model.image_encoder.grid,
+        )
+
+    def found_share(self, score: float) -> float | None:
+        """Of searches whose best photo had about this score, the share that found the described one; None if unknown.
+
+        Measured on the checkpoint's validation photos; in a larger collection it is less.
+        """
+        for low, high, _, share in self.records:
+            if low <= score <= high:
+                return share
+        return None
+
+    def _pixels(self, photos: Sequence[Photo]) -> torch.Tensor:
+        return torch.stack([self.model.pixels(open_photo(photo))[0] for photo in photos]).to(self.device)
+
+
+def _rows(values: np.ndarray) -> np.ndarray:
+    """Values of at least 0 [.., K] with rows that sum to 1; a row without any value is even."""
+    totals = values.sum(axis=-1, keepdims=True)
+    return np.where(totals > 0, values / np.maximum(totals, 1e-9), 1 / values.shape[-1])
+
+
+def _read_records(path: Path) -> tuple[tuple[float, float, int, float], ...]:
+    """``found_by_score`` of a checkpoint's figures as (low, high, searches, share), open at both ends; or nothing."""
+    try:
+        bins = json.loads(path.read_text(encoding="utf-8")).get("found_by_score", [])
+        rows = [(float(b["low"]), float(b["high"]), int(b["searches"]), float(b["found"])) for b in bins]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+    if rows:
+        rows[0] = (float("-inf"), *rows[0][1:])
+        rows[-1] = (rows[-1][0], float("inf"), *rows[-1][2:])
+    return tuple(rows)

@@ -1,0 +1,192 @@
+"""PhotoIndex: the photos of a folder as a retrieval model compares them, in one SQLite file, searched exactly."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from valm_core.inputs.photo import open_photo, photos_in
+from valm_core.inputs.text import writable
+from valm_core.outputs import InputError
+from valm_core.retrieval.finder import PhotoFinder, PhotoKeys, Query
+
+ENCODED_AT_ONCE = 32  # photos; as many are lost at most when indexing is interrupted
+RANKED_AGAIN = 50  # of the photos whose vectors fit best, how many are compared word by cell
+LOCK_SECONDS = 5
+VERSION = 1
+TABLES = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS photos (
+    name TEXT PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL,
+    vector BLOB, cells BLOB, fault TEXT NOT NULL DEFAULT '');
+"""
+
+
+class IndexFault(OSError):
+    """The file of an index can't be used; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an update did: photos added (changed ones too), removed, left as they were, and faults by name."""
+
+    added: int
+    removed: int
+    kept: int
+    faults: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One photo that was found: its name under the folder, its score, and how sure such a score is, or None."""
+
+    name: str
+    score: float
+    found_share: float | None = None
+
+
+class PhotoIndex:
+    """Vectors and cells of a folder's photos, kept in one file outside of it.
+
+    SQLite keeps it whole whatever happens to the process or the machine; a batch of photos is there or is not. Vectors
+    are compared with all photos by one matrix product, so nothing is missed, and the best of them word by cell.
+
+    Args:
+        path: the file; it is made where it is missing.
+        folder: whose photos it holds, at any depth.
+        finder: the model that encodes them.
+
+    Raises:
+        IndexFault: the file is no index, is of another folder or model, or can't be written.
+    """
+
+    def __init__(self, path: str | Path, folder: str | Path, finder: PhotoFinder):
+        self.path, self.folder, self.finder = Path(path), Path(folder), finder
+        if self.folder.resolve() in self.path.resolve().parents:
+            raise IndexFault(f"{path} lies inside {folder}, whose photos it would index. Name a file elsewhere.")
+        about = {"version": str(VERSION), "model": finder.fingerprint, "folder": str(self.folder.resolve())}
+        with self._opened() as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and "about" not in tables:
+                raise IndexFault(f"{path} is no index of photos but another database. Name another file.")
+            database.executescript(TABLES)
+            stored = dict(database.execute("SELECT name, value FROM about"))
+            if not stored:
+                database.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+                database.commit()
+            elif different := [name for name in about if stored.get(name) != about[name]]:
+                raise IndexFault(
+                    f"{path} is an index of another {' and '.join(different)}. Name another file, or delete it to "
+                    "index anew."
+                )
+        self._names: list[str] = []
+        self._vectors = np.empty((0, 0), dtype=np.float32)
+        self._load()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def update(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Changes:
+        """Encode what is new or changed in the folder and drop what is gone. Interrupted, it goes on next time.
+
+        Args:
+            progress: called with how many of the new photos are done, and how many there are.
+        """
+        photos, _ = photos_in(self.folder)
+        files = {writable(path.relative_to(self.folder).as_posix()): path for path in photos}
+        with self._opened() as database:
+            known = {name: tuple(stat) for name, *stat in database.execute("SELECT name, size, changed FROM photos")}
+            stats = {name: (stat.st_size, stat.st_mtime_ns) for name, path in files.items() if (stat := path.stat())}
+            gone = sorted(known.keys() - files.keys())
+            new = [name for name in files if known.get(name) != stats[name]]
+            database.executemany("DELETE FROM photos WHERE name = ?", [(name,) for name in gone])
+            database.commit()
+            progress(0, len(new))
+            for first in range(0, len(new), ENCODED_AT_ONCE):
+                part = new[first : first + ENCODED_AT_ONCE]
+                rows = self._encoded(part, files, stats)
+                database.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?)", rows)
+                database.commit()
+                progress(first + len(part), len(new))
+            faults = dict(database.execute("SELECT name, fault FROM photos WHERE fault != ''"))
+        self._load()
+        return Changes(len(new) - len(faults.keys() & set(new)), len(gone), len(files) - len(new), faults)
+
+    def search(self, query: Query, top: int = 10) -> list[Found]:
+        """The ``top`` photos that fit words best, the best first."""
+        if not self._names:
+            return []
+        candidates = self._nearest(query.vector, max(top, RANKED_AGAIN))
+        keys = self._keys(candidates)
+        scores = self.finder.scores(query, keys)
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [
+            Found(self._names[candidates[place]], float(scores[place]), self.finder.found_share(float(scores[place])))
+            for place in order
+        ]
+
+    def similar(self, keys: PhotoKeys, top: int = 10) -> list[Found]:
+        """The ``top`` photos most like a given one, by the cosine of their vectors, -1..1."""
+        if not self._names:
+            return []
+        vector = keys.vectors[0].astype(np.float32)
+        return [Found(self._names[place], float(self._vectors[place] @ vector)) for place in self._nearest(vector, top)]
+
+    def _encoded(
+        self, names: Sequence[str], files: dict[str, Path], stats: dict[str, tuple[int, int]]
+    ) -> Iterator[tuple]:
+        """Rows for the database; a photo that can't be read is kept with its fault, so that it is tried once."""
+        good, faults = [], {}
+        for name in names:
+            try:
+                good.append((name, open_photo(files[name])))
+            except InputError as error:
+                faults[name] = str(error)
+        if good:
+            keys = self.finder.encode_photos([photo for _, photo in good])
+            for (name, _), vector, cells in zip(good, keys.vectors, keys.cells, strict=True):
+                yield (name, *stats[name], vector.tobytes(), cells.tobytes(), "")
+        for name, fault in faults.items():
+            yield (name, *stats[name], None, None, fault)
+
+    def _nearest(self, vector: np.ndarray, count: int) -> list[int]:
+        """Places of the photos whose vectors are nearest, the nearest first; there must be some."""
+        cosines = self._vectors @ vector
+        count = min(count, len(cosines))
+        best = np.argpartition(-cosines, count - 1)[:count]
+        return best[np.argsort(-cosines[best], kind="stable")].tolist()
+
+    def _keys(self, places: Sequence[int]) -> PhotoKeys:
+        """Vectors and cells of some photos, in the order asked."""
+        width = self._vectors.shape[1]
+        with self._opened() as database:
+            cells = [
+                database.execute("SELECT cells FROM photos WHERE name = ?", (self._names[place],)).fetchone()[0]
+                for place in places
+            ]
+        stacked = [np.frombuffer(one, dtype=np.int8).reshape(-1, width) for one in cells]
+        return PhotoKeys(self._vectors[places], np.stack(stacked))
+
+    def _load(self) -> None:
+        with self._opened() as database:
+            rows = database.execute("SELECT name, vector FROM photos WHERE fault = '' ORDER BY name").fetchall()
+        self._names = [name for name, _ in rows]
+        if rows:
+            joined = np.frombuffer(b"".join(vector for _, vector in rows), dtype=np.float16)
+            self._vectors = joined.reshape(len(rows), -1).astype(np.float32)
+        else:
+            self._vectors = np.empty((0, 0), dtype=np.float32)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=LOCK_SECONDS)) as database:
+                yield database
+        except sqlite3.Error as error:
+            raise IndexFault(
+                f"{self.path} can't be used as an index ({error}). Name another file in a folder to write to, or "
+                "delete it to index anew."
+            ) from error
