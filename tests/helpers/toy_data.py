@@ -10,12 +10,33 @@ import torch
 from PIL import Image
 
 ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]  # of the tiny model
+COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 
 
 def write_rows(path: Path, rows: list[dict]) -> Path:
     """Write rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def write_colored_squares(folder: Path) -> Path:
+    """A JSON lines file with one photo a color and two questions each: its color, and whether there is any red."""
+    rows = []
+    for name, color in COLORS.items():
+        Image.new("RGB", (40, 30), color).save(folder / f"{name}.png")
+        choices = [name, *(other for other in COLORS if other != name)]
+        is_red = "yes" if name == "red" else "no"
+        rows += [
+            {
+                "image": f"{name}.png",
+                "question": "what color is the square?",
+                "answer": name,
+                "choices": choices,
+                "source": "colors",
+            },
+            {"image": f"{name}.png", "question": "is there any red?", "answer": is_red, "source": "red"},
+        ]
+    return write_rows(folder / "rows.jsonl", rows)
 
 
 def write_vqa_v2(folder: Path, photos: list[int], answers: list[list[str]], subtype: str = "train2014") -> str:
