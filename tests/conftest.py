@@ -196,25 +196,11 @@ def colored_squares(tmp_path) -> Path:
 
 
 @pytest.fixture
-def config_file(tiny_config, colored_squares, tmp_path):
+def config_file(tiny_config, colored_squares, tmp_path) -> Path:
     """A config of the tiny model and the toy set; output and cache lie under tmp_path."""
-    import yaml
+    from toy_data import write_config
 
-    model = ["text_encoder", "image_encoder", "image_size", "width", "layers", "heads"]
-    sections = {
-        "run": {
-            "data": str(colored_squares),
-            "validation": str(colored_squares),
-            "output": str(tmp_path / "run"),
-            "cache": str(tmp_path / "cache"),
-            "answers": 10,
-        },
-        "model": {name: getattr(tiny_config, name) for name in model} | {"dropout": 0.0},
-        "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2, "precision": "no"},
-    }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
-    return path
+    return write_config(tmp_path, tiny_config, colored_squares)
 
 
 @pytest.fixture

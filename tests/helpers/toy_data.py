@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import torch
+import yaml
 from PIL import Image
 
 ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]  # of the tiny model
@@ -37,6 +38,26 @@ def write_colored_squares(folder: Path) -> Path:
             {"image": f"{name}.png", "question": "is there any red?", "answer": is_red, "source": "red"},
         ]
     return write_rows(folder / "rows.jsonl", rows)
+
+
+def write_config(folder: Path, model, data: Path) -> Path:
+    """A short run's config file; it validates on the data it learns from, output and cache lie in the folder.
+
+    Args:
+        folder: gets config.yaml.
+        model: a ``ValmConfig``.
+        data: a data file.
+    """
+    names = ["text_encoder", "image_encoder", "image_size", "width", "layers", "heads"]
+    places = {"data": str(data), "validation": str(data), "output": str(folder / "run"), "cache": str(folder / "cache")}
+    sections = {
+        "run": places | {"answers": 10},
+        "model": {name: getattr(model, name) for name in names} | {"dropout": 0.0},
+        "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2, "precision": "no"},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    return path
 
 
 def write_vqa_v2(folder: Path, photos: list[int], answers: list[list[str]], subtype: str = "train2014") -> str:
