@@ -53,7 +53,7 @@ def choose_file(page, path) -> None:
     chosen[0].set_files(path)
 
 
-@pytest.mark.parametrize("width", [390, 768, 1440])
+@pytest.mark.parametrize("width", [390, 1440])
 def test_a_visit_by_keyboard_alone(visit, page_url, photos, predictor, width):
     page = visit(page_url, width)
     tab_to(page, "to upload")
