@@ -4,8 +4,9 @@
 # soak: the long tests of load, faults and hostile input; rewrites docs/reports/reliability.*
 PYTHON ?= python3
 BIN := .venv/bin
-# How many processes test beside each other: each takes a core and about 2 GB. WORKERS=0 tests in one, for a debugger.
-WORKERS ?= 2
+# How many processes test beside each other: each takes about 2 GB, and a third of its time it waits for a browser or a
+# process that it started, so there may be more than cores. WORKERS=0 tests in one, for a debugger.
+WORKERS ?= 3
 TEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: demo test check types coverage docs spaces train bench soak clean

@@ -1,25 +1,27 @@
 """Tiny models with random weights, saved in their real formats, and toy data. Nothing here needs a network."""
 
+from __future__ import annotations
+
+import copy
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch is imported, and for every process that a test starts: tests run in several workers beside each other,
-# small tensors are faster on one thread, and results don't depend on the machine's cores.
+# small tensors are faster on one thread, and results don't depend on the machine's cores. What is printed into a file
+# that a test waits for must get there at once.
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "GRADIO_ANALYTICS_ENABLED": "False"}
+os.environ["PYTHONUNBUFFERED"] = "1"
 
-import numpy as np
 import pytest
-import torch
-import yaml
-from PIL import Image
-from toy_data import ANSWERS, write_rows
-from transformers import BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTModel
+from forks import TRUE_PROCESSES, Forks, TrueProcesses
 
-from training.metrics.wups import WordNetMissing, read_wordnet
-from valm_core.config import ValmConfig
-from valm_core.model.build import build_model
-from valm_core.model.model import ValmModel
-from valm_core.predictor import VqaPredictor
+# torch and what needs it is imported where it is used: the process that hands tests out to workers reads this file too.
+if TYPE_CHECKING:
+    from valm_core.config import ValmConfig
+    from valm_core.model.model import ValmModel
+    from valm_core.predictor import VqaPredictor
 
 WORDS = [
     "what",
@@ -38,18 +40,53 @@ WORDS = [
     "?",
     "'",
 ]
-COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
+
+FORKS = pytest.StashKey[Forks]()
+
+
+def pytest_collection_finish(session):
+    """Forks are made while all is imported and nothing has been started yet."""
+    if any("forks" in getattr(item, "fixturenames", ()) for item in session.items) and not TRUE_PROCESSES:
+        session.config.stash[FORKS] = Forks()
+
+
+@pytest.fixture(scope="session")
+def forks(request):
+    """Starts programs of this project in processes of their own, see ``tests/helpers/forks.py``."""
+    forks = TrueProcesses() if TRUE_PROCESSES else request.config.stash[FORKS]
+    yield forks
+    forks.close()
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     """As OMP_NUM_THREADS says, also after a test that changed it."""
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture
+def drawn_curves():
+    """Asked for by tests of a run's ``curves.png``."""
+
+
+@pytest.fixture(autouse=True)
+def quick_curves(request):
+    """Runs write an empty ``curves.png``: drawing it takes as long as a toy run."""
+    module = sys.modules.get("training.run_report")
+    if module is None or "drawn_curves" in request.fixturenames:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "write_curves", lambda output: (output / "curves.png").write_bytes(b""))
+        yield
 
 
 @pytest.fixture(scope="session")
 def wordnet():
     """WordNet; what needs it is skipped where it isn't installed, but not where all tests must run."""
+    from training.metrics.wups import WordNetMissing, read_wordnet
+
     try:
         return read_wordnet()
     except WordNetMissing as error:
@@ -61,6 +98,9 @@ def wordnet():
 @pytest.fixture(scope="session")
 def tiny_text_folder(tmp_path_factory) -> Path:
     """A BERT of two layers and width 16, with its tokenizer, as `transformers:FOLDER` reads it."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
     folder = tmp_path_factory.mktemp("tiny_bert")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *"abcdefghijklmnopqrstuvwxyz"]
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
@@ -81,6 +121,9 @@ def tiny_text_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_image_folder(tmp_path_factory) -> Path:
     """A ViT of two layers and width 16 with 4 x 4 patches of 8 pixels, as `transformers:FOLDER` reads it."""
+    import torch
+    from transformers import ViTConfig, ViTModel
+
     folder = tmp_path_factory.mktemp("tiny_vit")
     torch.manual_seed(2)
     config = ViTConfig(
@@ -98,6 +141,8 @@ def tiny_image_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_config(tiny_text_folder, tiny_image_folder) -> ValmConfig:
     """A config of the tiny encoders and a small bi-attention fusion."""
+    from valm_core.config import ValmConfig
+
     return ValmConfig(
         text_encoder=f"transformers:{tiny_text_folder}",
         image_encoder=f"transformers:{tiny_image_folder}",
@@ -110,63 +155,61 @@ def tiny_config(tiny_text_folder, tiny_image_folder) -> ValmConfig:
     )
 
 
-@pytest.fixture
-def tiny_model(tiny_config) -> ValmModel:
-    """A fresh tiny model with random weights, in evaluation mode."""
+@pytest.fixture(scope="session")
+def built_tiny_model(tiny_config):
+    """The tiny model, to be copied and left as it is, and the state of torch's random numbers after it was built."""
+    import torch
+    from toy_data import ANSWERS
+
+    from valm_core.model.build import build_model
+
     torch.manual_seed(3)
-    return build_model(tiny_config, ANSWERS).eval()
+    return build_model(tiny_config, ANSWERS).eval(), torch.get_rng_state()
+
+
+@pytest.fixture
+def tiny_model(built_tiny_model) -> ValmModel:
+    """A fresh tiny model with random weights, in evaluation mode."""
+    import torch
+
+    model, random_state = built_tiny_model
+    torch.set_rng_state(random_state)
+    return copy.deepcopy(model)
 
 
 @pytest.fixture
 def tiny_predictor(tiny_model) -> VqaPredictor:
     """A predictor around the tiny model, on the CPU."""
+    import torch
+
+    from valm_core.predictor import VqaPredictor
+
     return VqaPredictor(tiny_model, torch.device("cpu"))
 
 
 @pytest.fixture
 def colored_squares(tmp_path) -> Path:
-    """A JSON lines file with one photo a color and two questions each: its color, and whether there is any red."""
-    rows = []
-    for name, color in COLORS.items():
-        Image.new("RGB", (40, 30), color).save(tmp_path / f"{name}.png")
-        choices = [name, *(other for other in COLORS if other != name)]
-        is_red = "yes" if name == "red" else "no"
-        rows += [
-            {
-                "image": f"{name}.png",
-                "question": "what color is the square?",
-                "answer": name,
-                "choices": choices,
-                "source": "colors",
-            },
-            {"image": f"{name}.png", "question": "is there any red?", "answer": is_red, "source": "red"},
-        ]
-    return write_rows(tmp_path / "rows.jsonl", rows)
+    """``write_colored_squares`` under tmp_path."""
+    from toy_data import write_colored_squares
+
+    return write_colored_squares(tmp_path)
 
 
 @pytest.fixture
-def config_file(tiny_config, colored_squares, tmp_path):
+def config_file(tiny_config, colored_squares, tmp_path) -> Path:
     """A config of the tiny model and the toy set; output and cache lie under tmp_path."""
-    model = ["text_encoder", "image_encoder", "image_size", "width", "layers", "heads"]
-    sections = {
-        "run": {
-            "data": str(colored_squares),
-            "validation": str(colored_squares),
-            "output": str(tmp_path / "run"),
-            "cache": str(tmp_path / "cache"),
-            "answers": 10,
-        },
-        "model": {name: getattr(tiny_config, name) for name in model} | {"dropout": 0.0},
-        "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2, "precision": "no"},
-    }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
-    return path
+    from toy_data import write_config
+
+    return write_config(tmp_path, tiny_config, colored_squares)
 
 
 @pytest.fixture
 def encoded(tiny_predictor):
     """A photo of noise, encoded, beside an average token that differs from every cell of it."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
     tiny_predictor.model.mean_image_token.copy_(torch.randn(16, generator=torch.Generator().manual_seed(5)))
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     return tiny_predictor.encode(Image.fromarray(picture))

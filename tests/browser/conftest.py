@@ -55,15 +55,34 @@ def app_url(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def slow_page_url():
-    """A page whose fake model takes its time, to change one's mind meanwhile.
+def held_page():
+    """The address of a page, and its fake model, which answers when the test lets it.
 
     Open until the module's tests end, because a page that closes empties gradio's folder of files for all pages.
     """
-    from fake_predictor import FakePredictor
+    from fake_predictor import HeldPredictor
 
-    with served(FakePredictor(delay=1.5)) as url:
-        yield url
+    predictor = HeldPredictor()
+    with served(predictor) as url:
+        yield url, predictor
+
+
+@pytest.fixture
+def held_url(held_page):
+    """The address of the page of ``held``."""
+    return held_page[0]
+
+
+@pytest.fixture
+def held(held_page):
+    """The fake model of ``held_url``: it answers, while its event ``go_on`` is set."""
+    predictor = held_page[1]
+    predictor.questions.clear()
+    predictor.held_method = ""
+    predictor.go_on.set()
+    yield predictor
+    predictor.go_on.set()
+    predictor.explain_on.set()
 
 
 @pytest.fixture(scope="module")

@@ -56,17 +56,13 @@ def fake_app(loading: str = "") -> str:
 
 
 @contextmanager
-def started(folder: Path, code: str, **environment):
+def started(forks, folder: Path, code: str, **environment):
     """A process of its own, its temporary files in ``folder / "tmp"``: (process, file of what it printed)."""
     temporary, log = folder / "tmp", folder / "log.txt"
     temporary.mkdir()
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", DEFAULT_SIGNALS + code],
-            env=clean_environment() | {"TMPDIR": str(temporary)} | environment,
-            stdout=output,
-            stderr=output,
-        )
+    log.touch()
+    variables = clean_environment() | {"TMPDIR": str(temporary)} | environment
+    process = forks.start(["-c", DEFAULT_SIGNALS + code], env=variables, stdout=log)
     try:
         yield process, log
     finally:
@@ -148,10 +144,10 @@ def test_a_setting_that_cannot_be_used_is_one_line_and_exit_code_2(command, name
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_that_is_taken_while_the_model_loads_is_one_line_and_nothing_is_left(tmp_path):
+def test_a_port_that_is_taken_while_the_model_loads_is_one_line_and_nothing_is_left(forks, tmp_path):
     port = free_port()
     loading = f"import socket; taken = socket.create_server(('127.0.0.1', {port})); globals()['taken'] = taken"
-    with started(tmp_path, fake_app(loading), GRADIO_SERVER_PORT=str(port)) as (process, log):
+    with started(forks, tmp_path, fake_app(loading), GRADIO_SERVER_PORT=str(port)) as (process, log):
         process.wait(PATIENCE)
         lines = log.read_text().splitlines()
         assert process.returncode == 2 and lines[0] == "loading" and len(lines) == 2
@@ -175,8 +171,8 @@ demo.serve.main([])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_while_the_model_loads_leaves_nothing(tmp_path, number):
-    with started(tmp_path, LOADING_APP.format(root=str(ROOT))) as (process, log):
+def test_a_signal_while_the_model_loads_leaves_nothing(forks, tmp_path, number):
+    with started(forks, tmp_path, LOADING_APP.format(root=str(ROOT))) as (process, log):
         wait_for("loading", process, log)
         assert len(folders_left(tmp_path)) == 1
         process.send_signal(number)
@@ -188,11 +184,11 @@ def test_a_signal_while_the_model_loads_leaves_nothing(tmp_path, number):
 # Proxies and addresses
 
 
-def test_it_starts_behind_proxies_and_on_ipv6(tmp_path):
+def test_it_starts_behind_proxies_and_on_ipv6(forks, tmp_path):
     port = free_port()
     proxies = dict.fromkeys(("http_proxy", "HTTPS_PROXY", "all_proxy"), "http://127.0.0.1:9")
     place = {"GRADIO_SERVER_NAME": "::1", "GRADIO_SERVER_PORT": str(port)}
-    with started(tmp_path, fake_app(), **place, **proxies) as (process, log):
+    with started(forks, tmp_path, fake_app(), **place, **proxies) as (process, log):
         wait_for("public link", process, log)  # gradio has reached its own page
         assert fetched(f"http://[::1]:{port}/") == 200
         assert len(folders_left(tmp_path)) == 1

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import threading
 import time
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
+from patience import PATIENCE
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from valm_core.explanations import EXPLANATION_METHODS
@@ -222,3 +224,30 @@ class FakePredictor:
         region = np.zeros(GRID, dtype=bool)
         region[0, 0] = True
         return Counterfactual(answer or "yes", region, "no", (0,), "red")
+
+
+class HeldPredictor(FakePredictor):
+    """Answers nothing before ``go_on`` is set; ``questions`` are those that reached it, in their order.
+
+    It explains by ``held_method``, if that is set, only once ``explain_on`` is.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.go_on, self.explain_on = threading.Event(), threading.Event()
+        self.questions: list[str] = []
+        self.held_method = ""
+
+    def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
+        """As the fake predictor, once it may."""
+        self.questions.append(question)
+        assert self.go_on.wait(PATIENCE)
+        return super().answer(image, question, top)
+
+    def explain(
+        self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
+    ) -> Explanation:
+        """As the fake predictor, once it may."""
+        if method == self.held_method:
+            assert self.explain_on.wait(PATIENCE)
+        return super().explain(image, question, method, answer)

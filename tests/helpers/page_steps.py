@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from patience import PATIENCE
 
 needs_fake = pytest.mark.skipif("VALM_BROWSER_CHECKPOINT" in os.environ, reason="looks into the fake predictor")
 
@@ -38,3 +39,12 @@ def wait_for_new_overlay(page, old_source):
 def notice(page):
     """The message to the person, if there is one."""
     return page.locator("#notice .notice")
+
+
+def wait_beside(page, condition):
+    """Wait until ``condition()`` holds on this side, while the browser goes on."""
+    for _ in range(50 * PATIENCE):
+        if condition():
+            return
+        page.wait_for_timeout(20)
+    raise TimeoutError(f"waited {PATIENCE} s for nothing")

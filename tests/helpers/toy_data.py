@@ -7,14 +7,56 @@ import tarfile
 from pathlib import Path
 
 import torch
+import yaml
 from PIL import Image
 
 ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]  # of the tiny model
+COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 
 
 def write_rows(path: Path, rows: list[dict]) -> Path:
     """Write rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_colored_squares(folder: Path) -> Path:
+    """A JSON lines file with one photo a color and two questions each: its color, and whether there is any red."""
+    rows = []
+    for name, color in COLORS.items():
+        Image.new("RGB", (40, 30), color).save(folder / f"{name}.png")
+        choices = [name, *(other for other in COLORS if other != name)]
+        is_red = "yes" if name == "red" else "no"
+        rows += [
+            {
+                "image": f"{name}.png",
+                "question": "what color is the square?",
+                "answer": name,
+                "choices": choices,
+                "source": "colors",
+            },
+            {"image": f"{name}.png", "question": "is there any red?", "answer": is_red, "source": "red"},
+        ]
+    return write_rows(folder / "rows.jsonl", rows)
+
+
+def write_config(folder: Path, model, data: Path) -> Path:
+    """A short run's config file; it validates on the data it learns from, output and cache lie in the folder.
+
+    Args:
+        folder: gets config.yaml.
+        model: a ``ValmConfig``.
+        data: a data file.
+    """
+    names = ["text_encoder", "image_encoder", "image_size", "width", "layers", "heads"]
+    places = {"data": str(data), "validation": str(data), "output": str(folder / "run"), "cache": str(folder / "cache")}
+    sections = {
+        "run": places | {"answers": 10},
+        "model": {name: getattr(model, name) for name in names} | {"dropout": 0.0},
+        "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2, "precision": "no"},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(sections), encoding="utf-8")
     return path
 
 

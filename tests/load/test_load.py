@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import threading
 from pathlib import Path
 
 import pytest
-from fake_predictor import FakePredictor
+from fake_predictor import FakePredictor, HeldPredictor
 from load.drive import drive, flood, photo_of
 from load.visitor import Busy, Visitor, connect, read_layout, run
-from patience import PATIENCE, wait_until
+from patience import wait_until
 from served_page import served
 
 from demo.page import wiring
@@ -32,29 +31,14 @@ def page():
 
 
 def test_visitors_at_once_get_their_own_answers(page):
-    driven = run(drive(page, visitors=16, questions=2))
+    driven = run(drive(page, visitors=8, questions=2))
     assert driven.errors == [] and driven.crossed == []
-    assert len(driven.seconds) == 32 and driven.longest_queue > 0, "nobody was told a place in the queue"
-
-
-class Held(FakePredictor):
-    """Answers nothing before ``go_on`` is set; keeps the questions in the order in which the model got them."""
-
-    def __init__(self):
-        super().__init__()
-        self.go_on = threading.Event()
-        self.questions = []
-
-    def answer(self, encoded, question, top=5):
-        """As the fake predictor."""
-        self.questions.append(question)
-        assert self.go_on.wait(PATIENCE)
-        return super().answer(encoded, question, top)
+    assert len(driven.seconds) == 16 and driven.longest_queue > 0, "nobody was told a place in the queue"
 
 
 def test_past_the_limit_people_are_told_that_the_page_is_busy(monkeypatch):
     monkeypatch.setattr(wiring, "MAX_WAITING", 3)
-    predictor = Held()
+    predictor = HeldPredictor()
     with served(predictor) as url:
         answered, refusals = run(flood(url, 12, when_refused=predictor.go_on.set))
     assert answered >= 3 and refusals and answered + len(refusals) == 12
@@ -62,7 +46,7 @@ def test_past_the_limit_people_are_told_that_the_page_is_busy(monkeypatch):
 
 
 def test_the_queue_is_fair_and_a_question_taken_back_is_never_asked():
-    predictor = Held()
+    predictor = HeldPredictor()
 
     async def story(url):
         async with connect(url) as client:

@@ -1,11 +1,8 @@
 """What README, docs and CONTRIBUTING say: figures equal the reports, commands exist, the tree of folders is whole."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -156,42 +153,11 @@ OTHERS = ["training.datasets.planted_scenes", "demo.ask", "demo.find", "demo.ser
 
 COMMANDS = [*(f"training.{name}" for name in TRAINING), *OTHERS]
 
-# What `python -m MODULE -h` does, a process for each module, which finds the large libraries imported already.
-HELP = """
-import os, runpy, sys
-import accelerate, matplotlib.pyplot, optuna, peft, timm, torch, transformers
-folder, *modules = sys.argv[1:]
-for module in modules:
-    child = os.fork()
-    if child == 0:
-        sys.stdout = open(os.path.join(folder, module), "w")
-        sys.argv = [module, "-h"]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-        sys.exit()
-    with open(os.path.join(folder, module + ".code"), "w") as code:
-        code.write(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
-"""
-
-
-@pytest.fixture(scope="module")
-def helps(tmp_path_factory) -> dict[str, tuple[int, str]]:
-    """The exit code and the text of every command that is asked for help."""
-    if not hasattr(os, "fork"):
-        asked = {
-            module: subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, cwd=ROOT)
-            for module in COMMANDS
-        }
-        return {module: (done.returncode, done.stdout) for module, done in asked.items()}
-    folder = tmp_path_factory.mktemp("helps")
-    subprocess.run([sys.executable, "-c", HELP, folder, *COMMANDS], cwd=ROOT, check=True, timeout=PATIENCE)
-    codes = {module: int((folder / f"{module}.code").read_text()) for module in COMMANDS}
-    return {module: (code, (folder / module).read_text()) for module, code in codes.items()}
-
 
 @pytest.mark.parametrize("module", COMMANDS)
-def test_help_shows_an_example(helps, module):
-    code, told = helps[module]
-    assert code == 0 and f"python -m {module}" in told, told
+def test_help_shows_an_example(forks, module):
+    done = forks.run(["-m", module, "-h"], timeout=PATIENCE)
+    assert done.returncode == 0 and f"python -m {module}" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from toy_data import write_rows
+from toy_data import write_colored_squares, write_config, write_rows
 
 from training.datasets.readers.jsonl import read_rows
 from training.evaluate import evaluate
@@ -24,11 +24,12 @@ def train(config, *arguments: str) -> None:
     main(["--config", str(config), "--device", "cpu", *map(str, arguments)])
 
 
-@pytest.fixture
-def start(config_file, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def start(tiny_config, tmp_path_factory) -> Path:
     """A checkpoint of a short run on the toy set."""
-    train(config_file, "--output", tmp_path / "start", "epochs=1", "weights=float32")
-    return tmp_path / "start" / "checkpoint"
+    folder = tmp_path_factory.mktemp("start")
+    train(write_config(folder, tiny_config, write_colored_squares(folder)), "epochs=1", "weights=float32")
+    return folder / "run" / "checkpoint"
 
 
 @pytest.mark.parametrize("mode", ["frozen", "full", "top_layers:1", "lora", "ia3"])

@@ -85,6 +85,7 @@ def test_the_curves_are_drawn(tmp_path, rows, recwarn):
     assert [str(warning.message) for warning in recwarn] == []
 
 
+@pytest.mark.usefixtures("drawn_curves")
 def test_the_whole_report(tmp_path):
     write_metrics(tmp_path, EPOCHS)
     rows = [row("red"), row("red"), row("blue"), row("no")]

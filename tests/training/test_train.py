@@ -147,6 +147,7 @@ def test_a_run_can_start_from_another_ones_weights_and_answers(config_file, tmp_
         torch.testing.assert_close(went_on.state_dict()[name], tensor, atol=1e-4, rtol=1e-3, msg=name)
 
 
+@pytest.mark.usefixtures("drawn_curves")
 def test_pretraining_then_answers_from_its_checkpoint(config_file, tmp_path, capsys):
     first, second = tmp_path / "pretrained", tmp_path / "answers"
     train(config_file, "--output", str(first), "objective=pretraining", "epochs=4")

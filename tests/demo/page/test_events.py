@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
@@ -54,6 +55,14 @@ def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):
     updates = page.show_again(back, again.reply, asking.Selection(), *LOOK)
     assert updates[page.doubt.head]["value"] == 0 and updates[page.doubt.head]["visible"] is True
     assert "attention in layer 1, head 1" in updates[page.map.subject]
+
+
+def test_an_explanation_that_comes_after_another_question_is_dropped(page, upload):
+    path = upload(1)
+    reply, later = (asking.ask(page.predictor, path, None, question) for question in ("What color?", "Is it night?"))
+    again = asking.explain_again(page.predictor, reply, "occlusion", reply.answer)
+    assert page.show_again(again, later, asking.Selection(), *LOOK) == {page.memory.reply: gr.skip()}
+    assert len(page.show_again(again, reply, asking.Selection(), *LOOK)) > 5
 
 
 def test_a_new_answer_is_announced_and_what_is_picked_can_be_cleared(page, upload):

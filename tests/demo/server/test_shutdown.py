@@ -4,8 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -41,14 +39,14 @@ serve_until_stopped(page, uploads, server_name="127.0.0.1", server_port={port}, 
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(forks, tmp_path):
     """A page in a process of its own whose answers take their time: (process, address, folder of uploads, its log)."""
     port, log = free_port(), tmp_path / "log.txt"
     code = SERVER.format(root=str(ROOT), helpers=str(ROOT / "tests" / "helpers"), port=port)
     environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     environment["TMPDIR"] = str(tmp_path)
-    with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=output, stderr=output)
+    log.touch()
+    process = forks.start(["-c", code], env=environment, stdout=log)
     try:
         wait_until(lambda: "Running on" in log.read_text() or process.poll() is not None, log.read_text)
         assert process.poll() is None, log.read_text()
@@ -115,21 +113,11 @@ def test_a_stopping_page_waits_for_answers_but_not_for_ever(monkeypatch, busy_un
     assert shutdown.FINISH_SECONDS + shutdown.CLOSE_SECONDS < 5
 
 
-def start_app(**environment) -> str:
-    """What app.py says when it can't start."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "app.py")],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    return done.stderr
-
-
-def test_a_missing_checkpoint_is_one_line_and_exit_code_2(tmp_path):
-    output = start_app(VALM_CHECKPOINT=str(tmp_path / "nowhere"))
+def test_a_missing_checkpoint_is_one_line_and_exit_code_2(forks, tmp_path):
+    environment = os.environ | {"VALM_CHECKPOINT": str(tmp_path / "nowhere")}
+    done = forks.run([ROOT / "app.py"], env=environment, timeout=PATIENCE)
+    output = done.stderr
+    assert done.returncode == 2 and "Traceback" not in output
     assert output.count("\n") == 1
     assert "is no VALM checkpoint" in output and "VALM_CHECKPOINT" in output
 

@@ -2,11 +2,12 @@
 
 import json
 import os
-import subprocess
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from PIL import Image
 from toy_data import write_rows
 
@@ -231,19 +232,13 @@ def test_the_terminal_refuses_what_does_not_belong_together(capsys):
     assert "--batch" in capsys.readouterr().err
 
 
-def test_the_command_of_the_docs_runs_and_its_exit_code_tells(tmp_path):
+def test_the_command_of_the_docs_runs_and_its_exit_code_tells(forks, tmp_path):
     """With the shipped checkpoint, as a person runs it."""
     shown = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
     command = next(line for line in shown.splitlines() if "--batch" in line).split("python ", 1)[1]
     output = tmp_path / "answers.jsonl"
-    done = subprocess.run(
-        f"{sys.executable} {command.replace('answers.jsonl', str(output))}",
-        shell=True,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    words = shlex.split(command.replace("answers.jsonl", str(output)))
+    done = forks.run(words, timeout=PATIENCE)
     rows = lines(output)
     assert done.returncode == 0 and len(rows) == 8 and "8 rows, 0 of them with an error" in done.stderr
     assert next(row["predicted"] for row in rows if row["image"] == "cat.jpg") == "cat"

@@ -60,6 +60,7 @@ def test_batches_are_those_of_rows_from_a_file_and_resume_within_an_epoch(shards
         assert torch.equal(tensor, whole[2][2][name]), name
 
 
+@pytest.mark.parametrize("shards", ["parquet"], indirect=True)
 def test_a_run_learns_from_a_stream(shards, config_file, colored_squares, tmp_path):
     settings = [f"answer_data={colored_squares}", f"rows={ROWS}", "epochs=25", "early_stopping_patience=25"]
     main(["--config", str(config_file), "--data", shards, "--device", "cpu", *settings])
