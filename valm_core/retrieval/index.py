@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -137,7 +138,7 @@ class PhotoIndex:
 
     def _encoded(
         self, names: Sequence[str], files: dict[str, Path], stats: dict[str, tuple[int, int]]
-    ) -> Iterator[tuple]:
+    ) -> Iterator[tuple[Any, ...]]:
         """Rows for the database; a photo that can't be read is kept with its fault, so that it is tried once."""
         good, faults = [], {}
         for name in names:

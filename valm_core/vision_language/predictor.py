@@ -76,7 +76,7 @@ class TransformersPredictor:
 
     notice = ""
     attention_heads: tuple[tuple[str, int, int], ...] = ()  # none can be masked
-    offers: frozenset[str] = frozenset(OFFERS)
+    offers: frozenset[str] = frozenset({"what_if", "counterfactual"})
 
     def __init__(self, reader: Reader, facts: dict[str, str | float]):
         self.reader, self.facts = reader, facts
@@ -116,7 +116,7 @@ class TransformersPredictor:
         picture = open_photo(photo)
         places = self.reader.places(picture)
         grid, box = (places.grid, places.box) if places else (coarse_grid(*picture.size), WHOLE)
-        return EncodedPhoto(torch.from_numpy(cell_colours(picture, grid, box)), grid, box, picture)
+        return EncodedPhoto(torch.from_numpy(cell_colours(picture, grid, box)), grid, box, picture=picture)
 
     def encode_many(self, photos: Sequence[Photo]) -> list[EncodedImage]:
         """What ``encode`` gives for each photo."""
@@ -239,7 +239,7 @@ class TransformersPredictor:
             picture = without_regions(picture, hidden_cells, image.box)
         choices = _cleaned(candidates)
         if not choices:
-            return self.answer(EncodedPhoto(image.tokens, image.grid, image.box, picture), left, top)
+            return self.answer(EncodedPhoto(image.tokens, image.grid, image.box, picture=picture), left, top)
         shown, blind = (self._among(choices, seen, left, top) for seen in (picture, blind_picture(picture)))
         return Prediction(left, shown, blind, None)
 
@@ -262,6 +262,10 @@ class TransformersPredictor:
             words=words[0] if words else None,
             words_answer=words[1] if words else None,
         )
+
+    def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
+        """Not offered."""
+        raise NotOffered("This model names no concepts. Ask it what is in the photo instead.")
 
     def masks(self, candidates: Sequence[str]) -> bool:
         """True: every given answer is scored exactly. Raises InputError."""
