@@ -21,6 +21,10 @@ else:
     Verdict = Literal[tuple(VERDICTS)]
 Probability = Annotated[float, {"minimum": 0, "maximum": 1}]
 Share = Annotated[float, {"minimum": 0, "maximum": 1}]
+Gate = Annotated[
+    float | None,
+    {"minimum": 0, "maximum": 1, "description": "share of the question, the photo has the rest; null of open models"},
+]
 Map = Annotated[list[list[Share]], {"description": "[rows][columns], sums to 1"}]
 
 
@@ -51,7 +55,9 @@ class Answers(TypedDict):
     answers: list[AnswerShare]
     blind_answers: list[AnswerShare]
     guessed_from_question: bool
-    gate: Annotated[Share | None, {"description": "share of the question, the photo has the rest; null of open models"}]
+    gate: Annotated[
+        float | None, {"description": "share 0..1 of the question, the photo has the rest; null of open models"}
+    ]
     kinds: Annotated[dict[str, Probability], {"description": "of each kind of answer"}]
     unfamiliar: list[Part]
 

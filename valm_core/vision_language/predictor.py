@@ -16,7 +16,6 @@ from valm_core.evidence.rules import HIDDEN_SHARES, gather_evidence, hidden_vari
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.outputs import (
-    OFFERS,
     Answer,
     Counterfactual,
     EncodedImage,
