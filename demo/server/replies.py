@@ -55,9 +55,7 @@ class Answers(TypedDict):
     answers: list[AnswerShare]
     blind_answers: list[AnswerShare]
     guessed_from_question: bool
-    gate: Annotated[
-        float | None, {"description": "share 0..1 of the question, the photo has the rest; null of open models"}
-    ]
+    gate: Gate
     kinds: Annotated[dict[str, Probability], {"description": "of each kind of answer"}]
     unfamiliar: list[Part]
 
