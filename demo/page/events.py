@@ -268,9 +268,9 @@ class Page:
 
     # Another explanation
 
-    def explain_again(self, current, last, name, text):
+    def explain_again(self, current, last, newest, histories, name, text):
         """The map by another method or of another answer, kept for ``show_again``."""
-        if current is None:
+        if current is None or is_passed_by(current, newest, histories):
             return None
         if last is not None and last.reply is not None and last.asked.prediction is current.prediction:
             current = last.reply  # newer than what the page shows: a menu may tell of one choice twice
@@ -392,6 +392,17 @@ class Page:
             self.ask.question: link.question,
             **self.offer(example.questions),
         }
+
+
+def is_passed_by(current: asking.Reply, newest: asking.Outcome | None, histories) -> bool:
+    """Whether a later question about the photo is answered, but its answer isn't on the page yet: the next step of the
+    page puts it there, perhaps before what is made from ``current`` comes back, perhaps after it.
+    """
+    later = newest.reply if newest else None
+    if later is None or later.prediction is current.prediction or later.photo.digest != current.photo.digest:
+        return False
+    kept = history.history_of(histories, later.photo)
+    return kept is None or all(reply.prediction is not later.prediction for reply in kept.replies)
 
 
 def known_method(current: asking.Reply) -> str:

@@ -219,7 +219,7 @@ def wire_explanations(page: Page) -> None:
     explaining = gr.on(
         [doubt.explained.input, doubt.method.input],
         page.explain_again,
-        [memory.reply, memory.again, doubt.method, doubt.explained],
+        [memory.reply, memory.again, memory.asked, memory.kept, doubt.method, doubt.explained],
         memory.again,
         show_progress_on=[page.map.overlay, doubt.evidence],
         trigger_mode="always_last",

@@ -10,7 +10,7 @@ from PIL import Image
 from demo.languages.translate import speaking
 from demo.page.events import Page
 from demo.page.wiring import build_page
-from demo.visit import asking, browser_storage
+from demo.visit import asking, browser_storage, history
 from demo.visit.asking import ALL
 from demo.visit.uploads import get_upload_folder
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
@@ -63,6 +63,14 @@ def test_an_explanation_that_comes_after_another_question_is_dropped(page, uploa
     again = asking.explain_again(page.predictor, reply, "occlusion", reply.answer)
     assert page.show_again(again, later, asking.Selection(), *LOOK) == {page.memory.reply: gr.skip()}
     assert len(page.show_again(again, reply, asking.Selection(), *LOOK)) > 5
+    # Nor is one begun while the later answer is on its way to the page; once it is there, one may go back from it.
+    newest, chosen = asking.Outcome(path, later), ("occlusion", reply.answer)
+    assert page.explain_again(reply, None, newest, (), *chosen) is None
+    kept = history.remember((), path, later)
+    for outcome, histories in ((newest, kept), (None, ()), (asking.Outcome(path, message="too long"), ())):
+        assert page.explain_again(reply, None, outcome, histories, *chosen).asked is reply
+    elsewhere = asking.Outcome(upload(2), asking.ask(page.predictor, upload(2), None, "Is it night?"))
+    assert page.explain_again(reply, None, elsewhere, (), *chosen).asked is reply
 
 
 def test_a_new_answer_is_announced_and_what_is_picked_can_be_cleared(page, upload):

@@ -6,14 +6,12 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from patience import wait_until
+from patience import PATIENCE, wait_until
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -72,26 +70,19 @@ def assert_whole(run: Path, copy: Path) -> None:
             load_checkpoint(copy / name)
 
 
-def run_until(condition, command: list[str]) -> bool:
+def run_until(forks, condition, command: list[str], log: Path) -> bool:
     """Start the training command as a process of its own and kill it once ``condition()``; whether it was killed."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training.train", *command],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    process = forks.start(["-m", "training.train", *command], stdout=log)
     try:
         wait_until(lambda: process.poll() is not None or condition(), pause=0.0005)
     finally:
         process.kill()
-    error = process.communicate()[1].decode()
-    assert process.returncode in (0, -signal.SIGKILL), error
-    return process.returncode != 0
+    code = process.wait(PATIENCE)
+    assert code in (0, -signal.SIGKILL), log.read_text()
+    return code != 0
 
 
-def test_a_process_killed_at_random_moments_ends_as_an_uninterrupted_one(config_file, tmp_path):
+def test_a_process_killed_at_random_moments_ends_as_an_uninterrupted_one(forks, config_file, tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "killed"
     main(arguments(config_file, whole))
     moments = random.Random(0)
@@ -122,7 +113,7 @@ def test_a_process_killed_at_random_moments_ends_as_an_uninterrupted_one(config_
     killed = 0
     for condition in kills:
         resume = ["--resume"] if recover_folder(run / "last").exists() else []
-        killed += run_until(condition, arguments(config_file, run, *resume))
+        killed += run_until(forks, condition, arguments(config_file, run, *resume), tmp_path / "log.txt")
         assert_whole(run, tmp_path / "copy")
     assert killed >= 2
     main(arguments(config_file, run, "--resume"))

@@ -2,15 +2,15 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from patience import wait_until
+from patience import PATIENCE, wait_until
 from safetensors.torch import load_file
+from served_page import free_port
 from toy_data import write_rows
 
 from training.train import main
@@ -20,37 +20,55 @@ ROOT = Path(__file__).parents[3]
 TOLERANCE = 2e-4  # of losses near 1, after 12 steps: sums are taken in another order
 
 
-def launch(config_file, output: Path, processes: int, *settings: str, kill_when=None) -> list[dict]:
-    """Train here, or in several processes of their own; returns the lines of metrics.jsonl.
+def command_of(config_file, output: Path, settings) -> list[str]:
+    """What the training command is given."""
+    return ["--config", str(config_file), "--device", "cpu", "--output", str(output), *settings]
+
+
+def metrics(output: Path) -> list[dict]:
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def accelerate_launch(config_file, output: Path, *settings: str) -> list[dict]:
+    """Train in two processes, as a person starts them."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
+    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launcher += ["--main_process_port", "0", "-m", "training.train"]
+    words = launcher + command_of(config_file, output, settings)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return metrics(output)
+
+
+def launch(forks, config_file, output: Path, *settings: str, kill_when=None) -> list[dict]:
+    """The same with processes that ``forks`` starts, in the environment that the launcher gives them.
 
     With ``kill_when`` the processes get kill -9, all at once, as soon as it holds.
     """
-    command = ["--config", str(config_file), "--device", "cpu", "--output", str(output), *settings]
-    if processes == 1:
-        main(command)
-    else:
-        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes), "--cpu"]
-        launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        launcher += ["--main_process_port", "0", "-m", "training.train"]
-        with (output.parent / "stderr.txt").open("w+") as errors:
-            process = subprocess.Popen(
-                launcher + command,
-                cwd=ROOT,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-            )
-            try:
-                wait_until(lambda: process.poll() is not None or (kill_when and kill_when()), pause=0.001)
-            finally:
-                running = process.poll() is None
-                if running:
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            errors.seek(0)
-            assert running == (kill_when is not None) and process.returncode in (0, -9), errors.read()[-3000:]
-    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    common |= {"ACCELERATE_USE_CPU": "true", "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "no"}
+    log = output.parent / "log.txt"
+    log.touch()
+    words = ["-m", "training.train", *command_of(config_file, output, settings)]
+    processes = [
+        forks.start(words, env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank}, stdout=log)
+        for rank in ("0", "1")
+    ]
+
+    def over() -> bool:
+        ended = [process.poll() for process in processes]
+        return None not in ended or any(ended)
+
+    try:
+        wait_until(lambda: over() or (kill_when and kill_when()), log.read_text, pause=0.001)
+    finally:
+        running = [process.poll() is None for process in processes]
+        for process in processes:
+            process.kill()
+        codes = [process.wait(PATIENCE) for process in processes]
+    assert running == [kill_when is not None] * 2 and set(codes) <= {0, -9}, log.read_text()[-3000:]
+    return metrics(output)
 
 
 @pytest.fixture
@@ -86,20 +104,21 @@ ENCODERS_LEARN = ["train_text_encoder=true", "train_image_encoder=true", "cache=
 @pytest.mark.parametrize(
     ("settings", "killed"), [(ENCODERS_LEARN, False), (["accumulation_steps=2"], True)], ids=["encoders", "killed"]
 )
-def test_two_processes_have_the_losses_of_one(uneven, tmp_path, settings, killed):
+def test_two_processes_have_the_losses_of_one(forks, uneven, tmp_path, settings, killed):
     settings = [*settings, "weights=float32", "save_every=1"]
-    one = launch(uneven, tmp_path / "one", 1, *settings)
-    resume = []
+    main(command_of(uneven, tmp_path / "one", settings))
+    one = metrics(tmp_path / "one")
     if killed:
 
         def in_the_second_epoch() -> bool:
             run = tmp_path / "two"
             return (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text().count("\n") == 2
 
-        launch(uneven, tmp_path / "two", 2, *settings, kill_when=in_the_second_epoch)
+        launch(forks, uneven, tmp_path / "two", *settings, kill_when=in_the_second_epoch)
         assert recover_folder(tmp_path / "two" / "last").exists()
-        resume = ["--resume"]
-    two = launch(uneven, tmp_path / "two", 2, *settings, *resume)
+        two = launch(forks, uneven, tmp_path / "two", *settings, "--resume")
+    else:
+        two = accelerate_launch(uneven, tmp_path / "two", *settings)
     assert [row["epoch"] for row in two] == [0, 1, 2, 3]
     for found, expected in zip(two, one, strict=True):
         assert_same(found, expected, TOLERANCE)
@@ -109,8 +128,8 @@ def test_two_processes_have_the_losses_of_one(uneven, tmp_path, settings, killed
         assert (found[name] - tensor).abs().max() < 5e-3, name  # Adam enlarges rounding where a gradient is near 0
 
 
-def test_two_processes_pretrain(uneven, tmp_path):
-    rows = launch(uneven, tmp_path / "run", 2, "objective=pretraining", "epochs=2", "visual_weight=0.0")
+def test_two_processes_pretrain(forks, uneven, tmp_path):
+    rows = launch(forks, uneven, tmp_path / "run", "objective=pretraining", "epochs=2", "visual_weight=0.0")
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert rows[2]["contrastive"] < rows[1]["contrastive"]
     assert (tmp_path / "run" / "checkpoint" / "model.safetensors").is_file()
