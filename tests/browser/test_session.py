@@ -66,6 +66,27 @@ def test_earlier_questions_and_photos_come_back_without_the_model(visit, page_ur
     page.locator("#history .asked").nth(2).wait_for()
 
 
+@needs_fake
+def test_a_follow_up_is_shown_as_asked_and_can_be_asked_exactly(visit, page_url, photos):
+    page = visit(page_url, width=390, height=844)
+    upload(page, photos / "red.png")
+    page.locator("#suggestions button", has_text="What color is the bus?").wait_for()  # made for this photo
+    ask(page, "What color is the dog?")
+    wait_for_word(page, "dog?")
+    ask(page, "What is it doing?")
+    wait_for_word(page, "doing?")
+    assert page.locator("#asked-as strong").inner_text() == "What is the dog doing?"
+    exactly = page.locator("#asked-as button")
+    assert exactly.inner_text() == "Ask exactly “What is it doing?”" and exactly.bounding_box()["height"] >= 44
+    exactly.click()
+    wait_for_word(page, "it")
+    page.locator("#asked-as button").wait_for(state="detached")
+    page.locator("#history .asked", has_text="What is the dog doing?").click()
+    page.locator("#asked-as button").wait_for()  # the way back shows it again
+    ask(page, "describe this picture")
+    assert "can’t describe a whole photo" in notice(page).inner_text()
+
+
 def test_a_link_to_an_example_opens_as_it_was(visit, page_url):
     page = visit(page_url)
     page.locator(".example-card").nth(1).click()
