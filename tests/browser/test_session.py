@@ -9,7 +9,7 @@ from PIL import Image
 
 CHINESE_BROWSER = {"locale": "zh-CN"}
 # What stays English on the Chinese page: names, examples of questions and answers, and what the model itself says.
-STAYS_ENGLISH = re.compile(r"VALM|grad cam|PNG|JSON|HTML|Tab|Shift|What is in the photo\?|cat, dog, rabbit")
+STAYS_ENGLISH = re.compile(r"VALM|API|grad cam|PNG|JSON|HTML|Tab|Shift|What is in the photo\?|cat, dog, rabbit")
 
 # gradio writes these names of its own icons in English, whatever the browser's language. The last one is a message for
 # screen readers after an event, whose text in Chinese it lacks: it stands there as its key for a moment.
