@@ -15,6 +15,10 @@ from demo.settings import Settings
 from demo.visit.uploads import MAX_UPLOAD_BYTES
 
 CALLS = "/gradio_api/"
+LOGIN = "/login"
+GUESSES_PER_MINUTE = (
+    10  # of names and passwords from one address, right ones included; whoever shares it waits a little
+)
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 2**20  # one photo as base64 text, and what surrounds it
 DISCARDED_BYTES = 8 * MAX_BODY_BYTES  # read and thrown away of a refused request, so that its sender sees the reason
 DISCARDING_SECONDS = 5.0
@@ -68,6 +72,30 @@ def visitor(scope, trusted_proxies: int) -> str:
     return str(number.ipv4_mapped or ipaddress.ip_network((number, 64), strict=False))
 
 
+def counted(calls: OrderedDict[str, deque[float]], address: str, most: int) -> float:
+    """Count a visitor's call; where it is more than ``most`` in 60 seconds, don't, and say how many seconds to wait.
+
+    Args:
+        calls: times of the counted calls by visitor; at most ``REMEMBERED_CLIENTS`` visitors are kept.
+        address: of the visitor.
+        most: at least 1.
+
+    Returns:
+        0 where the call may go on.
+    """
+    now = time.monotonic()
+    times = calls.setdefault(address, deque())
+    calls.move_to_end(address)
+    while times and times[0] < now - 60:
+        times.popleft()
+    if len(times) >= most:
+        return max(60 - (now - times[0]), 1.0)
+    times.append(now)
+    while len(calls) > REMEMBERED_CLIENTS:
+        calls.popitem(last=False)
+    return 0.0
+
+
 class Guard:
     """ASGI middleware around the whole app.
 
@@ -83,7 +111,9 @@ class Guard:
         self.policy = policy
         self.requests_per_minute = requests_per_minute
         self.trusted_proxies = trusted_proxies
-        self.calls: OrderedDict[str, deque[float]] = OrderedDict()  # visitor -> times of the calls, latest visitor last
+        # visitor -> times of the calls in the last minute, latest visitor last
+        self.calls: OrderedDict[str, deque[float]] = OrderedDict()
+        self.guesses: OrderedDict[str, deque[float]] = OrderedDict()
 
     async def __call__(self, scope, receive, send):
         """Refuse the request, or pass it on with its body limited; the answer gets the headers either way."""
@@ -107,26 +137,25 @@ class Guard:
                 receive = self._limited(scope, receive)
             elif called:
                 self._check_address(name)
+            elif scope["method"] == "POST" and scope["path"].rstrip("/").endswith(LOGIN):
+                self._count_guess(scope)
+                receive = self._limited(scope, receive)
         except Refused as refused:
             answer = JSONResponse({"detail": str(refused)}, refused.status, {"Connection": "close"})
             return await answer(scope, receive, send_with_headers)
         await self.app(scope, receive, send_with_headers)
 
     def _count(self, scope) -> None:
-        if not self.requests_per_minute:
-            return
-        address = visitor(scope, self.trusted_proxies)
-        now = time.monotonic()
-        times = self.calls.setdefault(address, deque())
-        self.calls.move_to_end(address)
-        while times and times[0] < now - 60:
-            times.popleft()
-        if len(times) >= self.requests_per_minute:
-            wait = 60 - (now - times[0])
-            raise Refused(429, f"Too many questions from your address in a minute. Try again in {wait:.0f} seconds.")
-        times.append(now)
-        while len(self.calls) > REMEMBERED_CLIENTS:
-            self.calls.popitem(last=False)
+        if self.requests_per_minute:
+            wait = counted(self.calls, visitor(scope, self.trusted_proxies), self.requests_per_minute)
+            if wait:
+                message = f"Too many questions from your address in a minute. Try again in {wait:.0f} seconds."
+                raise Refused(429, message)
+
+    def _count_guess(self, scope) -> None:
+        """Passwords can't be guessed in bulk, whatever the limit of questions is."""
+        if wait := counted(self.guesses, visitor(scope, self.trusted_proxies), GUESSES_PER_MINUTE):
+            raise Refused(429, f"Too many logins from your address in a minute. Try again in {wait:.0f} seconds.")
 
     def _check_address(self, name: str) -> None:
         """Gradio would fetch ``file=https://...`` and ``proxy=...`` for whoever asks."""

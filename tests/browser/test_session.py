@@ -9,7 +9,7 @@ from PIL import Image
 
 CHINESE_BROWSER = {"locale": "zh-CN"}
 # What stays English on the Chinese page: names, examples of questions and answers, and what the model itself says.
-STAYS_ENGLISH = re.compile(r"VALM|grad cam|PNG|JSON|HTML|Tab|Shift|What is in the photo\?|cat, dog, rabbit")
+STAYS_ENGLISH = re.compile(r"VALM|API|grad cam|PNG|JSON|HTML|Tab|Shift|What is in the photo\?|cat, dog, rabbit")
 
 # gradio writes these names of its own icons in English, whatever the browser's language. The last one is a message for
 # screen readers after an event, whose text in Chinese it lacks: it stands there as its key for a moment.
@@ -64,6 +64,27 @@ def test_earlier_questions_and_photos_come_back_without_the_model(visit, page_ur
     wait_for_word(page, "bus?")
     assert predictor.calls["encode"] == calls["encode"]
     page.locator("#history .asked").nth(2).wait_for()
+
+
+@needs_fake
+def test_a_follow_up_is_shown_as_asked_and_can_be_asked_exactly(visit, page_url, photos):
+    page = visit(page_url, width=390, height=844)
+    upload(page, photos / "red.png")
+    page.locator("#suggestions button", has_text="What color is the bus?").wait_for()  # made for this photo
+    ask(page, "What color is the dog?")
+    wait_for_word(page, "dog?")
+    ask(page, "What is it doing?")
+    wait_for_word(page, "doing?")
+    assert page.locator("#asked-as strong").inner_text() == "What is the dog doing?"
+    exactly = page.locator("#asked-as button")
+    assert exactly.inner_text() == "Ask exactly “What is it doing?”" and exactly.bounding_box()["height"] >= 44
+    exactly.click()
+    wait_for_word(page, "it")
+    page.locator("#asked-as button").wait_for(state="detached")
+    page.locator("#history .asked", has_text="What is the dog doing?").click()
+    page.locator("#asked-as button").wait_for()  # the way back shows it again
+    ask(page, "describe this picture")
+    assert "can’t describe a whole photo" in notice(page).inner_text()
 
 
 def test_a_link_to_an_example_opens_as_it_was(visit, page_url):

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from demo.server.guard import MAX_BODY_BYTES, SAME_PLACE, Guard, exposure_options, visitor
+from demo.server.guard import GUESSES_PER_MINUTE, MAX_BODY_BYTES, SAME_PLACE, Guard, exposure_options, visitor
 from demo.settings import Settings
 
 
@@ -71,6 +71,25 @@ def test_one_client_may_ask_only_so_often(monkeypatch):
     assert guarded.get("/gradio_api/file=a.png").status_code == 200, "looking costs nothing"
     now[0] = 61.0
     assert ask().status_code == 200
+
+
+def test_passwords_are_guessed_only_so_often_and_each_address_for_itself(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("demo.server.guard.time.monotonic", lambda: now[0])
+    guarded = client(trusted_proxies=1)
+    guess = lambda place, path="/login": guarded.post(  # noqa: E731
+        path, data={"username": "ann", "password": "1234"}, headers={"X-Forwarded-For": place}
+    )
+    statuses = [guess("192.0.2.1", path).status_code for path in ("/login", "/login/") for _ in range(5)]
+    assert statuses == [200] * GUESSES_PER_MINUTE
+    for path in ("/login", "/login/", "/behind/a/proxy/login"):
+        refused = guess("192.0.2.1", path)
+        assert refused.status_code == 429 and "Try again in 60 seconds" in refused.json()["detail"]
+    assert guess("192.0.2.2").status_code == 200, "somebody else may log in"
+    assert guarded.get("/login", headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 200
+    assert guarded.post("/gradio_api/queue/join", json={}, headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 200
+    now[0] = 61.0
+    assert guess("192.0.2.1").status_code == 200
 
 
 def test_visitors_are_counted_apart_and_forgotten(monkeypatch):
