@@ -55,7 +55,7 @@ def build_compare(
         button = gr.Button(label("Compare"), elem_id="compare-button")
         message = gr.HTML(elem_id="compare-message")
         with gr.Row(elem_id="compare-pictures"):
-            look = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 140, "buttons": NO_SHARING}
+            look = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 300, "buttons": NO_SHARING}
             pictures = [ShownPicture(label=label("ours"), **look), ShownPicture(label=label("the other"), **look)]
 
     def empty() -> dict:

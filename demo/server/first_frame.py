@@ -3,7 +3,6 @@
 import functools
 import gzip
 import io
-import re
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -17,7 +16,7 @@ from demo.languages.translate import language_of, say, speaking
 
 THUMBNAIL_SIDE = 208  # pixels, twice what a card shows
 DAY = 24 * 60 * 60  # seconds
-PLACE = b"<gradio-app"
+PLACE, SHEET = b"<gradio-app", b'<link rel="stylesheet"'
 # Gone as soon as gradio has laid the page out; until then it lies over gradio's own loading sign.
 FRAME = """<style>
 #first-frame { position: absolute; inset: 0; z-index: 9; padding: 12px clamp(12px, 2vw, 32px); background: #f8fafc; color: #1e293b; font: 16px/1.5 system-ui, sans-serif; }
@@ -41,20 +40,17 @@ def frame_html(accepted_language: str) -> str:
 
 
 def with_frame(page: bytes, frame: bytes) -> bytes:
-    """Gradio's HTML with the frame first of its body, and what is long or waited for moved behind it.
+    """Gradio's HTML with the frame first of its body, and nothing before it that a browser would wait for.
 
-    That is the page's configuration, some hundred kB in a script, and the style sheet: a browser shows nothing before
-    it has read them where gradio has them, in the head. The scripts that use them run when all is read.
+    That is the page's configuration, some hundred kB in a script, which moves behind the frame (the scripts that use it
+    run when all is read), and the style sheet, which stays where it is, because later sheets override it.
     """
     head, place, rest = page.partition(PLACE)
-    moved = b""
-    config = head.find(b"window.gradio_config")
-    spans = (
-        [(head.rfind(b"<script", 0, config), head.find(b"</script>", config) + len(b"</script>"))] if config > 0 else []
-    )
-    spans += [found.span() for found in re.finditer(rb'<link rel="stylesheet"[^>]*>', head)]
-    for start, end in sorted(spans, reverse=True):
-        head, moved = head[:start] + head[end:], head[start:end] + moved
+    head = head.replace(SHEET, b"""<link media="print" onload="this.media='all'" """ + SHEET[len(b"<link ") :])
+    moved, config = b"", head.find(b"window.gradio_config")
+    if config > 0:
+        start, end = head.rfind(b"<script", 0, config), head.find(b"</script>", config) + len(b"</script>")
+        head, moved = head[:start] + head[end:], head[start:end]
     return head + frame + moved + place + rest
 
 
