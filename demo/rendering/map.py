@@ -21,7 +21,6 @@ from demo.rendering.overlay import (
     colour,
     density,
     heat_to_show,
-    is_flat,
     overlay,
     pixel_box,
     scale_top,
@@ -30,7 +29,7 @@ from demo.rendering.overlay import (
     words_map,
 )
 from demo.rendering.wording import data_address, method_name, percent
-from valm_core.evidence.rules import evenness
+from valm_core.evidence.rules import evenness, is_flat
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Explanation
