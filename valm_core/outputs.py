@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Photo = str | Path | bytes | Image.Image  # what people send: a file, its content, or an opened picture
 # What a predictor may be unable to do: its methods of these names raise NotOffered then.
-OFFERS = ("what_if", "counterfactual", "concepts")
+OFFERS = ("what_if", "counterfactual", "concepts", "word_evidence")
 
 
 class InputError(ValueError):
@@ -209,6 +209,20 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class WordEvidence:
+    """How far the map of one word can be believed: ``evidence`` as of a whole question's, for the map of ``word``.
+
+    A map that can't speak for its word has none (None): ``flat`` where no cell stands out, ``same_as`` another word
+    where it can't be told from that one's.
+    """
+
+    word: int
+    flat: bool
+    same_as: int | None
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True)
 class Counterfactual:
     """What would change an answer: a small region and a few words, each with what the model would answer without it.
 
@@ -304,6 +318,18 @@ class Predictor(Protocol):
         explanation: Explanation | None = None,
     ) -> Evidence:
         """How far a map can be believed. Raises what ``explain`` does."""
+        ...
+
+    def word_evidence(
+        self,
+        image: EncodedImage,
+        question: str,
+        word: int,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
+    ) -> WordEvidence:
+        """How far one word's map can be believed. Raises what ``evidence`` does, ValueError, NotOffered."""
         ...
 
     def what_if(

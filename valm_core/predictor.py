@@ -19,7 +19,7 @@ from valm_core.checkpoints.fingerprints import config_facts
 from valm_core.checkpoints.hub import fetch_checkpoint, fetch_files, is_hub_name
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.evidence import measure
-from valm_core.evidence.rules import gather_evidence
+from valm_core.evidence.rules import gather_evidence, word_doubts
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
@@ -50,6 +50,7 @@ from valm_core.outputs import (
     Predictor,
     TrackRecord,
     UnknownAnswer,
+    WordEvidence,
 )
 
 MAX_CANDIDATES = 100  # answers that a person may choose among
@@ -314,6 +315,46 @@ class VqaPredictor:
         return self._evidence(text, image, method, answer_index, explanation.image_map, blind, trace)
 
     @_on_cpu_when_gpu_fails
+    def word_evidence(
+        self,
+        image: EncodedImage,
+        question: str,
+        word: int,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
+    ) -> WordEvidence:
+        """How far the map that ``explain`` gives for one word can be believed: by hiding where that word looked.
+
+        As ``evidence`` does for the whole question. Raises what that does.
+
+        Args:
+            image, question, method, answer, explanation: as for ``evidence``.
+            word: its place in the question, from 0.
+
+        Raises:
+            ValueError: there is no such word.
+        """
+        method = method or DEFAULT_METHOD
+        explanation = explanation or self.explain(image, question, method, answer)
+        if explanation.method != method:
+            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
+        flat, same_as = word_doubts(explanation.token_to_patch, word)
+        if flat or same_as is not None:
+            return WordEvidence(word, flat, same_as, None)
+        question, text = self._encode_question(question)
+        image = image.to(self.device)
+        answer_index = self._answer_index(text, image, answer)
+        with torch.no_grad():
+            blind = self._likeliest(self.model(text_tokens=text.tokens, text_mask=text.mask).logits[0], 1)[0]
+        compared = measure.compared_explanations(self.model, text, image, answer_index, method)
+        others = [self._by_word(other, question).token_map(word) for other in compared]
+        word_map = explanation.token_map(word)
+        probabilities = measure.hiding_probabilities(self.model, text, image, answer_index, [word_map])
+        found = gather_evidence(method, self.model.answers[answer_index], probabilities, blind, word_map, others)
+        return WordEvidence(word, False, None, found)
+
+    @_on_cpu_when_gpu_fails
     @torch.no_grad()
     def what_if(
         self,
@@ -426,7 +467,8 @@ class VqaPredictor:
         blind: Answer,
         trace: Trace,
     ) -> Evidence:
-        others = measure.compared_maps(self.model, text, image, answer_index, method, trace)
+        compared = measure.compared_explanations(self.model, text, image, answer_index, method, trace)
+        others = [other.image_map for other in compared]
         probabilities = measure.hiding_probabilities(self.model, text, image, answer_index, [image_map])
         return gather_evidence(method, self.model.answers[answer_index], probabilities, blind, image_map, others)
 

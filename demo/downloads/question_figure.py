@@ -9,9 +9,10 @@ from PIL import Image
 
 from demo.languages.translate import say
 from demo.rendering.answers import is_doubted
-from demo.rendering.overlay import Look, density, is_flat
+from demo.rendering.overlay import Look, density
 from demo.rendering.wording import method_name
 from demo.rendering.words import place_text
+from valm_core.evidence.rules import is_flat
 from valm_core.outputs import Explanation, Prediction
 
 COLUMNS = 4

@@ -9,10 +9,11 @@ from demo.languages.translate import label, say
 from demo.panels.late import find_out
 from demo.panels.peers import Answered, load_peer
 from demo.rendering.answers import side_by_side_html
-from demo.rendering.overlay import Look, is_flat, overlay
+from demo.rendering.overlay import Look, overlay
 from demo.rendering.photo_input import NO_SHARING, ShownPicture
 from demo.rendering.wording import notice_html
 from demo.visit import asking
+from valm_core.evidence.rules import is_flat
 from valm_core.outputs import Predictor
 
 HELP = (

@@ -20,7 +20,6 @@ from demo.rendering.overlay import (
     Look,
     colour,
     density,
-    is_flat,
     overlay,
     pixel_box,
     scale_top,
@@ -29,7 +28,7 @@ from demo.rendering.overlay import (
 )
 from demo.rendering.wording import data_address, hundredths, method_name, percent
 from demo.rendering.words import swatch_html
-from valm_core.evidence.rules import evenness
+from valm_core.evidence.rules import evenness, is_flat
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Explanation

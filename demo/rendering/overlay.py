@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from valm_core.evidence.rules import is_flat
+
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Explanation
 
@@ -34,7 +36,6 @@ WORD_COLOURS = (
 MAX_SIDE = 1024  # pixels of the drawn overlay
 DENSITY = 1.5  # times the opacity: how much of the hottest place is heat, at most all of it
 WHOLE_QUESTION = -1  # in place of a word's index
-MIN_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
 FLAT_GREY = (128, 128, 128)  # of a flat map where there is no photo beneath it
 
 
@@ -62,11 +63,6 @@ def scale_top(explanation: Explanation, word: int, same_scale: bool) -> float:
     if same_scale:
         return float(max(explanation.token_to_patch.max(), explanation.image_map.max()))
     return float(word_map(explanation, word).max())
-
-
-def is_flat(heat: np.ndarray) -> bool:
-    """Whether no place of a map stands out: its hottest cell is hardly hotter than its coldest."""
-    return float(np.ptp(heat)) <= MIN_CONTRAST * float(heat.max())
 
 
 def colour(values: np.ndarray) -> np.ndarray:

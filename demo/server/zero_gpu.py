@@ -45,6 +45,12 @@ def explain(image, question, method=None, answer=None):
 
 
 @borrowing_gpu
+def word_evidence(image, question, word, method=None, answer=None, explanation=None):
+    """``VqaPredictor.word_evidence`` of the lent predictor."""
+    return _predictor.word_evidence(image, question, word, method, answer, explanation)
+
+
+@borrowing_gpu
 def what_if(*arguments, **changes):
     """``VqaPredictor.what_if`` of the lent predictor."""
     return _predictor.what_if(*arguments, **changes)
@@ -62,7 +68,7 @@ def lend(predictor: Predictor) -> Predictor:
     if not os.environ.get("SPACES_ZERO_GPU"):
         return predictor
     _predictor = predictor
-    borrowing = (encode, answer, ask, explain, what_if, counterfactual)
+    borrowing = (encode, answer, ask, explain, word_evidence, what_if, counterfactual)
     calls = {function.__name__: function for function in borrowing}
     without_gpu = ("open_photo", "concepts", "masks", "track_record", "notice", *PROPERTIES)
     needs_no_gpu = {name: getattr(predictor, name) for name in without_gpu}

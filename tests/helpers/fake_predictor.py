@@ -23,6 +23,7 @@ from valm_core.outputs import (
     InputError,
     Prediction,
     TrackRecord,
+    WordEvidence,
 )
 
 GRID = (8, 10)
@@ -180,6 +181,21 @@ class FakePredictor:
             support=9.0,
             verdict="matters",
         )
+
+    def word_evidence(
+        self,
+        image: EncodedImage,
+        question: str,
+        word: int,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
+    ) -> WordEvidence:
+        """The same good evidence for every word but the last, which is said to look like the first."""
+        last = len(words_of(question)) - 1
+        if word == last > 0:
+            return WordEvidence(word, False, 0, None)
+        return WordEvidence(word, False, None, self.evidence(image, question, method, answer))
 
     facts: ClassVar = {"checkpoint": "fake", "checkpoint_sha256": "00ff", "temperature": 1.25, "fusion": "none"}
     notice = ""

@@ -59,7 +59,7 @@ class FusionGraph(nn.Module):
         features = self.model.fuse(text_tokens, text_mask, image_tokens.flatten(1, 2), grid, return_attention=True)
         text_to_image, image_to_text = cross_modal_maps(features)  # [B, L, H, T, N], [B, L, H, N, T]
         raw = raw_relevance(features, text_to_image, image_to_text)
-        relevance, *between = rollout_relevance(features)  # [T + N], [T, N] and [N, T]
+        relevance, *between = rollout_relevance(features, self.model.has_glimpses)  # [T + N], [T, N] and [N, T]
         length = text_tokens.shape[1]
         rolled = (relevance[length:], relevance[:length], *between)
         logits = self.model.score(features, text_tokens, text_mask, image_tokens.flatten(1, 2))

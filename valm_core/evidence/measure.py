@@ -8,7 +8,7 @@ from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.hiding import logits_without_cells
 from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
-from valm_core.outputs import EncodedImage, EncodedText
+from valm_core.outputs import EncodedImage, EncodedText, Explanation
 
 COMPARED_METHODS = ("raw_attention", "attention_rollout", "grad_cam", "gradient_relevancy")  # the quick ones
 
@@ -35,15 +35,15 @@ def hiding_probabilities(
     return split_variants(probabilities.cpu().numpy())
 
 
-def compared_maps(
+def compared_explanations(
     model: ValmModel,
     text: EncodedText,
     image: EncodedImage,
     answer_index: int,
     method: str,
     trace: Trace | None = None,
-) -> list[np.ndarray]:
-    """The image maps of ``COMPARED_METHODS`` but ``method``, out of a single pass: one forward, one backward.
+) -> list[Explanation]:
+    """What ``COMPARED_METHODS`` but ``method`` say, out of a single pass: one forward, one backward.
 
     Args:
         model, text, image, answer_index: as in every explanation method.
@@ -51,11 +51,11 @@ def compared_maps(
         trace: of this question, photo and answer, so that it need not be made again.
 
     Returns:
-        Maps [rows, columns], each as its method gives it.
+        Explanations over word pieces, each as its method gives it.
     """
     trace = trace or trace_question(model, text, image, answer_index)
     return [
-        EXPLANATION_METHODS[name](model, text, image, answer_index, trace).image_map
+        EXPLANATION_METHODS[name](model, text, image, answer_index, trace)
         for name in COMPARED_METHODS
         if name != method
     ]

@@ -13,6 +13,8 @@ from valm_core.outputs import Answer, Evidence
 HIDDEN_SHARES = (0.1, 0.2, 0.3, 0.5)  # of the cells
 RANDOM_DRAWS = 16
 VERDICTS = ("matters", "matters a little", "no difference", "cannot tell")
+MIN_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
+SAME_MAP = 0.02  # the share of a map that lies elsewhere than another one, up to which both are the same
 SMALLEST_SPREAD = 0.02  # of log-odds: what nothing moves supports no map
 
 # The least support for a verdict, so that a shuffled map of the default checkpoint reaches it in 3 % and 0.5 % of the
@@ -128,6 +130,30 @@ def has_effect(probability: float, hottest: np.ndarray, random: np.ndarray) -> b
     left, at_random = (_probability(_log_odds(values).mean()) for values in (hottest, random))
     without = min(probability, at_random)
     return left < without and differ(left, without)
+
+
+def word_doubts(word_maps: np.ndarray, word: int) -> tuple[bool, int | None]:
+    """Why a word's map can't speak for it: whether it is flat, and which other word's map (the first) it equals.
+
+    Args:
+        word_maps: [W, N], each of a sum of 1.
+        word: which of the W words.
+
+    Raises:
+        ValueError: there is no such word.
+    """
+    if not 0 <= word < len(word_maps):
+        raise ValueError(f"word is {word}, but the question has the words 0 to {len(word_maps) - 1}.")
+    if is_flat(word_maps[word]):
+        return True, None
+    apart = np.abs(word_maps - word_maps[word]).sum(axis=1) / 2  # 0..1, the share of a map that lies elsewhere
+    apart[word] = 1
+    return False, int(apart.argmin()) if apart.min() <= SAME_MAP else None
+
+
+def is_flat(heat: np.ndarray) -> bool:
+    """Whether no place of a map stands out: its hottest cell is hardly hotter than its coldest."""
+    return float(np.ptp(heat)) <= MIN_CONTRAST * float(heat.max())
 
 
 def agreement(image_map: np.ndarray, others: list[np.ndarray]) -> float:

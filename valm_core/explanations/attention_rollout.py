@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from valm_core.explanations.relevance import attention_steps, build_explanation, cross_blocks, readout, token_ranges
-from valm_core.explanations.trace import Trace, trace_question
+from valm_core.explanations.trace import Trace, last_text_to_image, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
@@ -16,7 +16,8 @@ def attention_rollout(
 
     Text and image tokens are one sequence. Every attention step is a matrix over it: half the identity, for the
     residual connection, and half the weights, mean over heads, in the rows of the tokens that read. The product of all
-    steps, read out by gate and pooling, says how much of each input token flowed into the answer vector.
+    steps, read out by gate and pooling, says how much of each input token flowed into the answer vector. Where the
+    answer reads glimpses too, they are half of it, as residual connections are half of a step.
 
     Args:
         model: in evaluation mode.
@@ -29,13 +30,24 @@ def attention_rollout(
         An explanation whose T tokens are unnamed word pieces.
     """
     features = (trace or trace_question(model, text, image, answer_index)).features
-    return build_explanation("attention_rollout", features, *rollout_relevance(features), image)
+    found = rollout_relevance(features, model.has_glimpses)
+    return build_explanation("attention_rollout", features, *found, image)
 
 
-def rollout_relevance(features: FusedFeatures) -> tuple[Tensor, Tensor, Tensor]:
-    """How much of each input token [T + N] is in the answer vector; and between the modalities, [T, N] and [N, T]."""
+def rollout_relevance(features: FusedFeatures, glimpses: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """How much of each input token [T + N] is in the answer vector; and between the modalities, [T, N] and [N, T].
+
+    With ``glimpses``, half of the answer comes straight from the cells, by the last text-to-image map over the words'
+    pooling.
+    """
     flow = rollout(features)
-    return readout(features) @ flow, *cross_blocks(features, flow)
+    counted, (token_to_patch, patch_to_token) = readout(features) @ flow, cross_blocks(features, flow)
+    if not glimpses:
+        return counted, token_to_patch, patch_to_token
+    glimpsed = features.attention[last_text_to_image(features)].weights[0].float().mean(dim=0)  # [T, N]
+    words = features.text_pooling[0].float()
+    from_cells = torch.cat([torch.zeros_like(words), words @ glimpsed])  # [T + N]
+    return 0.5 * counted + 0.5 * from_cells, 0.5 * token_to_patch + 0.5 * glimpsed, patch_to_token
 
 
 def rollout(features: FusedFeatures) -> Tensor:

@@ -21,7 +21,9 @@ def gradient_relevancy(
     """Explain one question by the relevancy rules for self- and co-attention (Chefer et al. 2021, arXiv 2103.15679).
 
     The paper reads the relevance off the row of a CLS token. VALM has none: its answer vector is a weighted mean of all
-    final tokens, and the model's own weights, gate times pooling, take that row's place.
+    final tokens, and the model's own weights, gate times pooling, take that row's place. Where the answer reads
+    glimpses too, what each did for it is added to the cells it was taken from and to the words that chose them, and the
+    pooling is weighted by its gradient as the glimpses are, so that both count in one unit.
 
     Args:
         model: in evaluation mode.
@@ -37,10 +39,16 @@ def gradient_relevancy(
     Raises:
         ValueError: the answer index is outside the model's list.
     """
-    features = (trace or trace_question(model, text, image, answer_index)).weighted
-    relevance = propagate(features)
-    between = cross_blocks(features, relevance)
-    return build_explanation("gradient_relevancy", features, readout(features) @ relevance, *between, image)
+    trace = trace or trace_question(model, text, image, answer_index)
+    relevance = propagate(trace.followed)
+    token_to_patch, patch_to_token = cross_blocks(trace.followed, relevance)
+    counted, glimpses = readout(trace.features) @ relevance, trace.weighted_glimpses
+    if glimpses is not None:
+        words = relevance[: len(glimpses), : len(glimpses)]  # [T, T]: of which words each final word is made
+        counted = trace.weighted_pooling @ relevance
+        counted = counted + torch.cat([glimpses.sum(dim=1) @ words, glimpses.sum(dim=0)])
+        token_to_patch = token_to_patch + glimpses
+    return build_explanation("gradient_relevancy", trace.weighted, counted, token_to_patch, patch_to_token, image)
 
 
 def propagate(features: FusedFeatures) -> Tensor:

@@ -24,6 +24,7 @@ class Trace:
     answer_index: int
     recorded_logits: Tensor  # with the graph of the forward pass, as are these:
     recorded: FusedFeatures
+    glimpsed: Tensor | None = None  # [1, H, T, N], the last text-to-image map as glimpses read it, if there are any
 
     @functools.cached_property
     def logits(self) -> Tensor:
@@ -50,18 +51,38 @@ class Trace:
         weighted in the same way. The gradient carries the gate's share."""
         return self._weighted[1]
 
+    @property
+    def weighted_glimpses(self) -> Tensor | None:
+        """[T, N], at least 0: what each word's glimpse of each cell did for the answer, weighted as maps are, mean over
+        heads. Cells as they came in: glimpses read the photo's own tokens. None without glimpses."""
+        return self._weighted[2]
+
+    @property
+    def followed(self) -> FusedFeatures:
+        """``weighted`` without what glimpses did: what reading by the maps did for the layers after it alone."""
+        return self._weighted[3]
+
     @functools.cached_property
-    def _weighted(self) -> tuple[FusedFeatures, Tensor]:
-        features = self.recorded
+    def _weighted(self) -> tuple[FusedFeatures, Tensor, Tensor | None, FusedFeatures]:
+        features, glimpsed = self.recorded, self.glimpsed
         read = [step.weights for step in features.attention] + [features.text_pooling, features.image_pooling]
         with torch.enable_grad():  # for the indexing: methods may be asked within no_grad
             score = self.recorded_logits[0, self.answer_index]
-        gradients = torch.autograd.grad(score, read, allow_unused=True)
+        asked = read if glimpsed is None else [*read, glimpsed]
+        gradients = torch.autograd.grad(score, asked, allow_unused=True)
         weighted = [
-            weights.detach() if gradient is None else (gradient * weights).detach().float().clamp_min(0)
-            for weights, gradient in zip(read, gradients, strict=True)
+            weights.detach() if gradient is None else _positive(gradient, weights)
+            for weights, gradient in zip(read, gradients, strict=False)
         ]
-        return _with_maps(features, weighted[:-2]), torch.cat(weighted[-2:], dim=1)[0]
+        maps, pooling = _with_maps(features, weighted[:-2]), torch.cat(weighted[-2:], dim=1)[0]
+        if glimpsed is None:
+            return maps, pooling, None, maps
+        place = last_text_to_image(features)
+        through_layers = list(weighted[:-2])
+        if features.attention[place].kind == "attention":
+            through_layers[place] = _positive(gradients[place] - gradients[-1], read[place])
+        followed = _with_maps(features, through_layers)
+        return maps, pooling, _positive(gradients[-1], glimpsed)[0].mean(dim=0), followed
 
 
 def trace_question(model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int) -> Trace:
@@ -81,8 +102,25 @@ def trace_question(model: ValmModel, text: EncodedText, image: EncodedImage, ans
         # Without these two, maps of a model with frozen parameters would get no gradient.
         text_tokens = text.tokens.detach().requires_grad_(True)
         image_tokens = image.tokens.detach().requires_grad_(True)
-        output = model(text_tokens=text_tokens, text_mask=text.mask, image_tokens=image_tokens, return_attention=True)
-    return Trace(answer_index, output.logits, output.features)
+        features = model.fuse(text_tokens, text.mask, image_tokens, image.grid, return_attention=True)
+        scored, glimpsed = features, None
+        if model.has_glimpses:  # they read a copy of their map, so that their gradient can be told from the layers'
+            place = last_text_to_image(features)
+            glimpsed = features.attention[place].weights.clone()
+            maps = list(features.attention)
+            maps[place] = dataclasses.replace(maps[place], weights=glimpsed)
+            scored = dataclasses.replace(features, attention=tuple(maps))
+        logits = model.score(scored, text_tokens, text.mask, image_tokens)
+    return Trace(answer_index, logits, features, glimpsed)
+
+
+def last_text_to_image(features: FusedFeatures) -> int:
+    """The place in ``attention`` of the map by which glimpses read: the last from text to image."""
+    return max(place for place, step in enumerate(features.attention) if (step.query, step.key) == ("text", "image"))
+
+
+def _positive(gradient: Tensor, weights: Tensor) -> Tensor:
+    return (gradient * weights).detach().float().clamp_min(0)
 
 
 def _with_maps(features: FusedFeatures, weights: list[Tensor]) -> FusedFeatures:

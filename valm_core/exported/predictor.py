@@ -13,7 +13,7 @@ from PIL import Image
 from valm_core.answers import YES_NO, listed
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint, config_facts, fingerprint
-from valm_core.evidence.rules import gather_evidence, hidden_variants, split_variants
+from valm_core.evidence.rules import gather_evidence, hidden_variants, split_variants, word_doubts
 from valm_core.exported.runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
 from valm_core.inputs.photo import open_photo, photo_to_array
 from valm_core.inputs.question import clean_question, padded_ids
@@ -31,6 +31,7 @@ from valm_core.outputs import (
     Prediction,
     TrackRecord,
     UnknownAnswer,
+    WordEvidence,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class OnnxPredictor:
     """
 
     notice = ""
-    offers: frozenset[str] = frozenset()
+    offers: frozenset[str] = frozenset({"word_evidence"})
     explanation_methods = METHODS
     attention_heads: tuple[tuple[str, int, int], ...] = ()
 
@@ -215,8 +216,41 @@ class OnnxPredictor:
             explanation = self._explain(text, image, method)
         elif explanation.method != method:
             raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
-        image_map = explanation.image_map
         others = [self._explain(text, image, other).image_map for other in METHODS if other != method]
+        return self._judged(image, text, method, answer, explanation.image_map, others)
+
+    def word_evidence(
+        self,
+        image: EncodedImage,
+        question: str,
+        word: int,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
+    ) -> WordEvidence:
+        """How far the map of one word can be believed, see ``VqaPredictor.word_evidence`` and ``evidence``."""
+        method = _chosen_method(method)
+        explanation = explanation or self.explain(image, question, method, answer)
+        if explanation.method != method:
+            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
+        flat, same_as = word_doubts(explanation.token_to_patch, word)
+        if flat or same_as is not None:
+            return WordEvidence(word, flat, same_as, None)
+        _, text = self._encode_question(question)
+        others = [self.explain(image, question, other).token_map(word) for other in METHODS if other != method]
+        found = self._judged(image, text, method, answer, explanation.token_map(word), others)
+        return WordEvidence(word, False, None, found)
+
+    def _judged(
+        self,
+        image: EncodedImage,
+        text: np.ndarray,
+        method: str,
+        answer: str | None,
+        image_map: np.ndarray,
+        others: list[np.ndarray],
+    ) -> Evidence:
+        """The evidence for a map [rows, columns], beside others of its kind."""
         seen = _array(image)  # [1, N, D_image]
         hidden = hidden_variants(seen, text, [image_map])  # [F, N]
         tokens = np.where(hidden[..., None], self.mean_image_token, seen)  # [F, N, D_image]

@@ -99,6 +99,11 @@ class ValmModel(nn.Module):
         """Where the parameters are."""
         return self.mean_image_token.device
 
+    @property
+    def has_glimpses(self) -> bool:
+        """Whether the answer reads cells by the last text-to-image map too, see ``heads.Glimpses``."""
+        return self.glimpses is not None and self.question_head is not None
+
     def probabilities(self, logits: Tensor, asked: Tensor | None = None) -> Tensor:
         """Calibrated probabilities [.., A] of logits [.., A]; ``asked`` is explained in ``heads.calibrated``."""
         return calibrated(logits, self.answers, self.config.temperature, self.config.yes_no_temperature, asked)

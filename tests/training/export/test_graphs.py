@@ -144,7 +144,7 @@ def test_what_an_export_cannot_do_is_said(folders, predictors):
         theirs.evidence(image, QUESTION, answer="purple")
     with pytest.raises(InputError, match="word pieces"):
         theirs.answer(image, "what " * 40)
-    assert theirs.offers == frozenset() and theirs.attention_heads == ()
+    assert theirs.offers == {"word_evidence"} and theirs.attention_heads == ()
     with pytest.raises(NotOffered, match=r"exported model.*checkpoint"):
         theirs.what_if(image, QUESTION, hidden_words=[0])
     with pytest.raises(NotOffered, match=r"exported model.*checkpoint"):

@@ -50,10 +50,11 @@ def test_maps_compared_in_one_pass_are_those_of_the_methods(tiny_config, encoded
     model = build_model(dataclasses.replace(tiny_config, fusion=fusion), ["a", "b"])
     predictor = VqaPredictor(model, torch.device("cpu"))
     _, text = predictor._encode_question(QUESTION)
-    found = measure.compared_maps(model, text, encoded, 1, method="occlusion")
-    for name, image_map in zip(measure.COMPARED_METHODS, found, strict=True):
-        own = EXPLANATION_METHODS[name](model, text, encoded, 1).image_map
-        np.testing.assert_allclose(image_map, own, atol=1e-6, err_msg=name)
+    found = measure.compared_explanations(model, text, encoded, 1, method="occlusion")
+    for name, explanation in zip(measure.COMPARED_METHODS, found, strict=True):
+        own = EXPLANATION_METHODS[name](model, text, encoded, 1)
+        np.testing.assert_allclose(explanation.image_map, own.image_map, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(explanation.token_to_patch, own.token_to_patch, atol=1e-6, err_msg=name)
 
 
 def test_an_explanation_made_before_is_not_made_again(tiny_predictor, encoded, monkeypatch):
@@ -252,3 +253,37 @@ def test_eight_threads_get_the_sequential_evidence(tiny_predictor, encoded):
 
 def test_compared_methods_are_listed():
     assert set(measure.COMPARED_METHODS) <= set(EXPLANATION_METHODS)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "raw_attention"])
+def test_a_words_evidence_hides_where_that_word_looked(tiny_predictor, encoded, method):
+    torch.nn.init.normal_(tiny_predictor.model.mean_image_token)
+    explanation = tiny_predictor.explain(encoded, QUESTION, method)
+    _, text = tiny_predictor._encode_question(QUESTION)
+    maps = explanation.token_to_patch
+    word = next(place for place in range(len(maps)) if rules.word_doubts(maps, place) == (False, None))
+    found = tiny_predictor.word_evidence(encoded, QUESTION, word, method, explanation=explanation)
+    index = tiny_predictor.answers.index(found.evidence.answer)
+    _, (hottest,), random = measure.hiding_probabilities(tiny_predictor.model, text, encoded, index, [maps[word]])
+    assert found.word == word and found.evidence.hottest_hidden == pytest.approx(hottest)
+    assert found.evidence.random_hidden == pytest.approx(random.mean(axis=0))
+    others = [
+        tiny_predictor.explain(encoded, QUESTION, name).token_map(word)
+        for name in measure.COMPARED_METHODS
+        if name != method
+    ]
+    assert found.evidence.agreement == pytest.approx(rules.agreement(explanation.token_map(word), others), abs=1e-5)
+    assert tiny_predictor.word_evidence(encoded, QUESTION, word, method) == found
+    with pytest.raises(ValueError, match="word is 5, but the question has the words 0 to 4"):
+        tiny_predictor.word_evidence(encoded, QUESTION, 5, method)
+
+
+def test_a_flat_word_or_a_twin_gets_no_verdict(tiny_predictor, encoded):
+    explanation = tiny_predictor.explain(encoded, QUESTION)
+    maps = np.random.default_rng(0).dirichlet(np.ones(16), size=5).astype(np.float32)
+    maps[1], maps[3] = 1 / 16, 0.99 * maps[2] + 0.01 * maps[0]
+    explanation = dataclasses.replace(explanation, token_to_patch=maps)
+    found = [tiny_predictor.word_evidence(encoded, QUESTION, word, explanation=explanation) for word in range(5)]
+    assert [one.flat for one in found] == [False, True, False, False, False]
+    assert [one.same_as for one in found] == [None, None, 3, 2, None]
+    assert [one.evidence is None for one in found] == [False, True, True, True, False]

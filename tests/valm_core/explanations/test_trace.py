@@ -1,11 +1,15 @@
 """Trace: one forward and at most one gradient pass for all quick methods, the same maps, nothing left on modules."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from valm_core.evidence import rules
 from valm_core.evidence.rules import rank_correlation
 from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.explanations.hiding import TOKEN_BATCH
 from valm_core.explanations.trace import trace_question
 
 QUESTION = "what color is the square?"
@@ -14,7 +18,7 @@ QUICK = ("raw_attention", "attention_rollout", "grad_cam", "gradient_relevancy")
 
 @pytest.fixture
 def passes(tiny_predictor, monkeypatch):
-    """How many forward and gradient passes were made."""
+    """How many passes through the fusion and gradient passes were made."""
     counts = {"forward": 0, "gradient": 0}
 
     def counted(function, name):
@@ -24,8 +28,8 @@ def passes(tiny_predictor, monkeypatch):
 
         return counting
 
-    model = type(tiny_predictor.model)
-    monkeypatch.setattr(model, "forward", counted(model.forward, "forward"))
+    fusion = type(tiny_predictor.model.fusion)
+    monkeypatch.setattr(fusion, "forward", counted(fusion.forward, "forward"))
     monkeypatch.setattr(torch.autograd, "grad", counted(torch.autograd.grad, "gradient"))
     return counts
 
@@ -39,9 +43,11 @@ def image(tiny_predictor):
 
 
 @pytest.mark.parametrize("method", [*QUICK, "random", "center"])
-def test_ask_takes_four_forward_passes_and_one_gradient_pass(tiny_predictor, image, passes, method):
+def test_ask_takes_three_passes_one_gradient_pass_and_hides_in_batches(tiny_predictor, image, passes, method):
     tiny_predictor.ask(image, QUESTION, method)
-    assert passes == {"forward": 4, "gradient": 1}  # answer, blind answer, trace, hiding; the trace's gradients
+    variants = 1 + (1 + rules.RANDOM_DRAWS) * len(rules.HIDDEN_SHARES)
+    # answer, blind answer, trace, hiding; the trace's gradients
+    assert passes == {"forward": 3 + math.ceil(variants / TOKEN_BATCH), "gradient": 1}
 
 
 def test_attention_alone_needs_no_gradient_pass(tiny_predictor, image, passes):
@@ -55,7 +61,11 @@ def test_one_trace_gives_every_method_the_map_it_gives_alone(tiny_predictor, ima
     _, text = tiny_predictor._encode_question(QUESTION)
     trace = trace_question(model, text, image, 1)
     shared = {name: method(model, text, image, 1, trace) for name, method in EXPLANATION_METHODS.items()}
-    assert passes == {"forward": 1 + 2, "gradient": 1}  # occlusion asks twice more
+    # occlusion asks twice more: for each of 16 cells, and for blocks of them
+    assert passes["gradient"] == 1 and passes["forward"] > 1
+    asked = passes["forward"]
+    trace_question(model, text, image, 1)
+    assert passes["forward"] == asked + 1
     for name, method in EXPLANATION_METHODS.items():
         alone = method(model, text, image, 1)
         for part in ("image_map", "token_scores", "token_to_patch", "patch_to_token", "text_to_image", "image_to_text"):
