@@ -77,7 +77,10 @@ def test_the_documentation_lists_the_three_endpoints_and_their_types(client):
     assert parameters["top"]["parameter_default"] == 5 and not parameters["photo"]["parameter_has_default"]
     assert parameters["photo"]["python_type"]["type"] == "filepath | str"
     method = next(part for part in endpoints["/explain"]["parameters"] if part["parameter_name"] == "method")
-    assert method["type"]["enum"] == list(EXPLANATION_METHODS) and method["parameter_default"] == DEFAULT_METHOD
+    assert (
+        method["type"]["enum"] == [*EXPLANATION_METHODS, "relative_attention"]
+        and method["parameter_default"] == DEFAULT_METHOD
+    )
     given = endpoints["/explain"]["returns"][0]["type"]["properties"]
     assert set(given) == set(typing.get_type_hints(api.Explained))
     assert given["explanation"]["properties"]["image_map"]["items"]["items"] == {"type": "number"}
