@@ -126,7 +126,7 @@ def piece_log_probabilities(
         ids: the answer's P tokens.
         suffix_type: see ``extended``.
     """
-    longer = extended(inputs, ids, suffix_type)
+    longer: dict[str, Any] = {**extended(inputs, ids, suffix_type)}
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
         longer["logits_to_keep"] = len(ids) + 1
     logits = model(**longer, use_cache=False).logits[:, -len(ids) - 1 :].float()  # [B, P + 1, vocabulary]

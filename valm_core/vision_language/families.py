@@ -5,8 +5,10 @@ an entry in ``FAMILIES`` under the ``model_type`` of its config.json. See docs/y
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from valm_core.vision_language.geometry import Places, any_resolution, centre_crop, one_grid, tiled
@@ -52,13 +54,9 @@ class Family:
     reads: str = "sequence"
 
 
-def _side(tokens: int) -> int:
-    return math.isqrt(tokens)
-
-
 def square(seen: Seen) -> Places:
     """The photo stretched to a square of tokens: PaliGemma, Gemma 3."""
-    return one_grid(_side(seen.tokens), _side(seen.tokens))
+    return one_grid(math.isqrt(seen.tokens), math.isqrt(seen.tokens))
 
 
 def merged_patches(seen: Seen) -> Places:
@@ -72,7 +70,7 @@ def idefics3_tiles(seen: Seen) -> Places:
     """Tiles and a thumbnail: Idefics3, SmolVLM."""
     width, height = seen.size
     _, rows, columns = seen.processor.image_processor.get_number_of_image_patches(height, width, {})
-    return tiled(rows, columns, _side(seen.processor.image_seq_len), thumbnail=True)
+    return tiled(rows, columns, math.isqrt(seen.processor.image_seq_len), thumbnail=True)
 
 
 def internvl_tiles(seen: Seen) -> Places:
@@ -85,7 +83,7 @@ def internvl_tiles(seen: Seen) -> Places:
     columns, rows = 1, 1
     if len(seen.inputs["pixel_values"]) > 1:
         columns, rows = get_optimal_tiled_canvas((height, width), tile, images.min_patches, images.max_patches)
-    return tiled(rows, columns, _side(seen.processor.image_seq_length), thumbnail=rows * columns > 1)
+    return tiled(rows, columns, math.isqrt(seen.processor.image_seq_length), thumbnail=rows * columns > 1)
 
 
 def clip_crop(seen: Seen) -> Places:
@@ -143,3 +141,31 @@ FAMILIES: dict[str, Family] = {
     "blip": Family("BLIP (VQA)", stretched_patches, reads="questions"),
 }
 UNKNOWN = Family("an unknown family", None)  # it answers, and gets the maps that need no knowledge of the model
+BEGIN, END = "<!-- families -->", "<!-- /families -->"
+READS = {
+    "sequence": "grad_cam, raw_attention, relative_attention; words of question and answer",
+    "queries": "the same, through the query tokens' own attention to the photo",
+    "labels": "grad_cam, raw_attention; words of the question",
+    "questions": "grad_cam, raw_attention; words of the question",
+}
+
+
+def families_table() -> str:
+    """The families as a Markdown table."""
+    lines = ["| family | `model_type` | where its image tokens lie | attention maps | tried with real weights |"]
+    lines.append("|---|---|---|---|---|")
+    for kind, family in FAMILIES.items():
+        about = (family.places.__doc__ or "").partition(":")[0] if family.places else "A grid of patches in its shape"
+        lines.append(f"| {family.title} | `{kind}` | {about} | {READS[family.reads]} | no |")
+    return "\n".join(lines)
+
+
+def with_table(page: str) -> str:
+    """A page's text with the table between its two markers."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{families_table()}\n\n{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")

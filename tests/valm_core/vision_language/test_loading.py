@@ -1,0 +1,97 @@
+"""Which model a folder is, whether it fits in memory, what is asked of it, and what is refused in one line."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from valm_core.predictor import VqaPredictor, is_open_model, load_predictor
+from valm_core.vision_language import families
+from valm_core.vision_language.loading import load_reader
+from valm_core.vision_language.memory import choose_precision, parameters_in
+from valm_core.vision_language.predictor import TransformersPredictor
+
+ROOT = Path(__file__).parents[3]
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def test_a_folder_is_loaded_as_what_its_config_says(tiny_folder):
+    predictor = load_predictor(tiny_folder("smolvlm"), "cpu")
+    assert isinstance(predictor, TransformersPredictor)
+    facts = predictor.facts
+    assert facts["family"] == "SmolVLM" and facts["checkpoint"] == "smolvlm" and facts["precision"] == "float32"
+    assert "{question} Answer with one word or a short phrase." in facts["prompt"]
+    assert not is_open_model(ROOT / "assets" / "checkpoints" / "everyday") and not is_open_model("no/such/folder/here")
+    assert isinstance(load_predictor(ROOT / "assets" / "checkpoints" / "everyday", "cpu"), VqaPredictor)
+
+
+def test_the_prompt_can_be_changed_and_must_have_its_places(tiny_folder):
+    reader = load_reader(tiny_folder("smolvlm"), CPU, prompt="Look: {image} Tell me, {question}")
+    assert reader.asked == "USER: Look:<image>Tell me, {question} ASSISTANT:"
+    with pytest.raises(ValueError, match=r"needs \{image\} and \{question\}"):
+        load_reader(tiny_folder("smolvlm"), CPU, prompt="What is it?")
+
+
+def test_parameters_are_counted_without_loading(tiny_folder, tiny_reader):
+    counted = sum(parameter.numel() for parameter in tiny_reader("llava").model.parameters())
+    assert parameters_in(tiny_folder("llava")) == counted
+
+
+def test_what_does_not_fit_is_refused_in_one_line_with_what_would():
+    dtype, four_bit, line = choose_precision("big", 8_000_000_000, GPU, 24_000_000_000)
+    assert dtype == torch.bfloat16 and not four_bit and "8.00 billion parameters in bfloat16 take 18.4 GB" in line
+    assert choose_precision("small", 256_000_000, CPU, 2**31)[0] == torch.float32
+    with pytest.raises(ValueError, match=r"models of 4B, 3B, 2B would fit; `pip install bitsandbytes`") as refused:
+        choose_precision("big", 8_000_000_000, GPU, 10_000_000_000, four_bit_there=False)
+    assert "\n" not in str(refused.value)
+    assert choose_precision("big", 8_000_000_000, GPU, 10_000_000_000, four_bit_there=True)[1]
+    with pytest.raises(ValueError, match="no such model would fit"):
+        choose_precision("big", 8_000_000_000, CPU, 1000)
+
+
+def test_weights_that_are_no_safetensors_and_other_models_are_refused(tmp_path, tiny_text_folder):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}), encoding="utf-8")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(FileNotFoundError, match=r"no \*\.safetensors"):
+        load_predictor(tmp_path, "cpu")
+    with pytest.raises(ValueError, match="no model that answers questions about photos"):
+        load_predictor(tiny_text_folder, "cpu")
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path, tiny_folder):
+    for file in tiny_folder("llava").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    config |= {
+        "model_type": "mine",
+        "auto_map": {"AutoConfig": "mine.Config", "AutoModelForImageTextToText": "mine.Model"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')", encoding="utf-8")
+    with pytest.raises(ValueError):
+        load_predictor(tmp_path, "cpu")
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_the_page_about_families_has_their_table_and_their_code():
+    page = (ROOT / "docs" / "your_model.md").read_text(encoding="utf-8")
+    assert families.with_table(page) == page and page.count("| no |") == len(families.FAMILIES)
+    (code,) = re.findall(r"(?ms)^```python\n(.*?)^```", page)
+    source = Path(families.__file__).read_text(encoding="utf-8")
+    shown, _, entry = code.partition("\n\nFAMILIES[")
+    assert entry and all(function.strip() in source for function in shown.split("\n\n\n"))
+
+
+def test_trying_a_model_prints_a_table(tiny_folder, capsys, monkeypatch):
+    from training import try_model
+
+    monkeypatch.setattr(try_model, "ASKED", (("cat.jpg", "What animal is this?"),))
+    with pytest.raises(SystemExit) as ended:
+        try_model.main([str(tiny_folder("vilt")), "--device", "cpu"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0 and "| cat.jpg | What animal is this? |" in printed and "| ok |" in printed
+    with pytest.raises(SystemExit) as refused:
+        try_model.main([str(ROOT / "assets" / "checkpoints" / "everyday"), "--device", "cpu"])
+    assert refused.value.code == 2
