@@ -169,6 +169,16 @@ CHINESE = {
     "Whether where it looked mattered can’t be told: the answer stays whatever is hidden.": (
         "无法判断它看的位置是否重要：无论遮住哪里，答案都不变。"
     ),
+    "Where “{word}” looked mattered.": "“{word}”看的位置很重要。",
+    "Where “{word}” looked mattered a little.": "“{word}”看的位置有一点重要。",
+    "Hiding where “{word}” looked made no difference.": "遮住“{word}”看的位置，答案没有变化。",
+    "Whether where “{word}” looked mattered can’t be told: the answer stays whatever is hidden.": (
+        "无法判断“{word}”看的位置是否重要：无论遮住哪里，答案都不变。"
+    ),
+    "“{word}” looked everywhere alike: its map can’t be checked.": "“{word}”看各处都一样：它的热图无法检验。",
+    "“{word}” looked where “{other}” did: its map says nothing of this word alone.": (
+        "“{word}”与“{other}”看的位置相同：它的热图不能单独说明这个词。"
+    ),
     "For “{answer}”: {sentence}": "关于“{answer}”：{sentence}",
     # follow-up questions
     "Asked as: {question}": "实际提问：{question}",
@@ -502,6 +512,10 @@ MESSAGES = {
     ),
     "The question is too long: {length} word pieces (a word has one or more), at most {allowed}. Shorten it.": (
         "问题太长：{length} 个词片（一个词有一个或多个），最多 {allowed} 个。请缩短。"
+    ),
+    "The model wrote nothing. Ask in other words.": "模型什么也没有写出。请换一种问法。",
+    "This photo has no map by {method} with this model. Choose occlusion.": (
+        "这个模型不能用 {method} 为这张照片生成热图。请选择 occlusion。"
     ),
     "The question is too long: {length} characters, at most {allowed} characters. Shorten it.": (
         "问题太长：{length} 个字符，最多 {allowed} 个。请缩短。"

@@ -19,6 +19,7 @@ from demo.rendering.map import (
     served_html,
 )
 from demo.rendering.overlay import WORD_COLOURS, Look, overlay
+from demo.rendering.sentences import word_sentence
 from demo.rendering.wording import notice_html
 from demo.rendering.words import subject_html, words_html
 from demo.visit import asking, browser_storage, conversation, history
@@ -217,7 +218,9 @@ class Page:
         if asking.has_heads(current.explanation):
             every = asking.all_heads(current.explanation, toward)
             heads = heads_html(every, words, cells, wanted, place, counted)
+        told_of_word = {} if words else {self.map.word_verdict: ""}  # of selected ones ``show_judged`` tells
         return {
+            **told_of_word,
             self.map.subject: subject_html(current.answer, part, toward, *place, words, quiet=True),
             self.map.words: words_html(part, words),
             self.map.clear: gr.update(interactive=bool(words or cells)),
@@ -232,6 +235,16 @@ class Page:
     def select_words(self, event: gr.EventData, current, selection, more, *wanted) -> dict:
         """After a click on a word."""
         return self.redraw(current, selection, "words", more, event, wanted)
+
+    def judge_word(self, current, selection) -> asking.JudgedWord | None:
+        """The evidence for the map of the one word that is selected, kept for ``show_judged``."""
+        return asking.judge_word(self.predictor, current, selection)
+
+    def show_judged(self, judged, current, selection):
+        """Whether it mattered where the selected word looked; nothing where something else is selected meanwhile."""
+        if judged is None or current is None or judged.reply is not current or selection.words != judged.words:
+            return ""
+        return f'<p class="fine-print" role="status">{escape(word_sentence(current.explanation, judged.evidence))}</p>'
 
     def select_cells(self, event: gr.EventData, current, selection, more, *wanted) -> dict:
         """After a click on the photo."""

@@ -44,6 +44,7 @@ class Memory:
     reply: gr.State  # Reply on the page: what every redraw is made from
     again: gr.State  # Again: the last explanation of another answer or method
     selected: gr.State  # Selection: words and cells
+    judged: gr.State  # JudgedWord: the last evidence for the map of one word
     kept: gr.State  # PhotoHistory of each photo of this visit, to go back to
     linked: gr.State  # Link that the page was opened with
     visit_number: gr.State  # raised when the visit is forgotten
@@ -91,6 +92,7 @@ class MapColumn:
     slider: ShownSlider
     map_button: gr.Button
     description: gr.HTML
+    word_verdict: gr.HTML  # whether the map of one selected word can be believed
     colour_bar: gr.HTML
 
 
@@ -155,7 +157,8 @@ class Parts:
         """What ``Page.draw`` updates."""
         column = self.map
         drawn = [column.subject, column.words, column.clear, column.overlay, column.slider]
-        return [*drawn, column.description, column.colour_bar, self.result.served, self.doubt.heads]
+        drawn += [column.description, column.word_verdict, column.colour_bar]
+        return [*drawn, self.result.served, self.doubt.heads]
 
     @property
     def shown(self) -> list:
@@ -217,6 +220,7 @@ def build_memory(seconds: float) -> Memory:
         reply=gr.State(time_to_live=seconds),
         again=gr.State(time_to_live=seconds),
         selected=gr.State(asking.Selection(), time_to_live=seconds),
+        judged=gr.State(time_to_live=seconds),
         kept=gr.State((), time_to_live=seconds),
         linked=gr.State(time_to_live=seconds),
         visit_number=gr.State(0, time_to_live=seconds),
@@ -296,6 +300,7 @@ def build_map_column() -> MapColumn:
                 elem_id="slider",
             )
             colour_bar = gr.HTML(elem_id="colour-bar")
+        word_verdict = gr.HTML(elem_id="word-verdict")
         description = gr.HTML(elem_id="description")
         with gr.Row(elem_id="forward"):
             paint = gr.Button(label("Paint over something and ask again"), size="sm", min_width=0, elem_id="go-paint")
@@ -305,7 +310,17 @@ def build_map_column() -> MapColumn:
             clear = gr.Button(label("Clear the selection"), size="sm", min_width=0, scale=0, elem_id="selected-clear")
         map_button = build_map_tools(close)
     return MapColumn(
-        subject, words, several, clear, (paint, flip), overlay, slider, map_button, description, colour_bar
+        subject,
+        words,
+        several,
+        clear,
+        (paint, flip),
+        overlay,
+        slider,
+        map_button,
+        description,
+        word_verdict,
+        colour_bar,
     )
 
 

@@ -204,12 +204,21 @@ def wire_map(page: Page) -> None:
     selecting = {"trigger_mode": "multiple", "concurrency_id": "select", "concurrency_limit": 1}
     selecting["show_progress"] = "hidden"
     selected_from = [memory.reply, memory.selected, page.map.several, *parts.look]
-    page.map.words.pick(page.select_words, selected_from, [memory.selected, *parts.drawing], **selecting)
+    picking = page.map.words.pick(page.select_words, selected_from, [memory.selected, *parts.drawing], **selecting)
+    and_judge(page, picking)
     page.map.overlay.pick(page.select_cells, selected_from, [memory.selected, *parts.drawing], **selecting)
     placed = [memory.selected, doubt.layer, doubt.head, *parts.drawing]
     doubt.heads.pick(page.select_head, drawn_from, placed, **selecting)
     cleared_from = [memory.reply, *parts.look]
     page.map.clear.click(page.clear_selection, cleared_from, [memory.selected, *parts.drawing], **selecting)
+
+
+def and_judge(page: Page, event):
+    """After a word was selected or explained anew: can its map be believed?"""
+    memory = page.memory
+    selected = [memory.reply, memory.selected]
+    judging = event.then(page.judge_word, selected, memory.judged, show_progress="hidden", **ON_MODEL)
+    judging.then(page.show_judged, [memory.judged, *selected], page.map.word_verdict, **AT_ONCE)
 
 
 def wire_explanations(page: Page) -> None:
@@ -232,6 +241,7 @@ def wire_explanations(page: Page) -> None:
         **AT_ONCE,
     )
     and_remember(page, showing)
+    and_judge(page, showing)
 
 
 def wire_history(page: Page) -> None:

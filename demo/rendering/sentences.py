@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from demo.languages.translate import say, speaking
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
-    from valm_core.outputs import Evidence, Prediction, TrackRecord
+    from valm_core.outputs import Evidence, Explanation, Prediction, TrackRecord, WordEvidence
 
 TABLE = Path(__file__).parents[2] / "docs" / "sentences.md"
 LIKELY, EVEN, UNLIKELY = (
@@ -64,6 +64,23 @@ SENTENCES = {
         "the answer stays whatever is hidden",
         "Whether where it looked mattered can’t be told: the answer stays whatever is hidden.",
     ),
+    "word matters": Sentence(
+        "of a selected word: hiding where it looked moves the answer", "Where “{word}” looked mattered."
+    ),
+    "word matters a little": Sentence("it moves it a little", "Where “{word}” looked mattered a little."),
+    "word no difference": Sentence(
+        "it moves it no more than chance", "Hiding where “{word}” looked made no difference."
+    ),
+    "word cannot tell": Sentence(
+        "the answer stays whatever is hidden",
+        "Whether where “{word}” looked mattered can’t be told: the answer stays whatever is hidden.",
+    ),
+    "word flat": Sentence(
+        "no cell of its map stands out", "“{word}” looked everywhere alike: its map can’t be checked."
+    ),
+    "word same": Sentence(
+        "its map is another word’s", "“{word}” looked where “{other}” did: its map says nothing of this word alone."
+    ),
     "explained": Sentence("another answer is explained; the two before follow", "For “{answer}”: {sentence}"),
 }
 
@@ -107,6 +124,16 @@ def place_sentence(evidence: Evidence | None, likeliest: str) -> str:
         return ""
     sentence = told(evidence.verdict)
     return sentence if evidence.answer == likeliest else told("explained", answer=evidence.answer, sentence=sentence)
+
+
+def word_sentence(explanation: Explanation, judged: WordEvidence) -> str:
+    """Whether it mattered where one word looked, or why its map can't say; plain text."""
+    word = explanation.tokens[judged.word]
+    if judged.flat:
+        return told("word flat", word=word)
+    if judged.same_as is not None:
+        return told("word same", word=word, other=explanation.tokens[judged.same_as])
+    return told(f"word {judged.evidence.verdict}", word=word) if judged.evidence else ""
 
 
 def sentence_html(

@@ -18,7 +18,16 @@ from demo.rendering.wording import method_name
 from demo.visit.follow_up import Understood
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, WITHOUT_HEADS
 from valm_core.inputs.text import as_listed
-from valm_core.outputs import EncodedImage, Evidence, Explanation, InputError, Prediction, Predictor, UnknownAnswer
+from valm_core.outputs import (
+    EncodedImage,
+    Evidence,
+    Explanation,
+    InputError,
+    Prediction,
+    Predictor,
+    UnknownAnswer,
+    WordEvidence,
+)
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
@@ -89,6 +98,15 @@ class Selection:
 
     words: tuple[int, ...] = ()
     cells: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedWord:
+    """How far the map of one selected word of a reply can be believed."""
+
+    reply: Reply
+    words: tuple[int, ...]
+    evidence: WordEvidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +257,27 @@ def explain_again(predictor: Predictor, reply: Reply, method: str, answer: str |
         return Again(reply, dataclasses.replace(reply, explanation=explanation, evidence=evidence))
     except Exception as error:
         return Again(reply, message=message_for(error))
+
+
+def judge_word(predictor: Predictor, reply: Reply | None, selection: Selection) -> JudgedWord | None:
+    """The evidence for the map of the one word that is selected; None where it is none or several, or not offered."""
+    if reply is None or len(selection.words) != 1 or "word_evidence" not in predictor.offers:
+        return None
+    (word,), explanation = selection.words, reply.explanation
+    if word >= len(explanation.tokens) - explanation.answer_words:  # a word of the answer has none
+        return None
+    try:
+        judged = predictor.word_evidence(
+            reply.photo.encoded,
+            reply.prediction.question,
+            word,
+            explanation.method,
+            reply.answer,
+            explanation,
+        )
+    except (InputError, ValueError):
+        return None  # the map stands without it
+    return JudgedWord(reply, selection.words, judged)
 
 
 def known_answer(reply: Reply, answer: str | None) -> str:

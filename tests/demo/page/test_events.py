@@ -73,6 +73,25 @@ def test_an_explanation_that_comes_after_another_question_is_dropped(page, uploa
     assert page.explain_again(reply, None, elsewhere, (), *chosen).asked is reply
 
 
+def test_the_map_of_one_selected_word_is_judged(page, upload):
+    reply = asking.ask(page.predictor, upload(1), None, "What color?")
+    first, last = asking.Selection((0,)), asking.Selection((1,))
+    judged = page.judge_word(reply, first)
+    assert "Where “What” looked mattered." in page.show_judged(judged, reply, first)
+    # Another word, several, or another answer are on the page meanwhile: what was found out isn't theirs.
+    later = asking.ask(page.predictor, upload(1), None, "What color?")
+    for current, selection in ((reply, last), (reply, asking.Selection((0, 1))), (later, first), (None, first)):
+        assert page.show_judged(judged, current, selection) == ""
+    same = page.show_judged(page.judge_word(reply, last), reply, last)
+    assert "“color?” looked where “What” did: its map says nothing of this word alone." in same
+    for current, selection in ((None, first), (reply, asking.Selection()), (reply, asking.Selection((0, 1)))):
+        assert page.judge_word(current, selection) is None
+    page.predictor.offers = frozenset()
+    assert page.judge_word(reply, first) is None
+    assert page.draw(reply, asking.Selection(), *LOOK)[page.map.word_verdict] == ""
+    assert page.map.word_verdict not in page.draw(reply, first, *LOOK)
+
+
 def test_a_new_answer_is_announced_and_what_is_picked_can_be_cleared(page, upload):
     reply = asking.ask(page.predictor, upload(1), None, "What <color>?")
     shown = page.present(reply, asking.Selection((0,), (3,)), "", LOOK[0], None, None, *LOOK[3:])

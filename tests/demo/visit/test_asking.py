@@ -12,6 +12,7 @@ from demo.downloads.files import Shown
 from demo.page.layout import example_card
 from demo.terminal.check_examples import check_examples
 from demo.visit import asking
+from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.outputs import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -136,9 +137,10 @@ def test_a_part_of_an_explanation_is_the_attention_of_that_layer_and_head(tiny_p
 
 
 def test_every_method_can_be_chosen_the_default_first():
-    names = [name for _, name in asking.method_choices()]
-    assert sorted(names) == sorted(asking.EXPLANATION_METHODS) and names[0] == asking.DEFAULT_METHOD
-    assert names[-2:] == ["random", "center"] and asking.method_choices()[-1][0].key == "center (control)"
+    choices = asking.method_choices(FakePredictor())
+    names = [name for _, name in choices]
+    assert sorted(names) == sorted(EXPLANATION_METHODS) and names[0] == asking.DEFAULT_METHOD
+    assert names[-2:] == ["random", "center"] and choices[-1][0].key == "center (control)"
 
 
 def test_a_reply_can_be_kept_in_a_gradio_state(photo):
