@@ -29,7 +29,16 @@ OFFERS = ("what_if", "counterfactual", "concepts", "word_evidence")
 
 
 class InputError(ValueError):
-    """A photo or question that can't be used. The message is written for the person who sent it."""
+    """A photo or question that can't be used. The message is written for the person who sent it.
+
+    Args:
+        template: the English text, with a ``{name}`` for each value; a page looks up its translation by it.
+        values: what stands in place of them; without any, braces in the text are braces.
+    """
+
+    def __init__(self, template: str, **values: object):
+        super().__init__(template.format(**values) if values else template)
+        self.template, self.values = template, values
 
 
 class UnknownAnswer(ValueError):

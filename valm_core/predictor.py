@@ -617,11 +617,17 @@ def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:
     texts = (clean_text(text, "answer to choose from").lower() for text in candidates)
     cleaned = tuple(dict.fromkeys(text for text in texts if text))
     if len(cleaned) == 1:
-        raise InputError(f"Only one answer to choose from: {cleaned[0]}. Give at least two.")
+        raise InputError("Only one answer to choose from: {answer}. Give at least two.", answer=cleaned[0])
     if len(cleaned) > MAX_CANDIDATES:
-        raise InputError(f"{len(cleaned)} answers to choose from; at most {MAX_CANDIDATES} are allowed.")
+        raise InputError(
+            "{count} answers to choose from; at most {most} are allowed.", count=len(cleaned), most=MAX_CANDIDATES
+        )
     if longest := next((text for text in cleaned if len(text) > MAX_QUESTION_CHARACTERS), ""):
-        raise InputError(f"An answer to choose from has {len(longest)} letters; at most {MAX_QUESTION_CHARACTERS}.")
+        raise InputError(
+            "An answer to choose from has {count} letters; at most {most}.",
+            count=len(longest),
+            most=MAX_QUESTION_CHARACTERS,
+        )
     return cleaned
 
 

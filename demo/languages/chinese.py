@@ -380,6 +380,8 @@ CHINESE = {
     "you get a number; give it to {contact}, and photo and words are deleted.": (
         "您会得到一个编号；把它交给{contact}，照片和文字就会被删除。"
     ),
+    "the Community tab of the Space {name}": "Space {name} 的 Community 页",
+    "whoever gave you this page’s address": "给您此页面地址的人",
     "Kept:": "保留内容：",
     "What for:": "用途：",
     "Where, how long:": "地点与时长：",
@@ -483,10 +485,31 @@ CHINESE = {
     ),
 }
 
-# What valm_core says in an InputError, with the values in it: found by the whole sentence, the more special ones first.
+# What an InputError says that isn't said elsewhere on the page, by its template; "{name}" is filled with its values.
 MESSAGES = {
     "There is no photo yet. Upload one, or pick an example.": "还没有照片。请上传一张，或选择一个示例。",
-    "There is no file {name}. Check the path.": "没有文件 {name}。请检查路径。",
+    "There is no file '{name}'. Check the path.": "没有文件“{name}”。请检查路径。",
+    "The photo has more than {most} MB. Shrink it.": "照片超过 {most} MB。请缩小它。",
+    "The photo is no base64 text. Send data:image/jpeg;base64, and then the file’s content in base64.": (
+        "照片不是 base64 文本。请发送 data:image/jpeg;base64, 后接文件内容的 base64。"
+    ),
+    "This server fetches no addresses and opens no files but what was uploaded to it. Upload the photo (POST "
+    "/gradio_api/upload, handle_file in gradio_client), or send it as text: data:image/jpeg;base64,…": (
+        "本服务器不会获取网址，也只打开上传给它的文件。请上传照片（POST /gradio_api/upload，或 gradio_client 的 "
+        "handle_file），或以文本发送：data:image/jpeg;base64,…"
+    ),
+    "This model knows no concepts, so it can't say what a photo shows. Ask it a question.": (
+        "这个模型没有概念，因此无法说出照片里有什么。请向它提问。"
+    ),
+    "An exported model can't answer with parts switched off. Use its checkpoint for that.": (
+        "导出的模型无法在关闭某些部分后作答。请使用它的检查点。"
+    ),
+    "An exported model can't look for what would change its answer. Use its checkpoint for that.": (
+        "导出的模型无法寻找会改变其答案的内容。请使用它的检查点。"
+    ),
+    "An exported model can't name what a photo shows. Use its checkpoint for that.": (
+        "导出的模型无法说出照片里有什么。请使用它的检查点。"
+    ),
     "{name} has {size} MB; at most {most} MB are read. Shrink it.": "照片有 {size} MB；最多读取 {most} MB。请缩小它。",
     "{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.": (
         "{name} 无法作为照片读取。请发送 {formats}；如果它是照片，则已损坏。"
@@ -536,8 +559,6 @@ MESSAGES = {
     "The right answer is empty. Type it, for example: two": "正确答案是空的。请输入，例如：two",
     "You have sent {count} corrections within an hour, the most we take. Send the next ones later. What you typed is "
     "still in the form.": "您在一小时内已发送 {count} 条纠正，这是上限。请稍后再发送。您输入的内容仍在表单中。",
-    "the Community tab of the Space {name}": "Space {name} 的 Community 页",
-    "whoever gave you this page’s address": "给您此页面地址的人",
     "another program is writing to the database": "另一个程序正在写入数据库",
     "the disk is full": "磁盘已满",
     "the database is read-only": "数据库是只读的",

@@ -5,9 +5,7 @@ One rule serves both ways a text reaches the page. Labels that are laid out once
 which reads the request. Both decide by the browser's first language, so that the page never mixes two.
 """
 
-import functools
 import re
-import string
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from demo.languages.chinese import CHINESE, MESSAGES
+from valm_core.outputs import InputError
 
 # Gradio's frontend knows these two Chinese locales; any other, "zh" alone too, it takes for English, and so must we.
 CHINESE_LOCALES = ("zh-CN", "zh-TW")
@@ -103,29 +102,16 @@ def translations() -> dict[str, dict[str, str]]:
     return {"en": {text: text for text in texts}, **dict.fromkeys(CHINESE_LOCALES, texts)}
 
 
-def translated(message: str) -> str:
-    """A finished English message in the visitor's language: errors come from rooms that know no languages."""
-    if language() == "en":
-        return message
-    if message in CHINESE:
-        return CHINESE[message]
-    for pattern, chinese in _patterns():
-        if found := pattern.fullmatch(message):
-            return chinese.format(**found.groupdict())
-    return message
+def translated(message: str | InputError) -> str:
+    """A message of a room that knows no languages, in the visitor's: found by its template, filled with its values.
 
-
-@functools.cache
-def _patterns() -> list[tuple[re.Pattern, str]]:
-    """``MESSAGES`` as patterns that find the values in them."""
-    patterns = []
-    for english, chinese in MESSAGES.items():
-        parts = [
-            re.escape(fixed) + (f"(?P<{name}>.+?)" if name else "")
-            for fixed, name, _, _ in string.Formatter().parse(english)
-        ]
-        patterns.append((re.compile("".join(parts), re.DOTALL), chinese))
-    return patterns
+    Args:
+        message: an error, or a text that stands as it is in the list.
+    """
+    template, values = (message.template, message.values) if isinstance(message, InputError) else (message, {})
+    if language() == "zh":
+        template = CHINESE.get(template) or MESSAGES.get(template, template)
+    return template.format(**values) if values else template
 
 
 def is_doubtful(question: str) -> bool:

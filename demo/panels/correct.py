@@ -31,9 +31,11 @@ MAX_AN_HOUR = 20  # corrections of one visitor
 HOUR, DAY = 60 * 60, 24 * 60 * 60  # seconds
 SUGGESTIONS = 4  # the model's answers after its first
 RECEIPT_CHARACTERS = 12
-TYPED_IS_KEPT = "What you typed is still in the form."
 LOST = "This question is no longer on the server, so nothing was stored. Ask it again, then correct the answer."
-TOO_MANY = f"You have sent {MAX_AN_HOUR} corrections within an hour, the most we take. Send the next ones later. "
+TOO_MANY = (
+    "You have sent {count} corrections within an hour, the most we take. Send the next ones later. What you typed is "
+    "still in the form."
+)
 AGREE = "I agree that this photo and these words are kept to train the model."
 
 
@@ -191,7 +193,7 @@ def store(
     if reply is None:
         raise InputError(LOST)
     if len(times) >= MAX_AN_HOUR:
-        raise InputError(TOO_MANY + TYPED_IS_KEPT)
+        raise InputError(TOO_MANY, count=MAX_AN_HOUR)
     prediction = reply.prediction
     texts = (prediction.question, prediction.answers[0].text, answer)
     most_bytes = settings.feedback_mb * 1_000_000
@@ -220,7 +222,7 @@ def terms_html(settings: Settings) -> str:
     how_long = say("{where}, for at most {days} days.", where=where, days=settings.feedback_days)
     deletion = say(
         "you get a number; give it to {contact}, and photo and words are deleted.",
-        contact=translated(contact(settings)),
+        contact=contact(settings),
     )
     lines = [
         (say("Kept:"), kept),
@@ -235,8 +237,11 @@ def terms_html(settings: Settings) -> str:
 
 def contact(settings: Settings) -> str:
     """Whom to ask for the deletion of a correction."""
-    on_space = f"the Community tab of the Space {settings.space}"
-    return settings.feedback_contact or (on_space if settings.space else "whoever gave you this page’s address")
+    if settings.feedback_contact:
+        return settings.feedback_contact
+    if settings.space:
+        return say("the Community tab of the Space {name}", name=settings.space)
+    return say("whoever gave you this page’s address")
 
 
 def about_html(question: str, answer: str) -> str:

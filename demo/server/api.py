@@ -8,6 +8,7 @@ from typing import Any, cast
 import gradio as gr
 
 from demo.downloads.files import answers_json, reply_json
+from demo.languages.translate import speaking
 from demo.server.replies import Answers, Explained, KnownWrong, Method, PackagedExample, UploadedPhoto
 from demo.visit import asking
 from demo.visit.uploads import photo_content
@@ -104,7 +105,8 @@ def _tell_errors(endpoint):
         except UnknownAnswer as error:
             message = str(error)
         except Exception as error:
-            message = asking.message_for(error)
+            with speaking("en"):  # as the API's documentation is
+                message = asking.message_for(error)
         raise gr.Error(message, print_exception=False)
 
     return with_message

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from demo.languages.translate import label, say
+from demo.languages.translate import label, say, translated
 from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import method_name
 from demo.visit.follow_up import Understood
@@ -394,8 +394,8 @@ def select(old: tuple[int, ...], items, add: bool, count: int, most: int | None 
 
 
 def message_for(error: Exception) -> str:
-    """What to tell the person: an InputError speaks for itself, anything else is ours and goes to the log."""
+    """What to tell the person in their language: an InputError's own text; anything else is ours, for the log."""
     if isinstance(error, InputError):
-        return str(error)
+        return translated(error)
     logging.getLogger("valm").error("the page failed", exc_info=error)
     return OUR_FAULT

@@ -37,7 +37,7 @@ class SealedBlocks(gr.Blocks):
         try:
             inputs = traverse(inputs, _local, is_file_obj_with_meta)
         except InputError as error:
-            raise gr.Error(translated(str(error)), print_exception=False) from error
+            raise gr.Error(translated(error), print_exception=False) from error
         return await super().preprocess_data(block_fn, inputs, *others, **named)
 
 
@@ -79,7 +79,7 @@ def photo_content(photo: dict | str) -> bytes:
         return upload_path(name).read_bytes()
     kind, _, text = name.partition(",")
     if len(text) > MAX_UPLOAD_BYTES * 4 // 3 + 4:
-        raise InputError(f"The photo has more than {MAX_UPLOAD_BYTES // 2**20} MB. Shrink it.")
+        raise InputError("The photo has more than {most} MB. Shrink it.", most=MAX_UPLOAD_BYTES // 2**20)
     try:
         if kind.endswith(";base64"):
             return base64.b64decode(text, validate=True)

@@ -114,7 +114,9 @@ def add_correction(
     question = clean_question(question)
     right_answer = clean_answer(right_answer)
     if right_answer.casefold() == model_answer.casefold():
-        raise InputError(f"“{right_answer}” is what the model answered. Type the right answer if that one is wrong.")
+        raise InputError(
+            "“{answer}” is what the model answered. Type the right answer if that one is wrong.", answer=right_answer
+        )
     jpeg = _jpeg(picture)
     digest = hashlib.sha256(jpeg).hexdigest()
     with _explaining(Path(database)):
@@ -230,7 +232,9 @@ def clean_answer(answer: str | None) -> str:
         raise InputError("The right answer is empty. Type it, for example: two")
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise InputError(
-            f"The answer has {len(text)} characters, at most {MAX_ANSWER_CHARACTERS} are kept. Give the answer alone."
+            "The answer has {count} characters, at most {most} are kept. Give the answer alone.",
+            count=len(text),
+            most=MAX_ANSWER_CHARACTERS,
         )
     return text
 

@@ -79,11 +79,14 @@ def open_photo(photo: Photo) -> Image.Image:
     else:
         path = Path(photo)
         if not path.is_file():
-            raise InputError(f"There is no file '{printable(photo)}'. Check the path.")
+            raise InputError("There is no file '{name}'. Check the path.", name=printable(photo))
         name, size = printable(path.name), path.stat().st_size
     if size > MAX_PHOTO_BYTES:
         raise InputError(
-            f"{name} has {size / 2**20:.0f} MB; at most {MAX_PHOTO_BYTES // 2**20} MB are read. Shrink it."
+            "{name} has {size} MB; at most {most} MB are read. Shrink it.",
+            name=name,
+            size=f"{size / 2**20:.0f}",
+            most=MAX_PHOTO_BYTES // 2**20,
         )
     try:
         content = photo if isinstance(photo, bytes) else path.read_bytes()
@@ -100,19 +103,24 @@ def open_photo(photo: Photo) -> Image.Image:
     except InputError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
-        raise _too_many_pixels("far more", MAX_PHOTO_PIXELS) from error
+        raise _too_many_pixels("", MAX_PHOTO_PIXELS) from error
     except Exception as error:  # Pillow's decoders raise many kinds, struct.error and SyntaxError among them
         formats = ", ".join(PHOTO_FORMATS)
-        raise InputError(f"{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.") from error
+        raise InputError(
+            "{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.", name=name, formats=formats
+        ) from error
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
     if not width * height:
-        raise InputError(f"The photo is empty: {width} x {height} pixels. Send another.")
+        raise InputError("The photo is empty: {width} x {height} pixels. Send another.", width=width, height=height)
     if max(width, height) > MAX_PHOTO_SIDE:
         raise InputError(
-            f"The photo has {width} x {height} pixels; at most {MAX_PHOTO_SIDE} a side are read. Crop it, or shrink it."
+            "The photo has {width} x {height} pixels; at most {most} a side are read. Crop it, or shrink it.",
+            width=width,
+            height=height,
+            most=MAX_PHOTO_SIDE,
         )
     allowed = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PHOTO_PIXELS
     if width * height > allowed:
@@ -223,7 +231,9 @@ def _check_scans(content: bytes) -> None:
         if found[1] == START_OF_SCAN:
             scans += 1
         if scans > MAX_JPEG_SCANS:
-            raise InputError(f"The photo has more than {MAX_JPEG_SCANS} JPEG scans. Save it anew and send that.")
+            raise InputError(
+                "The photo has more than {most} JPEG scans. Save it anew and send that.", most=MAX_JPEG_SCANS
+            )
         place += int.from_bytes(content[place : place + 2], "big")  # the segment's length counts itself
 
 
@@ -241,11 +251,16 @@ def _check_frames(content: bytes) -> None:
     if largest > MAX_PHOTO_PIXELS or total > MAX_AVIF_PICTURES * MAX_PHOTO_PIXELS:
         raise _too_many_pixels(f"{total / 1e6:.0f} million", MAX_PHOTO_PIXELS)
     if max(picture.count for picture in pictures) > MAX_AVIF_FRAMES:
-        raise InputError(f"The photo has more than {MAX_AVIF_FRAMES} frames. Save it anew and send that.")
+        raise InputError("The photo has more than {most} frames. Save it anew and send that.", most=MAX_AVIF_FRAMES)
 
 
 def _too_many_pixels(count: str, allowed: int) -> InputError:
-    return InputError(f"The photo has {count} pixels; at most {allowed // 10**6} million are read. Shrink it.")
+    most = allowed // 10**6
+    if not count:
+        return InputError("The photo has far more pixels; at most {most} million are read. Shrink it.", most=most)
+    return InputError(
+        "The photo has {count} pixels; at most {most} million are read. Shrink it.", count=count, most=most
+    )
 
 
 def photo_to_array(image: Image.Image, size: int, resize: str) -> tuple[np.ndarray, tuple[float, float, float, float]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # out: features in a cache were made from the former ones.
 QUESTION_PREPROCESSING = 2
 MAX_QUESTION_CHARACTERS = 300
+TOO_LONG = "The question is too long: {length} characters, at most {allowed} characters. Shorten it."
 
 
 def clean_question(question: str) -> str:
@@ -29,12 +30,12 @@ def clean_question(question: str) -> str:
         InputError: nothing is left, it is longer than ``MAX_QUESTION_CHARACTERS``, or it holds half a character.
     """
     if len(question or "") > 10 * MAX_QUESTION_CHARACTERS:
-        raise _too_long(f"{len(question)} characters", f"{MAX_QUESTION_CHARACTERS} characters")
+        raise InputError(TOO_LONG, length=len(question), allowed=MAX_QUESTION_CHARACTERS)
     text = clean_text(question or "", "question")
     if not any(character.isalnum() for character in text):
         raise InputError("The question is empty. Type one, for example: What is in the photo?")
     if len(text) > MAX_QUESTION_CHARACTERS:
-        raise _too_long(f"{len(text)} characters", f"{MAX_QUESTION_CHARACTERS} characters")
+        raise InputError(TOO_LONG, length=len(text), allowed=MAX_QUESTION_CHARACTERS)
     return text
 
 
@@ -87,7 +88,11 @@ def padded_ids(encoded: list[list[int]], pad_id: int, max_tokens: int, truncate:
     """
     longest = max(map(len, encoded))
     if longest > max_tokens and not truncate:
-        raise _too_long(f"{longest} word pieces (a word has one or more)", str(max_tokens))
+        raise InputError(
+            "The question is too long: {length} word pieces (a word has one or more), at most {allowed}. Shorten it.",
+            length=longest,
+            allowed=max_tokens,
+        )
     if longest > max_tokens:
         keep = max_tokens - 1
         encoded = [ids if len(ids) <= max_tokens else [*ids[:keep], ids[-1]] for ids in encoded]
@@ -96,7 +101,3 @@ def padded_ids(encoded: list[list[int]], pad_id: int, max_tokens: int, truncate:
     padded = np.full(mask.shape, pad_id, dtype=np.int64)
     padded[mask] = np.concatenate(encoded)
     return padded, mask
-
-
-def _too_long(length: str, allowed: str) -> InputError:
-    return InputError(f"The question is too long: {length}, at most {allowed}. Shorten it.")

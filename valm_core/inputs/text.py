@@ -42,8 +42,10 @@ def clean_text(text: str, name: str = "text") -> str:
     """
     if half := LONE_SURROGATE.search(text):
         raise InputError(
-            f"The {name} has half a character at place {half.start() + 1}: {printable(half[0])}, as a cut emoji leaves "
-            "it. Type it anew."
+            "The {text} has half a character at place {place}: {code}, as a cut emoji leaves it. Type it anew.",
+            text=name,
+            place=half.start() + 1,
+            code=printable(half[0]),
         )
     if not text.isascii():
         text = "".join(letter for letter in INVISIBLE.sub("", text) if unicodedata.category(letter) != "Cf")

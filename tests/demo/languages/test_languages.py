@@ -2,6 +2,7 @@
 
 import ast
 import json
+import pickle
 import re
 import string
 from pathlib import Path
@@ -24,6 +25,7 @@ from demo.settings import Settings
 from demo.visit import asking, history
 from valm_core.corrections.database import OTHER_REASON, REASONS
 from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
+from valm_core.outputs import InputError, NotOffered
 from valm_core.vision_language.predictor import ROW_METHODS
 
 ROOT = Path(__file__).parents[3]
@@ -44,15 +46,6 @@ def constants(path: Path) -> set[str]:
 
 def fields(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
-
-
-def sample(node: ast.expr) -> str | None:
-    """A string of the code as it may read with its values in place; None for what is no string."""
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "7" for part in node.values)
-    return None
 
 
 FACTS = {"checkpoint sha256", "temperature", "yes no temperature", "fusion", "text encoder", "image encoder"}
@@ -106,29 +99,66 @@ def test_a_translation_holds_the_same_values_and_tags_and_is_chinese(english):
 MIXED_RANGE = "{low}–{high} % on a scale of 0–{top} %"
 
 
-def test_every_error_that_valm_core_tells_people_has_its_chinese():
-    messages = []
-    for path in sorted((ROOT / "valm_core").rglob("*.py")):
-        messages += [sample(call.args[0]) for call in called(path, "InputError") if call.args]
-    messages = [
-        message for message in messages if message and not message.startswith(("The question is too long: 7, at most",))
-    ]
-    messages += [correct.TOO_MANY + correct.TYPED_IS_KEPT, OTHER_REASON[0], *(reason for _, reason, _ in REASONS)]
-    messages += ["The photo has far more pixels; at most 64 million are read. Shrink it."]
-    messages += ["The question is too long: 40 word pieces (a word has one or more), at most 32. Shorten it."]
-    messages += ["The question is too long: 400 characters, at most 300 characters. Shorten it."]
-    assert len(messages) > 12
-    with speaking("zh"):
-        assert [message for message in messages if translated(message) == message] == []
-        assert translated(messages[-2]) == "问题太长：40 个词片（一个词有一个或多个），最多 32 个。请缩短。"
+RAISERS = sorted([*(ROOT / "valm_core").rglob("*.py"), *DEMO])
 
 
-def test_values_in_an_error_stay_and_unknown_messages_pass():
+def named_texts() -> dict[str, str]:
+    """The constants of valm_core and demo that are texts, by name."""
+    bodies = (node for path in RAISERS for node in ast.parse(path.read_text(encoding="utf-8")).body)
+    assigned = (node for node in bodies if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant))
+    return {ast.unparse(node.targets[0]): node.value.value for node in assigned}
+
+
+def raised_templates() -> list[tuple[str, set[str]]]:
+    """The template of every error that people are told, and the names of its values, as they stand in the code."""
+    texts, found = named_texts(), []
+    for path in RAISERS:
+        for call in called(path, "InputError", "NotOffered"):
+            text = call.args[0]
+            name = getattr(text, "id", getattr(text, "attr", None))
+            if isinstance(text, ast.Call):
+                assert text.func.id == "unknown_answer", path  # which chooses the language itself
+            elif (path.name, name) != ("api.py", "message"):  # of the API's parameters, whose documentation is English
+                template = text.value if isinstance(text, ast.Constant) else texts.get(name)
+                assert template, f"{path}:{call.lineno} raises no template; give one, and its values by name"
+                found.append((template, {keyword.arg for keyword in call.keywords}))
+    return found
+
+
+def test_every_error_that_people_are_told_has_its_chinese():
+    found = raised_templates()
+    assert len(found) > 30 and sum(bool(values) for _, values in found) > 12
+    for template, values in found:
+        assert template in CHINESE | MESSAGES, template
+        assert fields(template) == values, template
+        error = InputError(template, **{name: f"<{name}>" for name in values})
+        assert str(error) == (template.format(**error.values) if values else template)
+        with speaking("zh"):
+            chinese = translated(error)
+        assert chinese != str(error) and any("\u4e00" <= letter <= "\u9fff" for letter in chinese)
+        wanted = fields((CHINESE | MESSAGES)[template])
+        assert all(f"<{name}>" in chinese for name in wanted) and not fields(chinese)
+        assert translated(error) == str(error)
+
+
+def test_no_chinese_is_for_an_error_that_nobody_raises():
+    reasons = {OTHER_REASON[0], *(reason for _, reason, _ in REASONS), "the store of corrections is full"}
+    assert reasons <= constants(ROOT / "valm_core" / "corrections" / "database.py")
+    assert reasons <= MESSAGES.keys()
+    assert MESSAGES.keys() - reasons - {template for template, _ in raised_templates()} == set()
+
+
+def test_values_in_an_error_stay_as_they_are_and_unknown_messages_pass():
+    template = "{name} can't be read as a photo. Send {formats}; if it is one, it is damaged."
+    error = InputError(template, name="a {b}.jpg", formats="JPEG")
+    assert str(error) == "a {b}.jpg can't be read as a photo. Send JPEG; if it is one, it is damaged."
+    again = pickle.loads(pickle.dumps(NotOffered("{x} is {y}.", x=1, y="{z}")))  # from another process
+    assert (type(again), str(again)) == (NotOffered, "1 is {z}.")
+    assert (again.template, again.values) == ("{x} is {y}.", {"x": 1, "y": "{z}"})
     with speaking("zh"):
-        assert "a {b}.jpg 无法" in translated(
-            "a {b}.jpg can't be read as a photo. Send JPEG; if it is one, it is damaged."
-        )
+        assert "a {b}.jpg 无法" in translated(error) and "a {b}.jpg 无法" in asking.message_for(error)
         assert translated("Something new.") == "Something new."
+        assert translated(InputError("Something {new}.")) == "Something {new}."
     assert translated(asking.NO_PHOTO) == asking.NO_PHOTO
 
 
