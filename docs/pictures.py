@@ -78,6 +78,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
         page.goto(options.url)
+        page.locator(".example-card img").last.wait_for()
+        page.wait_for_timeout(1000)  # until its buttons do something
         page.locator(".example-card").nth(0).click()
         page.locator("#overlay .map img").wait_for()
         page.wait_for_timeout(1000)
@@ -85,6 +87,7 @@ def main() -> None:
         page = browser.new_page(viewport=SIZE, reduced_motion="reduce")
         page.goto(options.url)
         page.locator(".example-card img").last.wait_for()
+        page.wait_for_timeout(1000)
         pictures, durations = zip(*walk_through(page), strict=True)
         pictures[0].save(
             ASSETS / "walk_through.webp",

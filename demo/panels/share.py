@@ -32,9 +32,9 @@ ENLARGE = """() => {
   document.querySelector("#close-large").focus();
   stage.requestFullscreen?.().catch(() => {});
 }"""
-SHRINK = """() => {
-  if (document.fullscreenElement) document.exitFullscreen();
+SHRINK = """async () => {
   document.querySelector("#stage").classList.remove("large");
+  if (document.fullscreenElement) await document.exitFullscreen();
   document.querySelector("#enlarge").focus();
 }"""
 LEAVE_LARGE = """() => {

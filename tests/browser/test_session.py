@@ -165,7 +165,7 @@ def test_the_map_can_be_seen_large_and_still_be_picked_from(visit, page_url, pho
     assert page.evaluate("document.fullscreenElement.id") == "stage"
     page.locator("#close-large").click()
     page.wait_for_function("!document.fullscreenElement && !document.querySelector('.large')")
-    assert page.evaluate("document.activeElement.id") == "enlarge"
+    page.wait_for_function("document.activeElement.id === 'enlarge'")
     page.evaluate("Element.prototype.requestFullscreen = undefined")  # as on many phones: the window must do
     page.locator("#enlarge").click()
     box = page.locator("#stage").bounding_box()
