@@ -130,7 +130,7 @@ def _stretched(explanation: Explanation, word: int, size: tuple[int, int], look:
     Smooth maps are a weighted mean of at most four cells: no ringing, nothing beyond a cell's neighbours, and along the
     photo's edge the outermost cells' own heat.
     """
-    resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.HAMMING
+    resampling = Image.Resampling.NEAREST if look.raw_cells else Image.Resampling.BILINEAR
     cells = Image.fromarray(np.asarray(heat_to_show(explanation, word), dtype=np.float32))
     heat = np.asarray(cells.resize(size, resampling))
     highest = scale_top(explanation, word, look.same_scale)

@@ -40,13 +40,16 @@ class Hidden:
     random: np.ndarray
     changed: bool
 
-    def supports(self) -> list[float]:
-        """Support of each map."""
-        return [rules.support(hottest, self.random) for hottest in self.hottest]
+    def true_map(self) -> str:
+        """The verdict on the default method's map."""
+        return rules.verdict(self.probability, self.hottest[0], self.random)
 
-    def verdicts(self) -> list[str]:
-        """Verdict on each map."""
-        return [rules.verdict(self.probability, hottest, self.random) for hottest in self.hottest]
+    def shuffled_maps(self) -> list[tuple[float, str]]:
+        """Support of, and verdict on, maps that know nothing: the shuffled ones, and every random draw against the
+        others, for its order is that of one more shuffled map."""
+        others = [np.delete(self.random, place, axis=0) for place in range(len(self.random))]
+        curves = [(hottest, self.random) for hottest in self.hottest[1:]] + list(zip(self.random, others, strict=True))
+        return [(rules.support(*curve), rules.verdict(self.probability, *curve)) for curve in curves]
 
 
 @torch.no_grad()
@@ -75,10 +78,11 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
     """
     half = len(rows) // 2
     hidden = hide(model, rows)
-    shuffled = np.array([found.supports()[1:] for found in hidden[:half]])
+    shuffled = [support for found in hidden[:half] for support, _ in found.shuffled_maps()]
     tested = hidden[half:]
-    verdicts = np.array([found.verdicts() for found in tested])  # [R, 1 + SHUFFLES]
+    true_maps = np.array([found.true_map() for found in tested])
     changed = np.array([found.changed for found in tested])
+    told = np.array([verdict for found in tested for _, verdict in found.shuffled_maps()])
     calibrated = {name: round(float(np.quantile(shuffled, share)), 2) for name, share in SHUFFLED_SHARES.items()}
     return {
         "method": DEFAULT_METHOD,
@@ -87,9 +91,9 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
         "used": {"matters a little": rules.LITTLE_SUPPORT, "matters": rules.SUPPORT},
         "tested_questions": len(tested),
         "photo_changed_the_answer": int(changed.sum()),
-        "true_maps": verdict_shares(verdicts[:, 0]),
-        "true_maps_where_the_photo_changed_the_answer": verdict_shares(verdicts[changed, 0]),
-        "shuffled_maps": verdict_shares(verdicts[:, 1:]),
+        "true_maps": verdict_shares(true_maps),
+        "true_maps_where_the_photo_changed_the_answer": verdict_shares(true_maps[changed]),
+        "shuffled_maps": verdict_shares(told),
     }
 
 

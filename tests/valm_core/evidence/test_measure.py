@@ -161,6 +161,8 @@ def test_cannot_tell_only_where_no_share_moves_the_answer():
 def test_no_good_verdict_without_an_effect(whole, hottest, random, found):
     draws = draws_around(random, 0)  # the smallest spread: support is high as soon as there is a difference
     assert rules.has_effect(whole, flat(hottest), draws) == found
+    late = np.array([min(whole, random)] * 3 + [hottest])
+    assert rules.has_effect(whole, late, draws) == found  # one share is enough
     one_map = np.arange(6.0).reshape(2, 3)
     told = gather_evidence("m", "a", (whole, flat(hottest)[None], draws), Answer("b", 0.1), one_map, [one_map])
     assert (told.verdict == "matters") == found
