@@ -268,6 +268,8 @@ def _internvl(folder: Path) -> None:
 def _gemma3(folder: Path) -> None:
     named = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
     tokenizer = tiny_tokenizer(named)
+    begin = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)])
+    tokenizer.backend_tokenizer.post_processor = begin  # as Gemma's does, and its chat template begins so, too
     images = transformers.Gemma3ImageProcessor(
         size={"height": 64, "width": 64},
         do_pan_and_scan=True,

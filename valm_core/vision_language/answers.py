@@ -52,6 +52,12 @@ def end_tokens(model: Any) -> list[int]:
     return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
+def placeholders(model: Any) -> list[int]:
+    """Tokens that stand for photos and videos, which are no part of an answer."""
+    names = ("image_token_id", "video_token_id")
+    return [token for name in names if isinstance(token := getattr(model.config, name, None), int)]
+
+
 @torch.no_grad()
 def write(model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], beams: int = BEAMS) -> list[list[Written]]:
     """The likeliest texts for each of B examples, by beam search, best first.
@@ -75,6 +81,7 @@ def write(model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], beams: int =
         do_sample=False,
         return_dict_in_generate=True,
         output_scores=True,
+        suppress_tokens=placeholders(model) or None,
         eos_token_id=ends or None,
         pad_token_id=pad if pad is not None else (ends or [0])[0],
         bos_token_id=model.generation_config.bos_token_id,

@@ -68,7 +68,9 @@ class SequenceReader:
     def inputs(self, pictures: Sequence[Image.Image], question: str, prompt: str | None = None) -> dict[str, Tensor]:
         """What the model gets for one question about photos of one size, one row a photo."""
         text = prompt_text(self.processor, self.family, question, prompt or self.prompt)
-        made = [self.processor(text=text, images=[picture], return_tensors="pt") for picture in pictures]
+        begin = getattr(self.processor.tokenizer, "bos_token", None)
+        once = {"add_special_tokens": False} if begin and text.startswith(begin) else {}  # the template has them
+        made = [self.processor(text=text, images=[picture], return_tensors="pt", **once) for picture in pictures]
         inputs = {
             name: torch.cat([one[name] for one in made]).to(self.device) for name in made[0] if name not in LEFT_OUT
         }

@@ -57,3 +57,11 @@ def test_a_given_answer_is_scored_in_its_likeliest_form_to_the_end(tiny_reader):
         ]
     assert len(each) == 4 and np.log(found.probabilities[0]) == pytest.approx(max(each), abs=1e-4)
     assert end_tokens(reader.model) and found.pieces.shape[1] == found.words[-1][-1] + 2  # the end comes last
+
+
+def test_what_a_chat_template_begins_with_is_not_put_there_twice(tiny_reader):
+    reader = tiny_reader("gemma3")
+    tokenizer = reader.processor.tokenizer
+    ids = reader.inputs([Image.new("RGB", (40, 30))], "what?")["input_ids"][0].tolist()
+    assert tokenizer("what?")["input_ids"][0] == tokenizer.bos_token_id == ids[0]
+    assert ids.count(tokenizer.bos_token_id) == 1
