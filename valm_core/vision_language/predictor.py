@@ -176,7 +176,7 @@ class TransformersPredictor:
             return self._occlusion(picture, question, answer, image)
         if method in ROW_METHODS:
             if self.reader.places(picture) is None:
-                raise InputError(f"This photo has no map by {method} with this model. Choose occlusion.")
+                raise InputError("This photo has no map by {method} with this model. Choose occlusion.", method=method)
             rows = self.reader.word_rows(picture, question, answer, ROW_METHODS[method])
             if rows.weights.shape[2] != len(words):  # the tokenizer splits the answer otherwise than at spaces
                 rows = WordRows(rows.weights[:, :, : len(question.split())], 0)
@@ -349,9 +349,11 @@ def _picture(image: EncodedImage) -> Image.Image:
 def _cleaned(candidates: Sequence[str]) -> tuple[str, ...]:
     cleaned = tuple(dict.fromkeys(text for text in map(normal_form, candidates) if text))
     if len(cleaned) == 1:
-        raise InputError(f"Only one answer to choose from: {cleaned[0]}. Give at least two.")
+        raise InputError("Only one answer to choose from: {answer}. Give at least two.", answer=cleaned[0])
     if len(cleaned) > MAX_CANDIDATES:
-        raise InputError(f"{len(cleaned)} answers to choose from; at most {MAX_CANDIDATES} are allowed.")
+        raise InputError(
+            "{count} answers to choose from; at most {most} are allowed.", count=len(cleaned), most=MAX_CANDIDATES
+        )
     return cleaned
 
 
