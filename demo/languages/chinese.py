@@ -440,6 +440,10 @@ MESSAGES = {
     "The {text} has half a character at place {place}: {code}, as a cut emoji leaves it. Type it anew.": (
         "第 {place} 个位置只有半个字符（{code}），像被截断的表情符号。请重新输入。"
     ),
+    "The model wrote nothing. Ask in other words.": "模型没有写出任何答案。请换一种说法提问。",
+    "This photo has no attention map with this model. Choose occlusion.": (
+        "此模型无法为这张照片生成注意力热图。请选择遮挡。"
+    ),
     "Every word is switched off. Leave at least one.": "所有的词都关闭了。请至少保留一个。",
     "Only one answer to choose from: {answer}. Give at least two.": "只有一个可选答案：{answer}。请至少给出两个。",
     "{count} answers to choose from; at most {most} are allowed.": "有 {count} 个可选答案；最多允许 {most} 个。",
