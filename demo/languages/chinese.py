@@ -537,14 +537,15 @@ MESSAGES = {
         "问题太长：{length} 个词片（一个词有一个或多个），最多 {allowed} 个。请缩短。"
     ),
     "The model wrote nothing. Ask in other words.": "模型什么也没有写出。请换一种问法。",
-    "This photo has no map by {method} with this model. Choose occlusion.": (
-        "这个模型不能用 {method} 为这张照片生成热图。请选择 occlusion。"
-    ),
     "The question is too long: {length} characters, at most {allowed} characters. Shorten it.": (
         "问题太长：{length} 个字符，最多 {allowed} 个。请缩短。"
     ),
     "The {text} has half a character at place {place}: {code}, as a cut emoji leaves it. Type it anew.": (
         "第 {place} 个位置只有半个字符（{code}），像被截断的表情符号。请重新输入。"
+    ),
+    "The model wrote nothing. Ask in other words.": "模型没有写出任何答案。请换一种说法提问。",
+    "This photo has no attention map with this model. Choose occlusion.": (
+        "此模型无法为这张照片生成注意力热图。请选择遮挡。"
     ),
     "Every word is switched off. Leave at least one.": "所有的词都关闭了。请至少保留一个。",
     "Only one answer to choose from: {answer}. Give at least two.": "只有一个可选答案：{answer}。请至少给出两个。",

@@ -176,7 +176,7 @@ class TransformersPredictor:
             return self._occlusion(picture, question, answer, image)
         if method in ROW_METHODS:
             if self.reader.places(picture) is None:
-                raise InputError("This photo has no map by {method} with this model. Choose occlusion.", method=method)
+                raise InputError("This photo has no attention map with this model. Choose occlusion.")
             rows = self.reader.word_rows(picture, question, answer, ROW_METHODS[method])
             if rows.weights.shape[2] != len(words):  # the tokenizer splits the answer otherwise than at spaces
                 rows = WordRows(rows.weights[:, :, : len(question.split())], 0)
