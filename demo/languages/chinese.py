@@ -536,7 +536,6 @@ MESSAGES = {
     "The question is too long: {length} word pieces (a word has one or more), at most {allowed}. Shorten it.": (
         "问题太长：{length} 个词片（一个词有一个或多个），最多 {allowed} 个。请缩短。"
     ),
-    "The model wrote nothing. Ask in other words.": "模型什么也没有写出。请换一种问法。",
     "The question is too long: {length} characters, at most {allowed} characters. Shorten it.": (
         "问题太长：{length} 个字符，最多 {allowed} 个。请缩短。"
     ),
@@ -544,6 +543,13 @@ MESSAGES = {
         "第 {place} 个位置只有半个字符（{code}），像被截断的表情符号。请重新输入。"
     ),
     "The model wrote nothing. Ask in other words.": "模型没有写出任何答案。请换一种说法提问。",
+    "{name}: {location} can't be used: {error}": "{name}：无法使用 {location}：{error}",
+    "This model names no concepts. Ask it what is in the photo instead.": (
+        "此模型不列出照片中的概念。请直接问它照片里有什么。"
+    ),
+    "With this model only the map of the whole question is checked. Look at its evidence.": (
+        "这个模型只检验整个问题的热图。请看它的证据。"
+    ),
     "This photo has no attention map with this model. Choose occlusion.": (
         "此模型无法为这张照片生成注意力热图。请选择遮挡。"
     ),

@@ -50,4 +50,6 @@ def load_peer(name: str, location: str) -> Peer:
     try:
         return Peer(name, load_predictor(location))
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{name}: {location!r} can't be used: {error}") from error
+        raise InputError(
+            "{name}: {location} can't be used: {error}", name=name, location=repr(location), error=error
+        ) from error

@@ -107,7 +107,7 @@ def test_the_page_knows_the_path_that_a_proxy_shows_it_under():
         page = urllib.request.urlopen(request, timeout=PATIENCE).read().decode()
     config = config_of(page)
     assert config["root"] == "https://example.org/valm"
-    assert icons(config)[0].startswith("https://example.org/valm/examples/")
+    assert icons(config)[0].startswith("https://example.org/valm/small-examples/")
 
 
 def config_of(page: str) -> dict:

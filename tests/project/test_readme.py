@@ -59,6 +59,13 @@ def test_verdict_shares_equal_the_report():
     for kind in ("shuffled_maps", "true_maps", "true_maps_where_the_photo_changed_the_answer"):
         shares = (f'{100 * share:.1f} % "{verdict}"' for verdict, share in report[kind].items())
         assert ", ".join(shares) in MAPS, kind
+    true = report["true_maps"]
+    matter = true["matters"] + true["matters a little"]
+    stated = [f"{100 * share:.1f} %" for share in (matter, true["no difference"], true["cannot tell"])]
+    said = re.search(
+        r"Of the maps of (\d+) test questions (\S+ %) show that.*?(\S+ %) show no.*?(\S+ %) it", README, re.S
+    )
+    assert said and [*said.groups()] == [str(report["tested_questions"]), *stated]
 
 
 def test_the_default_method_is_the_stated_one_and_fast_enough():

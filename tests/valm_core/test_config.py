@@ -55,7 +55,7 @@ def test_a_config_is_frozen():
 def test_an_unknown_name_is_refused_and_the_nearest_suggested():
     with pytest.raises(ValueError, match=r"`dropuot`\. Did you mean `dropout`\?"):
         ValmConfig.from_dict({"dropuot": 0.1})
-    with pytest.raises(ValueError, match="Known names: text_encoder"):
+    with pytest.raises(ValueError, match="Known names: task"):
         ValmConfig.from_dict({"zzz": 1})
 
 

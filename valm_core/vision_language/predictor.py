@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from valm_core.evidence.rules import HIDDEN_SHARES, gather_evidence, hidden_variants
+from valm_core.evidence.rules import gather_evidence, hidden_variants, split_variants
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.outputs import (
@@ -26,6 +26,7 @@ from valm_core.outputs import (
     Photo,
     Prediction,
     TrackRecord,
+    WordEvidence,
 )
 from valm_core.vision_language.answers import normal_form
 from valm_core.vision_language.changes import fewest_words, smallest_region
@@ -36,7 +37,7 @@ from valm_core.vision_language.reader import Reader, WordRows
 
 ROW_METHODS = {"grad_cam": "gradients", "raw_attention": "attention", "relative_attention": "relative"}
 ANY_MODEL = ("occlusion", "random", "center")  # need nothing but answers
-DRAWS = 8  # of random cells, for the evidence: each costs a run of the model for every share
+
 MAX_CANDIDATES = 20
 
 
@@ -262,6 +263,18 @@ class TransformersPredictor:
             words_answer=words[1] if words else None,
         )
 
+    def word_evidence(
+        self,
+        image: EncodedImage,
+        question: str,
+        word: int,
+        method: str | None = None,
+        answer: str | None = None,
+        explanation: Explanation | None = None,
+    ) -> WordEvidence:
+        """Not offered: it would take as many runs of the model as the evidence for the whole question."""
+        raise NotOffered("With this model only the map of the whole question is checked. Look at its evidence.")
+
     def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
         """Not offered."""
         raise NotOffered("This model names no concepts. Ask it what is in the photo instead.")
@@ -326,17 +339,17 @@ class TransformersPredictor:
         heat = stretched(explanation.image_map, grid)
         colours = cell_colours(picture, grid, image.box)
         asked = np.frombuffer(question.encode(), dtype=np.uint8)
-        hidden = hidden_variants(colours, asked, [heat])[: 1 + (1 + DRAWS) * len(HIDDEN_SHARES)]
+        hidden = hidden_variants(colours, asked, [heat])
         pictures = [without_regions(picture, cells.reshape(grid), image.box) for cells in hidden]
         probabilities = self.reader.likelihood(pictures, question, answer).probabilities
-        curves = probabilities[1:].reshape(-1, len(HIDDEN_SHARES))
         others = [
             self.explain(image, question, name, answer).image_map
             for name in self.explanation_methods
             if name in ROW_METHODS and name != explanation.method
         ] or [_control("center", question, image)]
-        split = (float(probabilities[0]), curves[:1], curves[1:])
-        return gather_evidence(explanation.method, answer, split, blind, explanation.image_map, others)
+        return gather_evidence(
+            explanation.method, answer, split_variants(probabilities), blind, explanation.image_map, others
+        )
 
 
 def _picture(image: EncodedImage) -> Image.Image:

@@ -38,7 +38,7 @@ def check_explanation(explanation, image):
 
 @pytest.mark.parametrize("name", TINY)
 def test_every_family_answers_and_explains(tiny_vlm, name, monkeypatch):
-    monkeypatch.setattr("valm_core.vision_language.predictor.DRAWS", 2)  # each takes four runs of the model
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)  # each takes four runs of the model
     predictor = tiny_vlm(name)
     image = predictor.encode(PICTURE)
     prediction, explanation, evidence = predictor.ask(image, QUESTION)
