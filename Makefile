@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # How many processes test beside each other: each takes about 2 GB, and a third of its time it waits for a browser or a
 # process that it started, so there may be more than cores. WORKERS=0 tests in one, for a debugger.
-WORKERS ?= 3
+WORKERS ?= 2
 TEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: demo test check types coverage docs spaces train bench soak clean

@@ -550,6 +550,7 @@ MESSAGES = {
     "With this model only the map of the whole question is checked. Look at its evidence.": (
         "这个模型只检验整个问题的热图。请看它的证据。"
     ),
+    "The attention heads of this model can't be switched off.": "无法关闭此模型的注意力头。",
     "This photo has no attention map with this model. Choose occlusion.": (
         "此模型无法为这张照片生成注意力热图。请选择遮挡。"
     ),

@@ -24,6 +24,7 @@ def test_a_question_is_answered_and_a_word_changes_the_map(visit, open_model_url
     words = page.locator("#words button").all_inner_texts()
     assert words[1:6] == ["what", "color", "is", "the", "photo?"]
     assert any(word.startswith("→ ") for word in words[6:])  # the answer's words are there, too
+    page.locator("#details > button").click()
     assert "not calibrated" in page.locator("#evidence").inner_text()
     assert page.locator("#evidence .gate").count() == 0
     before = page.locator("#overlay").inner_html()

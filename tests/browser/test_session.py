@@ -133,7 +133,7 @@ def test_files_are_made_when_asked_for(visit, page_url, photos, tmp_path):
     found = download(page, page.locator("#download-map"))
     assert found.suggested_filename == "valm-what-color-is-it-map.png"
     found.save_as(tmp_path / "map.png")
-    assert Image.open(tmp_path / "map.png").size == (320, 240)
+    assert Image.open(tmp_path / "map.png").size == (1200, 900)
     download(page, page.locator("#download-json")).save_as(tmp_path / "data.json")
     assert json.loads((tmp_path / "data.json").read_text())["question"] == "What color is it?"
     download(page, page.locator("#download-figure")).save_as(tmp_path / "figure.png")

@@ -195,7 +195,10 @@ class FakePredictor:
         last = len(words_of(question)) - 1
         if word == last > 0:
             return WordEvidence(word, False, 0, None)
-        return WordEvidence(word, False, None, self.evidence(image, question, method, answer))
+        calls = dict(self.calls)
+        judged = self.evidence(image, question, method, answer)
+        self.calls |= calls  # counted are those for whole questions
+        return WordEvidence(word, False, None, judged)
 
     facts: ClassVar = {"checkpoint": "fake", "checkpoint_sha256": "00ff", "temperature": 1.25, "fusion": "none"}
     notice = ""
