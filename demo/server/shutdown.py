@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 FINISH_SECONDS = 4.0  # for answers that are being computed when the signal comes; service managers wait 10 or more
-SHOW_SECONDS = 1.5  # of them, for the browser to fetch what was just computed
+SHOW_SECONDS = 3.0  # of them, for the browser to fetch what was just computed
 CLOSE_SECONDS = 0.5
 
 
