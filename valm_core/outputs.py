@@ -112,6 +112,12 @@ class FusedFeatures:
     image_pooling: Tensor  # [B, N], rows sum to 1
     attention: tuple[AttentionMap, ...]  # empty unless asked for
 
+    @property
+    def last_text_to_image(self) -> int:
+        """The place in ``attention`` of the last map from text to image, by which glimpses read; there must be one."""
+        steps = enumerate(self.attention)
+        return max(place for place, step in steps if (step.query, step.key) == ("text", "image"))
+
 
 @dataclass(frozen=True)
 class TrackRecord:
@@ -161,6 +167,13 @@ class Prediction:
             return False
         best, blind = self.answers[0], self.blind_answers[0]
         return best.text == blind.text and not differ(best.probability, blind.probability)
+
+
+def in_shares(values: np.ndarray) -> np.ndarray:
+    """Values of at least 0, scaled to sum to 1 along the last axis; where nothing counts, everything counts alike."""
+    values = np.asarray(values, dtype=np.float32)
+    total = values.sum(axis=-1, keepdims=True)
+    return np.where(total > 0, values / np.where(total > 0, total, 1), np.float32(1 / values.shape[-1]))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from valm_core.checkpoints.fingerprints import config_facts
 from valm_core.checkpoints.hub import fetch_checkpoint, fetch_files, is_hub_name
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.evidence import measure
-from valm_core.evidence.rules import gather_evidence, word_doubts
+from valm_core.evidence.rules import check_method, gather_evidence, word_without_evidence
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations.counterfactual import fewest_words, smallest_region, without_words
 from valm_core.explanations.hiding import without_cells
@@ -27,7 +27,7 @@ from valm_core.explanations.trace import Trace, trace_question
 from valm_core.exported.predictor import METADATA_FILE, OnnxPredictor
 from valm_core.familiarity import PARTS, load_familiarity, photo_vectors, question_vectors
 from valm_core.inputs.photo import open_photo
-from valm_core.inputs.question import MAX_QUESTION_CHARACTERS, clean_question
+from valm_core.inputs.question import MAX_QUESTION_CHARACTERS, check_choices, clean_question
 from valm_core.inputs.text import as_listed, clean_text
 from valm_core.inputs.word_pieces import merge_word_pieces
 from valm_core.model.folding import ready_for_inference
@@ -308,8 +308,7 @@ class VqaPredictor:
         trace = trace_question(self.model, text, image, answer_index)
         if explanation is None:
             explanation = explain(self.model, text, image, answer_index, trace)
-        elif explanation.method != method:
-            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
+        check_method(explanation, method)
         with torch.no_grad():
             blind = self._likeliest(self.model(text_tokens=text.tokens, text_mask=text.mask).logits[0], 1)[0]
         return self._evidence(text, image, method, answer_index, explanation.image_map, blind, trace)
@@ -337,11 +336,9 @@ class VqaPredictor:
         """
         method = method or DEFAULT_METHOD
         explanation = explanation or self.explain(image, question, method, answer)
-        if explanation.method != method:
-            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
-        flat, same_as = word_doubts(explanation.token_to_patch, word)
-        if flat or same_as is not None:
-            return WordEvidence(word, flat, same_as, None)
+        check_method(explanation, method)
+        if doubted := word_without_evidence(explanation, word):
+            return doubted
         question, text = self._encode_question(question)
         image = image.to(self.device)
         answer_index = self._answer_index(text, image, answer)
@@ -616,12 +613,7 @@ def _cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:
     """
     texts = (clean_text(text, "answer to choose from").lower() for text in candidates)
     cleaned = tuple(dict.fromkeys(text for text in texts if text))
-    if len(cleaned) == 1:
-        raise InputError("Only one answer to choose from: {answer}. Give at least two.", answer=cleaned[0])
-    if len(cleaned) > MAX_CANDIDATES:
-        raise InputError(
-            "{count} answers to choose from; at most {most} are allowed.", count=len(cleaned), most=MAX_CANDIDATES
-        )
+    check_choices(cleaned, MAX_CANDIDATES)
     if longest := next((text for text in cleaned if len(text) > MAX_QUESTION_CHARACTERS), ""):
         raise InputError(
             "An answer to choose from has {count} letters; at most {most}.",

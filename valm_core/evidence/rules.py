@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from valm_core.answers import differ
-from valm_core.outputs import Answer, Evidence
+from valm_core.outputs import Answer, Evidence, Explanation, WordEvidence
 
 HIDDEN_SHARES = (0.1, 0.2, 0.3, 0.5)  # of the cells
 RANDOM_DRAWS = 8  # of orders; 16 told the same in a test and took twice as long
@@ -129,6 +129,18 @@ def has_effect(probability: float, hottest: np.ndarray, random: np.ndarray) -> b
     """
     without = np.minimum(probability, random.mean(axis=0))  # [S]
     return any(left < most and differ(left, most) for left, most in zip(hottest, without, strict=True))
+
+
+def check_method(explanation: Explanation, method: str) -> None:
+    """Refuse the evidence of one method for the map of another. Raises ValueError."""
+    if explanation.method != method:
+        raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
+
+
+def word_without_evidence(explanation: Explanation, word: int) -> WordEvidence | None:
+    """What is said of a word whose map can't speak for it, see ``word_doubts``; None where it can."""
+    flat, same_as = word_doubts(explanation.token_to_patch, word)
+    return WordEvidence(word, flat, same_as, None) if flat or same_as is not None else None
 
 
 def word_doubts(word_maps: np.ndarray, word: int) -> tuple[bool, int | None]:

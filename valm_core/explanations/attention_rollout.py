@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from valm_core.explanations.relevance import attention_steps, build_explanation, cross_blocks, readout, token_ranges
-from valm_core.explanations.trace import Trace, last_text_to_image, trace_question
+from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation, FusedFeatures
 
@@ -44,7 +44,7 @@ def rollout_relevance(features: FusedFeatures, glimpses: bool = False) -> tuple[
     counted, (token_to_patch, patch_to_token) = readout(features) @ flow, cross_blocks(features, flow)
     if not glimpses:
         return counted, token_to_patch, patch_to_token
-    glimpsed = features.attention[last_text_to_image(features)].weights[0].float().mean(dim=0)  # [T, N]
+    glimpsed = features.attention[features.last_text_to_image].weights[0].float().mean(dim=0)  # [T, N]
     words = features.text_pooling[0].float()
     from_cells = torch.cat([torch.zeros_like(words), words @ glimpsed])  # [T + N]
     return 0.5 * counted + 0.5 * from_cells, 0.5 * token_to_patch + 0.5 * glimpsed, patch_to_token

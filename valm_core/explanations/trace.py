@@ -77,7 +77,7 @@ class Trace:
         maps, pooling = _with_maps(features, weighted[:-2]), torch.cat(weighted[-2:], dim=1)[0]
         if glimpsed is None:
             return maps, pooling, None, maps
-        place = last_text_to_image(features)
+        place = features.last_text_to_image
         through_layers = list(weighted[:-2])
         if features.attention[place].kind == "attention":
             through_layers[place] = _positive(gradients[place] - gradients[-1], read[place])
@@ -105,18 +105,13 @@ def trace_question(model: ValmModel, text: EncodedText, image: EncodedImage, ans
         features = model.fuse(text_tokens, text.mask, image_tokens, image.grid, return_attention=True)
         scored, glimpsed = features, None
         if model.has_glimpses:  # they read a copy of their map, so that their gradient can be told from the layers'
-            place = last_text_to_image(features)
+            place = features.last_text_to_image
             glimpsed = features.attention[place].weights.clone()
             maps = list(features.attention)
             maps[place] = dataclasses.replace(maps[place], weights=glimpsed)
             scored = dataclasses.replace(features, attention=tuple(maps))
         logits = model.score(scored, text_tokens, text.mask, image_tokens)
     return Trace(answer_index, logits, features, glimpsed)
-
-
-def last_text_to_image(features: FusedFeatures) -> int:
-    """The place in ``attention`` of the map by which glimpses read: the last from text to image."""
-    return max(place for place, step in enumerate(features.attention) if (step.query, step.key) == ("text", "image"))
 
 
 def _positive(gradient: Tensor, weights: Tensor) -> Tensor:

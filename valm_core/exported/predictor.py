@@ -13,7 +13,13 @@ from PIL import Image
 from valm_core.answers import YES_NO, listed
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint, config_facts, fingerprint
-from valm_core.evidence.rules import gather_evidence, hidden_variants, split_variants, word_doubts
+from valm_core.evidence.rules import (
+    check_method,
+    gather_evidence,
+    hidden_variants,
+    split_variants,
+    word_without_evidence,
+)
 from valm_core.exported.runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
 from valm_core.inputs.photo import open_photo, photo_to_array
 from valm_core.inputs.question import clean_question, padded_ids
@@ -214,8 +220,7 @@ class OnnxPredictor:
         _, text = self._encode_question(question)
         if explanation is None:
             explanation = self._explain(text, image, method)
-        elif explanation.method != method:
-            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
+        check_method(explanation, method)
         others = [self._explain(text, image, other).image_map for other in METHODS if other != method]
         return self._judged(image, text, method, answer, explanation.image_map, others)
 
@@ -231,11 +236,9 @@ class OnnxPredictor:
         """How far the map of one word can be believed, see ``VqaPredictor.word_evidence`` and ``evidence``."""
         method = _chosen_method(method)
         explanation = explanation or self.explain(image, question, method, answer)
-        if explanation.method != method:
-            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
-        flat, same_as = word_doubts(explanation.token_to_patch, word)
-        if flat or same_as is not None:
-            return WordEvidence(word, flat, same_as, None)
+        check_method(explanation, method)
+        if doubted := word_without_evidence(explanation, word):
+            return doubted
         _, text = self._encode_question(question)
         others = [self.explain(image, question, other).token_map(word) for other in METHODS if other != method]
         found = self._judged(image, text, method, answer, explanation.token_map(word), others)

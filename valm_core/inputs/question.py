@@ -5,6 +5,7 @@ torch is imported where it is needed: an exported model reads the same arrays wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,14 @@ def clean_question(question: str) -> str:
     if len(text) > MAX_QUESTION_CHARACTERS:
         raise InputError(TOO_LONG, length=len(text), allowed=MAX_QUESTION_CHARACTERS)
     return text
+
+
+def check_choices(choices: Sequence[str], most: int) -> None:
+    """Refuse a single answer to choose from, or more than ``most``; none are fine. Raises InputError."""
+    if len(choices) == 1:
+        raise InputError("Only one answer to choose from: {answer}. Give at least two.", answer=choices[0])
+    if len(choices) > most:
+        raise InputError("{count} answers to choose from; at most {most} are allowed.", count=len(choices), most=most)
 
 
 class QuestionTokenizer:

@@ -216,7 +216,7 @@ class ValmModel(nn.Module):
             balanced = text_tokens.new_full((len(text_tokens),), self.config.neutral_yes_no)
         read, question = features.fused, self.question_head.vector(text_tokens, text_mask, balanced)
         if self.glimpses is not None:
-            last = [step for step in features.attention if (step.query, step.key) == ("text", "image")][-1]
+            last = features.attention[features.last_text_to_image]
             maps, silent = last.weights, heads_of(masked_heads, "text_to_image", last.layer)
             if silent:
                 maps = maps.index_fill(1, torch.tensor(silent, device=maps.device), 0.0)

@@ -16,7 +16,7 @@ from valm_core.inputs.question import clean_question
 from valm_core.model.folding import ready_for_inference
 from valm_core.model.packages import sha256_of
 from valm_core.model.retrieval import RetrievalModel
-from valm_core.outputs import Explanation, Photo
+from valm_core.outputs import Explanation, Photo, in_shares
 from valm_core.predictor import choose_device
 
 CELL_STEPS = 127  # a cell's numbers, -1..1, are kept as whole numbers of 1/127
@@ -117,17 +117,18 @@ class PhotoFinder:
         of_word = np.array(query.piece_words)
         chosen = of_word == np.arange(len(query.words))[:, None]  # [W, T]
         shares = chosen * query.shares  # [W, T]
-        words = _rows(shares) @ similar  # [W, N]
-        whole = _rows(shares.sum(axis=1)[None])[0] @ words  # [N]
+        words = in_shares(shares) @ similar  # [W, N]
+        counted = in_shares(shares.sum(axis=1))  # [W]
+        maps = in_shares(words)
         return Explanation(
             method="late_interaction",
             tokens=query.words,
-            image_map=_rows(whole[None]).reshape(self.model.image_encoder.grid),
-            token_scores=_rows(shares.sum(axis=1)[None])[0],
-            token_to_patch=_rows(words),
-            patch_to_token=_rows(words.T),
-            text_to_image=_rows(words)[None, None],
-            image_to_text=_rows(words.T)[None, None],
+            image_map=in_shares(counted @ words).reshape(self.model.image_encoder.grid),
+            token_scores=counted,
+            token_to_patch=maps,
+            patch_to_token=in_shares(words.T),
+            text_to_image=maps[None, None],
+            image_to_text=in_shares(words.T)[None, None],
             grid=self.model.image_encoder.grid,
         )
 
@@ -143,12 +144,6 @@ class PhotoFinder:
 
     def _pixels(self, photos: Sequence[Photo]) -> torch.Tensor:
         return torch.stack([self.model.pixels(open_photo(photo))[0] for photo in photos]).to(self.device)
-
-
-def _rows(values: np.ndarray) -> np.ndarray:
-    """Values of at least 0 [.., K] with rows that sum to 1; a row without any value is even."""
-    totals = values.sum(axis=-1, keepdims=True)
-    return np.where(totals > 0, values / np.maximum(totals, 1e-9), 1 / values.shape[-1])
 
 
 def _read_records(path: Path) -> tuple[tuple[float, float, int, float], ...]:

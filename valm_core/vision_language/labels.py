@@ -37,9 +37,7 @@ class LabelReader:
 
     def inputs(self, pictures: Sequence[Image.Image], question: str) -> dict[str, Tensor]:
         """What the model gets, one row a photo, all of one size."""
-        made = [self.processor(images=one, text=question, truncation=True, return_tensors="pt") for one in pictures]
-        inputs = {name: torch.cat([one[name] for one in made]).to(self.model.device) for name in made[0]}
-        return inputs | {"pixel_values": inputs["pixel_values"].to(self.model.dtype)}
+        return encoder_inputs(self.processor, self.model, pictures, question)
 
     def places(self, picture: Image.Image) -> Places:
         """A grid of patches in the photo's shape; padding is dropped."""
@@ -99,6 +97,15 @@ class LabelReader:
         maps[..., down, across] = block
         cells = maps[..., :grid_rows, :grid_columns].flatten(3).cpu().numpy()  # [L, H, T, N]
         return WordRows(merged_words(cells, self.processor.tokenizer, question), 0)
+
+
+def encoder_inputs(
+    processor: Any, model: Any, pictures: Sequence[Image.Image], question: str, names: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """What an encoder gets for one question about photos of one size, one row a photo; ``names`` of it, or all."""
+    made = [processor(images=one, text=question, truncation=True, return_tensors="pt") for one in pictures]
+    inputs = {name: torch.cat([one[name] for one in made]).to(model.device) for name in names or made[0]}
+    return inputs | {"pixel_values": inputs["pixel_values"].to(model.dtype)}
 
 
 def merged_words(rows: np.ndarray, tokenizer: Any, question: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from valm_core.checkpoints.contents import CONFIG_FILE
 from valm_core.checkpoints.fingerprints import fingerprint
 from valm_core.checkpoints.hub import fetch_files
 from valm_core.model.packages import sha256_of
@@ -16,7 +17,6 @@ from valm_core.vision_language.memory import choose_precision, free_memory, para
 from valm_core.vision_language.reader import Reader
 from valm_core.vision_language.sequence import SequenceReader
 
-CONFIG_FILE = "config.json"
 # What transformers reads of such a model: no pickles, no code.
 PATTERNS = ("*.json", "*.jinja", "*.safetensors", "*.txt", "tokenizer.model", "*.tiktoken")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from valm_core.outputs import Explanation
+from valm_core.outputs import Explanation, in_shares
 from valm_core.vision_language.geometry import WHOLE, Box
 from valm_core.vision_language.pixels import stretched
 from valm_core.vision_language.reader import WordRows
@@ -27,12 +27,12 @@ def from_rows(
     return Explanation(
         method=method,
         tokens=words,
-        image_map=_to_one(together.sum(axis=0)).reshape(grid),
-        token_scores=_to_one(together.sum(axis=1)),
-        token_to_patch=_to_one(together),
-        patch_to_token=_to_one(together.T),
-        text_to_image=_to_one(weights),
-        image_to_text=_to_one(np.swapaxes(weights, 2, 3)),
+        image_map=in_shares(together.sum(axis=0)).reshape(grid),
+        token_scores=in_shares(together.sum(axis=1)),
+        token_to_patch=in_shares(together),
+        patch_to_token=in_shares(together.T),
+        text_to_image=in_shares(weights),
+        image_to_text=in_shares(np.swapaxes(weights, 2, 3)),
         grid=grid,
         box=box,
         answer_words=rows.answer_words,
@@ -58,29 +58,22 @@ def from_cells(
         scores: [W] at least 0: how much each word counts.
         grid, box: of what is drawn.
     """
-    whole = _to_one(stretched(cells, grid).ravel())
+    whole = in_shares(stretched(cells, grid).ravel())
     maps = np.repeat(whole[None], len(words), axis=0)  # [W, N]
     first = len(words) - len(answer_maps)
     for place, answer_map in enumerate(answer_maps):
-        maps[first + place] = _to_one(stretched(answer_map, grid).ravel())
-    weighted = maps * _to_one(scores)[:, None]
+        maps[first + place] = in_shares(stretched(answer_map, grid).ravel())
+    weighted = maps * in_shares(scores)[:, None]
     return Explanation(
         method=method,
         tokens=words,
         image_map=whole.reshape(grid),
-        token_scores=_to_one(scores),
+        token_scores=in_shares(scores),
         token_to_patch=maps,
-        patch_to_token=_to_one(weighted.T),
+        patch_to_token=in_shares(weighted.T),
         text_to_image=maps[None, None],
-        image_to_text=_to_one(weighted.T)[None, None],
+        image_to_text=in_shares(weighted.T)[None, None],
         grid=grid,
         box=box,
         answer_words=len(answer_maps),
     )
-
-
-def _to_one(values: np.ndarray) -> np.ndarray:
-    """The same, scaled to sum to 1 along the last axis; where nothing counts, everything counts alike."""
-    values = np.asarray(values, dtype=np.float32)
-    total = values.sum(axis=-1, keepdims=True)
-    return np.where(total > 0, values / np.where(total > 0, total, 1), np.float32(1 / values.shape[-1]))

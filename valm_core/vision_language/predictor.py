@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from valm_core.evidence.rules import gather_evidence, hidden_variants, split_variants
+from valm_core.evidence.rules import check_method, gather_evidence, hidden_variants, split_variants
 from valm_core.inputs.photo import open_photo
-from valm_core.inputs.question import clean_question
+from valm_core.inputs.question import check_choices, clean_question
 from valm_core.outputs import (
     Answer,
     Counterfactual,
@@ -132,7 +132,7 @@ class TransformersPredictor:
         return Prediction(
             question=question,
             answers=answers,
-            blind_answers=self.reader.answers(blind_picture(picture), question, top) or (Answer("nothing", 0.0),),
+            blind_answers=self._blind(picture, question, top),
             gate=None,
         )
 
@@ -200,10 +200,9 @@ class TransformersPredictor:
         answer = self._answer(image, clean_question(question), answer)
         if explanation is None:
             explanation = self.explain(image, question, method, answer)
-        elif explanation.method != method:
-            raise ValueError(f"explanation is by {explanation.method!r}, but method is {method!r}; use the same.")
-        blind = self.reader.answers(blind_picture(_picture(image)), clean_question(question), 1)
-        return self._evidence(image, question, answer, explanation, blind[0] if blind else Answer("nothing", 0.0))
+        check_method(explanation, method)
+        (blind,) = self._blind(_picture(image), clean_question(question), 1)
+        return self._evidence(image, question, answer, explanation, blind)
 
     @_one_at_a_time
     def what_if(
@@ -297,6 +296,10 @@ class TransformersPredictor:
             return text
         return self.answer(image, question, 1).answers[0].text
 
+    def _blind(self, picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:
+        """The likeliest answers with the photo's mean colour in its place; one at least."""
+        return self.reader.answers(blind_picture(picture), question, top) or (Answer("nothing", 0.0),)
+
     def _among(self, choices: tuple[str, ...], picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:
         likely = np.array([self.reader.likelihood([picture], question, text).probabilities[0] for text in choices])
         shares = likely / likely.sum() if likely.sum() > 0 else np.full(len(choices), 1 / len(choices))
@@ -361,12 +364,7 @@ def _picture(image: EncodedImage) -> Image.Image:
 
 def _cleaned(candidates: Sequence[str]) -> tuple[str, ...]:
     cleaned = tuple(dict.fromkeys(text for text in map(normal_form, candidates) if text))
-    if len(cleaned) == 1:
-        raise InputError("Only one answer to choose from: {answer}. Give at least two.", answer=cleaned[0])
-    if len(cleaned) > MAX_CANDIDATES:
-        raise InputError(
-            "{count} answers to choose from; at most {most} are allowed.", count=len(cleaned), most=MAX_CANDIDATES
-        )
+    check_choices(cleaned, MAX_CANDIDATES)
     return cleaned
 
 

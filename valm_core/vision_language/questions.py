@@ -13,7 +13,7 @@ from torch import Tensor
 from valm_core.outputs import Answer
 from valm_core.vision_language.answers import BEAMS, MAX_NEW_TOKENS, Written, merged, normal_form
 from valm_core.vision_language.geometry import Places, one_grid
-from valm_core.vision_language.labels import merged_words
+from valm_core.vision_language.labels import encoder_inputs, merged_words
 from valm_core.vision_language.reader import PieceLikelihood, WordRows
 
 
@@ -34,10 +34,8 @@ class QuestionReader:
 
     def inputs(self, pictures: Sequence[Image.Image], question: str) -> dict[str, Tensor]:
         """What the model gets, one row a photo."""
-        made = [self.processor(images=one, text=question, truncation=True, return_tensors="pt") for one in pictures]
         names = ("pixel_values", "input_ids", "attention_mask")
-        inputs = {name: torch.cat([one[name] for one in made]).to(self.model.device) for name in names}
-        return inputs | {"pixel_values": inputs["pixel_values"].to(self.model.dtype)}
+        return encoder_inputs(self.processor, self.model, pictures, question, names)
 
     def places(self, picture: Image.Image) -> Places:
         """The photo stretched to a square of patches."""

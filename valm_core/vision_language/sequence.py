@@ -14,6 +14,7 @@ from valm_core.outputs import Answer
 from valm_core.vision_language.answers import (
     BATCH_TOKENS,
     BEAMS,
+    extended,
     forms,
     merged,
     normal_form,
@@ -193,8 +194,6 @@ class SequenceReader:
         gradients: bool = False,
     ) -> np.ndarray:
         """Attention of some tokens on the photo's cells, [L, H, R, N], times its gradient where asked."""
-        from valm_core.vision_language.answers import extended
-
         image = self.image_positions(inputs["input_ids"][0])
         wanted = torch.tensor(list(queries), device=self.device)
         decoder = self.model.get_decoder()

@@ -10,7 +10,7 @@ from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.attention_rollout import rollout
 from valm_core.explanations.gradient_relevancy import propagate
 from valm_core.explanations.relevance import readout
-from valm_core.explanations.trace import last_text_to_image, trace_question
+from valm_core.explanations.trace import trace_question
 from valm_core.model.build import build_model
 
 ANSWER, STEP = 1, 1e-4
@@ -34,7 +34,7 @@ def asked(request, tiny_config):
 
 def score(model, text, image, features, maps=None):
     """The answer's logit where glimpses read ``maps`` in place of the last text-to-image map."""
-    place = last_text_to_image(features)
+    place = features.last_text_to_image
     steps = list(features.attention)
     steps[place] = dataclasses.replace(steps[place], weights=steps[place].weights if maps is None else maps)
     features = dataclasses.replace(features, attention=tuple(steps))
@@ -43,7 +43,7 @@ def score(model, text, image, features, maps=None):
 
 def nudged_glimpses(model, text, image, features):
     """(∂s/∂A ⊙ A)⁺ of the map that glimpses read, by central differences, mean over heads [T, N]."""
-    maps = features.attention[last_text_to_image(features)].weights.detach()
+    maps = features.attention[features.last_text_to_image].weights.detach()
     weighted = torch.zeros_like(maps)
     with torch.no_grad():
         for place in np.ndindex(*maps.shape):
@@ -64,7 +64,7 @@ def test_relevancy_adds_what_each_glimpse_did(asked):
     assert glimpses.max() > 1e-4
     np.testing.assert_allclose(trace.weighted_glimpses, glimpses, atol=1e-6)
     # What the last map did through the layers alone: glimpses read one that has no gradient.
-    place = last_text_to_image(features)
+    place = features.last_text_to_image
     cut = score(model, text, image, features, features.attention[place].weights.detach())
     uncut = score(model, text, image, features)
     maps = [step.weights for step in features.attention]
