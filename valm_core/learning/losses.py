@@ -11,6 +11,7 @@ from valm_core.explanations.attention_maps import cross_modal_maps, question_map
 from valm_core.model.heads import AnswerHead
 from valm_core.model.model import ValmModel, learns
 
+LEFT_OUT = -1e4  # a score whose exponential is 0
 OBJECTIVE_INPUTS = ("targets", "photo_ids", "regions")  # of a batch, what the model itself doesn't take
 
 
@@ -51,6 +52,24 @@ def soft_answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").sum(dim=-1).mean()
 
 
+def contrastive_loss(
+    to_image: Tensor, to_text: Tensor, same_photo: Tensor, own: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """Each text must find its photo among all, and each photo its text (InfoNCE), a scalar.
+
+    Args:
+        to_image, to_text: [B, C] scores of each text with all C photos, and of each photo with all texts.
+        same_photo: [B, C], True where another row is about the same photo: no negative.
+        own: [B], each row's place among all.
+        label_smoothing: share of the target spread over all, 0..1.
+    """
+    by_text, by_photo = (
+        F.cross_entropy(scores.float().masked_fill(same_photo, LEFT_OUT), own, label_smoothing=label_smoothing)
+        for scores in (to_image, to_text)
+    )
+    return (by_text + by_photo) / 2
+
+
 class ContrastiveAlignment(nn.Module):
     """In-batch contrastive loss between texts and photos: each text must find its photo among all, and the reverse.
 
@@ -79,9 +98,8 @@ class ContrastiveAlignment(nn.Module):
         own = torch.arange(first, first + len(text), device=text.device)  # each row's place among all
         same_photo = photo_ids[:, None] == all_ids[None, :]  # [B, C]
         same_photo[torch.arange(len(text)), own] = False
-        to_image = self.similarity(text, all_image).masked_fill(same_photo, float("-inf"))
-        to_text = self.similarity(all_text, image).T.masked_fill(same_photo, float("-inf"))
-        return (F.cross_entropy(to_image, own) + F.cross_entropy(to_text, own)) / 2
+        to_image, to_text = self.similarity(text, all_image), self.similarity(all_text, image).T
+        return contrastive_loss(to_image, to_text, same_photo, own)
 
 
 def _gathered(text: Tensor, image: Tensor, photo_ids: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from valm_core.learning.losses import contrastive_loss
 from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, late_interaction
 
 
@@ -90,9 +91,6 @@ class RetrievalObjective(nn.Module):
         return RetrievalTerms(task, visual, alignment, total)
 
     def _both_ways(self, scores: Tensor, same: Tensor) -> Tensor:
-        """Cross-entropy of scores [B, B] by rows and by columns, the diagonal being right; ``same`` are left out."""
-        scores = scores.float().masked_fill(same, -1e4)
+        """The contrastive loss of scores [B, B], the diagonal being right; ``same`` are left out."""
         own = torch.arange(len(scores), device=scores.device)
-        by_text = F.cross_entropy(scores, own, label_smoothing=self.label_smoothing)
-        by_photo = F.cross_entropy(scores.T, own, label_smoothing=self.label_smoothing)
-        return (by_text + by_photo) / 2
+        return contrastive_loss(scores, scores.T, same, own, self.label_smoothing)
