@@ -13,6 +13,7 @@ from tqdm import tqdm
 from training.datasets.captions import CaptionDataset, content_words
 from training.datasets.feature_cache import FeatureCache, read_pixels
 from training.datasets.readers.captioned import CaptionedPhoto, read_captioned_photos
+from training.made_from import depends_on
 from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
@@ -50,8 +51,8 @@ def train_retrieval(
     """
     photos = read_captioned_photos(run.data, "train")
     validation = read_captioned_photos(run.validation, "validation")
-    if shared := {photo.image for photo in photos} & {photo.image for photo in validation}:
-        raise ValueError(f"{min(shared)} is among the photos to learn from and those to validate on; take it out.")
+    if both := {photo.image for photo in photos} & {photo.image for photo in validation}:
+        raise ValueError(f"{min(both)} is among the photos to learn from and those to validate on; take it out.")
     model = retrieval_model_to_train(run, config).to(device)
     features = None
     if run.cache:
@@ -71,10 +72,9 @@ def train_retrieval(
         ways = [figures[f"{way}_r{k}"] for way in ("search", "annotation") for k in RECALL_AT]
         return {"accuracy": float(np.mean(ways))} | figures
 
-    depends_on = {"data": _fingerprint(photos), "validation": _fingerprint(validation), "init": run.init}
-    depends_on |= dataclasses.asdict(config)
+    shared = depends_on(run, config, {"data": _fingerprint(photos), "validation": _fingerprint(validation)})
     output = Path(run.output)
-    trainer = Trainer(objective, batches, validate, training, output, depends_on=depends_on)
+    trainer = Trainer(objective, batches, validate, training, output, depends_on=shared)
     progress = trainer.train(resume)
     best = load_retrieval_checkpoint(output / "best")
     checkpoint, half = output / "checkpoint", run.weights == "float16"
