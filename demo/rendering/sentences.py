@@ -17,11 +17,8 @@ if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can d
     from valm_core.outputs import Evidence, Explanation, Prediction, TrackRecord, WordEvidence
 
 TABLE = Path(__file__).parents[2] / "docs" / "sentences.md"
-LIKELY, EVEN, UNLIKELY = (
-    0.85,
-    0.45,
-    0.3,
-)  # share of right answers from which "very likely", "probably", "perhaps" are said
+# Shares of right answers from which "very likely", "probably" and "perhaps" are said.
+LIKELY, EVEN, UNLIKELY = 0.85, 0.45, 0.3
 ALWAYS, NEVER = 0.95, 0.05  # from and below which it is nearly always and hardly ever right
 HALF = 0.55  # from EVEN up to here it is right about half the time
 # What the page links each part of the sentence to: places in "Details", see evidence.py.

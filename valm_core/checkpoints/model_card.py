@@ -46,9 +46,7 @@ def checkpoint_card(
     side = config.image_size // config.image_stride
     cells = f"{side} x {side}, " * config.image_encoder.startswith("package:")
     cells += f"features reduced to {config.cell_width}" if config.cell_width else "features as the encoder gives them"
-    text = _frozen(config.train_text_encoder, config.text_encoder_sha256)
-    if config.learned_text_layers:
-        text = text.replace("frozen", f"frozen but for its last {config.learned_text_layers} layers")
+    text = _text_encoder(config)
     head = "on: what the question alone makes likely is added to the answers' logits" if config.question_head else "off"
     glimpses = f"{config.heads} of width {config.glimpse_width}" if config.glimpse_width else "off"
     image = f" at {config.image_size} px, {config.resize}" + _frozen(
@@ -112,9 +110,7 @@ def retrieval_card(config: ValmConfig, stored: int, figures: str, command: str, 
         tags=["explainability", "image-retrieval"],
         model_name="VALM retrieval checkpoint",
     )
-    text = _frozen(config.train_text_encoder, config.text_encoder_sha256)
-    if config.learned_text_layers:
-        text = text.replace("frozen", f"frozen but for its last {config.learned_text_layers} layers")
+    text = _text_encoder(config)
     image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
     return f"""---
 {metadata.to_yaml()}
@@ -157,6 +153,14 @@ For searching one's own photos by English words. It hardly understands negation 
 whom: "a dog chases a man" and "a man chases a dog" get nearly the same photos. What it takes for a man, a woman or a
 child follows the looks that annotators named; don't use it to sort people.
 """
+
+
+def _text_encoder(config: ValmConfig) -> str:
+    """What learned of the text encoder."""
+    text = _frozen(config.train_text_encoder, config.text_encoder_sha256)
+    if config.learned_text_layers:
+        text = text.replace("frozen", f"frozen but for its last {config.learned_text_layers} layers")
+    return text
 
 
 def _frozen(trained: bool, sha256: str) -> str:
