@@ -155,7 +155,7 @@ def late_interaction(texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
 
     Memory grows with B T P N: hand in large sets piece by piece.
     """
-    nearest = torch.einsum("btd,pnd->btpn", texts.words, photos.cells).amax(dim=-1)  # [B, T, P]
+    nearest = torch.einsum("btd,pnd->btpn", texts.words, photos.cells).max(dim=-1).values  # [B, T, P]
     return torch.einsum("btp,bt->bp", nearest, texts.shares)
 
 
