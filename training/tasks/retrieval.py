@@ -29,7 +29,7 @@ from valm_core.model.build import build_retrieval_model
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
 
-PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 16
+PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
 IMAGE_SETTINGS = ("image_encoder", "image_size", "resize", "image_stride", "cell_width", "concepts")
 RETRIEVAL_SETTINGS = (
     *IMAGE_SETTINGS,
@@ -134,6 +134,7 @@ def measure_retrieval(
     model.eval()
     encoded = _encode_photos(model, photos, features)
     texts = [(place, text) for place, photo in enumerate(photos) for text in photo.captions]
+    texts.sort(key=lambda row: len(row[1]))  # little padding
     own = [place for place, _ in texts]
     pooled, late = [], []
     for first in tqdm(range(0, len(texts), TEXT_BATCH), desc="finding", unit="batch", leave=False):
