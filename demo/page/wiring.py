@@ -183,6 +183,7 @@ def wire_photo(page: Page) -> None:
         page.forget_photo,
         [ask.photo, memory.asked, memory.kept],
         [*parts.shown, *ask.suggestions],
+        trigger_mode="always_last",  # "once" would drop a photo that comes right after another was taken away
         **AT_ONCE,
     ).then(
         page.encode,
@@ -217,8 +218,9 @@ def and_judge(page: Page, event):
     """After a word was selected or explained anew: can its map be believed?"""
     memory = page.memory
     selected = [memory.reply, memory.selected]
-    judging = event.then(page.judge_word, selected, memory.judged, show_progress="hidden", **ON_MODEL)
-    judging.then(page.show_judged, [memory.judged, *selected], page.map.word_verdict, **AT_ONCE)
+    last = {"trigger_mode": "always_last"}  # a word that is selected while another is judged is judged next
+    judging = event.then(page.judge_word, selected, memory.judged, show_progress="hidden", **last, **ON_MODEL)
+    judging.then(page.show_judged, [memory.judged, *selected], page.map.word_verdict, **last, **AT_ONCE)
 
 
 def wire_explanations(page: Page) -> None:
@@ -238,6 +240,7 @@ def wire_explanations(page: Page) -> None:
         page.show_again,
         [memory.again, memory.reply, memory.selected, *parts.look],
         [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing],
+        trigger_mode="always_last",
         **AT_ONCE,
     )
     and_remember(page, showing)
@@ -247,7 +250,8 @@ def wire_explanations(page: Page) -> None:
 def wire_history(page: Page) -> None:
     """Back to an earlier question or photo."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    going_back = {"outputs": [memory.asked, ask.photo, ask.question, *ask.suggestions, *parts.shown], **AT_ONCE}
+    outputs = [memory.asked, ask.photo, ask.question, *ask.suggestions, *parts.shown]
+    going_back = {"outputs": outputs, "trigger_mode": "multiple", **AT_ONCE}
     inputs = [memory.kept, memory.reply, *parts.look]
     and_follow(page, page.result.history.pick(page.back_to_question, inputs, **going_back))
     and_follow(page, ask.strip.pick(page.back_to_photo, [memory.kept, *parts.look], **going_back))

@@ -30,7 +30,7 @@ def test_a_question_is_answered_and_a_word_changes_the_map(visit, open_model_url
     before = page.locator("#overlay").inner_html()
     page.locator("#words button", has_text="color").click()
     page.wait_for_function("before => document.querySelector('#overlay').innerHTML !== before", arg=before)
-    assert page.locator("#words button", has_text="color").get_attribute("aria-pressed") == "true"
+    page.locator("#words button[aria-pressed=true]", has_text="color").wait_for()
     page.get_by_role("button", name="What if …").click()
     assert page.get_by_text("attention heads of this kind of model can’t be switched off").is_visible()
     assert not page.locator("#heads-off").is_visible()

@@ -193,9 +193,10 @@ def test_a_photo_that_arrives_while_the_model_thinks_gets_no_foreign_answer(visi
     wait_beside(page, lambda: held.questions)
     remove_photo(page)
     page.locator("#photo img").wait_for(state="hidden")
-    upload(page, photos / "blue.png")
+    page.locator("#photo input[type=file]").set_input_files(photos / "blue.png")
     page.locator("#photo img").wait_for()
-    held.go_on.set()
+    with page.expect_response(lambda response: "queue/join" in response.url):  # the new photo is encoded next
+        held.go_on.set()
     page.wait_for_timeout(1000)
     assert page.locator("#result").is_hidden()
     ask(page, "What color is it?")

@@ -22,7 +22,9 @@ import os, sys
 sys.path[:0] = [{root!r}, {helpers!r}]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import tempfile
+from demo.server import shutdown
 from demo.server.shutdown import serve_until_stopped
+shutdown.FINISH_SECONDS, shutdown.SHOW_SECONDS = 200.0, 10.0  # a busy machine computes and fetches slowly
 uploads = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp()
 print(uploads, flush=True)
 from fake_predictor import FakePredictor
