@@ -51,7 +51,12 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
         raise ValueError(
             f"The checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
         ) from error
-    page = build_page(lend(predictor), settings=settings)
+    collection = None
+    if settings.collection:
+        from demo.finding.collection import open_collection
+
+        collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
+    page = build_page(lend(predictor), settings=settings, collection=collection)
     place = {"server_name": bind_address(settings.address), "server_port": port}
     options = launch_options(settings)  # after the page, whose texts it takes
     serve_until_stopped(page, uploads, **place, **options)

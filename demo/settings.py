@@ -143,6 +143,26 @@ class Settings:
             "the shipped model",
         ),
     )
+    collection: str = field(
+        default="",
+        metadata=_variable(
+            "VALM_COLLECTION",
+            _text,
+            "a folder",
+            "the page has a second one, Find, that looks through this folder's photos; every visitor may see them",
+            "none, there is no such page",
+        ),
+    )
+    collection_index: str = field(
+        default="",
+        metadata=_variable(
+            "VALM_COLLECTION_INDEX",
+            _text,
+            "a file outside of that folder",
+            "where what is known of the collection's photos is kept",
+            "beside the folder, `FOLDER.valm-index`",
+        ),
+    )
     compare: Mapping[str, str] | None = field(
         default=None,
         metadata=_variable(

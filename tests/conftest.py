@@ -156,6 +156,20 @@ def tiny_config(tiny_text_folder, tiny_image_folder) -> ValmConfig:
 
 
 @pytest.fixture(scope="session")
+def tiny_finder(tiny_config):
+    """A tiny model that finds photos, with random weights."""
+    import dataclasses
+
+    import torch
+
+    from valm_core.model.build import build_retrieval_model
+    from valm_core.retrieval.finder import PhotoFinder
+
+    torch.manual_seed(3)
+    return PhotoFinder(build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
 def built_tiny_model(tiny_config):
     """The tiny model, to be copied and left as it is, and the state of torch's random numbers after it was built."""
     import torch

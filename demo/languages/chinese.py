@@ -10,6 +10,37 @@ STEPS = """<h2>Your answer appears here</h2><ol>
 <p class="fine-print">You get five answers, how likely each is, and whether the photo mattered.</p>"""
 
 CHINESE = {
+    # finding
+    "Find": "查找",
+    "<h1>Find photos</h1><p>Type what a photo shows, or give a photo. Of this collection the best fits come first; "
+    "each shows where it fits.</p>": (
+        "<h1>查找照片</h1><p>输入照片的内容，或给出一张照片。本收藏中最相符的排在最前，每张都显示哪里相符。</p>"
+    ),
+    "What the photo shows": "照片的内容",
+    "Find photos like one of yours": "用您的照片查找相似的照片",
+    "It matches things and their looks. “No”, counts, and who does what to whom hardly change what is found.": (
+        "它比对事物及其外观。“没有”、数量以及谁对谁做什么几乎不影响结果。"
+    ),
+    "Indexing stopped. Whoever runs this page finds the reason in its log.": (
+        "索引已停止。本页的运营者可在日志中找到原因。"
+    ),
+    "{count} photos can be found.": "可查找 {count} 张照片。",
+    "{done} of {total} new ones are indexed.": "新照片已索引 {done} / {total}。",
+    "{count} could not be read.": "{count} 张无法读取。",
+    "There is no photo to be found yet.": "目前还没有可查找的照片。",
+    "Photo {place}: {name}": "第 {place} 张照片：{name}",
+    "gone": "已不在",
+    "Photos found, the best first": "找到的照片，最相符的在前",
+    "The nearest is {likeness} like it (1 is the same photo).": "最相近的一张相似度为 {likeness}（1 为同一张照片）。",
+    "With a score like this one, the first photo is the one that was meant {share} of the time.": (
+        "得分与此相近时，第一张就是所指照片的情况占 {share}。"
+    ),
+    "Measured on photos that the model never learned from; among more photos it is less often.": (
+        "在模型从未学过的照片上测得；照片越多，比例越低。"
+    ),
+    "Photo {place} of {count}": "第 {place} 张，共 {count} 张",
+    "all words": "所有词",
+    "This photo is no longer in the collection. Search again.": "这张照片已不在收藏中。请重新查找。",
     # the page
     "VALM – ask a photo, see why": "VALM – 向照片提问，看清缘由",
     "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word.": (

@@ -9,9 +9,13 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from demo import ASSETS
+from demo.finding.collection import Collection
 from demo.languages.chinese import CHINESE
 from demo.languages.translate import translations
 from demo.page.events import Page
+from demo.page.find import NAME as FIND
+from demo.page.find import PATH as FIND_PATH
+from demo.page.find import build_find_page
 from demo.page.layout import SMALL, build_layout
 from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
@@ -104,8 +108,16 @@ def launch_options(settings: Settings = DEFAULTS) -> dict:
     }
 
 
-def build_page(predictor: Predictor, examples_folder: Path = EXAMPLES, settings: Settings = DEFAULTS) -> gr.Blocks:
-    """The page around one predictor, which all visitors share and which keeps nothing about them."""
+def build_page(
+    predictor: Predictor,
+    examples_folder: Path = EXAMPLES,
+    settings: Settings = DEFAULTS,
+    collection: Collection | None = None,
+) -> gr.Blocks:
+    """The page around one predictor, which all visitors share and which keeps nothing about them.
+
+    With a ``collection`` of photos there is a second page beside it, Find.
+    """
     sha256 = predictor.facts.get("checkpoint_sha256")
     examples = asking.read_examples(examples_folder, None if sha256 is None else str(sha256))
     with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
@@ -118,7 +130,14 @@ def build_page(predictor: Predictor, examples_folder: Path = EXAMPLES, settings:
         wire_browser(blocks, page)
         wire_links(blocks, page)
         wire_visit(page)
-        build_api(blocks, predictor, examples)
+        if collection:
+            gr.Navbar(main_page_name="Ask")
+    if collection:
+        with blocks.route(FIND, FIND_PATH):
+            build_find_page(collection, STATE_SECONDS)
+    blocks.current_page = ""  # the API is of both
+    with blocks:
+        build_api(blocks, predictor, examples, collection)
     # Nobody skips the queue by calling a function directly; past the limit a visitor is told that the page is busy.
     return blocks.queue(default_concurrency_limit=4, max_size=MAX_WAITING, api_open=False)
 

@@ -60,18 +60,19 @@ def subject_html(
     return f'<h2>{title}</h2><p class="fine-print">{made}</p>'
 
 
-def words_html(explanation: Explanation, words: tuple[int, ...]) -> str:
+def words_html(explanation: Explanation, words: tuple[int, ...], whole: str = "") -> str:
     """The question's words, and the whole question, as a row of buttons for selection.js; selected ones are pressed.
 
     Several selected words carry the colours that ``overlay`` gives them. Each button has its map to preview, and a bar
-    as long as its share of the question's weight, the heaviest word's being full.
+    as long as its share of the question's weight, the heaviest word's being full. ``whole`` is what all words together
+    are called, the whole question by default.
     """
     heaviest = max(float(explanation.token_scores.max()), 1e-9)
     buttons = []
     for word in (WHOLE_QUESTION, *range(len(explanation.tokens))):
         pressed = word in words or (word == WHOLE_QUESTION and not words)
         enters = word == (words[0] if words else WHOLE_QUESTION)
-        name, weight, title = say("whole question"), "", ""
+        name, weight, title = whole or say("whole question"), "", ""
         if word != WHOLE_QUESTION:
             name, score = explanation.tokens[word], float(explanation.token_scores[word])
             if explanation.answer_words and word == len(explanation.tokens) - explanation.answer_words:

@@ -8,8 +8,9 @@ from typing import Any, cast
 import gradio as gr
 
 from demo.downloads.files import answers_json, reply_json
+from demo.finding.collection import MAX_FOUND_BY_API, Collection
 from demo.languages.translate import speaking
-from demo.server.replies import Answers, Explained, KnownWrong, Method, PackagedExample, UploadedPhoto
+from demo.server.replies import Answers, Explained, FoundPhoto, KnownWrong, Method, PackagedExample, UploadedPhoto
 from demo.visit import asking
 from demo.visit.uploads import photo_content
 from valm_core.explanations import DEFAULT_METHOD
@@ -57,11 +58,22 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "examples": ["cat"],
         },
     },
+    "find": {
+        "words": {**QUESTION, "examples": ["a dog on grass"]},
+        "top": {
+            "description": f"how many photos, 1 to {MAX_FOUND_BY_API}",
+            "minimum": 1,
+            "maximum": MAX_FOUND_BY_API,
+            "examples": [10],
+        },
+    },
 }
 
 
-def build_api(page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.Example]) -> None:
-    """Give a page its three endpoints, and hide the page's own events from the API's documentation.
+def build_api(
+    page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.Example], collection: Collection | None = None
+) -> None:
+    """Give a page its endpoints, and hide the page's own events from the API's documentation.
 
     Call it within the page's block, after every event was added.
 
@@ -69,6 +81,7 @@ def build_api(page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.E
         page: what to add them to.
         predictor: with ``open_photo``, ``encode``, ``answer``, ``what_if`` and ``ask``.
         examples: the packaged photos.
+        collection: where there is one, "find" looks through it.
     """
     for event in page.fns.values():
         event.api_visibility = "private"
@@ -78,6 +91,8 @@ def build_api(page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.E
     gr.api(endpoints.answer, api_name="answer", **on_model)
     gr.api(endpoints.explain, api_name="explain", **on_model)
     gr.api(endpoints.examples, api_name="examples")
+    if collection:
+        gr.api(FindEndpoint(collection).find, api_name="find", concurrency_id="find", concurrency_limit=1)
     for event in page.fns.values():
         for component, (name, told) in zip(event.inputs, PARAMETERS.get(str(event.api_name), {}).items(), strict=False):
             component._api_info = {**component._api_info, **told, "additional_description": told["description"]}
@@ -211,3 +226,26 @@ class Endpoints:
             }
             for example in self.packaged
         ]
+
+
+class FindEndpoint:
+    """The endpoint of a server with a collection of photos."""
+
+    def __init__(self, collection: Collection):
+        self.collection = collection
+
+    @_tell_errors
+    def find(self, words: str, top: int = 10) -> list[FoundPhoto]:
+        """Find photos of this server's collection by words.
+
+        Args:
+            words: what the photo shows, in English, at most 300 characters
+            top: how many photos, 1 to 100
+
+        Returns:
+            a list of {"photo", its name; "score", higher is better; "found_share" in 0..1 or null}, the best first
+        """
+        _check(isinstance(words, str), f"words is {words!r}; send text.")
+        _check(type(top) is int and 1 <= top <= MAX_FOUND_BY_API, f"top is {top!r}; allowed: 1 to {MAX_FOUND_BY_API}.")
+        found = self.collection.by_words(words, top).found
+        return [{"photo": one.name, "score": one.score, "found_share": one.found_share} for one in found]

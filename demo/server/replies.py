@@ -124,17 +124,34 @@ class PackagedExample(TypedDict):
     known_wrong: KnownWrong | None
 
 
+class FoundPhoto(TypedDict):
+    """A photo of the server's collection that fits: the higher its score the better."""
+
+    photo: Annotated[str, {"description": "its name under the collection's folder"}]
+    score: float
+    found_share: Annotated[
+        float | None,
+        {"description": "how often the photo meant comes first when the best score is like this one; null: unknown"},
+    ]
+
+
 class Refusal(TypedDict):
     """What comes in place of a reply: ``error`` says what is wrong, what is allowed and the remedy."""
 
     error: str
 
 
-REPLIES = {"answer": Answers, "explain": Explained, "examples": list[PackagedExample], "error": Refusal}
+REPLIES = {
+    "answer": Answers,
+    "explain": Explained,
+    "examples": list[PackagedExample],
+    "find": list[FoundPhoto],
+    "error": Refusal,
+}
 
 
 def replies_schema() -> dict[str, Any]:
-    """The JSON schema of all replies under ``$defs``: "answer", "explain", "examples", and "error" for a refusal."""
+    """The JSON schema of all replies under ``$defs`` by endpoint, and "error" for a refusal."""
     definitions = {name: schema_of(record) for name, record in REPLIES.items()}
     return {"$schema": DRAFT, "title": "Replies of VALM", "$defs": definitions}
 

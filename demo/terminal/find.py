@@ -84,15 +84,14 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"There is no folder {printable(options.folder)!r}. Check the path.\n")
 
     from valm_core.retrieval.finder import PhotoFinder
-    from valm_core.retrieval.index import PhotoIndex
+    from valm_core.retrieval.index import PhotoIndex, index_beside
 
-    beside = folder.resolve().with_name(f"{folder.resolve().name}.valm-index")
     try:
         finder = PhotoFinder.from_checkpoint(options.checkpoint, options.device)
         # What is looked for is read first: a folder isn't encoded for words that can't be used.
         query = finder.encode_words(options.words) if options.words is not None else None
         keys = finder.encode_photos([options.photo]) if options.photo is not None else None
-        index = PhotoIndex(options.index or beside, folder, finder)
+        index = PhotoIndex(options.index or index_beside(folder), folder, finder)
         _tell_changes(index)
         if query is not None:
             found = index.search(query, options.top)

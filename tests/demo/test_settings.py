@@ -24,6 +24,8 @@ from demo.settings import (
 
 ROOT = Path(__file__).parents[2]
 GOOD = {
+    "VALM_COLLECTION": ("my photos", "collection", "my photos"),
+    "VALM_COLLECTION_INDEX": ("my.index", "collection_index", "my.index"),
     "VALM_CHECKPOINT": ("me/model@main", "checkpoint", "me/model@main"),
     "VALM_FIND_CHECKPOINT": ("me/finder", "find_checkpoint", "me/finder"),
     "VALM_PROMPT": ("{image}Question: {question}", "prompt", "{image}Question: {question}"),

@@ -13,13 +13,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(predictor, settings=None):
-    """The address of a page around ``predictor``, open for as long as the block runs; ``Settings`` by default."""
+def served(predictor, settings=None, collection=None):
+    """The address of a page around ``predictor``, open for as long as the block runs; ``Settings`` by default.
+
+    With a ``collection`` of photos it has the page "Find".
+    """
     from demo.page.wiring import build_page, launch_options
     from demo.settings import Settings
 
     settings, port = settings or Settings(), free_port()
-    page = build_page(predictor, settings=settings)
+    page = build_page(predictor, settings=settings, collection=collection)
     options = {"server_name": "127.0.0.1", "server_port": port, "prevent_thread_lock": True, "quiet": True}
     with mock.patch("gradio.networking.url_ok", return_value=True):  # it waits three seconds, a busy machine needs more
         page.launch(**options, **launch_options(settings))

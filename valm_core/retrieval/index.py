@@ -30,6 +30,11 @@ class IndexFault(OSError):
     """The file of an index can't be used; the message names it and the remedy."""
 
 
+def index_beside(folder: Path) -> Path:
+    """Where the index of a folder lies by default: beside it, never in it."""
+    return folder.resolve().with_name(f"{folder.resolve().name}.valm-index")
+
+
 @dataclass(frozen=True)
 class Changes:
     """What an update did: photos added (changed ones too), removed, left as they were, and faults by name."""
@@ -47,6 +52,23 @@ class Found:
     name: str
     score: float
     found_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an index holds in memory to search in: ``names`` of P photos and their ``vectors`` [P, D] float32."""
+
+    names: tuple[str, ...]
+    vectors: np.ndarray
+
+    def nearest(self, vector: np.ndarray, count: int) -> list[int]:
+        """Places of at most ``count`` photos whose vectors are nearest, the nearest first."""
+        if not self.names:
+            return []
+        cosines = self.vectors @ vector
+        count = min(count, len(cosines))
+        best = np.argpartition(-cosines, count - 1)[:count]
+        return best[np.argsort(-cosines[best], kind="stable")].tolist()
 
 
 class PhotoIndex:
@@ -83,15 +105,16 @@ class PhotoIndex:
                     f"{path} is an index of another {' and '.join(different)}. Name another file, or delete it to "
                     "index anew."
                 )
-        self._names: list[str] = []
-        self._vectors = np.empty((0, 0), dtype=np.float32)
+        self._known = Known((), np.empty((0, 0), dtype=np.float32))
         self._load()
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._known.names)
 
     def update(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Changes:
         """Encode what is new or changed in the folder and drop what is gone. Interrupted, it goes on next time.
+
+        Other threads may search meanwhile, and find the new photos bit by bit.
 
         Args:
             progress: called with how many of the new photos are done, and how many there are.
@@ -105,12 +128,17 @@ class PhotoIndex:
             new = [name for name in files if known.get(name) != stats[name]]
             database.executemany("DELETE FROM photos WHERE name = ?", [(name,) for name in gone])
             database.commit()
+            self._load()
             progress(0, len(new))
+            loaded = 0  # of the new ones
             for first in range(0, len(new), ENCODED_AT_ONCE):
                 part = new[first : first + ENCODED_AT_ONCE]
                 rows = self._encoded(part, files, stats)
                 database.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?)", rows)
                 database.commit()
+                if first + len(part) - loaded > len(self):  # twice as many as before, so that loading costs little
+                    self._load()
+                    loaded = first + len(part)
                 progress(first + len(part), len(new))
             faults = dict(database.execute("SELECT name, fault FROM photos WHERE fault != ''"))
         self._load()
@@ -118,23 +146,21 @@ class PhotoIndex:
 
     def search(self, query: Query, top: int = 10) -> list[Found]:
         """The ``top`` photos that fit words best, the best first."""
-        if not self._names:
+        known = self._known
+        keys = self._keys([known.names[place] for place in known.nearest(query.vector, max(top, RANKED_AGAIN))])
+        if not keys:
             return []
-        candidates = self._nearest(query.vector, max(top, RANKED_AGAIN))
-        keys = self._keys(candidates)
-        scores = self.finder.scores(query, keys)
+        names, vectors, cells = zip(*keys, strict=True)
+        scores = self.finder.scores(query, PhotoKeys(np.stack(vectors), np.stack(cells)))
         order = np.argsort(-scores, kind="stable")[:top]
         return [
-            Found(self._names[candidates[place]], float(scores[place]), self.finder.found_share(float(scores[place])))
-            for place in order
+            Found(names[place], float(scores[place]), self.finder.found_share(float(scores[place]))) for place in order
         ]
 
     def similar(self, keys: PhotoKeys, top: int = 10) -> list[Found]:
         """The ``top`` photos most like a given one, by the cosine of their vectors, -1..1."""
-        if not self._names:
-            return []
-        vector = keys.vectors[0].astype(np.float32)
-        return [Found(self._names[place], float(self._vectors[place] @ vector)) for place in self._nearest(vector, top)]
+        known, vector = self._known, keys.vectors[0].astype(np.float32)
+        return [Found(known.names[place], float(known.vectors[place] @ vector)) for place in known.nearest(vector, top)]
 
     def _encoded(
         self, names: Sequence[str], files: dict[str, Path], stats: dict[str, tuple[int, int]]
@@ -153,33 +179,25 @@ class PhotoIndex:
         for name, fault in faults.items():
             yield (name, *stats[name], None, None, fault)
 
-    def _nearest(self, vector: np.ndarray, count: int) -> list[int]:
-        """Places of the photos whose vectors are nearest, the nearest first; there must be some."""
-        cosines = self._vectors @ vector
-        count = min(count, len(cosines))
-        best = np.argpartition(-cosines, count - 1)[:count]
-        return best[np.argsort(-cosines[best], kind="stable")].tolist()
-
-    def _keys(self, places: Sequence[int]) -> PhotoKeys:
-        """Vectors and cells of some photos, in the order asked."""
-        width = self._vectors.shape[1]
+    def _keys(self, names: Sequence[str]) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Name, vector [D] and cells [M, D] of some photos; those that were taken out meanwhile are missing."""
         with self._opened() as database:
-            cells = [
-                database.execute("SELECT cells FROM photos WHERE name = ?", (self._names[place],)).fetchone()[0]
-                for place in places
+            rows = [
+                database.execute("SELECT vector, cells FROM photos WHERE name = ? AND fault = ''", (name,)).fetchone()
+                for name in names
             ]
-        stacked = [np.frombuffer(one, dtype=np.int8).reshape(-1, width) for one in cells]
-        return PhotoKeys(self._vectors[places], np.stack(stacked))
+        keys = []
+        for name, row in zip(names, rows, strict=True):
+            if row is not None:
+                vector = np.frombuffer(row[0], dtype=np.float16)
+                keys.append((name, vector, np.frombuffer(row[1], dtype=np.int8).reshape(-1, len(vector))))
+        return keys
 
     def _load(self) -> None:
         with self._opened() as database:
             rows = database.execute("SELECT name, vector FROM photos WHERE fault = '' ORDER BY name").fetchall()
-        self._names = [name for name, _ in rows]
-        if rows:
-            joined = np.frombuffer(b"".join(vector for _, vector in rows), dtype=np.float16)
-            self._vectors = joined.reshape(len(rows), -1).astype(np.float32)
-        else:
-            self._vectors = np.empty((0, 0), dtype=np.float32)
+        vectors = np.frombuffer(b"".join(vector for _, vector in rows), dtype=np.float16).astype(np.float32)
+        self._known = Known(tuple(name for name, _ in rows), vectors.reshape(len(rows), -1) if rows else vectors)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

@@ -198,7 +198,8 @@ def test_python_as_in_the_docs(page_url):
 
 def test_every_parameter_has_a_name_a_description_an_example_and_its_limits(page_url):
     endpoints = json.loads(curl(f"{page_url}/gradio_api/info"))["named_endpoints"]
-    for name, told in api.PARAMETERS.items():
+    for name in ("answer", "explain"):
+        told = api.PARAMETERS[name]
         parameters = endpoints[f"/{name}"]["parameters"]
         assert [part["parameter_name"] for part in parameters] == [part["label"] for part in parameters] == [*told]
         for part in parameters:

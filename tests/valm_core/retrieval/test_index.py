@@ -1,6 +1,5 @@
 """The index against exact scores; what is new, changed, gone, broken or somebody else's."""
 
-import dataclasses
 import os
 import sqlite3
 
@@ -9,18 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from valm_core.model.build import build_retrieval_model
 from valm_core.model.retrieval import pair_scores
 from valm_core.outputs import InputError
 from valm_core.retrieval.finder import PhotoFinder
 from valm_core.retrieval.index import IndexFault, PhotoIndex
 
 
-@pytest.fixture(scope="module")
-def finder(tiny_config) -> PhotoFinder:
-    torch.manual_seed(3)
-    model = build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval"))
-    return PhotoFinder(model, torch.device("cpu"))
+@pytest.fixture
+def finder(tiny_finder) -> PhotoFinder:
+    return tiny_finder
 
 
 @pytest.fixture
@@ -46,7 +42,7 @@ def index(folder, finder, tmp_path):
 @torch.no_grad()
 def test_the_first_photos_are_those_of_the_exact_scores(index, folder, finder):
     query = finder.encode_words("is the square red?")
-    names = index._names
+    names = index._known.names
     pixels = torch.stack([finder.model.pixels(Image.open(folder / name).convert("RGB"))[0] for name in names])
     texts = finder.model.encode_texts(*finder.model.tokenizer([query.text]))
     photos = finder.model.encode_photos(pixels)
