@@ -77,7 +77,7 @@ class ShardAnswerer:
                 question = clean_question(row.question)
                 model.tokenizer([question])  # too long?
                 if row.photo not in pixels:
-                    pixels[row.photo] = model.pixels(self.predictor.open_photo(row.photo))[0]
+                    pixels[row.photo] = model.pixels(self.predictor.open_photo(row.photo))
                 asked.append((place, question))
             except InputError as error:
                 faults[place] = str(error)

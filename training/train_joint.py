@@ -569,7 +569,7 @@ class PhotoSquares(Dataset):
     def __getitem__(self, place: int) -> Tensor | str:
         """The square, or what is wrong with the photo: an error would come out of a process as another one."""
         try:
-            pixels, _ = photo_to_pixels(open_photo(self.paths[place]), self.side, "squash")
+            pixels = photo_to_pixels(open_photo(self.paths[place]), self.side)
         except (InputError, OSError) as error:
             return f"{self.paths[place]}: {error}"
         return (pixels * 255).round().to(torch.uint8)
@@ -600,8 +600,6 @@ def check_model(config: ValmConfig) -> None:
     for name, needed in (("concepts", "a number above 0"), ("similarity", "true"), ("question_head", "true")):
         if not getattr(config, name):
             raise ValueError(f"{name} is {getattr(config, name)!r}; joint training needs {needed}.")
-    if config.resize != "squash":
-        raise ValueError(f"resize is {config.resize!r}; joint training squashes photos, set `resize: squash`.")
 
 
 def stored_config(model: ValmModel) -> ValmConfig:

@@ -181,7 +181,6 @@ def export(checkpoint: str | Path, output: str | Path, graph_format: str, int8: 
             "graphs": files,
             "grid": encoder.grid,
             "image_size": model.config.image_size,
-            "resize": model.config.resize,
             "normalization": {
                 "mean": encoder.mean.flatten().tolist(),
                 "std": encoder.std.flatten().tolist(),

@@ -161,21 +161,17 @@ class GatedFusion(nn.Module):
 
     Args:
         width: size D of both vectors.
-        adaptive: compute g from both vectors; otherwise it is always 1/2 (for ablation).
     """
 
-    def __init__(self, width: int, adaptive: bool = True):
+    def __init__(self, width: int):
         super().__init__()
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.gate = nn.Linear(2 * width, 1) if adaptive else None
+        self.gate = nn.Linear(2 * width, 1)
 
     def forward(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """text, image [B, D] -> fused [B, D] and the gate [B], the share of the text."""
         text, image = self.text_norm(text), self.image_norm(image)
-        if self.gate is None:
-            gate = torch.full_like(text[:, :1], 0.5)
-        else:
-            gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=-1)))  # [B, 1]
+        gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=-1)))  # [B, 1]
         return gate * text + (1 - gate) * image, gate.squeeze(-1)
 
 
@@ -186,7 +182,6 @@ class BiAttentionFusion(nn.Module):
         width: size D of every token.
         layers: how many ``BiAttentionLayer``.
         heads, feed_forward_ratio, dropout: as in ``BiAttentionLayer``.
-        adaptive_gate: see ``GatedFusion``.
         product: add the element-wise product of both streams' vectors to the gated sum, as ``DualTowerFusion`` does.
         similarity: read by the similarity of words and cells too, see ``BiAttentionLayer``.
     """
@@ -200,7 +195,6 @@ class BiAttentionFusion(nn.Module):
         heads: int,
         feed_forward_ratio: float,
         dropout: float,
-        adaptive_gate: bool = True,
         product: bool = False,
         similarity: bool = False,
     ):
@@ -209,7 +203,7 @@ class BiAttentionFusion(nn.Module):
         self.layers = nn.ModuleList(BiAttentionLayer(*size) for _ in range(layers))
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
-        self.gate = GatedFusion(width, adaptive_gate)
+        self.gate = GatedFusion(width)
         self.product_norm = nn.LayerNorm(width) if product else None
 
     def forward(
@@ -311,7 +305,6 @@ class DualTowerFusion(nn.Module):
         width: size D of every token.
         layers: how many ``SelfAttentionLayer`` in each tower.
         heads, feed_forward_ratio, dropout: as in ``SelfAttentionLayer``.
-        adaptive_gate: see ``GatedFusion``.
     """
 
     STEPS = ("text_to_text", "image_to_image")
@@ -324,7 +317,6 @@ class DualTowerFusion(nn.Module):
         heads: int,
         feed_forward_ratio: float,
         dropout: float,
-        adaptive_gate: bool = True,
     ):
         super().__init__()
         size = (width, heads, feed_forward_ratio, dropout)
@@ -332,7 +324,7 @@ class DualTowerFusion(nn.Module):
         self.image_tower = nn.ModuleList(SelfAttentionLayer(*size) for _ in range(layers))
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
-        self.gate = GatedFusion(width, adaptive_gate)
+        self.gate = GatedFusion(width)
         self.product_norm = nn.LayerNorm(width)
 
     def forward(
@@ -425,18 +417,17 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
 
 def build_bi_attention(config: ValmConfig) -> BiAttentionFusion:
     """Build the bi-attention family from a config."""
-    options = {"product": config.product, "similarity": config.similarity}
-    return BiAttentionFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive", **options)
+    return BiAttentionFusion(**layer_sizes(config), product=config.product, similarity=config.similarity)
 
 
 def build_concatenation(config: ValmConfig) -> ConcatenationFusion:
-    """Build the concatenation family from a config; its gate is the pooling itself, so ``config.gate`` is not read."""
+    """Build the concatenation family from a config; its gate is the pooling itself."""
     return ConcatenationFusion(**layer_sizes(config))
 
 
 def build_dual_tower(config: ValmConfig) -> DualTowerFusion:
     """Build the dual-tower family from a config."""
-    return DualTowerFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive")
+    return DualTowerFusion(**layer_sizes(config))
 
 
 def layer_sizes(config: ValmConfig) -> dict[str, Any]:

@@ -283,9 +283,9 @@ class ValmModel(nn.Module):
             self.__dict__["_embedding_encoder"] = self.pretrained_text_encoder().requires_grad_(False).eval()
         return self.__dict__["_embedding_encoder"].to(self.device)
 
-    def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
-        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
-        return photo_to_pixels(photo, self.config.image_size, self.config.resize)
+    def pixels(self, photo: Image.Image) -> Tensor:
+        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
+        return photo_to_pixels(photo, self.config.image_size)
 
 
 @torch.no_grad()
