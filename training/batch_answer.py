@@ -4,7 +4,7 @@ Example:
     python -m training.batch_answer --checkpoint assets/checkpoints/everyday --input shards --output answers \\
         --engine ray --workers 2
 
-Every shard (.tar or .parquet, see datasets/readers/question_shards.py) becomes one file SHARD.jsonl of lines with
+Every shard (.tar or .parquet, see datasets/readers/shards.py) becomes one file SHARD.jsonl of lines with
 `key`, `question`, `answer`, `probability`, or `error` where a photo or question can't be used. The file appears once
 all of it is written, so a killed run or worker loses no finished shard, and the next run does the missing ones alone.
 The engine `ray` needs the extra [scale]; with a cluster's address in RAY_ADDRESS it runs there, on a shared folder.
@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from training.datasets.readers.jsonl import DataError
-from training.datasets.readers.question_shards import SHARD_SUFFIXES, ShardQuestion, find_shards, read_shard
+from training.datasets.readers.shards import SHARD_SUFFIXES, ShardQuestion, find_shards, read_questions
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import REQUIRED_FILES, file_fingerprints, missing_file
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
@@ -54,7 +54,7 @@ class ShardAnswerer:
 
     def answer(self, shard: Path) -> int:
         """Write the answers of one shard; returns how many questions it had. Raises DataError."""
-        questions = read_shard(shard)
+        questions = read_questions(shard)
         lines: list[dict] = []
         while batch := list(islice(questions, self.batch_size)):
             lines += self._answer_batch(batch)
