@@ -7,11 +7,12 @@ Every sentence is a template with its values in braces, in English here and in C
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.languages.translate import say, speaking
+from markupsafe import escape
+
+from demo.languages.translate import say, say_html, speaking
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Evidence, Explanation, Prediction, TrackRecord, WordEvidence
@@ -83,7 +84,7 @@ SENTENCES = {
 
 
 def told(name: str, **values) -> str:
-    """A sentence of ``SENTENCES`` in the visitor's language; values must be escaped where it becomes HTML."""
+    """A sentence of ``SENTENCES`` in the visitor's language, as plain text."""
     return say(SENTENCES[name].text, **values)
 
 
@@ -153,7 +154,8 @@ def sentence_html(
         (PLACE, place_sentence(evidence, best.text)),
     )
     links = " ".join(f'<a href="#{place}" data-details>{escape(text)}</a>' for place, text in parts if text)
-    return f'<div class="sentence"><h2>{told(name, answer=escape(best.text))}</h2><p>{links}</p></div>'
+    answer = say_html(SENTENCES[name].text, answer=best.text)
+    return f'<div class="sentence"><h2>{answer}</h2><p>{links}</p></div>'
 
 
 def sentences_table() -> str:

@@ -1,9 +1,9 @@
 """One question after another about a photo: follow-ups are completed, and who wants a description is told the truth."""
 
 import dataclasses
-from html import escape
 
-from demo.languages.translate import say
+from demo.languages.translate import say, say_html
+from demo.rendering.wording import strong
 from demo.visit import asking
 from demo.visit.antecedents import Before
 from demo.visit.asking import OpenedPhoto, Outcome, Reply
@@ -94,11 +94,11 @@ def asked_as_html(understood: Understood | None) -> str:
     if understood is None:
         return ""
     if not understood.rewritten:
-        text = say(
+        text = say_html(
             "Asked as typed: it isn’t certain what “{words}” stands for after the question before.",
-            words=escape(understood.unclear),
+            words=understood.unclear,
         )
         return f'<p class="asked-as">{text}</p>'
-    asked = say("Asked as: {question}", question=f"<strong>{escape(understood.asked)}</strong>")
-    exactly = say("Ask exactly “{typed}”", typed=escape(understood.typed))
+    asked = say_html("Asked as: {question}", question=strong(understood.asked))
+    exactly = say_html("Ask exactly “{typed}”", typed=understood.typed)
     return f'<p class="asked-as">{asked} <button type="button" data-item="0" data-columns="1">{exactly}</button></p>'
