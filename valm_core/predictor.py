@@ -415,7 +415,7 @@ class VqaPredictor:
 
     @property
     def attention_heads(self) -> tuple[AttentionHead, ...]:
-        """Every head of the fusion that ``what_if`` can silence: (step, layer, head), both counted from 0."""
+        """Every head of the fusion that ``what_if`` can mask: (step, layer, head), both counted from 0."""
         config = self.model.config
         return tuple(
             (step, layer, head)

@@ -79,10 +79,12 @@ def build_api(page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.E
     gr.api(endpoints.explain, api_name="explain", **on_model)
     gr.api(endpoints.examples, api_name="examples")
     for event in page.fns.values():
-        for component, (name, told) in zip(event.inputs, PARAMETERS.get(str(event.api_name), {}).items(), strict=False):
-            component._api_info = {**component._api_info, **told, "additional_description": told["description"]}
+        for component, (name, facts) in zip(
+            event.inputs, PARAMETERS.get(str(event.api_name), {}).items(), strict=False
+        ):
+            component._api_info = {**component._api_info, **facts, "additional_description": facts["description"]}
             component.label = name
-            component.example_payload = component.example_value = functools.partial(told["examples"].__getitem__, 0)
+            component.example_payload = component.example_value = functools.partial(facts["examples"].__getitem__, 0)
 
 
 def mcp_wanted(allowed: bool) -> bool:

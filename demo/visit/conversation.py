@@ -12,7 +12,7 @@ from demo.visit.follow_up import Understood, understand
 from demo.visit.suggestions import concepts_of, named_concepts, questions_for
 from valm_core.outputs import Predictor
 
-MOST_EARLIER = 4  # outcomes that may wait to be remembered
+MAX_EARLIER = 4  # outcomes that may wait to be remembered
 
 
 def answer(
@@ -81,7 +81,7 @@ def in_order(outcome: Outcome, last: Outcome | None, visit: int) -> Outcome:
     """An outcome of a visit with those before it, so that a quick next question leaves none of them out."""
     earlier = (*last.earlier, dataclasses.replace(last, earlier=())) if last is not None else ()
     same = tuple(one for one in earlier if one.visit == visit and one.reply is not None and one.path == outcome.path)
-    return dataclasses.replace(outcome, visit=visit, earlier=same[-MOST_EARLIER:])
+    return dataclasses.replace(outcome, visit=visit, earlier=same[-MAX_EARLIER:])
 
 
 def shown_question(reply: Reply) -> str:

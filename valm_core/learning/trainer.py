@@ -475,8 +475,8 @@ class Trainer:
             self.output.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-        told = {name: value for name, value in row.items() if name not in LEFT_TO_THE_FILE}
-        self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in told.items()))
+        shown = {name: value for name, value in row.items() if name not in LEFT_TO_THE_FILE}
+        self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in shown.items()))
         if self.config.tracker:
             numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, int | float)}
             self.accelerator.log(numbers, step=self.schedule.last_epoch)

@@ -63,10 +63,10 @@ class BiAttentionLayer(nn.Module):
         if similarity is None or weight is None or value is None:
             text_update, text_to_image = read(self.text_to_image, normed_text, normed_image, None, "text_to_image")
         else:
-            silent = heads_of(masked_heads, "text_to_image", layer)
+            masked = heads_of(masked_heads, "text_to_image", layer)
             bias = similarity[:, None] * weight.to(similarity.dtype)[:, None, None]  # [B, H, T, N]
-            text_update, text_to_image = self.text_to_image(normed_text, normed_image, None, True, silent, bias)
-            text_update = text_update + value(read_similarity(text_to_image, similarity, silent))
+            text_update, text_to_image = self.text_to_image(normed_text, normed_image, None, True, masked, bias)
+            text_update = text_update + value(read_similarity(text_to_image, similarity, masked))
         image_update, image_to_text = read(self.image_to_text, normed_image, normed_text, text_mask, "image_to_text")
         text = text + self.dropout(text_update)
         image = image + self.dropout(image_update)
@@ -92,13 +92,13 @@ class BiAttentionLayer(nn.Module):
         return text, image, maps
 
 
-def read_similarity(weights: Tensor, similarity: Tensor, silent: list[int]) -> Tensor:
+def read_similarity(weights: Tensor, similarity: Tensor, masked: list[int]) -> Tensor:
     """How similar what each head reads is to its word [B, T, H]: maps [B, H, T, N] over similarity [B, T, N].
 
-    Silent heads read nothing.
+    Masked heads read nothing.
     """
     read = torch.einsum("bhtn,btn->bth", weights, similarity.to(weights.dtype))
-    return read.index_fill(-1, torch.tensor(silent, device=read.device), 0.0) if silent else read
+    return read.index_fill(-1, torch.tensor(masked, device=read.device), 0.0) if masked else read
 
 
 class WordCellSimilarity(nn.Module):
@@ -146,8 +146,8 @@ class SelfAttentionLayer(nn.Module):
     ) -> tuple[Tensor, tuple[AttentionMap, ...]]:
         """tokens [B, T, D], mask [B, T] -> updated tokens, and this layer's map of ``modality`` onto itself."""
         normed = self.norm(tokens)
-        silent = heads_of(masked_heads, f"{modality}_to_{modality}", layer)
-        update, weights = self.attention(normed, normed, mask, return_attention, silent)
+        masked = heads_of(masked_heads, f"{modality}_to_{modality}", layer)
+        update, weights = self.attention(normed, normed, mask, return_attention, masked)
         tokens = tokens + self.dropout(update)
         tokens = tokens + self.dropout(self.feed_forward(tokens))
         return tokens, (AttentionMap(weights, modality, modality, layer),) if return_attention else ()
@@ -186,7 +186,7 @@ class BiAttentionFusion(nn.Module):
         similarity: read by the similarity of words and cells too, see ``BiAttentionLayer``.
     """
 
-    STEPS = ("text_to_image", "image_to_text", "text_to_text", "image_to_image")  # whose heads can be silenced
+    STEPS = ("text_to_image", "image_to_text", "text_to_text", "image_to_image")  # whose heads can be masked
 
     def __init__(
         self,

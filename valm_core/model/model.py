@@ -218,9 +218,9 @@ class ValmModel(nn.Module):
         read, question = features.fused, self.question_head.vector(pooled, balanced)
         if self.glimpses is not None:
             last = features.attention[features.last_text_to_image]
-            maps, silent = last.weights, heads_of(masked_heads, "text_to_image", last.layer)
-            if silent:
-                maps = maps.index_fill(1, torch.tensor(silent, device=maps.device), 0.0)
+            maps, masked = last.weights, heads_of(masked_heads, "text_to_image", last.layer)
+            if masked:
+                maps = maps.index_fill(1, torch.tensor(masked, device=maps.device), 0.0)
             plain = question if balanced is None else self.question_head.vector(pooled)
             glimpsed = self.glimpses.features(image_tokens) if glimpsed is None else glimpsed
             read = self.glimpses.gather(plain, glimpsed, maps, features.text_pooling, read)
