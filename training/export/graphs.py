@@ -2,7 +2,7 @@
 
 Example:
     python -m training.export --checkpoint assets/checkpoints/everyday --output runs/export --format onnx \\
-        --data validation.jsonl --report docs/reports/export.json
+        --data validation.jsonl --report docs/reports/running/export.json
 
 Needs the extra [export]. With --data it then compares the export with the checkpoint on validation questions.
 """

@@ -2,7 +2,7 @@
 
 Example:
     python -m training.evidence --checkpoint assets/checkpoints/everyday --data validation.jsonl --limit 400 \\
-        --report docs/reports/evidence.json
+        --report docs/reports/maps/evidence.json
 """
 
 import argparse

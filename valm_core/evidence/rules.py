@@ -19,7 +19,7 @@ SMALLEST_SPREAD = 0.02  # of log-odds: what nothing moves supports no map
 
 # The least support for a verdict, so that a shuffled map of the default checkpoint reaches it in 3 % and 0.5 % of the
 # cases. Made by `python -m training.evidence` on one half of the validation questions, tested on the other; see
-# docs/reports/evidence.md. Another checkpoint can be calibrated by the same command.
+# docs/reports/maps/evidence.md. Another checkpoint can be calibrated by the same command.
 LITTLE_SUPPORT, SUPPORT = 1.8, 3.2
 
 
