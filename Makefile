@@ -1,7 +1,7 @@
 # demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the recipe for two cores
 # coverage: tests with coverage · docs: the site in build/site · spaces: what is uploaded as a Hugging Face Space, tried out
 # bench: speed beside other models and of the page, on a quiet machine
-# soak: the long tests of load, faults and hostile input; rewrites docs/reports/reliability.*
+# soak: the long tests of load, faults and hostile input; rewrites docs/reports/running/reliability.*
 PYTHON ?= python3
 BIN := .venv/bin
 # How many processes test beside each other: each takes about 2 GB, and a third of its time it waits for a browser or a
@@ -42,8 +42,8 @@ train: .venv/dev-installed
 		--data ../shared/data/everyday-vqa/train.jsonl --validation ../shared/data/everyday-vqa/validation.jsonl
 
 bench: .venv/dev-installed
-	$(BIN)/python -m training.benchmark --checkpoint assets/checkpoints/everyday --report docs/reports/benchmark.json
-	$(BIN)/python -m demo.page_speed --report docs/reports/page_speed.json
+	$(BIN)/python -m training.benchmark --checkpoint assets/checkpoints/everyday --report docs/reports/running/benchmark.json
+	$(BIN)/python -m demo.page_speed --report docs/reports/running/page_speed.json
 
 soak: .venv/dev-installed
 	$(BIN)/python -m tests.load.soak

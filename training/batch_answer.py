@@ -4,7 +4,7 @@ Example:
     python -m training.batch_answer --checkpoint assets/checkpoints/everyday --input shards --output answers \\
         --engine ray --workers 2
 
-Every shard (.tar or .parquet, see datasets/readers/question_shards.py) becomes one file SHARD.jsonl of lines with
+Every shard (.tar or .parquet, see datasets/readers/shards.py) becomes one file SHARD.jsonl of lines with
 `key`, `question`, `answer`, `probability`, or `error` where a photo or question can't be used. The file appears once
 all of it is written, so a killed run or worker loses no finished shard, and the next run does the missing ones alone.
 The engine `ray` needs the extra [scale]; with a cluster's address in RAY_ADDRESS it runs there, on a shared folder.
@@ -22,15 +22,15 @@ import torch
 from tqdm import tqdm
 
 from training.datasets.readers.jsonl import DataError
-from training.datasets.readers.question_shards import SHARD_SUFFIXES, ShardQuestion, find_shards, read_shard
+from training.datasets.readers.shards import SHARD_SUFFIXES, ShardQuestion, find_shards, read_questions
+from valm_core.bulk import answer_photos
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import REQUIRED_FILES, file_fingerprints, missing_file
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
 from valm_core.inputs.photo import PHOTO_PREPROCESSING
-from valm_core.inputs.question import QUESTION_PREPROCESSING, clean_question
+from valm_core.inputs.question import QUESTION_PREPROCESSING
 from valm_core.inputs.text import writable
 from valm_core.model.packages import sha256_of
-from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
 
 ENGINES = ("local", "ray")
@@ -50,11 +50,11 @@ class ShardAnswerer:
     def __init__(self, checkpoint: str, output: str, batch_size: int = 32, device: str = "auto", threads: int = 1):
         torch.set_num_threads(threads)
         self.predictor = VqaPredictor.from_checkpoint(checkpoint, device)
-        self.output, self.batch_size = Path(output), batch_size
+        self.output, self.batch_size, self.threads = Path(output), batch_size, threads
 
     def answer(self, shard: Path) -> int:
         """Write the answers of one shard; returns how many questions it had. Raises DataError."""
-        questions = read_shard(shard)
+        questions = read_questions(shard)
         lines: list[dict] = []
         while batch := list(islice(questions, self.batch_size)):
             lines += self._answer_batch(batch)
@@ -66,40 +66,19 @@ class ShardAnswerer:
         """The same for Ray Data: a batch of shards' paths -> how many questions each had."""
         return {"questions": [self.answer(Path(str(shard))) for shard in batch["shard"]]}
 
-    @torch.no_grad()
     def _answer_batch(self, batch: list[ShardQuestion]) -> Iterator[dict]:
-        model, device = self.predictor.model, self.predictor.device
-        faults: dict[int, str] = {}
-        pixels: dict[bytes, torch.Tensor] = {}  # each photo of the batch once
-        asked: list[tuple[int, str]] = []
-        for place, row in enumerate(batch):
-            try:
-                question = clean_question(row.question)
-                model.tokenizer([question])  # too long?
-                if row.photo not in pixels:
-                    pixels[row.photo] = model.pixels(self.predictor.open_photo(row.photo))[0]
-                asked.append((place, question))
-            except InputError as error:
-                faults[place] = str(error)
-        found: dict[int, tuple[str, float]] = {}
-        if asked:
-            rows = {photo: row for row, photo in enumerate(pixels)}
-            ids, mask = model.tokenizer([question for _, question in asked])
-            logits = model(
-                token_ids=ids.to(device),
-                text_mask=mask.to(device),
-                pixels=torch.stack(list(pixels.values())).to(device),
-                photo_index=torch.tensor([rows[batch[place].photo] for place, _ in asked], device=device),
-            ).logits.float()
-            best = model.probabilities(logits).max(dim=-1)
-            for (place, _), value, index in zip(asked, best.values.tolist(), best.indices.tolist(), strict=True):
-                found[place] = (model.answers[index], round(value, 6))
-        for place, row in enumerate(batch):
-            line: dict[str, object] = {"key": writable(row.key), "question": writable(row.question)}
-            if place in faults:
-                yield line | {"error": faults[place]}
+        asked: dict[bytes, dict[str, None]] = {}  # each photo of the batch once, with its different questions
+        for row in batch:
+            asked.setdefault(row.photo, {})[row.question] = None
+        answered = answer_photos(self.predictor, asked, top=1, at_once=self.batch_size, openers=self.threads)
+        replies = {(photo, question): reply for photo, question, reply in answered}
+        for row in batch:
+            line, reply = {"key": row.key, "question": writable(row.question)}, replies[row.photo, row.question]
+            if isinstance(reply, str):
+                yield line | {"error": reply}
             else:
-                yield line | dict(zip(("answer", "probability"), found[place], strict=True))
+                best = reply.answers[0]
+                yield line | {"answer": best.text, "probability": round(best.probability, 6)}
 
 
 def answers_file(shard: Path, output: str | Path) -> Path:

@@ -109,7 +109,6 @@ SHARED_WITH_INIT = (
     "concepts",
     "similarity",
     "fusion",
-    "gate",
     "product",
     "question_head",
     "glimpse_width",

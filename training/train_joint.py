@@ -212,8 +212,10 @@ class JointBatches:
     def balanced(self, kinds: Tensor) -> Tensor:
         """[B]: 1 for balanced questions, 0 for yes/no ones as people ask them, chance where it doesn't matter."""
         chance = torch.rand(len(kinds)).round()
-        told = torch.where((kinds == BALANCED) | (kinds == PRESENCE), 1.0, torch.where(kinds == YES_NO, 0.0, chance))
-        return told.to(self.device)
+        balanced = torch.where(
+            (kinds == BALANCED) | (kinds == PRESENCE), 1.0, torch.where(kinds == YES_NO, 0.0, chance)
+        )
+        return balanced.to(self.device)
 
     def blind_batch(self, size: int) -> tuple[dict[str, Tensor], Tensor]:
         """Questions without photos: arguments of ``ValmModel.question_logits``, and targets."""
@@ -519,8 +521,8 @@ def learn_together(
             sums.setdefault(name, []).append(value.detach())
         if step == 1 or step % TOLD_EVERY == 0 or step == config.steps:
             history.append({"step": step} | {name: torch.stack(parts).mean().item() for name, parts in sums.items()})
-            told = " ".join(f"{name} {value:.3f}" for name, value in history[-1].items() if name != "step")
-            tell(f"step {step} epoch {epoch} {time.perf_counter() - start:.0f} s: {told}")
+            shown = " ".join(f"{name} {value:.3f}" for name, value in history[-1].items() if name != "step")
+            tell(f"step {step} epoch {epoch} {time.perf_counter() - start:.0f} s: {shown}")
             sums = {}
             if not math.isfinite(history[-1]["all"]):
                 raise FloatingPointError(f"The loss is no number any more by step {step}. Lower the learning rates.")
@@ -569,7 +571,7 @@ class PhotoSquares(Dataset):
     def __getitem__(self, place: int) -> Tensor | str:
         """The square, or what is wrong with the photo: an error would come out of a process as another one."""
         try:
-            pixels, _ = photo_to_pixels(open_photo(self.paths[place]), self.side, "squash")
+            pixels = photo_to_pixels(open_photo(self.paths[place]), self.side)
         except (InputError, OSError) as error:
             return f"{self.paths[place]}: {error}"
         return (pixels * 255).round().to(torch.uint8)
@@ -600,8 +602,6 @@ def check_model(config: ValmConfig) -> None:
     for name, needed in (("concepts", "a number above 0"), ("similarity", "true"), ("question_head", "true")):
         if not getattr(config, name):
             raise ValueError(f"{name} is {getattr(config, name)!r}; joint training needs {needed}.")
-    if config.resize != "squash":
-        raise ValueError(f"resize is {config.resize!r}; joint training squashes photos, set `resize: squash`.")
 
 
 def stored_config(model: ValmModel) -> ValmConfig:

@@ -4,14 +4,15 @@ import dataclasses
 import difflib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from valm_core.inputs.text import parse_json, read_text
 
-RESIZE_MODES = ("squash", "crop")
-GATES = ("adaptive", "fixed")
+# Settings that are gone, with the one value that is left: files with it are read, with another they are refused.
+REMOVED_SETTINGS: dict[str, object] = {"resize": "squash", "gate": "adaptive", "momentum": 0.9}
 TASKS = ("answer", "retrieval")
 
 
@@ -25,9 +26,7 @@ class ValmConfig:
         text_encoder: ``package:all-minilm-l6-v2``, or ``transformers:NAME`` with a hub name or folder of a text model.
         image_encoder: ``package:efficientnet-lite0``, ``package:efficientnet-lite2``, ``torchvision:NAME``,
             ``timm:NAME`` or ``transformers:NAME``.
-        image_size: side in pixels of the square that the image encoder sees.
-        resize: ``squash`` shows the whole photo and loses its aspect ratio, ``crop`` keeps the ratio and shows the
-            central square.
+        image_size: side in pixels of the square that the image encoder sees: the whole photo, whatever its ratio.
         image_stride: pixels of the square a cell stands for, where the image encoder lets one choose (packaged
             EfficientNets): 32, or 16 with the last stage dilated in place of strided (four times the cells).
         cell_width: size of the features that a cell is reduced to; 0 leaves them as the image encoder gives them.
@@ -42,7 +41,6 @@ class ValmConfig:
         glimpse_width: size of the cells' features that the words gather for the answer head by the last text-to-image
             attention, see ``heads.Glimpses``; 0 for none. For bi-attention with a question head.
         fusion: a key of ``valm_core.model.fusion.FUSIONS``.
-        gate: ``adaptive`` mixes text and image by a share computed for each question, ``fixed`` half and half.
         product: in bi-attention, also multiply the text's vector with the image's; dual towers always do.
         width, layers, heads, feed_forward_ratio: size of the fusion.
         dropout: probability, 0..1, in fusion and head.
@@ -62,7 +60,6 @@ class ValmConfig:
     text_encoder: str = "package:all-minilm-l6-v2"
     image_encoder: str = "package:efficientnet-lite0"
     image_size: int = 224
-    resize: str = "squash"
     image_stride: int = 32
     cell_width: int = 0
     concepts: int = 0
@@ -73,7 +70,6 @@ class ValmConfig:
     question_head: bool = False
     glimpse_width: int = 0
     fusion: str = "bi_attention"
-    gate: str = "adaptive"
     product: bool = False
     width: int = 256
     layers: int = 2
@@ -102,7 +98,6 @@ class ValmConfig:
         _require(self.yes_no_temperature >= 0, "yes_no_temperature", self.yes_no_temperature, "a number from 0")
         _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
         _require(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
-        _require(self.resize in RESIZE_MODES, "resize", self.resize, f"one of {', '.join(RESIZE_MODES)}")
         _require(self.image_stride in (16, 32), "image_stride", self.image_stride, "16 or 32")
         _require(0 <= self.cell_width <= 4096, "cell_width", self.cell_width, "0 to 4096")
         _require(0 <= self.concepts <= 20_000, "concepts", self.concepts, "0 to 20000")
@@ -126,7 +121,6 @@ class ValmConfig:
             self.glimpse_width,
             "0 but for `fusion: bi_attention` with `question_head: true`",
         )
-        _require(self.gate in GATES, "gate", self.gate, f"one of {', '.join(GATES)}")
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")
 
     @classmethod
@@ -148,17 +142,19 @@ def from_plain_values(config_class: type, values: dict[str, Any]) -> Any:
     """Build a flat config dataclass out of values read from JSON, YAML or the command line.
 
     Raises:
-        ValueError: a name that the dataclass doesn't have (the nearest one is suggested), a value of another type, or
-            no value for a name without default.
+        ValueError: a name that the dataclass doesn't have (the nearest one is suggested), a removed setting with a
+            value that is gone, a value of another type, or no value for a name without default.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{config_class.__name__} needs names with values, not a {type(values).__name__}.")
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     checked = {}
-    for name, value in values.items():
+    for name, value in without_removed(values).items():
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"Did you mean `{near[0]}`?" if near else f"Known names: {', '.join(fields)}."
+            if name in REMOVED_SETTINGS:
+                hint = f"It is gone; only {REMOVED_SETTINGS[name]!r} is left, not {value!r}. Leave it out."
             raise ValueError(f"{config_class.__name__} has no setting `{name}`. {hint}")
         expected: Any = fields[name].type
         if expected is float and isinstance(value, int) and not isinstance(value, bool):
@@ -175,6 +171,12 @@ def from_plain_values(config_class: type, values: dict[str, Any]) -> Any:
     if missing := [name for name in required if name not in checked]:
         raise ValueError(f"{config_class.__name__} needs a value for {', '.join(f'`{name}`' for name in missing)}.")
     return config_class(**checked)
+
+
+def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those of ``REMOVED_SETTINGS`` that have the value which is left."""
+    left = object()
+    return {name: value for name, value in values.items() if REMOVED_SETTINGS.get(name, left) != value}
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -194,12 +194,12 @@ class VqaPredictor:
     @torch.no_grad()
     def encode_many(self, photos: Sequence[Photo]) -> list[EncodedImage]:
         """Encode photos in one pass, which is faster than one by one. Raises InputError for the first unusable one."""
-        pixels, boxes = zip(*(self.model.pixels(open_photo(photo)) for photo in photos), strict=True)
-        encoded = self.model.encode_image(torch.stack(pixels).to(self.device)).to("cpu")  # B photos
+        pixels = torch.stack([self.model.pixels(open_photo(photo)) for photo in photos])  # [B, 3, S, S]
+        encoded = self.model.encode_image(pixels.to(self.device)).to("cpu")
         shown = encoded.concept_logits
         return [
-            EncodedImage(tokens, encoded.grid, box, None if shown is None else shown[photo : photo + 1])
-            for photo, (tokens, box) in enumerate(zip(encoded.tokens.split(1), boxes, strict=True))
+            EncodedImage(tokens, encoded.grid, concept_logits=None if shown is None else shown[photo : photo + 1])
+            for photo, tokens in enumerate(encoded.tokens.split(1))
         ]
 
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
@@ -415,7 +415,7 @@ class VqaPredictor:
 
     @property
     def attention_heads(self) -> tuple[AttentionHead, ...]:
-        """Every head of the fusion that ``what_if`` can silence: (step, layer, head), both counted from 0."""
+        """Every head of the fusion that ``what_if`` can mask: (step, layer, head), both counted from 0."""
         config = self.model.config
         return tuple(
             (step, layer, head)

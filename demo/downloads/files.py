@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import escape
 from PIL import Image
 
 from demo.languages.translate import language, say, speaking

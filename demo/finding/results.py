@@ -1,11 +1,10 @@
 """HTML of the page "Find": how far indexing is, the photos that were found, what their order is worth."""
 
-from html import escape
-
+from markupsafe import escape
 from PIL import Image
 
 from demo.finding.collection import Progress, Search
-from demo.languages.translate import say, translated
+from demo.languages.translate import say, say_html, translated
 from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import data_address, percent
 from valm_core.outputs import InputError
@@ -38,7 +37,7 @@ def found_html(search: Search, pictures: list[Image.Image | None], selected: int
         return f'<p class="notice">{say("There is no photo to be found yet.")}</p>'
     cards = []
     for place, (one, picture) in enumerate(zip(search.found, pictures, strict=True)):
-        name = escape(say("Photo {place}: {name}", place=place + 1, name=one.name))
+        name = say_html("Photo {place}: {name}", place=place + 1, name=one.name)
         content = f'<img src="{data_address(picture)}" alt="">' if picture else f"<span>{say('gone')}</span>"
         current = str(place == selected).lower()
         cards.append(
@@ -61,7 +60,7 @@ def worth_html(search: Search) -> str:
         return ""
     share = percent(best.found_share)
     template = "With a score like this one, the first photo is the one that was meant {share} of the time."
-    sentence = say(template, share=share)
+    sentence = say_html(template, share=share)
     measured = say("Measured on photos that the model never learned from; among more photos it is less often.")
     return f'<p class="found-worth" title="{measured}">{sentence}</p>'
 

@@ -1,10 +1,10 @@
 """The page's callbacks: what each event takes from the components and gives back; asking.py does the work."""
 
 import dataclasses
-from html import escape
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import escape
 
 from demo.languages.translate import say
 from demo.page.layout import Parts

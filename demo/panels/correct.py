@@ -6,13 +6,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup, escape
 
-from demo.languages.translate import label, say, translated
-from demo.rendering.wording import notice_html
+from demo.languages.translate import label, say, say_html, translated
+from demo.rendering.wording import notice_html, strong
 from demo.settings import Settings
 from demo.visit import asking
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint
@@ -230,7 +230,7 @@ def terms_html(settings: Settings) -> str:
         (say("Where, how long:"), how_long),
         (say("Deletion:"), deletion),
     ]
-    listed = "".join(f"<li><strong>{name}</strong> {escape(text)}</li>" for name, text in lines)
+    listed = "".join(f"<li>{strong(name)} {escape(text)}</li>" for name, text in lines)
     warning = say("Send no photo that shows others against their will.")
     return f'<ul class="terms">{listed}</ul><p class="fine-print">{warning}</p>'
 
@@ -246,11 +246,7 @@ def contact(settings: Settings) -> str:
 
 def about_html(question: str, answer: str) -> str:
     """Which answer the form is about."""
-    text = say(
-        "“{question}” – the model says {answer}.",
-        question=escape(question),
-        answer=f"<strong>{escape(answer)}</strong>",
-    )
+    text = say_html("“{question}” – the model says {answer}.", question=question, answer=strong(answer))
     return f"<p>{text}</p>"
 
 
@@ -259,11 +255,11 @@ def thanks_html(receipt: Receipt, question: str, answer: str) -> str:
     began = say("Thank you, your correction is stored")
     if not receipt.new:
         began = say("This correction was stored already")
-    text = say(
+    text = say_html(
         "{began}: “{question}” – {answer}. Keep the number {number} if you may want it deleted.",
         began=began,
-        question=escape(question),
-        answer=f"<strong>{escape(answer.strip())}</strong>",
-        number=f"<code>{receipt.photo[:RECEIPT_CHARACTERS]}</code>",
+        question=question,
+        answer=strong(answer.strip()),
+        number=Markup("<code>{}</code>").format(receipt.photo[:RECEIPT_CHARACTERS]),
     )
     return f'<p class="thanks" role="status">{text}</p>'

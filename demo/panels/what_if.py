@@ -5,18 +5,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 
 import gradio as gr
 import numpy as np
+from markupsafe import escape
 from PIL import Image, ImageDraw
 
-from demo.languages.translate import label, say
+from demo.languages.translate import label, say, say_html
 from demo.panels.late import find_out
 from demo.rendering.answers import side_by_side_html
 from demo.rendering.overlay import pixel_box
 from demo.rendering.photo_input import NO_SHARING, Painting, ShownPicture
-from demo.rendering.wording import notice_html
+from demo.rendering.wording import notice_html, strong
 from demo.visit import asking
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction, Predictor
 
@@ -263,16 +263,16 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: 
         off: what was switched off, see ``switched_off``.
     """
     first, now = before.answers[0].text, after.answers[0].text
-    names = {"now": f"<strong>{escape(now)}</strong>", "before": f"<strong>{escape(first)}</strong>"}
+    names = {"now": strong(now), "before": strong(first)}
     if first == now:
-        message = say("The answer stays {now}.", **names)
+        message = say_html("The answer stays {now}.", **names)
     else:
-        message = say("The answer changes from {before} to {now}.", **names)
+        message = say_html("The answer changes from {before} to {now}.", **names)
     lists = side_by_side_html([(say("before"), before.answers, ""), (say("now"), after.answers, "")])
     asked = (
         ""
         if after.question == before.question
-        else f"<p>{say('Asked: “{question}”', question=escape(after.question))}</p>"
+        else f"<p>{say_html('Asked: “{question}”', question=after.question)}</p>"
     )
     note = f'<p class="fine-print">{escape(rule)}</p>' if rule else ""
     changed = say("Changed: {list}.", list="; ".join(off)) if off else say("Nothing was switched off.")
@@ -282,23 +282,23 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: 
 
 def flip_html(found: Counterfactual, question: str) -> str:
     """What would change the answer, in two sentences."""
-    answer = f"<strong>{escape(found.answer)}</strong>"
+    answer = strong(found.answer)
     if found.region is None:
-        region = say("It answers {answer} even when the whole photo is hidden.", answer=answer)
+        region = say_html("It answers {answer} even when the whole photo is hidden.", answer=answer)
     else:
-        region = say(
+        region = say_html(
             "With {count} of {total} cells hidden (shown darkened) it answers {new} and not {answer}.",
             count=int(found.region.sum()),
             total=found.region.size,
-            new=f"<strong>{escape(found.region_answer or '')}</strong>",
+            new=strong(found.region_answer or ""),
             answer=answer,
         )
     if found.words is None:
-        words = say("No words could be left out to change it from {answer}.", answer=answer)
+        words = say_html("No words could be left out to change it from {answer}.", answer=answer)
     else:
-        dropped = " ".join(f"“{escape(question.split()[place])}”" for place in found.words)
-        new = f"<strong>{escape(found.words_answer or '')}</strong>"
-        words = say("Without {words} it answers {new}.", words=dropped, new=new)
+        dropped = " ".join(f"“{question.split()[place]}”" for place in found.words)
+        new = strong(found.words_answer or "")
+        words = say_html("Without {words} it answers {new}.", words=dropped, new=new)
     note = say("Found by a greedy search: a smaller set of other cells may exist.")
     return f'<div class="comparison" role="status"><p>{region}</p><p>{words}</p><p class="fine-print">{note}</p></div>'
 

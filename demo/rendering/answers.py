@@ -1,16 +1,17 @@
 """The answers as HTML, and what makes them doubtful.
 
-Every text that came from a person or from the model goes through ``html.escape`` here.
+Every text that came from a person or from the model is escaped here, by ``escape`` or ``say_html``.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
-from demo.languages.translate import is_doubtful, say
+from markupsafe import escape
+
+from demo.languages.translate import is_doubtful, say, say_html
 from demo.rendering.sentences import sentence_html
-from demo.rendering.wording import exact_percent, percent
+from demo.rendering.wording import exact_percent, percent, strong
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Answer, Evidence, Prediction, TrackRecord
@@ -56,14 +57,16 @@ def blind_html(prediction: Prediction) -> str:
     if not prediction.blind_answers or not prediction.answers:
         return ""
     blind = prediction.blind_answers[0]
-    values = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
+    values = {"answer": strong(blind.text), "share": percent(blind.probability)}
     if blind.text == prediction.answers[0].text:
-        text = say(
+        text = say_html(
             "Without the photo it would say: {answer} ({share}) – the same answer, so the photo did not change it.",
             **values,
         )
     else:
-        text = say("Without the photo it would say: {answer} ({share}) – so the photo changed the answer.", **values)
+        text = say_html(
+            "Without the photo it would say: {answer} ({share}) – so the photo changed the answer.", **values
+        )
     return f'<p class="blind">{text}</p>'
 
 
@@ -71,8 +74,7 @@ def known_mistake_html(right_answer: str | None) -> str:
     """A label for an example that the model is known to get wrong; nothing for any other question."""
     if right_answer is None:
         return ""
-    right = f"<strong>{escape(right_answer)}</strong>"
-    text = say("The model gets this one wrong. Right answer: {answer}", answer=right)
+    text = say_html("The model gets this one wrong. Right answer: {answer}", answer=strong(right_answer))
     return f'<p class="known-mistake">{text}</p>'
 
 

@@ -1,16 +1,17 @@
 """The evidence for a map as HTML and in a sentence.
 
-Every text that came from a person or from the model goes through ``html.escape`` here.
+Every text that came from a person or from the model is escaped here, by ``escape`` or ``say_html``.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
-from demo.languages.translate import say
+from markupsafe import escape
+
+from demo.languages.translate import say, say_html
 from demo.rendering.sentences import HOW_SURE, PHOTO, PLACE
-from demo.rendering.wording import exact_percent, percent
+from demo.rendering.wording import exact_percent, percent, strong
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Evidence
@@ -91,11 +92,15 @@ def evidence_html(evidence: Evidence | None, gate: float | None, doubted: bool =
                 ),
             ),
         ]
-        values = {"answer": f"<strong>{escape(blind.text)}</strong>", "share": percent(blind.probability)}
+        values = {"answer": strong(blind.text), "share": percent(blind.probability)}
         if evidence.same_as_blind:
-            blind_line = say("Without the photo it would say {answer} ({share}), the explained answer too.", **values)
+            blind_line = say_html(
+                "Without the photo it would say {answer} ({share}), the explained answer too.", **values
+            )
         else:
-            blind_line = say("Without the photo it would say {answer} ({share}), not the explained answer.", **values)
+            blind_line = say_html(
+                "Without the photo it would say {answer} ({share}), not the explained answer.", **values
+            )
         blind_line = f"<p>{blind_line}</p>"
     unlike = (
         say(

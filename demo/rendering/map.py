@@ -1,17 +1,17 @@
 """The map as HTML: the photo's cells, the heads, the numbers of its colours, and the map in words.
 
-Every text that came from a person or from the model goes through ``html.escape`` here.
+Every text that came from a person or from the model is escaped here, by ``escape`` or ``say_html``.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import escape
 from PIL import Image
 
-from demo.languages.translate import say
+from demo.languages.translate import say, say_html
 from demo.rendering.overlay import (
     FLAT_GREY,
     INFERNO,
@@ -26,7 +26,7 @@ from demo.rendering.overlay import (
     word_map,
     words_map,
 )
-from demo.rendering.wording import data_address, hundredths, method_name, percent
+from demo.rendering.wording import data_address, hundredths, method_name, percent, strong
 from demo.rendering.words import swatch_html
 from valm_core.evidence.rules import evenness, is_flat
 
@@ -117,8 +117,7 @@ def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look
     fine_print = f'<p class="fine-print">{text}</p>'
     if len(words) > 1:
         names = "".join(
-            f"<li>{swatch_html(place)}<strong>{escape(explanation.tokens[word])}</strong> "
-            f"{_scale_text(explanation, word, look)}</li>"
+            f"<li>{swatch_html(place)}{strong(explanation.tokens[word])} {_scale_text(explanation, word, look)}</li>"
             for place, word in enumerate(words)
         )
         return f'<div class="colour-bar"><ul class="legend">{names}</ul>{fine_print}</div>'
@@ -129,8 +128,8 @@ def colour_bar_html(explanation: Explanation, words: tuple[int, ...], look: Look
         whose = say("Where the model looked for <strong>the whole question</strong>.")
     else:
         score = percent(float(explanation.token_scores[word]))
-        name = f"<strong>{escape(explanation.tokens[word])}</strong>"
-        whose = say("Where it looked for {word}, {share} of the question’s weight.", word=name, share=score)
+        name = strong(explanation.tokens[word])
+        whose = say_html("Where it looked for {word}, {share} of the question’s weight.", word=name, share=score)
     if is_flat(word_map(explanation, word)):
         return f'<div class="colour-bar flat"><p>{whose}</p><p><strong>{no_place_text()}</strong></p>{fine_print}</div>'
     return (

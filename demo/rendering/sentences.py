@@ -7,11 +7,12 @@ Every sentence is a template with its values in braces, in English here and in C
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.languages.translate import say, speaking
+from markupsafe import escape
+
+from demo.languages.translate import say, say_html, speaking
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Evidence, Explanation, Prediction, TrackRecord, WordEvidence
@@ -82,8 +83,8 @@ SENTENCES = {
 }
 
 
-def told(name: str, **values) -> str:
-    """A sentence of ``SENTENCES`` in the visitor's language; values must be escaped where it becomes HTML."""
+def say_sentence(name: str, **values) -> str:
+    """A sentence of ``SENTENCES`` in the visitor's language, as plain text."""
     return say(SENTENCES[name].text, **values)
 
 
@@ -96,11 +97,13 @@ def answer_name(share: float) -> str:
 def right_sentence(record: TrackRecord | None) -> str:
     """How often the model was right when it was as sure as this."""
     if record is None:
-        return told("unmeasured")
+        return say_sentence("unmeasured")
     share = record.accuracy
     if share >= ALWAYS or share < NEVER:
-        return told("always" if share >= ALWAYS else "never")
-    return told("half") if EVEN <= share < HALF else told("often", count=min(max(round(10 * share), 1), 9))
+        return say_sentence("always" if share >= ALWAYS else "never")
+    return (
+        say_sentence("half") if EVEN <= share < HALF else say_sentence("often", count=min(max(round(10 * share), 1), 9))
+    )
 
 
 def photo_sentence(prediction: Prediction) -> str:
@@ -109,28 +112,32 @@ def photo_sentence(prediction: Prediction) -> str:
         return ""
     best, blind = prediction.answers[0], prediction.blind_answers[0]
     if best.text != blind.text:
-        return told("photo")
+        return say_sentence("photo")
     if prediction.guessed_from_question:
-        return told("guessed")
-    return told("more sure" if best.probability > blind.probability else "less sure")
+        return say_sentence("guessed")
+    return say_sentence("more sure" if best.probability > blind.probability else "less sure")
 
 
 def place_sentence(evidence: Evidence | None, likeliest: str) -> str:
     """Whether it mattered where the model looked; plain text. ``likeliest`` is the answer that stands above."""
     if evidence is None or evidence.verdict not in SENTENCES:
         return ""
-    sentence = told(evidence.verdict)
-    return sentence if evidence.answer == likeliest else told("explained", answer=evidence.answer, sentence=sentence)
+    sentence = say_sentence(evidence.verdict)
+    return (
+        sentence
+        if evidence.answer == likeliest
+        else say_sentence("explained", answer=evidence.answer, sentence=sentence)
+    )
 
 
 def word_sentence(explanation: Explanation, judged: WordEvidence) -> str:
     """Whether it mattered where one word looked, or why its map can't say; plain text."""
     word = explanation.tokens[judged.word]
     if judged.flat:
-        return told("word flat", word=word)
+        return say_sentence("word flat", word=word)
     if judged.same_as is not None:
-        return told("word same", word=word, other=explanation.tokens[judged.same_as])
-    return told(f"word {judged.evidence.verdict}", word=word) if judged.evidence else ""
+        return say_sentence("word same", word=word, other=explanation.tokens[judged.same_as])
+    return say_sentence(f"word {judged.evidence.verdict}", word=word) if judged.evidence else ""
 
 
 def sentence_html(
@@ -153,7 +160,8 @@ def sentence_html(
         (PLACE, place_sentence(evidence, best.text)),
     )
     links = " ".join(f'<a href="#{place}" data-details>{escape(text)}</a>' for place, text in parts if text)
-    return f'<div class="sentence"><h2>{told(name, answer=escape(best.text))}</h2><p>{links}</p></div>'
+    answer = say_html(SENTENCES[name].text, answer=best.text)
+    return f'<div class="sentence"><h2>{answer}</h2><p>{links}</p></div>'
 
 
 def sentences_table() -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from html import escape
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup, escape
 from PIL import Image
 
 from demo.languages.translate import say, translated
@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 
 def percent(share: float) -> str:
-    """A share in 0..1 for people: 62 %, 0.7 %, below 0.1 %."""
+    """A share in 0..1 for people, as HTML: 62 %, 0.7 %, below 0.1 %."""
     if 0 < share < 0.001:
-        return "&lt; 0.1 %"
+        return Markup("&lt; 0.1 %")
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def strong(text: str) -> Markup:
+    """A text in bold."""
+    return Markup("<strong>{}</strong>").format(text)
 
 
 def exact_percent(share: float) -> str:

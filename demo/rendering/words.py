@@ -1,14 +1,15 @@
 """The question's words above the map, and the heading that says which of them it is of.
 
-Every text that came from a person or from the model goes through ``html.escape`` here.
+Every text that came from a person or from the model is escaped here, by ``escape`` or ``say_html``.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
-from demo.languages.translate import say
+from markupsafe import escape
+
+from demo.languages.translate import say, say_html
 from demo.rendering.overlay import WHOLE_QUESTION, heat_to_show, word_colour
 from demo.rendering.wording import hundredths, method_name, percent
 from valm_core.explanations import DEFAULT_METHOD
@@ -46,13 +47,13 @@ def subject_html(
         words: selected ones.
         quiet: the method and its place only where someone chose them; a tooltip otherwise.
     """
-    names = [f"“{escape(explanation.tokens[word])}”" for word in words]
+    names = [f"“{explanation.tokens[word]}”" for word in words]
     if not names:
-        title = say("Where it looked for “{answer}”", answer=escape(answer))
+        title = say_html("Where it looked for “{answer}”", answer=answer)
     elif len(names) == 1:
-        title = say("Where it looked for the word {word}", word=names[0])
+        title = say_html("Where it looked for the word {word}", word=names[0])
     else:
-        title = say("Where it looked for the words {words}", words=say(" and ").join(names))
+        title = say_html("Where it looked for the words {words}", words=say(" and ").join(names))
     made = escape(f"{method_name(explanation.method)} · {place_text(direction, layer, head)}")
     chosen = (explanation.method, direction, layer, head) != (DEFAULT_METHOD, "text_to_image", None, None)
     if quiet and not chosen:

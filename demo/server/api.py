@@ -94,10 +94,12 @@ def build_api(
     if collection:
         gr.api(FindEndpoint(collection).find, api_name="find", concurrency_id="find", concurrency_limit=1)
     for event in page.fns.values():
-        for component, (name, told) in zip(event.inputs, PARAMETERS.get(str(event.api_name), {}).items(), strict=False):
-            component._api_info = {**component._api_info, **told, "additional_description": told["description"]}
+        for component, (name, facts) in zip(
+            event.inputs, PARAMETERS.get(str(event.api_name), {}).items(), strict=False
+        ):
+            component._api_info = {**component._api_info, **facts, "additional_description": facts["description"]}
             component.label = name
-            component.example_payload = component.example_value = functools.partial(told["examples"].__getitem__, 0)
+            component.example_payload = component.example_value = functools.partial(facts["examples"].__getitem__, 0)
 
 
 def mcp_wanted(allowed: bool) -> bool:

@@ -1,8 +1,7 @@
 """The page about the API: snippets with this server's own address, ready to copy, and the replies' JSON schema."""
 
-from html import escape
-
 from gradio.route_utils import get_root_url
+from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route

@@ -1,7 +1,7 @@
 """How fast the page is: from `python app.py` to a served page, to the first answer, and one redraw after a click.
 
 Example:
-    python -m demo.page_speed --report docs/reports/page_speed.json
+    python -m demo.page_speed --report docs/reports/running/page_speed.json
 """
 
 import argparse

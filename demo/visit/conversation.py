@@ -1,9 +1,9 @@
 """One question after another about a photo: follow-ups are completed, and who wants a description is told the truth."""
 
 import dataclasses
-from html import escape
 
-from demo.languages.translate import say
+from demo.languages.translate import say, say_html
+from demo.rendering.wording import strong
 from demo.visit import asking
 from demo.visit.antecedents import Before
 from demo.visit.asking import OpenedPhoto, Outcome, Reply
@@ -12,7 +12,7 @@ from demo.visit.follow_up import Understood, understand
 from demo.visit.suggestions import concepts_of, named_concepts, questions_for
 from valm_core.outputs import Predictor
 
-MOST_EARLIER = 4  # outcomes that may wait to be remembered
+MAX_EARLIER = 4  # outcomes that may wait to be remembered
 
 
 def answer(
@@ -81,7 +81,7 @@ def in_order(outcome: Outcome, last: Outcome | None, visit: int) -> Outcome:
     """An outcome of a visit with those before it, so that a quick next question leaves none of them out."""
     earlier = (*last.earlier, dataclasses.replace(last, earlier=())) if last is not None else ()
     same = tuple(one for one in earlier if one.visit == visit and one.reply is not None and one.path == outcome.path)
-    return dataclasses.replace(outcome, visit=visit, earlier=same[-MOST_EARLIER:])
+    return dataclasses.replace(outcome, visit=visit, earlier=same[-MAX_EARLIER:])
 
 
 def shown_question(reply: Reply) -> str:
@@ -94,11 +94,11 @@ def asked_as_html(understood: Understood | None) -> str:
     if understood is None:
         return ""
     if not understood.rewritten:
-        text = say(
+        text = say_html(
             "Asked as typed: it isn’t certain what “{words}” stands for after the question before.",
-            words=escape(understood.unclear),
+            words=understood.unclear,
         )
         return f'<p class="asked-as">{text}</p>'
-    asked = say("Asked as: {question}", question=f"<strong>{escape(understood.asked)}</strong>")
-    exactly = say("Ask exactly “{typed}”", typed=escape(understood.typed))
+    asked = say_html("Asked as: {question}", question=strong(understood.asked))
+    exactly = say_html("Ask exactly “{typed}”", typed=understood.typed)
     return f'<p class="asked-as">{asked} <button type="button" data-item="0" data-columns="1">{exactly}</button></p>'

@@ -5,10 +5,11 @@ Nothing here outlives the visit: what is kept lies in a ``gr.State``, bounded in
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+
+from markupsafe import escape
 
 from demo.languages.translate import say
 from demo.rendering.answers import is_doubted

@@ -8,7 +8,7 @@ SUREST = 40  # concepts that are looked at; what comes later is hardly ever on a
 # Score from which a concept is named. Of 93 concepts named so for 106 validation photos with five captions and tags, 88
 # stood in those: 95 %, in 68 of the photos. At 0.5 it would be 87 %, at 0.9 96 % in 38 photos.
 SURE = 0.7
-MOST_NAMED = 3  # concepts in the four questions
+MAX_NAMED = 3  # concepts in the four questions
 TOO_WIDE = ("animal", "vehicle")  # found on photos that show none, and nobody asks so
 THINGS = (
     "umbrella surfboard skateboard snowboard kite frisbee suitcase backpack purse laptop keyboard phone television "
@@ -47,7 +47,7 @@ def named_concepts(concepts: tuple[tuple[str, float], ...]) -> list[tuple[str, t
         if counts[kind] < most:
             counts[kind] += 1
             named.append((word, tuple(template.format(word=word) for template in templates)))
-    return named[:MOST_NAMED]
+    return named[:MAX_NAMED]
 
 
 def concepts_of(predictor: Predictor, image: EncodedImage) -> tuple[tuple[str, float], ...]:

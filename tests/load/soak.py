@@ -1,4 +1,4 @@
-"""The long forms of the reliability tests; writes docs/reports/reliability.md and .json.
+"""The long forms of the reliability tests; writes docs/reports/running/reliability.md and .json.
 
 Example:
     python -m tests.load.soak --questions 2000 --visitors 64 --kills 50
@@ -202,7 +202,9 @@ def main() -> None:
     parser.add_argument("--fuzz-seconds", type=int, default=600)
     parser.add_argument("--every", type=int, default=1, help="through page, HTTP and API only each Nth hostile photo")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "reports", help="folder of the report")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "docs" / "reports" / "running", help="folder of the report"
+    )
     options = parser.parse_args()
 
     from demo.settings import checkpoint_folder

@@ -27,7 +27,9 @@ def test_the_readme_is_short():
 
 @pytest.mark.parametrize("page", [README, RESULTS], ids=["README", "results"])
 def test_results_table_equals_the_reports(page):
-    reports = {name: json.loads((REPORTS / f"{name}.json").read_text()) for name in ("everyday", "everyday_blind")}
+    reports = {
+        name: json.loads((REPORTS / "accuracy" / f"{name}.json").read_text()) for name in ("everyday", "everyday_blind")
+    }
     for label, pick in (
         ("all questions", lambda report: report["accuracy"]),
         ("`vqa_v1`", lambda report: report["by_source"]["vqa_v1"]),
@@ -42,8 +44,19 @@ def test_results_table_equals_the_reports(page):
         assert stated == [f"{100 * pick(report):.1f}" for report in reports.values()], row
 
 
+def test_every_report_lies_under_its_subject_and_is_named_by_its_place():
+    """What pages, configs and commands call ``reports/SUBJECT/NAME`` is there."""
+    assert [path.name for path in REPORTS.iterdir() if not path.is_dir()] == []
+    code = [path for room in ("training", "demo", "valm_core") for path in (ROOT / room).rglob("*.*")]
+    pages = [*DOCS.glob("*.md"), *REPORTS.rglob("*.md"), *ROOT.glob("*.md"), ROOT / "Makefile"]
+    texts = (path.read_text(encoding="utf-8") for path in [*pages, *code] if path.suffix in ("", ".md", ".py", ".yaml"))
+    named = {place for text in texts for place in re.findall(r"\breports/([\w/]+)", text)}
+    missing = {place for place in named if not [*REPORTS.glob(place), *REPORTS.glob(f"{place}.*")]}
+    assert len(named) > 25 and missing == {"running/export"}  # one of three formats
+
+
 def test_faithfulness_table_equals_the_report():
-    report = json.loads((REPORTS / "faithfulness.json").read_text())
+    report = json.loads((REPORTS / "maps" / "faithfulness.json").read_text())
     metrics = ("deletion", "insertion", "comprehensiveness", "sufficiency", "violation")
     for name in EXPLANATION_METHODS:
         row = next(line for line in MAPS.splitlines() if line.startswith(f"| `{name}` |"))
@@ -54,7 +67,7 @@ def test_faithfulness_table_equals_the_report():
 
 
 def test_verdict_shares_equal_the_report():
-    report = json.loads((REPORTS / "evidence.json").read_text())
+    report = json.loads((REPORTS / "maps" / "evidence.json").read_text())
     assert f"On {report['tested_questions']} other questions shuffled maps get" in MAPS
     for kind in ("shuffled_maps", "true_maps", "true_maps_where_the_photo_changed_the_answer"):
         shares = (f'{100 * share:.1f} % "{verdict}"' for verdict, share in report[kind].items())
@@ -69,13 +82,13 @@ def test_verdict_shares_equal_the_report():
 
 
 def test_the_default_method_is_the_stated_one_and_fast_enough():
-    report = json.loads((REPORTS / "faithfulness.json").read_text())
+    report = json.loads((REPORTS / "maps" / "faithfulness.json").read_text())
     assert f"The default is `{DEFAULT_METHOD}`" in MAPS
     assert report["methods"][DEFAULT_METHOD]["milliseconds"] < 150
 
 
 def test_the_checkpoint_metrics_equal_the_report():
-    report = json.loads((REPORTS / "everyday.json").read_text())
+    report = json.loads((REPORTS / "accuracy" / "everyday.json").read_text())
     metrics = json.loads((ROOT / "assets/checkpoints/everyday/metrics.json").read_text())
     for name in ("questions", "accuracy", "by_source", "multiple_choice_accuracy"):
         assert metrics[name] == pytest.approx(report[name], abs=1e-6), name
@@ -94,7 +107,7 @@ def test_the_checkpoint_metrics_equal_the_report():
 def test_the_speed_table_equals_the_report(row, label):
     from training.benchmark.report import summary
 
-    models = json.loads((REPORTS / "benchmark.json").read_text())["models"].values()
+    models = json.loads((REPORTS / "running" / "benchmark.json").read_text())["models"].values()
     written = re.search(rf"\| {label} \| (.*) \|", SPEED)[1].split(" | ")
     for cell, model in zip(written, models, strict=True):
         assert float(cell) == pytest.approx(summary(model)[row][0], rel=0.05), model["name"]

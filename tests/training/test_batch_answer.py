@@ -13,7 +13,7 @@ from toy_data import ANSWERS, write_files, write_parquet, write_tar
 
 from training import batch_answer
 from training.datasets.readers.jsonl import DataError, read_rows
-from training.datasets.readers.question_shards import find_shards, read_shard
+from training.datasets.readers.shards import find_shards, read_questions
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.model.build import build_model
 from valm_core.predictor import VqaPredictor
@@ -55,7 +55,7 @@ def test_the_answers_are_those_of_one_question_at_a_time(checkpoint, shards, tmp
     predictor = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
     for shard in find_shards(shards):
         lines = answers(tmp_path / "out")[f"{shard.stem}.jsonl"]
-        for line, row in zip(lines, read_shard(shard), strict=True):
+        for line, row in zip(lines, read_questions(shard), strict=True):
             expected = predictor.answer(predictor.encode(row.photo), row.question).answers[0]
             assert (line["key"], line["question"], line["answer"]) == (row.key, row.question, expected.text)
             assert line["probability"] == pytest.approx(expected.probability, abs=1e-5)
@@ -91,7 +91,7 @@ def test_half_a_character_is_an_error_of_its_row_and_a_byte_order_mark_none(
     assert second["answer"] in ANSWERS
     write_files(folder / "odd.tar", files | {"b.json": b'{"question": "what?", "question": "who?"}'})
     with pytest.raises(DataError, match=r"odd\.tar, b: .*`question` is given twice"):
-        list(read_shard(folder / "odd.tar"))
+        list(read_questions(folder / "odd.tar"))
 
 
 def test_what_cannot_be_answered_says_why_in_its_line(checkpoint, colored_squares, tmp_path, capsys):
@@ -120,10 +120,10 @@ def test_faulty_shards_are_named(tmp_path):
         find_shards(tmp_path)
     write_files(tmp_path / "a.tar", {"1.json": b'{"question": "what color?"}'})
     with pytest.raises(DataError, match=r"a\.tar, 1: there is no photo"):
-        list(read_shard(tmp_path / "a.tar"))
+        list(read_questions(tmp_path / "a.tar"))
     (tmp_path / "b.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(DataError, match=r"b\.parquet can't be read"):
-        list(read_shard(tmp_path / "b.parquet"))
+        list(read_questions(tmp_path / "b.parquet"))
     (tmp_path / "a.parquet").touch()
     with pytest.raises(DataError, match="two shards 'a'"):
         find_shards(tmp_path)

@@ -123,13 +123,13 @@ def test_a_run_tells_first_what_becomes_of_its_answers(config_file, colored_squa
 
 def test_the_card_names_the_optimizer_and_the_rule_that_chose_the_epoch(config_file, colored_squares, tmp_path):
     cards = {}
-    sgd = ["optimizer=sgd", "momentum=0.5", "schedule=linear", "accuracy_to_spare=1", "repeat=2"]
+    sgd = ["optimizer=sgd", "schedule=linear", "accuracy_to_spare=1", "repeat=2"]
     for output, settings in (("plain", []), ("sgd", [*sgd, f"rehearsal={colored_squares}"])):
         train(config_file, "--output", str(tmp_path / output), "epochs=1", *settings)
         cards[output] = (tmp_path / output / "checkpoint" / "README.md").read_text()
     assert "AdamW at a learning rate of 0.01, cosine schedule" in cards["plain"]
     assert "Epoch 1 of 1 was the best on the validation rows" in cards["plain"] and "each 2 times" not in cards["plain"]
-    assert "SGD with momentum 0.5 at a learning rate of 0.01, linear schedule" in cards["sgd"]
+    assert "SGD with momentum 0.9 at a learning rate of 0.01, linear schedule" in cards["sgd"]
     assert "AdamW" not in cards["sgd"] and "was the best" not in cards["sgd"]
     assert "Epoch 1 of 1 is kept: the last that lost no more than 1.0 of the accuracy" in cards["sgd"]
     assert "An epoch has 24 rows of" in cards["sgd"] and "each 2 times, and of" in cards["sgd"]

@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import yaml
 
+from valm_core.checkpoints.fingerprints import differences
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.learning.trainer import TrainingConfig
 
 
 def test_a_config_goes_through_json_unchanged(tmp_path):
-    config = ValmConfig(width=64, dropout=0.1, resize="crop", temperature=1.7, image_encoder="timm:resnet10t")
+    config = ValmConfig(width=64, dropout=0.1, fusion="dual_tower", temperature=1.7, image_encoder="timm:resnet10t")
     config.to_json(tmp_path / "config.json")
     assert ValmConfig.from_json(tmp_path / "config.json") == config
 
@@ -30,7 +31,6 @@ def test_a_config_goes_through_json_unchanged(tmp_path):
         ("temperature", float("nan")),
         ("dropout", -0.1),
         ("dropout", 1.0),
-        ("resize", "stretch"),
         ("max_question_tokens", 3),
         ("max_question_tokens", 513),
     ],
@@ -57,6 +57,18 @@ def test_an_unknown_name_is_refused_and_the_nearest_suggested():
         ValmConfig.from_dict({"dropuot": 0.1})
     with pytest.raises(ValueError, match="Known names: task"):
         ValmConfig.from_dict({"zzz": 1})
+
+
+def test_a_removed_setting_is_passed_over_with_the_value_that_is_left_and_refused_with_another():
+    assert ValmConfig.from_dict({"resize": "squash", "gate": "adaptive", "width": 64}) == ValmConfig(width=64)
+    assert TrainingConfig.from_dict({"momentum": 0.9}) == TrainingConfig()
+    with pytest.raises(ValueError, match=r"no setting `resize`\. It is gone; .*'squash' is left, not 'crop'"):
+        ValmConfig.from_dict({"resize": "crop"})
+    with pytest.raises(ValueError, match=r"no setting `momentum`\. It is gone; .*0\.9 is left, not 0\.5"):
+        TrainingConfig.from_dict({"momentum": 0.5})
+    stored = {"epochs": 3, "momentum": 0.9, "model": {"gate": "adaptive"}}  # a run of before is resumed
+    assert differences(stored, {"epochs": 3, "model": {}}) == []
+    assert differences(stored | {"momentum": 0.5}, {"epochs": 3}) == ["momentum (was 0.5, is None)", "model"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from fake_predictor import FakePredictor
 from valm_core.exported.predictor import OnnxPredictor
 from valm_core.outputs import OFFERS, NotOffered, Predictor
 from valm_core.predictor import VqaPredictor
+from valm_core.vision_language.predictor import TransformersPredictor
 
-PREDICTORS = (VqaPredictor, OnnxPredictor, FakePredictor)
+PREDICTORS = (VqaPredictor, OnnxPredictor, TransformersPredictor, FakePredictor)
 METHODS = [name for name, value in vars(Predictor).items() if inspect.isfunction(value) and not name.startswith("_")]
 PROPERTIES = [name for name, value in vars(Predictor).items() if isinstance(value, property)]
 

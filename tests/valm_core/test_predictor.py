@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.model.build import build_model
 from valm_core.outputs import Answer, Explanation, InputError, TrackRecord, UnknownAnswer
 from valm_core.predictor import VqaPredictor, choose_device, merge_word_pieces
 
@@ -72,15 +71,6 @@ def test_an_explanation_is_by_word(tiny_predictor):
     np.testing.assert_allclose(explanation.token_to_patch.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(explanation.patch_to_token.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(explanation.token_scores.sum(), 1, atol=1e-5)
-
-
-def test_the_box_of_a_crop_reaches_the_explanation(tiny_config):
-    import dataclasses
-
-    model = build_model(dataclasses.replace(tiny_config, resize="crop"), ["a", "b"])
-    predictor = VqaPredictor(model, torch.device("cpu"))
-    image = predictor.encode(Image.new("RGB", (80, 40)))
-    assert predictor.explain(image, QUESTION).box == image.box == (0.25, 0.0, 0.75, 1.0)
 
 
 def test_word_pieces_merge_as_worked_by_hand():

@@ -1,7 +1,7 @@
 """Time and memory of our model beside what a user would pick instead, in one process, turn about.
 
 Example:
-    python -m training.benchmark --checkpoint assets/checkpoints/everyday --report docs/reports/benchmark.json
+    python -m training.benchmark --checkpoint assets/checkpoints/everyday --report docs/reports/running/benchmark.json
 
 A minute's look at the cheap ones: --repeats 2 --limit 2 --models valm,vilt --batches 1,4. Needs the extra [bench].
 """

@@ -35,7 +35,7 @@ class Valm:
 
     def read(self, photo: bytes) -> Tensor:
         """The file of a photo -> pixels [3, S, S]."""
-        return self.model.pixels(self.predictor.open_photo(photo))[0]
+        return self.model.pixels(self.predictor.open_photo(photo))
 
     def see(self, pixels: list[Tensor]) -> EncodedImage:
         """What can be computed from P photos before any question."""
@@ -77,7 +77,7 @@ class Peer:
 
     def read(self, photo: bytes) -> Tensor:
         """The file of a photo -> pixels [3, height, width], normalised."""
-        return (photo_to_pixels(open_photo(photo), self.side, "squash")[0] - MEAN) / STD
+        return (photo_to_pixels(open_photo(photo), self.side) - MEAN) / STD
 
     @staticmethod
     def build() -> nn.Module:

@@ -1,7 +1,8 @@
 """How fast a config trains here: photos encoded a second, rows learned a second, and the share of the machine's peak.
 
 Example:
-    python -m training.training_speed --config training/configs/everyday.yaml --report docs/reports/training_speed.json
+    python -m training.training_speed --config training/configs/everyday.yaml \\
+        --report docs/reports/running/training_speed.json
 """
 
 import argparse

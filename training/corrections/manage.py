@@ -54,10 +54,10 @@ def for_checkpoint(corrections: Iterable[Correction], checkpoint: str, others: s
     unsaid = sum(not each.answer_list for each in kept)
     index = answer_index(answers)
     new = dict.fromkeys(each.right_answer for each in kept if answer_identity(each.right_answer) not in index)
-    told = [f"{len(foreign)} corrections were made with another answer list and {OTHERS[others]}."] * bool(foreign)
-    told += [f"{unsaid} don't say which model they correct; they are kept."] * bool(unsaid)
-    told += [f"{len(new)} right answers are not in the list of {checkpoint}: {', '.join(list(new)[:5])}."] * bool(new)
-    return kept, " ".join(told)
+    notes = [f"{len(foreign)} corrections were made with another answer list and {OTHERS[others]}."] * bool(foreign)
+    notes += [f"{unsaid} don't say which model they correct; they are kept."] * bool(unsaid)
+    notes += [f"{len(new)} right answers are not in the list of {checkpoint}: {', '.join(list(new)[:5])}."] * bool(new)
+    return kept, " ".join(notes)
 
 
 def export(corrections: Iterable[Correction], output: str | Path) -> int:
@@ -177,14 +177,14 @@ def main(arguments: list[str] | None = None) -> None:
         elif options.command == "list":
             print(table(read(options)))
         elif options.command == "export":
-            corrections, told = list(read(options)), ""
+            corrections, message = list(read(options)), ""
             if options.checkpoint:
-                corrections, told = for_checkpoint(corrections, options.checkpoint, options.other_models)
+                corrections, message = for_checkpoint(corrections, options.checkpoint, options.other_models)
             elif (lists := len({each.answer_list for each in corrections})) > 1:
-                told = f"These corrections are of models with {lists} answer lists; --checkpoint picks those of one."
+                message = f"These corrections are of models with {lists} answer lists; --checkpoint picks those of one."
             rows = export(corrections, options.output)
-            if told:
-                print(told)
+            if message:
+                print(message)
             print(f"{rows} rows are in {Path(options.output) / 'corrections.jsonl'}.")
         else:
             count = delete(options)

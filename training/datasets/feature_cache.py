@@ -38,31 +38,30 @@ class ModelInputs:
     Args:
         tokenizer: of the questions.
         answers: the answer list.
-        image_size, resize: see ``ValmConfig``.
+        image_size: see ``ValmConfig``.
     """
 
     tokenizer: QuestionTokenizer
     answers: tuple[str, ...]
     image_size: int
-    resize: str
 
     @classmethod
     def of(cls, model: "ValmModel | RetrievalModel | ModelInputs") -> "ModelInputs":
         """Those of a model, or the given ones."""
         if isinstance(model, ModelInputs):
             return model
-        return cls(model.tokenizer, tuple(model.answers), model.config.image_size, model.config.resize)
+        return cls(model.tokenizer, tuple(model.answers), model.config.image_size)
 
-    def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
+    def pixels(self, photo: Image.Image) -> Tensor:
         """As ``ValmModel.pixels``."""
-        return photo_to_pixels(photo, self.image_size, self.resize)
+        return photo_to_pixels(photo, self.image_size)
 
 
 class FeatureCache:
     """Image and text tokens by photo and question, in float16 on disk, memory-mapped.
 
     Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output, which its
-    ``made_from.json`` lists: weights and settings of the encoder, photo size and resize mode, normalisation, tokenizer,
+    ``made_from.json`` lists: weights and settings of the encoder, photo size, resizing, normalisation, tokenizer,
     versions of how photos and questions are read. Another encoder or another reading makes another folder, and a line
     says why. In it lie shards; each knows what it holds: photos by path, size and time, questions by their text. What
     is asked for and in no shard is computed and added, so data sets share what they have in common, and an interrupted
@@ -186,7 +185,7 @@ def read_pixels(model: ValmModel | RetrievalModel | ModelInputs, photo: str | Pa
         DataError: it can't be read; the message names the file.
     """
     try:
-        return model.pixels(open_photo(photo))[0]
+        return model.pixels(open_photo(photo))
     except InputError as error:
         raise DataError(f"{printable(photo)}: {error}") from error
 
@@ -198,7 +197,7 @@ def _image_folder(model: ValmModel | RetrievalModel, photo_key: dict[Path, str],
     made_from = {
         "photo preprocessing": PHOTO_PREPROCESSING,
         "image_size": model.config.image_size,
-        "resize": model.config.resize,
+        "resize": "squash",  # all of a photo to one square
         "normalization": [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()],
         "grid": list(encoder.grid),
         "encoder": _weights_fingerprint(encoder),

@@ -56,11 +56,6 @@ class QuestionDataset(Dataset):
         self.rows, self.inputs, self.features, self.blind = rows, ModelInputs.of(model), features, blind
         self.soft_targets, self.balanced = soft_targets, balanced
         index = answer_index(self.inputs.answers)
-        if any(row.region for row in rows) and self.inputs.resize != "squash":
-            raise ValueError(
-                f"resize is {self.inputs.resize!r}, but rows with a `region` need 'squash': the model must see all of "
-                "the photo that the region is a part of. Change `resize`, or leave the regions out."
-            )
         self.photo_ids = number_photos([row.image for row in rows])
         self.targets = [[index[key] for key in map(answer_identity, row.answers) if key in index] for row in rows]
         if features and features.has_text:

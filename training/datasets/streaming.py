@@ -1,11 +1,9 @@
 """Questions out of shards that don't fit a disk: WebDataset tars and Parquet files, read while training."""
 
-import contextlib
 import glob
 import hashlib
 import math
-import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,26 +14,23 @@ from training.datasets.answer_classes import answer_identity
 from training.datasets.feature_cache import read_pixels
 from training.datasets.questions import QuestionDataset, answer_index
 from training.datasets.readers.jsonl import DataError, Row, needed_text
-from training.datasets.readers.question_shards import parquet_rows, photo_bytes
-from valm_core.inputs.photo import PHOTO_ENDINGS
+from training.datasets.readers.shards import SHARD_SUFFIXES, ShardRow, read_shard
 from valm_core.model.model import ValmModel
 
 STREAM = "stream:"
 SHUFFLE_BUFFER = 1000  # rows that are held to draw from
 MEAN_PHOTOS = 256  # the average image token is taken over so many
-PHOTO_COLUMNS = (*(ending.removeprefix(".") for ending in PHOTO_ENDINGS), "image")
 
 
 class StreamingBatches:
     """Batches out of shards, in the place of ``BucketedBatches``; no more than a shuffle buffer is ever in memory.
 
-    A tar shard holds files ``KEY.jpg`` and ``KEY.json`` with `question` and `answer` or `answers`; a Parquet shard has
-    the columns image (bytes, or a struct with `bytes`), question, and answer or answers. Rows without an answer in the
-    model's list are passed over. Every process reads shards, or rows, that no other one does. When the shards end
-    before the epoch does, they begin again in a new order.
+    Shards are as ``readers.shards.read_shard`` takes them; a row has `question` and `answer` or `answers`. Rows without
+    an answer in the model's list are passed over. Every process reads shards, or rows, that no other one does. When the
+    shards end before the epoch does, they begin again in a new order.
 
     Args:
-        source: ``stream:`` and a pattern of files, all ``.tar`` or all ``.parquet``.
+        source: ``stream:`` and a pattern of files that end in ``.tar`` or ``.parquet``.
         model: gives tokenizer, photo size and answer list.
         rows: how many rows make an epoch, over all processes.
         batch_size: rows in a batch, over all processes.
@@ -57,10 +52,9 @@ class StreamingBatches:
         self.source = source
         self.files = sorted(glob.glob(source.removeprefix(STREAM)))
         kinds = {Path(file).suffix for file in self.files}
-        if len(kinds) != 1 or not kinds <= {".tar", ".parquet"}:
+        if not kinds or not kinds <= set(SHARD_SUFFIXES):
             found = ", ".join(sorted(kinds)) or "nothing"
-            raise DataError(f"{source} matches {found}; a pattern of .tar or of .parquet files is needed.")
-        self.format = "webdataset" if kinds == {".tar"} else "parquet"
+            raise DataError(f"{source} matches {found}; a pattern of {' or '.join(SHARD_SUFFIXES)} files is needed.")
         self.model, self.rows, self.seed, self.soft_targets = model, rows, seed, soft_targets
         self.batch_size = batch_size
         self.known_answers = answer_index(model.answers).keys()
@@ -84,14 +78,13 @@ class StreamingBatches:
         Raises:
             DataError: a row is faulty, or none has an answer in the list.
         """
-        with _library_errors(self.source):
-            data = self._open(rank, processes)
+        data = self._open(rank, processes)
         turn = 0
         while True:
             data.set_epoch(epoch * 1000 + turn)  # another order each time the shards begin again
             known = 0
-            for values in _examples(data, self.source):
-                row = _row(values, _place(values, self.source))
+            for record in data:
+                row = _question(record["row"])
                 if any(answer_identity(answer) in self.known_answers for answer in row.answers):
                     known += 1
                     yield row
@@ -106,12 +99,9 @@ class StreamingBatches:
         except ImportError as error:
             raise DataError(f"{self.source} needs the package datasets. Run: pip install -e '.[stream]'") from error
 
-        if self.format == "parquet":
-            data = datasets.IterableDataset.from_generator(_parquet_rows, gen_kwargs={"files": self.files})
-        else:
-            data = datasets.load_dataset(self.format, data_files=self.files, split="train", streaming=True)
+        data = datasets.IterableDataset.from_generator(_rows_of, gen_kwargs={"files": self.files})
         data = data.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER)
-        return split_dataset_by_node(_undecoded(data), rank=rank, world_size=processes)
+        return split_dataset_by_node(data, rank=rank, world_size=processes)
 
     def collate(self, rows: list[Row]) -> dict[str, Tensor]:
         """Rows -> arguments of ``AnswerObjective.forward``, as ``QuestionDataset.collate`` gives them."""
@@ -133,42 +123,10 @@ class StreamingBatches:
         return total / count
 
 
-def _parquet_rows(files: list[str]) -> Iterator[dict]:
+def _rows_of(files: list[str]) -> Iterator[dict[str, ShardRow]]:
     for file in files:
-        yield from parquet_rows(file)
-
-
-def _undecoded(data: Any) -> Any:
-    """Photos as bytes, so that our own checks and conversions see them as they are."""
-    import datasets
-
-    for name, feature in (data.features or {}).items():
-        if isinstance(feature, datasets.Image):
-            data = data.cast_column(name, datasets.Image(decode=False))
-    return data
-
-
-@contextlib.contextmanager
-def _library_errors(source: str) -> Iterator[None]:
-    """What a library says about unreadable shards, as one line."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (OSError, TypeError, ValueError, tarfile.TarError) as error:
-        raise DataError(f"{source} can't be read: {error}. Is a shard damaged, or unlike the others?") from error
-
-
-def _examples(data: Iterable[dict], source: str) -> Iterator[dict]:
-    with _library_errors(source):
-        yield from data
-
-
-def _place(values: dict, source: str) -> str:
-    """Where a row lies, as far as it says so; rows come shuffled, so that a number would mislead."""
-    if "__key__" in values:
-        return f"{values['__url__']}, {values['__key__']}"
-    return f"{source}, the row that asks {values.get('question')!r}"
+        for row in read_shard(file):
+            yield {"row": row}  # a record of one column, as the library shuffles them
 
 
 class _Photo(bytes):
@@ -185,25 +143,21 @@ class _Photo(bytes):
         return self.place
 
 
-def _row(values: dict, place: str) -> Row:
-    photo = photo_bytes(next((values[name] for name in PHOTO_COLUMNS if values.get(name) is not None), None))
-    if not isinstance(photo, bytes):
-        raise DataError(f"{place}: there is no photo; one of {', '.join(PHOTO_COLUMNS)} must hold its bytes.")
-    text = values.get("json", values)
-    if not isinstance(text, dict):
-        raise DataError(f"{place}: its .json holds {text!r}; an object with `question` and `answer` is needed.")
-    answers = text.get("answers") or ([text["answer"]] if text.get("answer") else [])
-    if not text.get("question") or not answers:
-        raise DataError(f"{place}: `question` and `answer` or `answers` are needed, found {', '.join(sorted(text))}.")
-    if not isinstance(answers, list) or not all(isinstance(part, str) for part in [text["question"], *answers]):
+def _question(shard_row: ShardRow) -> Row:
+    """A row to learn from. Raises DataError where it lacks question or answer, or they are no texts."""
+    place, values = shard_row.place, shard_row.values
+    answers = values.get("answers") or ([values["answer"]] if values.get("answer") else [])
+    if not values.get("question") or not answers:
+        raise DataError(f"{place}: `question` and `answer` or `answers` are needed, found {', '.join(sorted(values))}.")
+    if not isinstance(answers, list) or not all(isinstance(part, str) for part in [values["question"], *answers]):
         raise DataError(f"{place}: `question` and `answer` must be texts, `answers` a list of them; found {answers!r}.")
     try:
-        question = needed_text(text["question"], "question")
+        question = needed_text(values["question"], "question")
         cleaned = tuple(needed_text(answer, "answer") for answer in answers)
     except ValueError as error:
         raise DataError(f"{place}: {error}") from error
-    source = text.get("source") or "unknown"
-    return Row(image=cast(Path, _Photo(photo, place)), question=question, answers=cleaned, source=source)
+    photo = cast(Path, _Photo(shard_row.photo, place))
+    return Row(image=photo, question=question, answers=cleaned, source=values.get("source") or "unknown")
 
 
 def _photo_id(photo: bytes) -> int:

@@ -1,7 +1,7 @@
 """Train several variants of one run over several seeds and report them side by side.
 
 Example:
-    python -m training.compare --config training/configs/compare.yaml --report docs/reports/compare
+    python -m training.compare --config training/configs/compare.yaml --report docs/reports/studies/compare
 
 The config is that of a run with one more section, `compare`: `seeds`, and `variants`, each a name and the settings it
 changes. Finished runs are kept, so an interrupted comparison goes on where it stopped.

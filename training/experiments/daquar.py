@@ -1,7 +1,7 @@
 """Fine-tune a checkpoint on DAQUAR in every mode, with few and many rows, and report accuracy, WUPS, time and memory.
 
 Examples:
-    python -m training.daquar --data ../shared/data/daquar/train.jsonl --report docs/reports/daquar
+    python -m training.daquar --data ../shared/data/daquar/train.jsonl --report docs/reports/studies/daquar
     python -m training.daquar --data ../shared/data/daquar/train.jsonl --report /tmp/daquar --modes lora,ia3 --rows 32
 
 The photos of --data are split once with a fixed seed: a fifth to measure on, 40 of the rest to choose the best epoch,

@@ -2,7 +2,7 @@
 
 Example:
     python -m training.export --checkpoint assets/checkpoints/everyday --output runs/export --format onnx \\
-        --data validation.jsonl --report docs/reports/export.json
+        --data validation.jsonl --report docs/reports/running/export.json
 
 Needs the extra [export]. With --data it then compares the export with the checkpoint on validation questions.
 """
@@ -181,7 +181,6 @@ def export(checkpoint: str | Path, output: str | Path, graph_format: str, int8: 
             "graphs": files,
             "grid": encoder.grid,
             "image_size": model.config.image_size,
-            "resize": model.config.resize,
             "normalization": {
                 "mean": encoder.mean.flatten().tolist(),
                 "std": encoder.std.flatten().tolist(),

@@ -2,7 +2,7 @@
 
 Example:
     python -m training.evidence --checkpoint assets/checkpoints/everyday --data validation.jsonl --limit 400 \\
-        --report docs/reports/evidence.json
+        --report docs/reports/maps/evidence.json
 """
 
 import argparse
@@ -82,7 +82,7 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
     tested = hidden[half:]
     true_maps = np.array([found.true_map() for found in tested])
     changed = np.array([found.changed for found in tested])
-    told = np.array([verdict for found in tested for _, verdict in found.shuffled_maps()])
+    shuffled_verdicts = np.array([verdict for found in tested for _, verdict in found.shuffled_maps()])
     calibrated = {name: round(float(np.quantile(shuffled, share)), 2) for name, share in SHUFFLED_SHARES.items()}
     return {
         "method": DEFAULT_METHOD,
@@ -93,7 +93,7 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
         "photo_changed_the_answer": int(changed.sum()),
         "true_maps": verdict_shares(true_maps),
         "true_maps_where_the_photo_changed_the_answer": verdict_shares(true_maps[changed]),
-        "shuffled_maps": verdict_shares(told),
+        "shuffled_maps": verdict_shares(shuffled_verdicts),
     }
 
 

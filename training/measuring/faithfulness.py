@@ -2,7 +2,7 @@
 
 Example:
     python -m training.faithfulness --checkpoint assets/checkpoints/everyday --data validation.jsonl --limit 500 \\
-        --report docs/reports/faithfulness.json
+        --report docs/reports/maps/faithfulness.json
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Example:
     python -m training.familiarity --checkpoint assets/checkpoints/everyday --data train.jsonl \\
-        --validation validation.jsonl --report docs/reports/familiarity.json
+        --validation validation.jsonl --report docs/reports/accuracy/familiarity.json
 
 A fifth of the photos and questions learned from sets the limits and the others the subspaces; the validation data
 tells how often the usual is called unfamiliar. Pages of text, charts, drawings, digits, noise and plain colours are

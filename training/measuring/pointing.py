@@ -3,10 +3,10 @@
 With ``--boxes`` instead: do the maps of words for persons point at persons' boxes on photos?
 
 Examples:
-    python -m training.pointing --checkpoint runs/planted/model/checkpoint --report docs/reports/planted_scenes.json \\
-        plain=runs/planted/plain/rows.jsonl photos=runs/planted/photos/rows.jsonl
+    python -m training.pointing --checkpoint runs/planted/model/checkpoint plain=runs/planted/plain/rows.jsonl \\
+        photos=runs/planted/photos/rows.jsonl --report docs/reports/maps/planted_scenes.json
     python -m training.pointing --checkpoint assets/checkpoints/everyday --boxes person_boxes.jsonl \\
-        --split validation --report docs/reports/person_pointing.json
+        --split validation --report docs/reports/maps/person_pointing.json
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Example:
     python -m training.presence --checkpoint assets/checkpoints/everyday --data presence.jsonl --split validation \\
-        --report docs/reports/presence.json
+        --report docs/reports/accuracy/presence.json
 """
 
 import argparse

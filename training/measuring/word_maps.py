@@ -2,7 +2,7 @@
 
 Example:
     python -m training.word_maps --checkpoint assets/checkpoints/everyday --data validation.jsonl --limit 300 \\
-        --report docs/reports/word_maps.json
+        --report docs/reports/maps/word_maps.json
 """
 
 import argparse

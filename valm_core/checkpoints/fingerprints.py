@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from valm_core.config import without_removed
 from valm_core.inputs.text import parse_json, read_text
 from valm_core.model.packages import sha256_of
 
@@ -78,12 +79,16 @@ def quick_fingerprint(path: str | Path) -> list[Any]:
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The names under which two records differ, with both values where they are short enough to read."""
     found = []
+    stored, now = without_removed(stored), without_removed(now)
     for name in dict.fromkeys([*stored, *now]):
         before, after = stored.get(name), now.get(name)
         if _canonical(before) == _canonical(after):
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            inner = [text for text in differences(before, after) if "(" in text]
+            inside = differences(before, after)
+            if not inside:
+                continue
+            inner = [text for text in inside if "(" in text]
             found.append(f"{name}: {', '.join(inner[:MAX_NAMED])}" if inner else name)
         elif _shown(before) and _shown(after):
             found.append(f"{name} (was {before!r}, is {after!r})")

@@ -49,9 +49,7 @@ def checkpoint_card(
     text = _text_encoder(config)
     head = "on: what the question alone makes likely is added to the answers' logits" if config.question_head else "off"
     glimpses = f"{config.heads} of width {config.glimpse_width}" if config.glimpse_width else "off"
-    image = f" at {config.image_size} px, {config.resize}" + _frozen(
-        config.train_image_encoder, config.image_encoder_sha256
-    )
+    image = f" at {config.image_size} px" + _frozen(config.train_image_encoder, config.image_encoder_sha256)
     size = f"\n| stored numbers | {stored / 1e6:.2f} million |" if stored else ""
     return f"""---
 {metadata.to_yaml()}
@@ -123,7 +121,7 @@ Finds photos by words and words by photos, and shows which cells of a photo matc
 | part | what |
 |---|---|
 | text encoder | `{config.text_encoder}`{text} |
-| image encoder | `{config.image_encoder}` at {config.image_size} px, {config.resize}{image} |
+| image encoder | `{config.image_encoder}` at {config.image_size} px{image} |
 | common space | {config.width} numbers: a vector a text and photo, and one a word and cell |
 | stored numbers | {stored / 1e6:.2f} million |
 

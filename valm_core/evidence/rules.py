@@ -11,7 +11,7 @@ from valm_core.answers import differ
 from valm_core.outputs import Answer, Evidence, Explanation, WordEvidence
 
 HIDDEN_SHARES = (0.1, 0.2, 0.3, 0.5)  # of the cells
-RANDOM_DRAWS = 8  # of orders; 16 told the same in a test and took twice as long
+RANDOM_DRAWS = 8  # of orders; twice as many change no verdict and take twice as long
 VERDICTS = ("matters", "matters a little", "no difference", "cannot tell")
 MIN_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
 SAME_MAP = 0.02  # the share of a map that lies elsewhere than another one, up to which both are the same
@@ -19,7 +19,7 @@ SMALLEST_SPREAD = 0.02  # of log-odds: what nothing moves supports no map
 
 # The least support for a verdict, so that a shuffled map of the default checkpoint reaches it in 3 % and 0.5 % of the
 # cases. Made by `python -m training.evidence` on one half of the validation questions, tested on the other; see
-# docs/reports/evidence.md. Another checkpoint can be calibrated by the same command.
+# docs/reports/maps/evidence.md. Another checkpoint can be calibrated by the same command.
 LITTLE_SUPPORT, SUPPORT = 1.8, 3.2
 
 

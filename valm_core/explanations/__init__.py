@@ -19,4 +19,4 @@ EXPLANATION_METHODS = {
 CONTROLS = ("random", "center")  # know nothing of the model: for measuring, not for looking
 # Their map isn't made of heads: what an ``Explanation`` of them holds by layer and head is the raw attention instead.
 WITHOUT_HEADS = ("attention_rollout", "occlusion", *CONTROLS)
-DEFAULT_METHOD = "grad_cam"  # chosen by docs/reports/faithfulness.md
+DEFAULT_METHOD = "grad_cam"  # chosen by docs/reports/maps/faithfulness.md

@@ -13,6 +13,7 @@ from PIL import Image
 from valm_core.answers import YES_NO, listed
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint, config_facts, fingerprint
+from valm_core.config import without_removed
 from valm_core.evidence.rules import (
     check_method,
     gather_evidence,
@@ -107,6 +108,8 @@ class OnnxPredictor:
                 f"{folder} is an export of format {runtime!r}, version {metadata.get('version')!r}; "
                 f"allowed: {', '.join(RUNTIMES)}, version {METADATA_VERSION}. Export it again."
             )
+        if "resize" in without_removed(metadata):
+            raise ValueError(f"{folder} shows its model {metadata['resize']!r} photos, which is gone. Export it again.")
         check_metadata(folder, metadata)
         check_files(folder, metadata["sha256"])
         try:
@@ -130,10 +133,10 @@ class OnnxPredictor:
 
     def encode(self, photo: Photo) -> EncodedImage:
         """Encode a photo once, for any number of questions. Raises InputError."""
-        pixels, box = photo_to_array(open_photo(photo), self.metadata["image_size"], self.metadata["resize"])
+        pixels = photo_to_array(open_photo(photo), self.metadata["image_size"])
         (tokens,) = self.graphs["image_encoder"]({"pixels": np.ascontiguousarray(pixels[None])}, ["image_tokens"])
         rows, columns = self.metadata["grid"]
-        return EncodedImage(cast("Tensor", tokens), (rows, columns), box)
+        return EncodedImage(cast("Tensor", tokens), (rows, columns))
 
     def encode_many(self, photos: Sequence[Photo]) -> list[EncodedImage]:
         """What ``encode`` gives for each photo."""

@@ -263,31 +263,18 @@ def _too_many_pixels(count: str, allowed: int) -> InputError:
     )
 
 
-def photo_to_array(image: Image.Image, size: int, resize: str) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """Bring an RGB photo to the square that the image encoder sees.
-
-    Args:
-        image: an RGB photo.
-        size: side S of the square.
-        resize: ``squash`` or ``crop``, see ``ValmConfig``.
+def photo_to_array(image: Image.Image, size: int) -> np.ndarray:
+    """All of an RGB photo squashed to the square of side S = ``size`` that the image encoder sees.
 
     Returns:
-        Pixels [3, S, S] in 0..1, float32, and the part of the photo they show as (left, top, right, bottom) in 0..1.
+        Pixels [3, S, S] in 0..1, float32.
     """
-    width, height = image.size
-    box = (0.0, 0.0, 1.0, 1.0)
-    if resize == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-        box = (left / width, top / height, (left + side) / width, (top + side) / height)
     image = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255), box  # [S, S, 3] -> [3, S, S]
+    return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)  # [S, S, 3] -> [3, S, S]
 
 
-def photo_to_pixels(image: Image.Image, size: int, resize: str) -> tuple[Tensor, tuple[float, float, float, float]]:
+def photo_to_pixels(image: Image.Image, size: int) -> Tensor:
     """``photo_to_array`` with a tensor for the array."""
     import torch
 
-    pixels, box = photo_to_array(image, size, resize)
-    return torch.from_numpy(pixels), box
+    return torch.from_numpy(photo_to_array(image, size))

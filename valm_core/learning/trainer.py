@@ -25,6 +25,7 @@ from valm_core.model.model import ValmModel
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "sgd")
+SGD_MOMENTUM = 0.9
 SCHEDULES = ("cosine", "linear", "constant")
 TRACKERS = ("", "tensorboard")
 # May differ when a run is resumed: how it computes and what it keeps, not what comes out.
@@ -45,8 +46,7 @@ class TrainingConfig:
         epochs: passes over the training data at most.
         batch_size: rows in a step of the optimizer, over all processes and ``accumulation_steps``.
         accumulation_steps: how many smaller batches make one step.
-        optimizer: ``adamw`` (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) or ``sgd``.
-        momentum: of SGD.
+        optimizer: ``adamw`` (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) or ``sgd``, with momentum.
         learning_rate: peak value, for the fusion and all that isn't named below.
         head_learning_rate: the same for the answer head; 0 means ``learning_rate``.
         encoder_learning_rate: the same for encoders that learn along; not for adapters in them.
@@ -76,7 +76,6 @@ class TrainingConfig:
     accumulation_steps: int = 1
     group_photos: bool = False
     optimizer: str = "adamw"
-    momentum: float = 0.9
     learning_rate: float = 5e-4
     head_learning_rate: float = 0.0
     encoder_learning_rate: float = 2e-5
@@ -476,8 +475,8 @@ class Trainer:
             self.output.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-        told = {name: value for name, value in row.items() if name not in LEFT_TO_THE_FILE}
-        self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in told.items()))
+        shown = {name: value for name, value in row.items() if name not in LEFT_TO_THE_FILE}
+        self.accelerator.print("  ".join(f"{name} {_short(value)}" for name, value in shown.items()))
         if self.config.tracker:
             numbers = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, int | float)}
             self.accelerator.log(numbers, step=self.schedule.last_epoch)
@@ -621,7 +620,7 @@ def build_optimizer(objective: nn.Module, config: TrainingConfig) -> torch.optim
     """AdamW or SGD over what learns, with the learning rates and the weight decay of the config."""
     groups = parameter_groups(objective, config)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=config.momentum)
+        return torch.optim.SGD(groups, momentum=SGD_MOMENTUM)
     return torch.optim.AdamW(groups, betas=(0.9, 0.98))
 
 

@@ -63,10 +63,10 @@ class BiAttentionLayer(nn.Module):
         if similarity is None or weight is None or value is None:
             text_update, text_to_image = read(self.text_to_image, normed_text, normed_image, None, "text_to_image")
         else:
-            silent = heads_of(masked_heads, "text_to_image", layer)
+            masked = heads_of(masked_heads, "text_to_image", layer)
             bias = similarity[:, None] * weight.to(similarity.dtype)[:, None, None]  # [B, H, T, N]
-            text_update, text_to_image = self.text_to_image(normed_text, normed_image, None, True, silent, bias)
-            text_update = text_update + value(read_similarity(text_to_image, similarity, silent))
+            text_update, text_to_image = self.text_to_image(normed_text, normed_image, None, True, masked, bias)
+            text_update = text_update + value(read_similarity(text_to_image, similarity, masked))
         image_update, image_to_text = read(self.image_to_text, normed_image, normed_text, text_mask, "image_to_text")
         text = text + self.dropout(text_update)
         image = image + self.dropout(image_update)
@@ -92,13 +92,13 @@ class BiAttentionLayer(nn.Module):
         return text, image, maps
 
 
-def read_similarity(weights: Tensor, similarity: Tensor, silent: list[int]) -> Tensor:
+def read_similarity(weights: Tensor, similarity: Tensor, masked: list[int]) -> Tensor:
     """How similar what each head reads is to its word [B, T, H]: maps [B, H, T, N] over similarity [B, T, N].
 
-    Silent heads read nothing.
+    Masked heads read nothing.
     """
     read = torch.einsum("bhtn,btn->bth", weights, similarity.to(weights.dtype))
-    return read.index_fill(-1, torch.tensor(silent, device=read.device), 0.0) if silent else read
+    return read.index_fill(-1, torch.tensor(masked, device=read.device), 0.0) if masked else read
 
 
 class WordCellSimilarity(nn.Module):
@@ -146,8 +146,8 @@ class SelfAttentionLayer(nn.Module):
     ) -> tuple[Tensor, tuple[AttentionMap, ...]]:
         """tokens [B, T, D], mask [B, T] -> updated tokens, and this layer's map of ``modality`` onto itself."""
         normed = self.norm(tokens)
-        silent = heads_of(masked_heads, f"{modality}_to_{modality}", layer)
-        update, weights = self.attention(normed, normed, mask, return_attention, silent)
+        masked = heads_of(masked_heads, f"{modality}_to_{modality}", layer)
+        update, weights = self.attention(normed, normed, mask, return_attention, masked)
         tokens = tokens + self.dropout(update)
         tokens = tokens + self.dropout(self.feed_forward(tokens))
         return tokens, (AttentionMap(weights, modality, modality, layer),) if return_attention else ()
@@ -161,21 +161,17 @@ class GatedFusion(nn.Module):
 
     Args:
         width: size D of both vectors.
-        adaptive: compute g from both vectors; otherwise it is always 1/2 (for ablation).
     """
 
-    def __init__(self, width: int, adaptive: bool = True):
+    def __init__(self, width: int):
         super().__init__()
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.gate = nn.Linear(2 * width, 1) if adaptive else None
+        self.gate = nn.Linear(2 * width, 1)
 
     def forward(self, text: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """text, image [B, D] -> fused [B, D] and the gate [B], the share of the text."""
         text, image = self.text_norm(text), self.image_norm(image)
-        if self.gate is None:
-            gate = torch.full_like(text[:, :1], 0.5)
-        else:
-            gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=-1)))  # [B, 1]
+        gate = torch.sigmoid(self.gate(torch.cat([text, image], dim=-1)))  # [B, 1]
         return gate * text + (1 - gate) * image, gate.squeeze(-1)
 
 
@@ -186,12 +182,11 @@ class BiAttentionFusion(nn.Module):
         width: size D of every token.
         layers: how many ``BiAttentionLayer``.
         heads, feed_forward_ratio, dropout: as in ``BiAttentionLayer``.
-        adaptive_gate: see ``GatedFusion``.
         product: add the element-wise product of both streams' vectors to the gated sum, as ``DualTowerFusion`` does.
         similarity: read by the similarity of words and cells too, see ``BiAttentionLayer``.
     """
 
-    STEPS = ("text_to_image", "image_to_text", "text_to_text", "image_to_image")  # whose heads can be silenced
+    STEPS = ("text_to_image", "image_to_text", "text_to_text", "image_to_image")  # whose heads can be masked
 
     def __init__(
         self,
@@ -200,7 +195,6 @@ class BiAttentionFusion(nn.Module):
         heads: int,
         feed_forward_ratio: float,
         dropout: float,
-        adaptive_gate: bool = True,
         product: bool = False,
         similarity: bool = False,
     ):
@@ -209,7 +203,7 @@ class BiAttentionFusion(nn.Module):
         self.layers = nn.ModuleList(BiAttentionLayer(*size) for _ in range(layers))
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
-        self.gate = GatedFusion(width, adaptive_gate)
+        self.gate = GatedFusion(width)
         self.product_norm = nn.LayerNorm(width) if product else None
 
     def forward(
@@ -311,7 +305,6 @@ class DualTowerFusion(nn.Module):
         width: size D of every token.
         layers: how many ``SelfAttentionLayer`` in each tower.
         heads, feed_forward_ratio, dropout: as in ``SelfAttentionLayer``.
-        adaptive_gate: see ``GatedFusion``.
     """
 
     STEPS = ("text_to_text", "image_to_image")
@@ -324,7 +317,6 @@ class DualTowerFusion(nn.Module):
         heads: int,
         feed_forward_ratio: float,
         dropout: float,
-        adaptive_gate: bool = True,
     ):
         super().__init__()
         size = (width, heads, feed_forward_ratio, dropout)
@@ -332,7 +324,7 @@ class DualTowerFusion(nn.Module):
         self.image_tower = nn.ModuleList(SelfAttentionLayer(*size) for _ in range(layers))
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
-        self.gate = GatedFusion(width, adaptive_gate)
+        self.gate = GatedFusion(width)
         self.product_norm = nn.LayerNorm(width)
 
     def forward(
@@ -425,18 +417,17 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
 
 def build_bi_attention(config: ValmConfig) -> BiAttentionFusion:
     """Build the bi-attention family from a config."""
-    options = {"product": config.product, "similarity": config.similarity}
-    return BiAttentionFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive", **options)
+    return BiAttentionFusion(**layer_sizes(config), product=config.product, similarity=config.similarity)
 
 
 def build_concatenation(config: ValmConfig) -> ConcatenationFusion:
-    """Build the concatenation family from a config; its gate is the pooling itself, so ``config.gate`` is not read."""
+    """Build the concatenation family from a config; its gate is the pooling itself."""
     return ConcatenationFusion(**layer_sizes(config))
 
 
 def build_dual_tower(config: ValmConfig) -> DualTowerFusion:
     """Build the dual-tower family from a config."""
-    return DualTowerFusion(**layer_sizes(config), adaptive_gate=config.gate == "adaptive")
+    return DualTowerFusion(**layer_sizes(config))
 
 
 def layer_sizes(config: ValmConfig) -> dict[str, Any]:

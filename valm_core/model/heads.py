@@ -64,17 +64,22 @@ class QuestionHead(nn.Module):
             balanced: [B], True for rows whose photos were chosen so that the usual answer is wrong half the time; they
                 have a likelihood of their own, so that they don't blur that of ordinary questions.
         """
-        return self.logits(self.vector(tokens, mask, balanced))
+        return self.logits(self.vector(self.pooled(tokens, mask), balanced))
 
-    def vector(self, tokens: Tensor, mask: Tensor, balanced: Tensor | None = None) -> Tensor:
-        """What the logits are read from: one vector [B, HIDDEN] a question; arguments as of ``forward``."""
+    def pooled(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """A question's tokens as one vector [B, 5 D]: their mean, and four weighted means."""
         tokens = tokens.to(self.hidden.weight.dtype)
         weights = self.pooling(tokens).masked_fill(~mask[..., None], float("-inf")).softmax(dim=1)  # [B, T, 4]
-        pooled = torch.einsum("btd,bth->bhd", tokens, weights.to(tokens)).flatten(1)  # [B, 4 D]
-        mean = mean_token(tokens, mask)
-        if balanced is not None:
-            mean = mean + balanced[:, None].to(mean.dtype) * self.balanced
-        return self.norm(nn.functional.gelu(self.hidden(torch.cat([mean, pooled], dim=-1))))
+        weighted = torch.einsum("btd,bth->bhd", tokens, weights.to(tokens)).flatten(1)  # [B, 4 D]
+        return torch.cat([mean_token(tokens, mask), weighted], dim=-1)
+
+    def vector(self, pooled: Tensor, balanced: Tensor | None = None) -> Tensor:
+        """What the logits are read from: of ``pooled`` [B, 5 D] one vector [B, HIDDEN] a question."""
+        if balanced is not None:  # shifts the mean
+            width = len(self.balanced)
+            mean = pooled[:, :width] + balanced[:, None].to(pooled.dtype) * self.balanced
+            pooled = torch.cat([mean, pooled[:, width:]], dim=-1)
+        return self.norm(nn.functional.gelu(self.hidden(pooled)))
 
     def logits(self, vector: Tensor) -> Tensor:
         """What ``vector`` gave [B, HIDDEN] -> logits [B, A]."""

@@ -214,13 +214,14 @@ class ValmModel(nn.Module):
             return self.head(features.fused)
         if balanced is None and self.config.neutral_yes_no:
             balanced = text_tokens.new_full((len(text_tokens),), self.config.neutral_yes_no)
-        read, question = features.fused, self.question_head.vector(text_tokens, text_mask, balanced)
+        pooled = self.question_head.pooled(text_tokens, text_mask)
+        read, question = features.fused, self.question_head.vector(pooled, balanced)
         if self.glimpses is not None:
             last = features.attention[features.last_text_to_image]
-            maps, silent = last.weights, heads_of(masked_heads, "text_to_image", last.layer)
-            if silent:
-                maps = maps.index_fill(1, torch.tensor(silent, device=maps.device), 0.0)
-            plain = question if balanced is None else self.question_head.vector(text_tokens, text_mask)
+            maps, masked = last.weights, heads_of(masked_heads, "text_to_image", last.layer)
+            if masked:
+                maps = maps.index_fill(1, torch.tensor(masked, device=maps.device), 0.0)
+            plain = question if balanced is None else self.question_head.vector(pooled)
             glimpsed = self.glimpses.features(image_tokens) if glimpsed is None else glimpsed
             read = self.glimpses.gather(plain, glimpsed, maps, features.text_pooling, read)
         prior = self.question_head.logits(question)
@@ -283,9 +284,9 @@ class ValmModel(nn.Module):
             self.__dict__["_embedding_encoder"] = self.pretrained_text_encoder().requires_grad_(False).eval()
         return self.__dict__["_embedding_encoder"].to(self.device)
 
-    def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
-        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
-        return photo_to_pixels(photo, self.config.image_size, self.config.resize)
+    def pixels(self, photo: Image.Image) -> Tensor:
+        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
+        return photo_to_pixels(photo, self.config.image_size)
 
 
 @torch.no_grad()

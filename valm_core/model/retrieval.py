@@ -145,9 +145,9 @@ class RetrievalModel(nn.Module):
                 image_tokens = self.image_encoder(pixels)
         return image_tokens.to(self.word_projection.weight.dtype)
 
-    def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:
-        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1 and the box of the photo they show."""
-        return photo_to_pixels(photo, self.config.image_size, self.config.resize)
+    def pixels(self, photo: Image.Image) -> Tensor:
+        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
+        return photo_to_pixels(photo, self.config.image_size)
 
 
 def late_interaction(texts: TextFeatures, photos: PhotoFeatures) -> Tensor:

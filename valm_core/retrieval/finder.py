@@ -143,7 +143,7 @@ class PhotoFinder:
         return None
 
     def _pixels(self, photos: Sequence[Photo]) -> torch.Tensor:
-        return torch.stack([self.model.pixels(open_photo(photo))[0] for photo in photos]).to(self.device)
+        return torch.stack([self.model.pixels(open_photo(photo)) for photo in photos]).to(self.device)
 
 
 def _read_records(path: Path) -> tuple[tuple[float, float, int, float], ...]:

@@ -35,7 +35,7 @@ from valm_core.vision_language.prompts import (
 from valm_core.vision_language.reader import PieceLikelihood, WordRows
 
 LEFT_OUT = ("labels",)  # of what processors give: for training only
-LEAST_SHARE = 0.05  # of a uniform map: what relative attention divides by at least
+MIN_SHARE = 0.05  # of a uniform map: what relative attention divides by at least
 
 
 class SequenceReader:
@@ -181,7 +181,7 @@ class SequenceReader:
         neutral = self._rows(inputs, (), [last], places)  # [L, H, 1, N]
         cells = weights.shape[3]
         neutral = neutral / np.maximum(neutral.sum(axis=3, keepdims=True), 1e-12)
-        ratio = weights / (neutral + LEAST_SHARE / cells)
+        ratio = weights / (neutral + MIN_SHARE / cells)
         scale = weights.sum(axis=3, keepdims=True) / np.maximum(ratio.sum(axis=3, keepdims=True), 1e-12)
         return cast(np.ndarray, ratio * scale)
 

@@ -12,14 +12,24 @@ from fake_predictor import FakePredictor
 from PIL import Image
 
 from demo.languages.chinese import CHINESE, MESSAGES, STEPS
-from demo.languages.translate import is_doubtful, label, language, language_of, say, speaking, translated, translations
+from demo.languages.translate import (
+    is_doubtful,
+    label,
+    language,
+    language_of,
+    say,
+    say_html,
+    speaking,
+    translated,
+    translations,
+)
 from demo.page.wiring import build_page
 from demo.panels import correct
 from demo.rendering.answers import doubt_html, result_html
 from demo.rendering.evidence import VERDICT_WORDS, evidence_html
 from demo.rendering.map import map_description
 from demo.rendering.sentences import SENTENCES
-from demo.rendering.wording import notice_html
+from demo.rendering.wording import notice_html, strong
 from demo.rendering.words import place_text
 from demo.settings import Settings
 from demo.visit import asking, history
@@ -55,7 +65,7 @@ def test_every_text_that_the_page_says_has_its_chinese():
     said = {
         call.args[0].value
         for path in DEMO
-        for call in called(path, "say", "label")
+        for call in called(path, "say", "say_html", "label")
         if call.args and isinstance(call.args[0], ast.Constant)
     }
     assert len(said) > 100
@@ -239,6 +249,15 @@ def test_what_the_server_writes_is_chinese_and_escapes_as_before():
         html = result_html(prediction, hostile)
         assert "模型答错了" in html and "<img" not in html
         assert "无法携带" in notice_html(history.OWN_PHOTO)
+
+
+def test_a_text_as_html_escapes_its_values_but_not_our_own_markup():
+    for chosen, around in (("en", "Asked as: {}"), ("zh", CHINESE["Asked as: {question}"].replace("{question}", "{}"))):
+        with speaking(chosen):
+            assert say_html("Asked as: {question}", question="<b>&") == around.format("&lt;b&gt;&amp;")
+            assert say_html("Asked as: {question}", question=strong("<b>")) == around.format(
+                "<strong>&lt;b&gt;</strong>"
+            )
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from patience import PATIENCE
 from PIL import Image
 from toy_data import write_rows
 
-from demo.terminal import batch
 from demo.terminal.ask import main
 from demo.terminal.batch import answer_batch
+from valm_core import bulk
 from valm_core.inputs.photo import PHOTO_FORMATS
 
 ROOT = Path(__file__).parents[3]
@@ -75,7 +75,7 @@ def test_the_answers_are_those_of_one_by_one_in_the_inputs_order(counted, source
 def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(counted, source, tmp_path, monkeypatch, ending):
     predictor, given = counted
     answer_batch(predictor, source, tmp_path / f"whole{ending}")
-    monkeypatch.setattr(batch, "PHOTOS_AT_ONCE", 1)
+    monkeypatch.setattr(bulk, "PHOTOS_AT_ONCE", 1)
     output = tmp_path / f"out{ending}"
     working = output if ending == ".jsonl" else tmp_path / "out.parquet.partial.jsonl"
 

@@ -69,12 +69,12 @@ def test_a_run_learns_from_a_stream(shards, config_file, colored_squares, tmp_pa
 
 
 def test_faults_are_named(tiny_model, tmp_path):
-    with pytest.raises(DataError, match=r"matches nothing; a pattern of \.tar or of \.parquet"):
+    with pytest.raises(DataError, match=r"matches nothing; a pattern of \.tar or \.parquet"):
         StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 8, 4, seed=0)
     with pytest.raises(ValueError, match="rows is 0; a stream has no length"):
         StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 0, 4, seed=0)
     datasets.Dataset.from_dict({"question": ["what?"], "answer": ["red"]}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a\.parquet, the row that asks 'what\?': there is no photo"):
+    with pytest.raises(DataError, match=r"a\.parquet, 0: there is no photo"):
         next(StreamingBatches(f"stream:{tmp_path}/a.parquet", tiny_model, 8, 4, seed=0).read(0))
 
 
@@ -84,7 +84,7 @@ GOOD = {"question": "what color is the square?", "answer": "red"}
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ('{"question": ', "can't be read: Expecting value"),
+        ('{"question": ', "bad: its .json can't be read: Expecting value"),
         ("[1, 2]", r"bad.*: its \.json holds \[1, 2\]; an object"),
         ('{"question": "what?"}', "bad.*: `question` and `answer` or `answers` are needed, found question"),
         ('{"question": "what?", "answer": 3}', "bad.*: `question` and `answer` must be texts"),
@@ -97,7 +97,7 @@ def test_a_faulty_text_is_named_with_its_shard_and_key(tiny_model, colored_squar
     write_files(tmp_path / "shard.tar", {"bad.png": photo, "bad.json": text.encode()})
     with pytest.raises(DataError, match=fault) as raised:
         next(StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 8, 4, seed=0).read(0))
-    assert "shard.tar" in str(raised.value) or "*.tar" in str(raised.value)
+    assert "shard.tar" in str(raised.value)
 
 
 def test_an_unreadable_photo_is_named_and_its_bytes_are_not_printed(tiny_model, tmp_path):
@@ -112,7 +112,7 @@ def test_an_unreadable_photo_is_named_and_its_bytes_are_not_printed(tiny_model, 
 def test_a_cut_off_shard_is_told(tiny_model, colored_squares, tmp_path):
     write_tar(tmp_path / "shard.tar", read_rows(colored_squares))
     (tmp_path / "shard.tar").write_bytes((tmp_path / "shard.tar").read_bytes()[:700])
-    with pytest.raises(DataError, match=r"\*\.tar can't be read"):
+    with pytest.raises(DataError, match=r"shard\.tar can't be read: .*Copy the shard again"):
         next(StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 8, 4, seed=0).read(0))
 
 

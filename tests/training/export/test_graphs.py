@@ -290,6 +290,8 @@ def test_answers_and_settings_of_another_model_are_refused(folders, tmp_path):
     assert "holds the answers of another model than its graphs" in refused(export)
     (export / METADATA_FILE).write_text(json.dumps(metadata | {"temperature": 9.0}))
     assert "isn't the one that was written with its graphs" in refused(export)
+    (export / METADATA_FILE).write_text(json.dumps(metadata | {"resize": "crop"}))
+    assert "shows its model 'crop' photos, which is gone" in refused(export)
     (export / METADATA_FILE).write_text(whole)
     OnnxPredictor.from_checkpoint(export)
 

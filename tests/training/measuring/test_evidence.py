@@ -10,7 +10,7 @@ from training.measuring import evidence as command
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.evidence import rules
 
-REPORT = Path(__file__).parents[3] / "docs" / "reports" / "evidence.json"
+REPORT = Path(__file__).parents[3] / "docs" / "reports" / "maps" / "evidence.json"
 
 
 def test_the_thresholds_in_use_are_the_reports_and_not_below_the_calibrated():

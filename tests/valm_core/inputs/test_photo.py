@@ -175,7 +175,7 @@ def test_the_first_frame_of_an_animation_is_taken():
 def test_extreme_shapes_are_opened(size):
     opened = open_photo(encoded(Image.new("RGB", size, "red"), "PNG"))
     assert max(opened.size) <= photo.SHOWN_SIDE
-    assert photo_to_pixels(opened, 32, "squash")[0].shape == (3, 32, 32)
+    assert photo_to_pixels(opened, 32).shape == (3, 32, 32)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -240,13 +240,11 @@ def test_bytes_path_and_image_give_the_same(tmp_path):
     assert opened[0].tobytes() == opened[1].tobytes() == opened[2].tobytes()
 
 
-def test_squash_shows_everything_and_crop_the_central_square():
+def test_the_square_shows_all_of_a_wide_photo():
     image = Image.new("RGB", (40, 20), "black")
     image.paste("red", (0, 0, 10, 20))
-    squashed, box = photo_to_pixels(image, 8, "squash")
-    assert box == (0.0, 0.0, 1.0, 1.0) and squashed[0, :, 0].min() > 0.9
-    cropped, box = photo_to_pixels(image, 8, "crop")
-    assert box == (0.25, 0.0, 0.75, 1.0) and cropped[0, :, 1:].max() < 0.2
+    squashed = photo_to_pixels(image, 8)
+    assert squashed.shape == (3, 8, 8) and squashed[0, :, 0].min() > 0.9 and squashed[0, :, 4:].max() < 0.1
     assert squashed.min() >= 0 and squashed.max() <= 1
 
 

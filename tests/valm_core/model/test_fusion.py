@@ -14,7 +14,6 @@ from valm_core.model.fusion import FUSIONS, BiAttentionLayer, GatedFusion, WordC
 
 ROWS, COLUMNS = 2, 3
 FAMILIES = sorted(FUSIONS)
-GATED = ["bi_attention", "dual_tower"]  # of concatenation the gate is the pooling itself
 
 
 @pytest.fixture
@@ -162,13 +161,6 @@ def test_the_place_of_a_cell_counts(build, streams, family):
     fusion, (text, mask, image) = build(family), streams
     here, there = fuse(fusion, (text, mask, image)), fuse(fusion, (text, mask, image.flip(1)))
     assert not torch.allclose(here.fused, there.fused, atol=1e-3)
-
-
-@pytest.mark.parametrize("family", GATED)
-def test_a_fixed_gate_is_one_half(build, streams, family):
-    fusion = build(family, gate="fixed")
-    assert (fuse(fusion, streams).gate == 0.5).all()
-    assert sum(p.numel() for p in build(family).parameters()) - sum(p.numel() for p in fusion.parameters()) == 33
 
 
 def test_the_joint_pooling_splits_into_gate_and_streams(build, streams):

@@ -31,7 +31,7 @@ def imagenet_classifier() -> torch.nn.Linear:
 def test_the_packaged_weights_know_a_cat_at_both_strides(stride, grid):
     encoder = build_image_encoder("package:efficientnet-lite0", 224, stride=stride)
     assert encoder.grid == grid and encoder.feature_width == encoder.width == 1280
-    pixels, _ = photo_to_pixels(open_photo("assets/examples/cat.jpg"), 224, "squash")
+    pixels = photo_to_pixels(open_photo("assets/examples/cat.jpg"), 224)
     with torch.no_grad():
         cells = imagenet_classifier()(encoder(pixels[None])).softmax(dim=-1)  # [1, N, 1000]
     classes = cells.mean(dim=1)[0].topk(3).indices.tolist()

@@ -43,7 +43,7 @@ def index(folder, finder, tmp_path):
 def test_the_first_photos_are_those_of_the_exact_scores(index, folder, finder):
     query = finder.encode_words("is the square red?")
     names = index._known.names
-    pixels = torch.stack([finder.model.pixels(Image.open(folder / name).convert("RGB"))[0] for name in names])
+    pixels = torch.stack([finder.model.pixels(Image.open(folder / name).convert("RGB")) for name in names])
     texts = finder.model.encode_texts(*finder.model.tokenizer([query.text]))
     photos = finder.model.encode_photos(pixels)
     exact = pair_scores(finder.model, texts, photos)[0].numpy()
