@@ -22,7 +22,7 @@ class ValmConfig:
     Args:
         task: what the model is for: ``answer`` questions about photos, or ``retrieval`` of photos by words and of words
             by photos, see ``valm_core.model.retrieval``; that one has encoders, width and dropout, and no fusion; or
-            ``caption``, see ``valm_core.model.captioner``: an image encoder with a decoder of ``layers``, ``heads`` and so on.
+            ``caption``, see ``valm_core.model.captioner``: an image encoder with a decoder of ``layers`` and ``heads``.
         text_encoder: ``package:all-minilm-l6-v2``, or ``transformers:NAME`` with a hub name or folder of a text model.
         image_encoder: ``package:efficientnet-lite0``, ``package:efficientnet-lite2``, ``torchvision:NAME``,
             ``timm:NAME`` or ``transformers:NAME``.

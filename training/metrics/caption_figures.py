@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def variety_figures(captions: Sequence[str], learned: Collection[str] = ()) -> d
     captions where a word but "a", "the", "and", "in", "on", "of", "with" comes twice. ``mean_words``: their length.
     """
     split = [plain_words(text) for text in captions]
-    pairs = [pair for words in split for pair in zip(words, words[1:], strict=False)]
+    pairs = [pair for words in split for pair in pairwise(words)]
     starts = Counter(tuple(words[:3]) for words in split)
     small = {"a", "an", "the", "and", "in", "on", "of", "with"}
     repeated = [len(own) != len(set(own)) for own in ([word for word in words if word not in small] for words in split)]

@@ -18,13 +18,13 @@ from training.metrics.caption_figures import CIDER_MOST, caption_scores, variety
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
 from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, take_image_encoder
+from valm_core.captions.captioner import words_of_places
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.model_card import caption_card
 from valm_core.checkpoints.storage import load_caption_checkpoint, load_checkpoint, save_checkpoint, stored_state
 from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.inputs.word_pieces import join_word_pieces
 from valm_core.learning.captioning import CaptionObjective, token_loss
 from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig
 from valm_core.model.build import build_caption_model
@@ -187,9 +187,7 @@ def measure_loss(model: CaptionModel, photos: list[CaptionedPhoto], features: Fe
 
 def text_of(model: CaptionModel, caption: PieceCaption) -> str:
     """A caption in words, in lower case."""
-    places = [place for place in caption.places if place != END]
-    pieces = model.tokenizer.tokenizer.convert_ids_to_tokens(model.vocabulary[torch.tensor(places)].tolist())
-    return " ".join(join_word_pieces(pieces)[0])
+    return " ".join(words_of_places(model, [place for place in caption.places if place != END])[0])
 
 
 def format_captions(report: dict) -> str:

@@ -63,11 +63,13 @@ class DecoderLayer(nn.Module):
         past: KeyValue | None = None,
         visible: Tensor | None = None,
         return_weights: bool = False,
+        hidden: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue, Tensor | None]:
         """pieces [B, T, D], keys and values of cells [B, H, N, D/H] -> pieces, their own keys and values, the weights.
 
         ``past`` are those of earlier pieces; then T must be 1. ``visible`` [B, 1, T, T] says which piece may read
-        which; None: all earlier ones and itself. The weights [B, H, T, N] are None where not asked for.
+        which; None: all earlier ones and itself. ``hidden`` [B, N] are cells that can't be read. The weights
+        [B, H, T, N] are None where not asked for.
         """
         query, key, value = map(self._split, self.self_query_key_value(self.self_norm(pieces)).chunk(3, dim=-1))
         if past is not None:
@@ -77,10 +79,14 @@ class DecoderLayer(nn.Module):
         pieces = pieces + self.dropout(self.self_output(_join(read)))
         query, weights = self._split(self.cross_query(self.cross_norm(pieces))), None
         if return_weights:
-            weights = (query @ cells[0].transpose(-2, -1) / query.shape[-1] ** 0.5).softmax(dim=-1)  # [B, H, T, N]
+            scores = query @ cells[0].transpose(-2, -1) / query.shape[-1] ** 0.5  # [B, H, T, N]
+            if hidden is not None:
+                scores = scores.masked_fill(hidden[:, None, None], float("-inf"))
+            weights = scores.softmax(dim=-1)
             read = weights @ cells[1]
         else:
-            read = F.scaled_dot_product_attention(query, *cells)
+            open_cells = None if hidden is None else ~hidden[:, None, None]
+            read = F.scaled_dot_product_attention(query, *cells, attn_mask=open_cells)
         pieces = pieces + self.dropout(self.cross_output(_join(read)))
         return pieces + self.dropout(self.feed_forward(self.forward_norm(pieces))), (key, value), weights
 
@@ -177,6 +183,7 @@ class CaptionModel(nn.Module):
         past: Sequence[KeyValue] = (),
         return_weights: bool = False,
         order: tuple[Tensor, Tensor] | None = None,
+        hidden: Tensor | None = None,
     ) -> Reading:
         """Captions, or their next pieces, with the photos that they are of.
 
@@ -187,6 +194,7 @@ class CaptionModel(nn.Module):
             return_weights: hand out what was read from the cells.
             order: where several captions of a photo lie one behind the other in a row, the number of each piece's
                 caption and its position in that, both [B, T]; a caption doesn't see the others.
+            hidden: [B, N], True for cells that can't be read, fewer than all.
         """
         visible = None
         if order is None:
@@ -195,13 +203,15 @@ class CaptionModel(nn.Module):
         else:
             captions, positions = order[0], self.piece_positions[order[1]]
             visible = (captions[:, :, None] == captions[:, None, :]).tril()[:, None]  # [B, 1, T, T]
-        hidden = self.dropout(self.pieces(places) * self.config.width**0.5 + positions)
+        pieces = self.dropout(self.pieces(places) * self.config.width**0.5 + positions)
         kept, weights = [], []
         for number, layer in enumerate(self.layers):
-            hidden, own, read = layer(hidden, cells[number], past[number] if past else None, visible, return_weights)
+            pieces, own, read = layer(
+                pieces, cells[number], past[number] if past else None, visible, return_weights, hidden
+            )
             kept.append(own)
             weights.append(read)
-        logits = F.linear(self.norm(hidden), self.pieces.weight, self.bias)
+        logits = F.linear(self.norm(pieces), self.pieces.weight, self.bias)
         return Reading(logits, tuple(kept), torch.stack(weights) if return_weights else None)
 
     def pixels(self, photo: Image.Image) -> tuple[Tensor, tuple[float, float, float, float]]:

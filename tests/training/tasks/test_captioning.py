@@ -48,7 +48,13 @@ model:
   layers: 1
   dropout: 0.0
   max_question_tokens: 12
-training: {{epochs: 12, batch_size: 8, learning_rate: 0.01, warmup_steps: 2, alignment_weight: 0.1, visual_weight: 0.01}}
+training:
+  epochs: 12
+  batch_size: 8
+  learning_rate: 0.01
+  warmup_steps: 2
+  alignment_weight: 0.1
+  visual_weight: 0.01
 """
     (output / "run.yaml").write_text(config, encoding="utf-8")
     train(["--config", str(output / "run.yaml"), "--device", "cpu"])
