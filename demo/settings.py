@@ -21,6 +21,7 @@ from demo import ASSETS
 
 SHIPPED = ASSETS / "checkpoints" / "everyday"
 SHIPPED_FINDER = ASSETS / "checkpoints" / "find"
+SHIPPED_CAPTIONER = ASSETS / "checkpoints" / "describe"
 FIRST_PORT, PORTS_TRIED = 7860, 100  # where no port is set, the first free one of these is taken
 MAX_PROXIES = 10
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -140,6 +141,16 @@ class Settings:
             _text,
             "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
             "the model that finds photos (`valm-find`)",
+            "the shipped model",
+        ),
+    )
+    describe_checkpoint: str | Path = field(
+        default=SHIPPED_CAPTIONER,
+        metadata=_variable(
+            "VALM_DESCRIBE_CHECKPOINT",
+            _text,
+            "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
+            "the model that describes photos (`valm-describe`, and on the page “Describe this photo”)",
             "the shipped model",
         ),
     )
@@ -342,6 +353,11 @@ def checkpoint_folder() -> str | Path:
 def finding_checkpoint() -> str | Path:
     """The model that finds photos: ``VALM_FIND_CHECKPOINT`` where it is set, else the one that is shipped."""
     return read_variable("VALM_FIND_CHECKPOINT", os.environ)
+
+
+def describing_checkpoint() -> str | Path:
+    """The model that describes photos: ``VALM_DESCRIBE_CHECKPOINT`` where it is set, else the one that is shipped."""
+    return read_variable("VALM_DESCRIBE_CHECKPOINT", os.environ)
 
 
 def check_places(settings: Settings) -> None:

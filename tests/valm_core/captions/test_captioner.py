@@ -1,0 +1,88 @@
+"""A description: words with maps and probabilities that fit, verdicts by hiding, the same after saving and loading."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from valm_core.captions.captioner import Captioner, sentence
+from valm_core.checkpoints.storage import load_caption_checkpoint, save_checkpoint
+from valm_core.evidence.rules import VERDICTS
+from valm_core.inputs.word_pieces import join_word_pieces
+from valm_core.model.build import build_caption_model
+from valm_core.outputs import InputError
+
+WORDS = ["[CLS]", "[SEP]", "[UNK]", "red", "square", "what", "is", "this", "the", "blue"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config):
+    torch.manual_seed(5)
+    config = dataclasses.replace(tiny_config, task="caption", max_question_tokens=8, vocabulary=len(WORDS))
+    model = build_caption_model(config)
+    model.vocabulary.copy_(torch.tensor(model.tokenizer.tokenizer.convert_tokens_to_ids(WORDS)))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    pixels = np.random.default_rng(2).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_every_word_has_a_map_a_probability_and_a_verdict(model, photo):
+    described = Captioner(model, torch.device("cpu")).describe(photo)
+    words = [word.text for word in described.words]
+    assert described.text == sentence(tuple(words))
+    assert described.maps.shape == (len(words), *model.image_encoder.grid)
+    assert described.maps.sum(axis=(1, 2)) == pytest.approx(np.ones(len(words)), abs=1e-5)
+    assert all(0 < word.probability < 1 and word.verdict in VERDICTS for word in described.words)
+    assert described.text not in described.others
+    explanation = described.explanation()
+    assert explanation.tokens == tuple(words)
+    assert explanation.token_map(1) == pytest.approx(described.maps[1])
+
+
+def test_probabilities_are_those_of_reading_the_sentence(model, photo):
+    described = Captioner(model, torch.device("cpu")).describe(photo, beams=1)
+    places = [WORDS.index(word.text) for word in described.words]
+    with torch.no_grad():
+        cells = model.encode_photos(model.pixels(photo)[0][None])
+        likely = model.read(torch.tensor([[0, *places[:-1]]]), cells).logits[0].softmax(dim=-1)
+    expected = likely[range(len(places)), places].tolist()
+    assert [word.probability for word in described.words] == pytest.approx(expected, abs=1e-5)
+
+
+def test_saved_and_loaded_it_says_the_same(model, photo, tmp_path):
+    save_checkpoint(model, tmp_path / "checkpoint")
+    loaded = load_caption_checkpoint(tmp_path / "checkpoint")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+    said = [
+        captioner.describe(photo)
+        for captioner in (
+            Captioner(model, torch.device("cpu")),
+            Captioner.from_checkpoint(tmp_path / "checkpoint", "cpu"),
+        )
+    ]
+    assert said[0].text == said[1].text
+    assert said[0].maps == pytest.approx(said[1].maps, abs=1e-5)
+
+
+@pytest.mark.parametrize("beams", [0, 11, True, 2.0])
+def test_senseless_beams_are_refused(model, photo, beams):
+    with pytest.raises(InputError, match="allowed: 1 to 10"):
+        Captioner(model, torch.device("cpu")).describe(photo, beams=beams)
+
+
+def test_a_broken_photo_is_refused(model):
+    with pytest.raises(InputError):
+        Captioner(model, torch.device("cpu")).describe(b"no photo")
+
+
+def test_pieces_join_to_words():
+    pieces = ["a", "snow", "##board", "##er", "'", "s", "t", "-", "shirt"]
+    assert join_word_pieces(pieces) == (("a", "snowboarder's", "t-shirt"), (0, 1, 1, 1, 1, 1, 2, 2, 2))
+    assert join_word_pieces([]) == ((), ())
