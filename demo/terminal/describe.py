@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demo.downloads.files import description_json
 from demo.settings import describing_checkpoint
 from valm_core.inputs.text import printable
 
@@ -31,23 +32,6 @@ def format_description(photo: str, description: Description) -> str:
     lines = [f"{printable(photo)}: {description.text}"]
     lines += [f"    {word.text:<{width}}  {word.probability:4.0%}  {word.verdict}" for word in description.words]
     return "\n".join(lines)
-
-
-def description_json(photo: str, description: Description) -> dict:
-    """The description as plain values, maps included."""
-    words = [
-        {"word": word.text, "probability": word.probability, "support": word.support, "verdict": word.verdict}
-        for word in description.words
-    ]
-    return {
-        "photo": photo,
-        "description": description.text,
-        "words": words,
-        "others": list(description.others),
-        "grid": list(description.maps.shape[1:]),
-        "box": list(description.box),
-        "word_maps": [[[round(float(share), 6) for share in row] for row in one] for one in description.maps],
-    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -83,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
                 faults += 1
                 print(f"{printable(name)}: {error}", file=sys.stderr)
                 continue
-            told = json.dumps(description_json(name, description)) if options.json else ""
+            told = json.dumps({"photo": name} | description_json(description)) if options.json else ""
             print(told or format_description(name, description), flush=True)
             if options.figures:
                 sheet = word_sheet(photo, description.explanation())

@@ -1,27 +1,18 @@
 """`valm-describe`: what it prints, writes and refuses."""
 
-import dataclasses
 import json
 
 import pytest
-import torch
 from PIL import Image
 
 from demo.terminal.describe import main
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.model.build import build_caption_model
-
-WORDS = ["[CLS]", "[SEP]", "[UNK]", "red", "square", "what", "is", "this"]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny_config, tmp_path_factory):
-    torch.manual_seed(3)
-    config = dataclasses.replace(tiny_config, task="caption", max_question_tokens=8, vocabulary=len(WORDS))
-    model = build_caption_model(config)
-    model.vocabulary.copy_(torch.tensor(model.tokenizer.tokenizer.convert_tokens_to_ids(WORDS)))
+def checkpoint(tiny_caption_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("describing") / "checkpoint"
-    save_checkpoint(model, folder)
+    save_checkpoint(tiny_caption_model, folder)
     return folder
 
 

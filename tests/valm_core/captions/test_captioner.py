@@ -1,7 +1,5 @@
 """A description: words with maps and probabilities that fit, verdicts by hiding, the same after saving and loading."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -11,19 +9,7 @@ from valm_core.captions.captioner import Captioner, sentence
 from valm_core.checkpoints.storage import load_caption_checkpoint, save_checkpoint
 from valm_core.evidence.rules import VERDICTS
 from valm_core.inputs.word_pieces import join_word_pieces
-from valm_core.model.build import build_caption_model
 from valm_core.outputs import InputError
-
-WORDS = ["[CLS]", "[SEP]", "[UNK]", "red", "square", "what", "is", "this", "the", "blue"]
-
-
-@pytest.fixture(scope="module")
-def model(tiny_config):
-    torch.manual_seed(5)
-    config = dataclasses.replace(tiny_config, task="caption", max_question_tokens=8, vocabulary=len(WORDS))
-    model = build_caption_model(config)
-    model.vocabulary.copy_(torch.tensor(model.tokenizer.tokenizer.convert_tokens_to_ids(WORDS)))
-    return model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +18,11 @@ def photo():
     return Image.fromarray(pixels)
 
 
-def test_every_word_has_a_map_a_probability_and_a_verdict(model, photo):
-    described = Captioner(model, torch.device("cpu")).describe(photo)
+def test_every_word_has_a_map_a_probability_and_a_verdict(tiny_caption_model, tiny_captioner, photo):
+    described = tiny_captioner.describe(photo)
     words = [word.text for word in described.words]
     assert described.text == sentence(tuple(words))
-    assert described.maps.shape == (len(words), *model.image_encoder.grid)
+    assert described.maps.shape == (len(words), *tiny_caption_model.image_encoder.grid)
     assert described.maps.sum(axis=(1, 2)) == pytest.approx(np.ones(len(words)), abs=1e-5)
     assert all(0 < word.probability < 1 and word.verdict in VERDICTS for word in described.words)
     assert described.text not in described.others
@@ -45,25 +31,27 @@ def test_every_word_has_a_map_a_probability_and_a_verdict(model, photo):
     assert explanation.token_map(1) == pytest.approx(described.maps[1])
 
 
-def test_probabilities_are_those_of_reading_the_sentence(model, photo):
-    described = Captioner(model, torch.device("cpu")).describe(photo, beams=1)
-    places = [WORDS.index(word.text) for word in described.words]
+def test_probabilities_are_those_of_reading_the_sentence(tiny_caption_model, tiny_captioner, photo):
+    described = tiny_captioner.describe(photo, beams=1)
+    vocabulary = tiny_caption_model.vocabulary.tolist()
+    ids = tiny_caption_model.tokenizer.tokenizer.convert_tokens_to_ids([word.text for word in described.words])
+    places = [vocabulary.index(token) for token in ids]
     with torch.no_grad():
-        cells = model.encode_photos(model.pixels(photo)[0][None])
-        likely = model.read(torch.tensor([[0, *places[:-1]]]), cells).logits[0].softmax(dim=-1)
+        cells = tiny_caption_model.encode_photos(tiny_caption_model.pixels(photo)[0][None])
+        likely = tiny_caption_model.read(torch.tensor([[0, *places[:-1]]]), cells).logits[0].softmax(dim=-1)
     expected = likely[range(len(places)), places].tolist()
     assert [word.probability for word in described.words] == pytest.approx(expected, abs=1e-5)
 
 
-def test_saved_and_loaded_it_says_the_same(model, photo, tmp_path):
-    save_checkpoint(model, tmp_path / "checkpoint")
+def test_saved_and_loaded_it_says_the_same(tiny_caption_model, tiny_captioner, photo, tmp_path):
+    save_checkpoint(tiny_caption_model, tmp_path / "checkpoint")
     loaded = load_caption_checkpoint(tmp_path / "checkpoint")
-    for name, value in model.state_dict().items():
+    for name, value in tiny_caption_model.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
     said = [
         captioner.describe(photo)
         for captioner in (
-            Captioner(model, torch.device("cpu")),
+            tiny_captioner,
             Captioner.from_checkpoint(tmp_path / "checkpoint", "cpu"),
         )
     ]
@@ -72,14 +60,14 @@ def test_saved_and_loaded_it_says_the_same(model, photo, tmp_path):
 
 
 @pytest.mark.parametrize("beams", [0, 11, True, 2.0])
-def test_senseless_beams_are_refused(model, photo, beams):
+def test_senseless_beams_are_refused(tiny_captioner, photo, beams):
     with pytest.raises(InputError, match="allowed: 1 to 10"):
-        Captioner(model, torch.device("cpu")).describe(photo, beams=beams)
+        tiny_captioner.describe(photo, beams=beams)
 
 
-def test_a_broken_photo_is_refused(model):
+def test_a_broken_photo_is_refused(tiny_captioner):
     with pytest.raises(InputError):
-        Captioner(model, torch.device("cpu")).describe(b"no photo")
+        tiny_captioner.describe(b"no photo")
 
 
 def test_pieces_join_to_words():
