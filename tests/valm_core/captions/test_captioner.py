@@ -1,5 +1,7 @@
 """A description: words with maps and probabilities that fit, verdicts by hiding, the same after saving and loading."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,17 @@ def test_saved_and_loaded_it_says_the_same(tiny_caption_model, tiny_captioner, p
     ]
     assert said[0].text == said[1].text
     assert said[0].maps == pytest.approx(said[1].maps, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "claimed", "stored"), [("vocabulary", 1_000_000, 10), ("layers", 3, 2), ("width", 32, 16)]
+)
+def test_a_config_that_the_weights_do_not_bear_out_is_refused(tiny_caption_model, tmp_path, name, claimed, stored):
+    save_checkpoint(tiny_caption_model, tmp_path / "checkpoint")
+    config = tmp_path / "checkpoint" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {name: claimed}))
+    with pytest.raises(ValueError, match=f"{name} is {claimed} there and {stored} in the weights"):
+        load_caption_checkpoint(tmp_path / "checkpoint")
 
 
 @pytest.mark.parametrize("beams", [0, 11, True, 2.0])
