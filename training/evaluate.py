@@ -20,7 +20,7 @@ from training.datasets.readers.captioned import read_captioned_photos
 from training.datasets.readers.jsonl import Row
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
-from training.tasks.captioning import format_captions, measure_captions
+from training.tasks.captioning import format_captions, measure_captions, measure_maps
 from training.tasks.retrieval import format_retrieval, measure_retrieval
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import task_of
@@ -218,7 +218,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError("--blind is for checkpoints that answer; without photos there is nothing to find or say.")
         if task == "caption":
             model = load_caption_checkpoint(options.checkpoint).to(device)
-            report = measure_captions(model, read_captioned_photos(options.data))
+            captioned = read_captioned_photos(options.data)
+            report = measure_captions(model, captioned) | measure_maps(model, captioned)
             table = format_captions(report)
         elif task == "retrieval":
             report = measure_retrieval(

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
+SMALL_WORDS = frozenset("a an the and in on of with".split())
 CIDER_MOST = 10.0  # of a caption that equals all of its references
 
 
@@ -49,13 +50,14 @@ def variety_figures(captions: Sequence[str], learned: Collection[str] = ()) -> d
     ``distinct_captions``: share of the captions that differ. ``distinct_2``: of all pairs of neighbouring words the
     share that differ (Li et al. 2016, N16-1014). ``novel``: share that stands in none of the ``learned`` captions, left
     out without any. ``commonest_start``: share that begins with the commonest three words. ``repeated_words``: share of
-    captions where a word but "a", "the", "and", "in", "on", "of", "with" comes twice. ``mean_words``: their length.
+    captions where a word but ``SMALL_WORDS`` comes twice. ``mean_words``: their length.
     """
     split = [plain_words(text) for text in captions]
     pairs = [pair for words in split for pair in pairwise(words)]
     starts = Counter(tuple(words[:3]) for words in split)
-    small = {"a", "an", "the", "and", "in", "on", "of", "with"}
-    repeated = [len(own) != len(set(own)) for own in ([word for word in words if word not in small] for words in split)]
+    repeated = [
+        len(own) != len(set(own)) for own in ([word for word in words if word not in SMALL_WORDS] for words in split)
+    ]
     figures = {
         "distinct_captions": len({tuple(words) for words in split}) / len(split),
         "distinct_2": len(set(pairs)) / max(len(pairs), 1),

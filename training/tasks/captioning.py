@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -14,11 +15,11 @@ from training.datasets.captions import WrittenCaptions, caption_vocabulary
 from training.datasets.feature_cache import FeatureCache, read_pixels
 from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
 from training.made_from import depends_on
-from training.metrics.caption_figures import CIDER_MOST, caption_scores, variety_figures
+from training.metrics.caption_figures import CIDER_MOST, SMALL_WORDS, caption_scores, variety_figures
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
 from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, take_image_encoder
-from valm_core.captions.captioner import words_of_places
+from valm_core.captions.captioner import content_of, judge_words, word_maps, words_of_places
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.model_card import caption_card
@@ -28,7 +29,7 @@ from valm_core.inputs.question import QuestionTokenizer
 from valm_core.learning.captioning import CaptionObjective, token_loss
 from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig
 from valm_core.model.build import build_caption_model
-from valm_core.model.captioner import END, CaptionModel
+from valm_core.model.captioner import CaptionModel, KeyValue
 from valm_core.model.decoding import PieceCaption, decode
 from valm_core.model.text_encoder import build_tokenizer
 
@@ -40,6 +41,7 @@ CAPTION_SETTINGS = (
     *("width", "layers", "heads", "feed_forward_ratio", "dropout", "max_question_tokens"),
 )
 BEAMS = 3
+MAP_PHOTOS = 100  # whose words' maps are judged
 
 
 def train_captions(
@@ -85,7 +87,7 @@ def train_captions(
     best = load_caption_checkpoint(checkpoint).to(device)  # measure what was saved, rounding included
     by_epoch = {row["epoch"]: row for row in read_metrics(output)}
     report = measure_captions(best, validation, features, learned=[text for photo in photos for text in photo.captions])
-    report |= measure_loss(best, validation, features)
+    report |= measure_loss(best, validation, features) | measure_maps(best, validation, features)
     greedy = measure_captions(best, validation, features, beams=1)
     report |= {f"greedy_{name}": greedy[name] for name in ("bleu_4", "cider", "rouge_l")}
     report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]}
@@ -157,12 +159,7 @@ def measure_captions(
     model.eval()
     said = []
     for first in tqdm(range(0, len(photos), PHOTO_BATCH), desc="describing", unit="batch", leave=False):
-        files = [photo.image for photo in photos[first : first + PHOTO_BATCH]]
-        if features and features.has_images:
-            cells = model.encode_photos(image_tokens=features.image_tokens(files).to(model.device))
-        else:
-            pixels = torch.stack([read_pixels(model, file) for file in files])
-            cells = model.encode_photos(pixels.to(model.device))
+        cells = _encoded(model, [photo.image for photo in photos[first : first + PHOTO_BATCH]], features)
         said += [text_of(model, captions[0]) for captions in decode(model, cells, beams)]
     seconds = time.perf_counter() - start
     figures: dict[str, Any] = {"photos": len(photos), "beams": beams}
@@ -170,6 +167,29 @@ def measure_captions(
     figures |= {"seconds": round(seconds, 1), "seconds_a_photo": round(seconds / len(photos), 4)}
     figures["said"] = {photo.image.name: text for photo, text in zip(photos, said, strict=True)}
     return figures
+
+
+@torch.no_grad()
+def measure_maps(model: CaptionModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None) -> dict:
+    """How often it matters where a word was read: of words but small ones in greedy captions of ``MAP_PHOTOS`` photos.
+
+    ``maps_matter``: share of the words whose verdict is "matters" or "matters a little", by their own maps;
+    ``shuffled_maps_matter``: the same by those maps with their cells in random order, which know nothing.
+    """
+    model.eval()
+    generator = np.random.default_rng(0)
+    own, shuffled = [], []
+    for photo in photos[:MAP_PHOTOS]:
+        cells = _encoded(model, [photo.image], features)
+        places = content_of(decode(model, cells, beams=1)[0][0])
+        maps = word_maps(model, places, cells)
+        mixed = generator.permuted(maps, axis=1)
+        for words, verdicts in (
+            (judge_words(model, places, cells, maps), own),
+            (judge_words(model, places, cells, mixed), shuffled),
+        ):
+            verdicts += [word.verdict.startswith("matters") for word in words if word.text not in SMALL_WORDS]
+    return {"maps_matter": float(np.mean(own)), "shuffled_maps_matter": float(np.mean(shuffled)), "map_words": len(own)}
 
 
 @torch.no_grad()
@@ -185,9 +205,16 @@ def measure_loss(model: CaptionModel, photos: list[CaptionedPhoto], features: Fe
     return {"validation_loss": total / max(count, 1) if count else math.nan}
 
 
+def _encoded(model: CaptionModel, files: list[Path], features: FeatureCache | None) -> tuple[KeyValue, ...]:
+    """What the decoder reads of photos."""
+    if features and features.has_images:
+        return model.encode_photos(image_tokens=features.image_tokens(files).to(model.device))
+    return model.encode_photos(torch.stack([read_pixels(model, file) for file in files]).to(model.device))
+
+
 def text_of(model: CaptionModel, caption: PieceCaption) -> str:
     """A caption in words, in lower case."""
-    return " ".join(words_of_places(model, [place for place in caption.places if place != END])[0])
+    return " ".join(words_of_places(model, content_of(caption))[0])
 
 
 def format_captions(report: dict) -> str:
@@ -203,6 +230,8 @@ def format_captions(report: dict) -> str:
         "novel": "captions that were not learned",
         "commonest_start": "begin with the commonest three words",
         "repeated_words": "captions with a word twice",
+        "maps_matter": "words whose map matters",
+        "shuffled_maps_matter": "the same of shuffled maps",
     }
     lines += [f"{label:<44}{100 * report[name]:>6.1f} %" for name, label in labels.items() if name in report]
     lines.append(f"{'words of a caption':<44}{report['mean_words']:>8.1f}")

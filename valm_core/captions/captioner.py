@@ -117,48 +117,77 @@ class Captioner:
         self, found: list[PieceCaption], cells: tuple[KeyValue, ...], box: tuple[float, float, float, float]
     ) -> Description:
         """The best of the found captions with its maps and evidence; the others in words."""
-        places = [place for place in found[0].places if place != END]
-        words, word_of = words_of_places(self.model, places)
-        belongs = np.array(word_of)[None] == np.arange(len(words))[:, None]  # [W, T]
-        read, _ = self._read(places, cells, None)
-        maps = in_shares(belongs @ read[0])  # [W, N]
-        photo = cells[-1][0].float().cpu().numpy()[0].swapaxes(0, 1).reshape(1, maps.shape[1], -1)
-        hidden = hidden_variants(photo, np.array([places], dtype=np.float32), list(maps))
-        _, likely = self._read(places, cells, torch.from_numpy(hidden).to(self.device))  # [F, T]
-        probabilities = np.exp(likely @ belongs.T)  # [F, W]
-        told = []
-        for number, word in enumerate(words):
-            one, hottest, random = split_variants(probabilities[:, number])
-            said = verdict(one, hottest[number], random)
-            if is_flat(maps[number]):
-                said = "cannot tell"
-            told.append(DescribedWord(word, one, support(hottest[number], random), said))
-        others = [
-            sentence(words_of_places(self.model, [place for place in other.places if place != END])[0])
-            for other in found
-        ]
-        return Description(
-            sentence(words),
-            tuple(told),
-            maps.reshape(-1, *self.model.image_encoder.grid),
-            box,
-            tuple(dict.fromkeys(other for other in others[1:] if other != others[0])),
-        )
+        places = content_of(found[0])
+        maps = word_maps(self.model, places, cells)
+        told = judge_words(self.model, places, cells, maps)
+        texts = [sentence(words_of_places(self.model, content_of(one))[0]) for one in found]
+        others = tuple(dict.fromkeys(text for text in texts if text != texts[0]))
+        return Description(texts[0], told, maps.reshape(-1, *self.model.image_encoder.grid), box, others)
 
-    @torch.no_grad()
-    def _read(self, places: list[int], cells: tuple[KeyValue, ...], hidden: Tensor | None) -> tuple[np.ndarray, ...]:
-        """A caption read again with its photo, whole or with the cells ``hidden`` [F, N].
 
-        Returns:
-            What each of its T pieces read from each cell, over all layers and heads, [F, T, N], and each piece's
-            log-probability after those before it, [F, T]; F is 1 for the whole photo.
-        """
-        variants = 1 if hidden is None else len(hidden)
-        taken = torch.tensor([[BEGIN, *places[:-1]]], device=self.device).expand(variants, -1)
-        many = tuple((key.expand(variants, -1, -1, -1), value.expand(variants, -1, -1, -1)) for key, value in cells)
-        reading = self.model.read(taken, many, return_weights=True, hidden=hidden)
-        likely = reading.logits.float().log_softmax(dim=-1)[:, torch.arange(len(places)), places]  # [F, T]
-        return cast(Tensor, reading.weights).mean(dim=(0, 2)).float().cpu().numpy(), likely.cpu().numpy()
+def content_of(caption: PieceCaption) -> list[int]:
+    """A caption's places in the vocabulary without its end."""
+    return [place for place in caption.places if place != END]
+
+
+def word_maps(model: CaptionModel, places: list[int], cells: tuple[KeyValue, ...]) -> np.ndarray:
+    """Where each of the W words of a photo's caption was read: maps [W, N], each summing to 1.
+
+    What a word's pieces read from the cells, the mean over layers and heads.
+
+    Args:
+        model: in evaluation mode.
+        places: in the vocabulary, ``END`` left out.
+        cells: of the one photo.
+    """
+    read, _ = _read_again(model, places, cells, None)
+    return in_shares(_pieces_of_words(model, places) @ read[0])
+
+
+def judge_words(
+    model: CaptionModel, places: list[int], cells: tuple[KeyValue, ...], maps: np.ndarray
+) -> tuple[DescribedWord, ...]:
+    """Whether it matters for each word what a map of it marks, by hiding cells; the words before it stay.
+
+    Args:
+        model, places, cells: as for ``word_maps``.
+        maps: [W, N], for each word one.
+    """
+    belongs = _pieces_of_words(model, places)  # [W, T]
+    values = cells[-1][1][0].float().cpu().numpy()  # [H, N, D/H]: they tell this photo from every other
+    hidden = hidden_variants(values.swapaxes(0, 1)[None], np.array([places], dtype=np.float32), list(maps))
+    _, likely = _read_again(model, places, cells, torch.from_numpy(hidden).to(model.device))  # [F, T]
+    probabilities = np.exp(likely @ belongs.T)  # [F, W]
+    told = []
+    for number, word in enumerate(words_of_places(model, places)[0]):
+        whole, hottest, random = split_variants(probabilities[:, number])
+        said = "cannot tell" if is_flat(maps[number]) else verdict(whole, hottest[number], random)
+        told.append(DescribedWord(word, whole, support(hottest[number], random), said))
+    return tuple(told)
+
+
+def _pieces_of_words(model: CaptionModel, places: list[int]) -> np.ndarray:
+    """[W, T], 1 where a piece is of a word."""
+    words, word_of = words_of_places(model, places)
+    return (np.array(word_of)[None] == np.arange(len(words))[:, None]).astype(np.float32)
+
+
+@torch.no_grad()
+def _read_again(
+    model: CaptionModel, places: list[int], cells: tuple[KeyValue, ...], hidden: Tensor | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A caption read again with its photo, whole or with the cells ``hidden`` [F, N].
+
+    Returns:
+        What each of its T pieces read from each cell, over all layers and heads, [F, T, N], and each piece's
+        log-probability after those before it, [F, T]; F is 1 for the whole photo.
+    """
+    variants = 1 if hidden is None else len(hidden)
+    taken = torch.tensor([[BEGIN, *places[:-1]]], device=model.device).expand(variants, -1)
+    many = tuple((key.expand(variants, -1, -1, -1), value.expand(variants, -1, -1, -1)) for key, value in cells)
+    reading = model.read(taken, many, return_weights=True, hidden=hidden)
+    likely = reading.logits.float().log_softmax(dim=-1)[:, torch.arange(len(places)), places]  # [F, T]
+    return cast(Tensor, reading.weights).mean(dim=(0, 2)).float().cpu().numpy(), likely.cpu().numpy()
 
 
 def words_of_places(model: CaptionModel, places: list[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
