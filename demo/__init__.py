@@ -5,7 +5,7 @@ from pathlib import Path
 from valm_core.commands import give_short_names, print_what_can_be_shown
 
 # `python -m demo.NAME` for the commands in a room.
-SHORT_NAMES = {name: f"terminal.{name}" for name in ("ask", "check_examples", "find", "page_speed")}
+SHORT_NAMES = {name: f"terminal.{name}" for name in ("ask", "check_examples", "describe", "find", "page_speed")}
 
 print_what_can_be_shown()
 give_short_names(__name__, SHORT_NAMES)

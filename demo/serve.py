@@ -9,9 +9,22 @@ Settings are environment variables; docs/hosting.md lists them. Exit code 2 wher
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from demo.server.shutdown import end_on_signals, own_upload_folder, serve_until_stopped
-from demo.settings import Settings, bind_address, check_places, free_port, prepare_environment, read_settings, stop
+from demo.settings import (
+    SHIPPED_CAPTIONER,
+    Settings,
+    bind_address,
+    check_places,
+    free_port,
+    prepare_environment,
+    read_settings,
+    stop,
+)
+
+if TYPE_CHECKING:  # for real it loads torch
+    from valm_core.captions.captioner import Captioner
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -56,10 +69,29 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
         from demo.finding.collection import open_collection
 
         collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
-    page = build_page(lend(predictor), settings=settings, collection=collection)
+    captioner = load_captioner(settings.describe_checkpoint)
+    page = build_page(lend(predictor), settings=settings, captioner=captioner, collection=collection)
     place = {"server_name": bind_address(settings.address), "server_port": port}
     options = launch_options(settings)  # after the page, whose texts it takes
     serve_until_stopped(page, uploads, **place, **options)
+
+
+def load_captioner(checkpoint) -> "Captioner | None":
+    """What describes photos on the page; None where the shipped checkpoint isn't there and no other is named.
+
+    Raises:
+        ValueError: the one that is named can't be used.
+    """
+    if checkpoint == SHIPPED_CAPTIONER and not SHIPPED_CAPTIONER.is_dir():
+        return None
+    from valm_core.captions.captioner import Captioner
+
+    try:
+        return Captioner.from_checkpoint(checkpoint)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"The checkpoint {checkpoint} can't be used: {error} Set VALM_DESCRIBE_CHECKPOINT to another."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from demo import ASSETS
 
 SHIPPED = ASSETS / "checkpoints" / "everyday"
 SHIPPED_FINDER = ASSETS / "checkpoints" / "find"
+SHIPPED_CAPTIONER = ASSETS / "checkpoints" / "describe"
 FIRST_PORT, PORTS_TRIED = 7860, 100  # where no port is set, the first free one of these is taken
 MAX_PROXIES = 10
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -161,6 +162,16 @@ class Settings:
             "a file outside of that folder",
             "where what is known of the collection's photos is kept",
             "beside the folder, `FOLDER.valm-index`",
+        ),
+    )
+    describe_checkpoint: str | Path = field(
+        default=SHIPPED_CAPTIONER,
+        metadata=_variable(
+            "VALM_DESCRIBE_CHECKPOINT",
+            _text,
+            "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
+            "the model that describes photos (`valm-describe`, and on the page “Describe this photo”)",
+            "the shipped model",
         ),
     )
     compare: Mapping[str, str] | None = field(
@@ -362,6 +373,11 @@ def checkpoint_folder() -> str | Path:
 def finding_checkpoint() -> str | Path:
     """The model that finds photos: ``VALM_FIND_CHECKPOINT`` where it is set, else the one that is shipped."""
     return read_variable("VALM_FIND_CHECKPOINT", os.environ)
+
+
+def describing_checkpoint() -> str | Path:
+    """The model that describes photos: ``VALM_DESCRIBE_CHECKPOINT`` where it is set, else the one that is shipped."""
+    return read_variable("VALM_DESCRIBE_CHECKPOINT", os.environ)
 
 
 def check_places(settings: Settings) -> None:

@@ -170,6 +170,36 @@ def tiny_finder(tiny_config):
 
 
 @pytest.fixture(scope="session")
+def tiny_caption_model(tiny_config):
+    """A tiny model with random weights that describes photos in ten words, in evaluation mode; leave it as it is."""
+    import dataclasses
+
+    import torch
+
+    from valm_core.model.build import build_caption_model
+
+    random_state = torch.get_rng_state()
+    torch.manual_seed(5)
+    words = ["[CLS]", "[SEP]", "[UNK]", "red", "square", "what", "is", "this", "the", "blue"]
+    model = build_caption_model(
+        dataclasses.replace(tiny_config, task="caption", max_question_tokens=8, vocabulary=len(words))
+    )
+    torch.set_rng_state(random_state)
+    model.vocabulary.copy_(torch.tensor(model.tokenizer.tokenizer.convert_tokens_to_ids(words)))
+    return model.eval()
+
+
+@pytest.fixture
+def tiny_captioner(tiny_caption_model):
+    """A captioner around that model, on the CPU."""
+    import torch
+
+    from valm_core.captions.captioner import Captioner
+
+    return Captioner(tiny_caption_model, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
 def built_tiny_model(tiny_config):
     """The tiny model, to be copied and left as it is, and the state of torch's random numbers after it was built."""
     import torch

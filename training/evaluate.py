@@ -20,11 +20,12 @@ from training.datasets.readers.captioned import read_captioned_photos
 from training.datasets.readers.jsonl import Row
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
+from training.tasks.captioning import format_captions, measure_captions, measure_maps
 from training.tasks.retrieval import format_retrieval, measure_retrieval
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import task_of
 from valm_core.checkpoints.hub import fetch_checkpoint
-from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint
+from valm_core.checkpoints.storage import load_caption_checkpoint, load_checkpoint, load_retrieval_checkpoint
 from valm_core.learning.losses import OBJECTIVE_INPUTS
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
@@ -212,9 +213,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         device = choose_device(options.device)
-        if task_of(fetch_checkpoint(options.checkpoint)) == "retrieval":
-            if options.blind:
-                raise ValueError("--blind is for checkpoints that answer; without photos there is nothing to find.")
+        task = task_of(fetch_checkpoint(options.checkpoint))
+        if task != "answer" and options.blind:
+            raise ValueError("--blind is for checkpoints that answer; without photos there is nothing to find or say.")
+        if task == "caption":
+            model = load_caption_checkpoint(options.checkpoint).to(device)
+            captioned = read_captioned_photos(options.data)
+            report = measure_captions(model, captioned) | measure_maps(model, captioned)
+            table = format_captions(report)
+        elif task == "retrieval":
             report = measure_retrieval(
                 load_retrieval_checkpoint(options.checkpoint).to(device), read_captioned_photos(options.data)
             )
@@ -228,6 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(table)
     if options.report:
         write_text(options.report, json.dumps(report, indent=2) + "\n")
+    report.pop("said", None)  # what was said of every photo: for the file
     print(json.dumps(report))
 
 

@@ -13,7 +13,7 @@ from valm_core.inputs.text import parse_json, read_text
 
 # Settings that are gone, with the one value that is left: files with it are read, with another they are refused.
 REMOVED_SETTINGS: dict[str, object] = {"resize": "squash", "gate": "adaptive", "momentum": 0.9}
-TASKS = ("answer", "retrieval")
+TASKS = ("answer", "retrieval", "caption")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class ValmConfig:
 
     Args:
         task: what the model is for: ``answer`` questions about photos, or ``retrieval`` of photos by words and of words
-            by photos, see ``valm_core.model.retrieval``; that one has encoders, width and dropout, and no fusion.
+            by photos, see ``valm_core.model.retrieval``; that one has encoders, width and dropout, and no fusion; or
+            ``caption``, see ``valm_core.model.captioner``: an image encoder with a decoder of ``layers`` and ``heads``.
         text_encoder: ``package:all-minilm-l6-v2``, or ``transformers:NAME`` with a hub name or folder of a text model.
         image_encoder: ``package:efficientnet-lite0``, ``package:efficientnet-lite2``, ``torchvision:NAME``,
             ``timm:NAME`` or ``transformers:NAME``.
@@ -44,7 +45,8 @@ class ValmConfig:
         product: in bi-attention, also multiply the text's vector with the image's; dual towers always do.
         width, layers, heads, feed_forward_ratio: size of the fusion.
         dropout: probability, 0..1, in fusion and head.
-        max_question_tokens: longest question, special tokens included.
+        max_question_tokens: longest question or caption, special tokens included.
+        vocabulary: how many word pieces a caption can be made of; 0 for other tasks.
         temperature: divides the logits before the softmax, fitted on validation data (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599).
         neutral_yes_no: how far the question head takes yes/no questions for balanced ones, 0..1, see
@@ -77,6 +79,7 @@ class ValmConfig:
     feed_forward_ratio: float = 2.0
     dropout: float = 0.2
     max_question_tokens: int = 32
+    vocabulary: int = 0
     temperature: float = 1.0
     yes_no_temperature: float = 0.0
     neutral_yes_no: float = 0.0
@@ -121,6 +124,7 @@ class ValmConfig:
             self.glimpse_width,
             "0 but for `fusion: bi_attention` with `question_head: true`",
         )
+        _require(0 <= self.vocabulary <= 1_000_000, "vocabulary", self.vocabulary, "0 to 1000000")
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")
 
     @classmethod

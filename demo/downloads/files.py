@@ -30,6 +30,7 @@ from valm_core import __version__
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from demo.visit.asking import Reply, Selection
+    from valm_core.captions.captioner import Description
     from valm_core.outputs import Evidence, Explanation, Prediction
 
 FILE_SIDE = 1200  # pixels, at least, of the longer side of the map to download
@@ -250,3 +251,18 @@ def file_name(question: str, ending: str) -> str:
     """A name for a file about a question: its letters and digits, at most 40."""
     words = re.sub(r"\W+", "-", question.casefold())[:40].strip("-")
     return f"valm-{words or 'question'}-{ending}"
+
+
+def description_json(description: Description) -> dict:
+    """A description as plain values, maps included."""
+    words = [
+        {"word": word.text, "probability": word.probability, "support": word.support, "verdict": word.verdict}
+        for word in description.words
+    ]
+    return {
+        "description": description.text,
+        "others": list(description.others),
+        "words": words,
+        "grid": list(description.maps.shape[1:]),
+        "word_maps": [[[round(float(share), DECIMALS) for share in row] for row in one] for one in description.maps],
+    }

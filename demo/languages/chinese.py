@@ -220,6 +220,14 @@ CHINESE = {
     "This model answers short questions in a word or two; it can’t describe a whole photo.": (
         "这个模型用一两个词回答简短的问题，无法描述整张照片。"
     ),
+    "Choose a word to see where it was read:": "选择一个词，看它是从哪里读出来的：",
+    "By a second, small model, in English: it names what is usual, and errs often.": (
+        "由另一个小模型用英语写成：它说的是常见的东西，经常出错。"
+    ),
+    "“{word}”: {percent} likely after the words before it; {verdict}.": (
+        "“{word}”：在前面的词之后，可能性为 {percent}；{verdict}。"
+    ),
+    "Where “{word}” was read": "“{word}”是从哪里读出来的",
     "What it finds most surely here: {things}.": "它在这里最有把握看到的是：{things}。",
     "The questions on the buttons fit this photo.": "按钮上的问题适合这张照片。",
     # maps
@@ -493,6 +501,9 @@ CHINESE = {
     "map: {method}; its percentages are not calibrated": "热图：{method}；其百分比未经校准",
     # the page about the API
     "Ask over HTTP": "通过 HTTP 提问",
+    "One more where the server has the model for it: describe, a photo in a sentence.": (
+        "服务器有相应模型时还有一个接口：describe，用一句话描述照片。"
+    ),
     "Three endpoints: answer, explain with the maps and the evidence, and examples.": (
         "三个端点：answer（答案）、explain（附热图和证据）和 examples（示例）。"
     ),

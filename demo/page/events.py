@@ -24,6 +24,7 @@ from demo.rendering.wording import notice_html
 from demo.rendering.words import subject_html, words_html
 from demo.visit import asking, browser_storage, conversation, history
 from demo.visit.asking import ALL
+from valm_core.captions.captioner import Captioner
 from valm_core.outputs import InputError, Predictor
 
 
@@ -34,8 +35,14 @@ class Page:
     What they return are updates by component. A skip of any one component says that nothing is to change.
     """
 
-    def __init__(self, predictor: Predictor, examples: tuple[asking.Example, ...], parts: Parts):
-        self.predictor, self.examples, self.parts = predictor, examples, parts
+    def __init__(
+        self,
+        predictor: Predictor,
+        examples: tuple[asking.Example, ...],
+        parts: Parts,
+        captioner: Captioner | None = None,
+    ):
+        self.predictor, self.examples, self.parts, self.captioner = predictor, examples, parts, captioner
         self.memory, self.ask, self.result = parts.memory, parts.ask, parts.result
         self.map, self.doubt, self.panels = parts.map, parts.doubt, parts.panels
 
@@ -104,7 +111,7 @@ class Page:
     def answer(self, path, known, text, histories, last, visit) -> dict:
         """The answer to what was typed, perhaps a follow-up of the question before."""
         known = history.already_opened(histories, path) or known
-        outcome = conversation.answer(self.predictor, path, known, text, last)
+        outcome = conversation.answer(self.predictor, path, known, text, last, captioner=self.captioner)
         return self.answered(outcome, last, visit)
 
     def answer_exactly(self, path, known, current, histories, last, visit) -> dict:
@@ -133,8 +140,9 @@ class Page:
             return {self.memory.reply: gr.skip()}
         offered = self.offer(outcome.suggestions) if outcome.suggestions else {}
         if outcome.reply is None:  # an earlier answer on this photo stays
-            return {self.ask.notice: notice_html(outcome.message), **offered}
+            return {self.ask.notice: outcome.described + notice_html(outcome.message), **offered}
         shown = self.present(outcome.reply, asking.Selection(), outcome.message, toward, None, None, *wanted)
+        shown[self.ask.notice] = outcome.described + shown[self.ask.notice]
         return {**shown, **offered}
 
     def show_link(self, outcome, link, path, visit, toward, in_layer, in_head, *wanted) -> dict:

@@ -27,6 +27,7 @@ from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.browser_storage import READ, WRITE
 from demo.visit.uploads import MAX_UPLOAD_BYTES, SealedBlocks
+from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Predictor
 
 PACKAGED = "/examples"  # the address of the example photos
@@ -112,16 +113,17 @@ def build_page(
     predictor: Predictor,
     examples_folder: Path = EXAMPLES,
     settings: Settings = DEFAULTS,
+    captioner: Captioner | None = None,
     collection: Collection | None = None,
 ) -> gr.Blocks:
     """The page around one predictor, which all visitors share and which keeps nothing about them.
 
-    With a ``collection`` of photos there is a second page beside it, Find.
+    ``captioner`` describes photos, where there is one. With a ``collection`` of photos there is a second page, Find.
     """
     sha256 = predictor.facts.get("checkpoint_sha256")
     examples = asking.read_examples(examples_folder, None if sha256 is None else str(sha256))
     with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
-        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings))
+        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings), captioner)
         wire_questions(page)
         wire_photo(page)
         wire_map(page)
@@ -137,7 +139,7 @@ def build_page(
             build_find_page(collection, STATE_SECONDS)
     blocks.current_page = ""  # the API is of both
     with blocks:
-        build_api(blocks, predictor, examples, collection)
+        build_api(blocks, predictor, examples, captioner, collection)
     # Nobody skips the queue by calling a function directly; past the limit a visitor is told that the page is busy.
     return blocks.queue(default_concurrency_limit=4, max_size=MAX_WAITING, api_open=False)
 

@@ -7,12 +7,22 @@ from typing import Any, cast
 
 import gradio as gr
 
-from demo.downloads.files import answers_json, reply_json
+from demo.downloads.files import answers_json, description_json, reply_json
 from demo.finding.collection import MAX_FOUND_BY_API, Collection
 from demo.languages.translate import speaking
-from demo.server.replies import Answers, Explained, FoundPhoto, KnownWrong, Method, PackagedExample, UploadedPhoto
+from demo.server.replies import (
+    Answers,
+    Described,
+    Explained,
+    FoundPhoto,
+    KnownWrong,
+    Method,
+    PackagedExample,
+    UploadedPhoto,
+)
 from demo.visit import asking
 from demo.visit.uploads import photo_content
+from valm_core.captions.captioner import MAX_BEAMS, Captioner
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import EncodedImage, InputError, Predictor, UnknownAnswer
@@ -49,6 +59,15 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "examples": [["cat", "dog"]],
         },
     },
+    "describe": {
+        "photo": PHOTO,
+        "beams": {
+            "description": f"descriptions followed side by side, 1 to {MAX_BEAMS}",
+            "minimum": 1,
+            "maximum": MAX_BEAMS,
+            "examples": [3],
+        },
+    },
     "explain": {
         "photo": PHOTO,
         "question": QUESTION,
@@ -71,7 +90,11 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def build_api(
-    page: gr.Blocks, predictor: Predictor, examples: Sequence[asking.Example], collection: Collection | None = None
+    page: gr.Blocks,
+    predictor: Predictor,
+    examples: Sequence[asking.Example],
+    captioner: Captioner | None = None,
+    collection: Collection | None = None,
 ) -> None:
     """Give a page its endpoints, and hide the page's own events from the API's documentation.
 
@@ -81,17 +104,20 @@ def build_api(
         page: what to add them to.
         predictor: with ``open_photo``, ``encode``, ``answer``, ``what_if`` and ``ask``.
         examples: the packaged photos.
-        collection: where there is one, "find" looks through it.
+        captioner: describes photos, by "describe".
+        collection: "find" looks through it.
     """
     for event in page.fns.values():
         event.api_visibility = "private"
         event.api_name = f"page_{event._id}"  # the names below stay free for the endpoints
-    endpoints = Endpoints(predictor, examples)
+    endpoints = Endpoints(predictor, examples, captioner)
     on_model = {"concurrency_id": "model", "concurrency_limit": 1}  # they wait in the page's own line
     gr.api(endpoints.answer, api_name="answer", **on_model)
     gr.api(endpoints.explain, api_name="explain", **on_model)
     gr.api(endpoints.examples, api_name="examples")
-    if collection:
+    if captioner is not None:
+        gr.api(endpoints.describe, api_name="describe", **on_model)
+    if collection is not None:
         gr.api(FindEndpoint(collection).find, api_name="find", concurrency_id="find", concurrency_limit=1)
     for event in page.fns.values():
         for component, (name, facts) in zip(
@@ -130,10 +156,10 @@ def _tell_errors(endpoint):
 
 
 class Endpoints:
-    """The three endpoints; their docstrings, names and types are the API's documentation."""
+    """The endpoints; their docstrings, names and types are the API's documentation."""
 
-    def __init__(self, predictor: Predictor, packaged: Sequence[asking.Example]):
-        self.predictor, self.packaged = predictor, packaged
+    def __init__(self, predictor: Predictor, packaged: Sequence[asking.Example], captioner: Captioner | None = None):
+        self.predictor, self.packaged, self.captioner = predictor, packaged, captioner
 
     def encoded(self, photo) -> EncodedImage:
         """What a caller sent as a photo, ready for questions. Raises InputError."""
@@ -209,6 +235,24 @@ class Endpoints:
         _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
         asked = self.predictor.ask(self.encoded(photo), question, method, answer or None)
         return cast(Explained, reply_json(*asked, self.predictor.facts))
+
+    @_tell_errors
+    def describe(self, photo: UploadedPhoto | str, beams: int = 3) -> Described:
+        """Describe a photo in an English sentence, with the place in the photo where each word was read.
+
+        Args:
+            photo: as for answer
+            beams: descriptions followed side by side, 1 to 10; 1 is quickest
+
+        Returns:
+            an object with "description", a sentence, and "others", further ones that the search found
+            "words", a list of {"word", "probability" in 0..1 after the words before it, "support", "verdict"}
+            "word_maps" [words][rows][columns], each sums to 1; "grid" [rows, columns]; "box" as in explain
+        """
+        if self.captioner is None:
+            raise InputError("This server has no model that describes photos.")
+        picture = self.predictor.open_photo(photo_content(photo))
+        return cast(Described, description_json(self.captioner.describe(picture, beams)))
 
     @_tell_errors
     def examples(self) -> list[PackagedExample]:

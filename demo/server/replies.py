@@ -108,6 +108,25 @@ class Explained(Answers):
     valm_version: str
 
 
+class DescribedWord(TypedDict):
+    """A word of a description, see ``valm_core.captions.captioner``."""
+
+    word: str
+    probability: Probability
+    support: float
+    verdict: Verdict
+
+
+class Described(TypedDict):
+    """What ``describe`` gives: a sentence, and where each of its words was read."""
+
+    description: str
+    others: list[str]
+    words: list[DescribedWord]
+    grid: Annotated[list[int], {"minItems": 2, "maxItems": 2, "description": "rows, columns"}]
+    word_maps: list[Map]
+
+
 class KnownWrong(TypedDict):
     """A question that the model is known to answer wrongly, and the right answer."""
 
@@ -144,6 +163,7 @@ class Refusal(TypedDict):
 REPLIES = {
     "answer": Answers,
     "explain": Explained,
+    "describe": Described,
     "examples": list[PackagedExample],
     "find": list[FoundPhoto],
     "error": Refusal,
@@ -151,7 +171,7 @@ REPLIES = {
 
 
 def replies_schema() -> dict[str, Any]:
-    """The JSON schema of all replies under ``$defs`` by endpoint, and "error" for a refusal."""
+    """The JSON schema of all replies under ``$defs``, by endpoint, and "error" for a refusal."""
     definitions = {name: schema_of(record) for name, record in REPLIES.items()}
     return {"$schema": DRAFT, "title": "Replies of VALM", "$defs": definitions}
 

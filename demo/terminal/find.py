@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument 
     from valm_core.retrieval.index import Found, PhotoIndex
 
 MAX_NAMED = 5  # faulty photos that are named
-TILE = 240  # pixels, height of a picture among others
 
 
 def format_found(found: list[Found]) -> str:
@@ -39,23 +38,12 @@ def format_found(found: list[Found]) -> str:
 
 def write_maps(finder: PhotoFinder, query: Query, photos: list[Path], folder: Path) -> None:
     """For each photo a picture, ``NUMBER-NAME.png``: it plain, under the map of all words, and under that of each."""
-    from PIL import Image
-
-    from demo.rendering.overlay import Look, overlay
+    from demo.rendering.word_sheet import word_sheet
     from valm_core.inputs.photo import open_photo
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(photos, 1):
-        photo, explanation = open_photo(path), finder.explain(query, path)
-        chosen: list[tuple[int, ...]] = [(), *((word,) for word in range(len(query.words)))]
-        pictures = [photo, *(overlay(photo, explanation, words, Look()) for words in chosen)]
-        tiles = [picture.resize((round(picture.width * TILE / picture.height), TILE)) for picture in pictures]
-        sheet = Image.new("RGB", (sum(tile.width for tile in tiles), TILE))
-        left = 0
-        for tile in tiles:
-            sheet.paste(tile, (left, 0))
-            left += tile.width
-        sheet.save(folder / f"{number}-{path.stem}.png")
+        word_sheet(open_photo(path), finder.explain(query, path)).save(folder / f"{number}-{path.stem}.png")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -113,7 +113,8 @@ class JudgedWord:
 class Outcome:
     """What became of a question about the photo at ``path``: a reply, or a message that says why there is none.
 
-    A reply may come with a message too: what the person should know beside it, and with questions to offer. ``visit``
+    A reply may come with a message too: what the person should know beside it, and with questions to offer.
+    ``described`` is the HTML of a description of the photo, where one was wished for and can be given. ``visit``
     is the number of the visit that it belongs to, see ``history.catch_up``, and ``earlier`` are those before it.
     """
 
@@ -121,6 +122,7 @@ class Outcome:
     reply: Reply | None = None
     message: str = ""
     suggestions: tuple[str, ...] = ()
+    described: str = ""
     visit: int = -1
     earlier: tuple[Outcome, ...] = ()
 

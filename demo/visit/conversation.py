@@ -1,8 +1,12 @@
-"""One question after another about a photo: follow-ups are completed, and who wants a description is told the truth."""
+"""One question after another about a photo: follow-ups are completed, wishes for a description heard."""
+
+from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from demo.languages.translate import say, say_html
+from demo.rendering.description import description_html
 from demo.rendering.wording import strong
 from demo.visit import asking
 from demo.visit.antecedents import Before
@@ -11,6 +15,9 @@ from demo.visit.description import is_command, wants_description
 from demo.visit.follow_up import Understood, understand
 from demo.visit.suggestions import concepts_of, named_concepts, questions_for
 from valm_core.outputs import Predictor
+
+if TYPE_CHECKING:  # for real it would load torch
+    from valm_core.captions.captioner import Captioner
 
 MAX_EARLIER = 4  # outcomes that may wait to be remembered
 
@@ -22,6 +29,7 @@ def answer(
     text: str | None,
     last: Outcome | None = None,
     exactly: bool = False,
+    captioner: Captioner | None = None,
 ) -> Outcome:
     """Answer what was typed, see ``follow_up.understand``; whatever goes wrong is turned into a message.
 
@@ -32,10 +40,11 @@ def answer(
         text: what was typed.
         last: what became of the question before.
         exactly: ask nothing but what was typed.
+        captioner: describes photos; None where there is none.
     """
     typed = " ".join((text or "").split())
     if path and not exactly and wants_description(typed):
-        return describe(predictor, path, known, typed)
+        return describe(predictor, path, known, typed, captioner)
     understood = Understood(typed, typed) if exactly else understand(typed, before(last, path))
     outcome = asking.answer(predictor, path, known, understood.asked)
     follows = understood.rewritten or understood.unclear
@@ -52,24 +61,29 @@ def before(last: Outcome | None, path: str | None) -> Before | None:
     return Before(last.reply.prediction.question, best.text, best.probability)
 
 
-def describe(predictor: Predictor, path: str, known: OpenedPhoto | None, typed: str) -> Outcome:
-    """What can be said to somebody who wants the photo described: that this model can't, and what to ask instead.
+def describe(
+    predictor: Predictor, path: str, known: OpenedPhoto | None, typed: str, captioner: Captioner | None = None
+) -> Outcome:
+    """What who wants the photo described gets: a description, or that this model can't, and what to ask instead.
 
     What is a question is asked nevertheless: "What is in the photo?" has an answer of a word or two.
     """
     try:
         photo = asking.open_photo(predictor, path, known)
         concepts = concepts_of(predictor, photo.encoded)
+        described = description_html(photo.picture, captioner.describe(photo.picture)) if captioner else ""
     except Exception as error:
         return Outcome(path, message=asking.message_for(error))
     named = [word for word, _ in named_concepts(concepts)]
-    message = say("This model answers short questions in a word or two; it can’t describe a whole photo.")
-    if named:
-        message += " " + say("What it finds most surely here: {things}.", things=", ".join(named))
-        message += " " + say("The questions on the buttons fit this photo.")
+    messages = []
+    if not described:
+        messages.append(say("This model answers short questions in a word or two; it can’t describe a whole photo."))
+        if named:
+            messages.append(say("What it finds most surely here: {things}.", things=", ".join(named)))
+            messages.append(say("The questions on the buttons fit this photo."))
     asked = Outcome(path) if is_command(typed) else asking.answer(predictor, path, photo, typed)
-    message = " ".join(filter(None, (asked.message, message)))
-    return dataclasses.replace(asked, message=message, suggestions=questions_for(concepts))
+    message = " ".join(filter(None, (asked.message, *messages)))
+    return dataclasses.replace(asked, message=message, suggestions=questions_for(concepts), described=described)
 
 
 def suggest(predictor: Predictor, photo: OpenedPhoto | None) -> tuple[str, ...]:

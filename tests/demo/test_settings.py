@@ -28,6 +28,7 @@ GOOD = {
     "VALM_COLLECTION_INDEX": ("my.index", "collection_index", "my.index"),
     "VALM_CHECKPOINT": ("me/model@main", "checkpoint", "me/model@main"),
     "VALM_FIND_CHECKPOINT": ("me/finder", "find_checkpoint", "me/finder"),
+    "VALM_DESCRIBE_CHECKPOINT": ("me/captioner", "describe_checkpoint", "me/captioner"),
     "VALM_PROMPT": ("{image}Question: {question}", "prompt", "{image}Question: {question}"),
     "VALM_COMPARE": ("a=me/one, vilt = dandelin/vilt", "compare", {"a": "me/one", "vilt": "dandelin/vilt"}),
     "GRADIO_SERVER_NAME": ("[::1]", "address", "::1"),

@@ -45,7 +45,7 @@ def test_the_commands_lead_to_functions(wheel):
     entry_points = configparser.ConfigParser()
     entry_points.read_string(wheel.read(next(n for n in wheel.namelist() if n.endswith("entry_points.txt"))).decode())
     commands = dict(entry_points["console_scripts"])
-    assert commands.keys() == {"valm-demo", "valm-ask", "valm-find", "valm-train", "valm-evaluate"}
+    assert commands.keys() == {"valm-demo", "valm-ask", "valm-describe", "valm-find", "valm-train", "valm-evaluate"}
     for target in commands.values():
         module, function = target.split(":")
         assert f"def {function}(" in (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")

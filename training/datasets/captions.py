@@ -1,17 +1,24 @@
-"""Captions as training examples: batches of texts with their photos, encoded beforehand or not."""
+"""Captions as training examples, to find photos by or to write: texts with their photos, encoded beforehand or not."""
 
 from collections import Counter
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.datasets.feature_cache import FeatureCache, ModelInputs
-from training.datasets.questions import collate_photos
+from training.datasets.questions import collate_photos, number_photos
 from training.datasets.readers.captioned import CaptionedPhoto
+from training.metrics.caption_figures import plain_words
+from valm_core.inputs.question import QuestionTokenizer
+from valm_core.learning.captioning import NO_TARGET
+from valm_core.model.captioner import BEGIN, END, UNKNOWN, CaptionModel
 from valm_core.model.retrieval import RetrievalModel
 
 CONTENT_WORDS = 1000  # that the visual term asks for
+LEAST_USES = 5  # of a word piece, for captions to be made of it
 
 
 class CaptionDataset(Dataset):
@@ -54,3 +61,73 @@ def content_words(dataset: CaptionDataset, size: int = CONTENT_WORDS) -> Tensor:
         counts.update(set(tokenizer.tokenizer(text, add_special_tokens=False).input_ids))
     common = [token for token, count in counts.most_common() if count <= len(dataset) / 2]
     return torch.tensor(common[:size], dtype=torch.long)
+
+
+class WrittenCaptions(Dataset):
+    """Captions to learn to write; ``collate`` turns a list of them into arguments of ``CaptionObjective.forward``.
+
+    Args:
+        photos: with their captions; every caption is a row, cut where it is longer than the model's.
+        model: gives tokenizer, vocabulary and photo size; none of its weights are kept.
+        features: image tokens computed beforehand; without them photos are opened and encoded in every batch.
+    """
+
+    def __init__(self, photos: list[CaptionedPhoto], model: CaptionModel, features: FeatureCache | None = None):
+        self.inputs, self.features = ModelInputs.of(model), features
+        self.longest = model.config.max_question_tokens
+        self.photos = [photo.image for photo in photos for _ in photo.captions]
+        place = {int(token): number for number, token in enumerate(model.vocabulary)}
+        texts = [text for photo in photos for text in photo.captions]
+        self.rows = [
+            [BEGIN, *(place.get(token, UNKNOWN) for token in tokens), END][: self.longest]
+            for tokens in caption_pieces(model.tokenizer, texts)
+        ]
+        self.lengths = [len(row) for row in self.rows]
+        self.photo_ids = number_photos(self.photos)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> int:
+        return index  # everything happens in collate, for the whole batch at once
+
+    def collate(self, indices: list[int]) -> dict[str, Tensor]:
+        """Indices -> the photos, and for each a row with its captions one behind the other, see ``forward`` there."""
+        photos = collate_photos([self.photos[index] for index in indices], self.inputs, self.features)
+        captions_of: list[list[list[int]]] = [[] for _ in range(int(photos["photo_index"].max()) + 1)]
+        for index, photo in zip(indices, photos.pop("photo_index").tolist(), strict=True):
+            captions_of[photo].append(self.rows[index])
+        shape = len(captions_of), max(sum(len(row) - 1 for row in own) for own in captions_of)
+        places, captions, positions = np.full(shape, END), np.full(shape, -1), np.zeros(shape, dtype=np.int64)
+        targets = np.full(shape, NO_TARGET)
+        for photo, own in enumerate(captions_of):
+            first = 0
+            for number, row in enumerate(own):
+                part = slice(first, first + len(row) - 1)
+                places[photo, part], targets[photo, part] = row[:-1], row[1:]
+                captions[photo, part], positions[photo, part] = number, np.arange(len(row) - 1)
+                first = part.stop
+        targets[targets == UNKNOWN] = NO_TARGET
+        pieces = {"places": places, "targets": targets, "captions": captions, "positions": positions}
+        return {name: torch.from_numpy(values) for name, values in pieces.items()} | photos
+
+
+def caption_pieces(tokenizer: QuestionTokenizer, texts: list[str]) -> list[list[int]]:
+    """The token ids of captions, each in its plain words."""
+    return tokenizer.tokenizer([" ".join(plain_words(text)) for text in texts], add_special_tokens=False).input_ids
+
+
+def caption_vocabulary(tokenizer: QuestionTokenizer, texts: Iterable[str], least: int = LEAST_USES) -> Tensor:
+    """Token ids [V] that captions are made of, in the order of a ``CaptionModel``'s logits: its three special places,
+    then what occurs at least ``least`` times in ``texts``, the commonest first.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    counts = Counter(token for tokens in caption_pieces(tokenizer, list(texts)) for token in tokens)
+    unknown = tokenizer.tokenizer.unk_token_id
+    common = [token for token, count in counts.most_common() if count >= least and token != unknown]
+    if not common:
+        raise ValueError(f"No word occurs {least} times in the captions. Give more captions.")
+    special = {BEGIN: tokenizer.tokenizer.cls_token_id, END: tokenizer.tokenizer.sep_token_id, UNKNOWN: unknown}
+    return torch.tensor([special[place] for place in sorted(special)] + common)

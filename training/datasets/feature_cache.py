@@ -18,11 +18,10 @@ from tqdm import tqdm
 from training.datasets.readers.jsonl import DataError
 from valm_core.checkpoints.atomic_files import replace_folder, write_text
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, differences, fingerprint, read_json
+from valm_core.checkpoints.storage import AnyModel
 from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo, photo_to_pixels
 from valm_core.inputs.question import QUESTION_PREPROCESSING, QuestionTokenizer
 from valm_core.inputs.text import printable, writable
-from valm_core.model.model import ValmModel
-from valm_core.model.retrieval import RetrievalModel
 from valm_core.outputs import InputError
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
@@ -46,7 +45,7 @@ class ModelInputs:
     image_size: int
 
     @classmethod
-    def of(cls, model: "ValmModel | RetrievalModel | ModelInputs") -> "ModelInputs":
+    def of(cls, model: "AnyModel | ModelInputs") -> "ModelInputs":
         """Those of a model, or the given ones."""
         if isinstance(model, ModelInputs):
             return model
@@ -74,7 +73,7 @@ class FeatureCache:
         cache: folder for the shards.
     """
 
-    def __init__(self, model: ValmModel | RetrievalModel, photos: list[Path], questions: list[str], cache: str | Path):
+    def __init__(self, model: AnyModel, photos: list[Path], questions: list[str], cache: str | Path):
         self.has_images, self.has_text = bool(photos), bool(questions)
         if self.has_images:
             self.photo_key = {photo: _photo_key(photo) for photo in dict.fromkeys(photos)}
@@ -170,7 +169,7 @@ def _photo_key(photo: Path) -> str:
 
 
 @torch.no_grad()
-def mean_image_token(model: ValmModel | RetrievalModel, photos: list[Path]) -> Tensor:
+def mean_image_token(model: AnyModel, photos: list[Path]) -> Tensor:
     """The average cell of all photos, [D_image] in float32, by running the encoder without a cache."""
     model.image_encoder.eval()
     photos = list(dict.fromkeys(photos))
@@ -178,7 +177,7 @@ def mean_image_token(model: ValmModel | RetrievalModel, photos: list[Path]) -> T
     return sum(sums[1:], sums[0]) / len(photos)
 
 
-def read_pixels(model: ValmModel | RetrievalModel | ModelInputs, photo: str | Path | bytes) -> Tensor:
+def read_pixels(model: AnyModel | ModelInputs, photo: str | Path | bytes) -> Tensor:
     """Open one photo of a data set as pixels [3, S, S].
 
     Raises:
@@ -191,7 +190,7 @@ def read_pixels(model: ValmModel | RetrievalModel | ModelInputs, photo: str | Pa
 
 
 @torch.no_grad()
-def _image_folder(model: ValmModel | RetrievalModel, photo_key: dict[Path, str], cache: Path) -> Path:
+def _image_folder(model: AnyModel, photo_key: dict[Path, str], cache: Path) -> Path:
     """The folder of the image encoder's shards, with every photo in one of them."""
     encoder: Any = model.image_encoder.eval()  # its buffers are `Tensor | Module` to mypy
     made_from = {
@@ -217,7 +216,7 @@ def _image_folder(model: ValmModel | RetrievalModel, photo_key: dict[Path, str],
     return folder
 
 
-def _encode_photos(model: ValmModel | RetrievalModel, photos: list[Path]) -> Iterator[tuple[int, Tensor]]:
+def _encode_photos(model: AnyModel, photos: list[Path]) -> Iterator[tuple[int, Tensor]]:
     """Batches of photos, encoded: the place of the first one and tokens [up to PHOTO_BATCH, N, D]."""
     for start in tqdm(range(0, len(photos), PHOTO_BATCH), desc="encoding photos", unit=f"{PHOTO_BATCH} photos"):
         pixels = torch.stack([read_pixels(model, photo) for photo in photos[start : start + PHOTO_BATCH]])
@@ -225,7 +224,7 @@ def _encode_photos(model: ValmModel | RetrievalModel, photos: list[Path]) -> Ite
 
 
 @torch.no_grad()
-def _text_folder(model: ValmModel | RetrievalModel, questions: list[str], cache: Path) -> Path:
+def _text_folder(model: AnyModel, questions: list[str], cache: Path) -> Path:
     """The folder of the text encoder's shards, with every question in one of them."""
     made_from = {
         "question preprocessing": QUESTION_PREPROCESSING,

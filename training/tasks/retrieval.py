@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from training.datasets.captions import CaptionDataset, content_words
 from training.datasets.feature_cache import FeatureCache, read_pixels
-from training.datasets.readers.captioned import CaptionedPhoto, read_captioned_photos
+from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
 from training.made_from import depends_on
 from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
+from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, take_image_encoder
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
-from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 from valm_core.checkpoints.model_card import retrieval_card
 from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint, save_checkpoint, stored_state
 from valm_core.config import ValmConfig
@@ -30,7 +30,6 @@ from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
 
 PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
-IMAGE_SETTINGS = ("image_encoder", "image_size", "resize", "image_stride", "cell_width", "concepts")
 RETRIEVAL_SETTINGS = (
     *IMAGE_SETTINGS,
     *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
@@ -49,10 +48,7 @@ def train_retrieval(
     Returns:
         The figures of ``measure_retrieval`` on the validation photos, with ``before`` those before training.
     """
-    photos = read_captioned_photos(run.data, "train")
-    validation = read_captioned_photos(run.validation, "validation")
-    if both := {photo.image for photo in photos} & {photo.image for photo in validation}:
-        raise ValueError(f"{min(both)} is among the photos to learn from and those to validate on; take it out.")
+    photos, validation = read_train_and_validation(run.data, run.validation)
     model = retrieval_model_to_train(run, config).to(device)
     features = None
     if run.cache:
@@ -72,7 +68,9 @@ def train_retrieval(
         ways = [figures[f"{way}_r{k}"] for way in ("search", "annotation") for k in RECALL_AT]
         return {"accuracy": float(np.mean(ways))} | figures
 
-    shared = depends_on(run, config, {"data": _fingerprint(photos), "validation": _fingerprint(validation)})
+    shared = depends_on(
+        run, config, {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
+    )
     output = Path(run.output)
     trainer = Trainer(objective, batches, validate, training, output, depends_on=shared)
     progress = trainer.train(resume)
@@ -107,17 +105,10 @@ def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalMod
         model = build_retrieval_model(config)
     else:
         start = load_checkpoint(run.init)
-        for name in IMAGE_SETTINGS:
-            own, wanted = getattr(start.config, name), getattr(config, name)
-            if own != wanted:
-                raise ValueError(
-                    f"{name} is {wanted!r}, but the checkpoint {run.init} has {own!r}. Leave `{name}` out of the model "
-                    "section to take the checkpoint's."
-                )
+        check_image_side(start, config, run.init)
         config = dataclasses.replace(config, train_image_encoder=start.config.train_image_encoder)
         model = build_retrieval_model(config, concepts=start.concepts)
-        model.image_encoder.load_state_dict(start.image_encoder.state_dict())
-        model.image_encoder.requires_grad_(False)
+        take_image_encoder(model, start)
     if config.learned_text_layers:
         for layer in encoder_layers(model.text_encoder)[-config.learned_text_layers :]:
             layer.requires_grad_(True)
@@ -183,8 +174,3 @@ def format_retrieval(report: dict) -> str:
             median = report[f"{score}{'annotation_' * (way == 'annotation')}median_rank"]
             lines.append(f"{name + ', ' + meaning:<36}{recall}{median:>14.0f}")
     return "\n".join(lines)
-
-
-def _fingerprint(photos: list[CaptionedPhoto]) -> dict:
-    content = [[quick_fingerprint(photo.image), photo.captions] for photo in photos]
-    return {"photos": len(photos), "sha256": fingerprint(content)}

@@ -24,6 +24,7 @@ ENCODER_SIZES = {  # what transformers configs call them, and what stands for a 
     "patch_size": 1,
     "num_channels": 3,
 }
+LAYERS = ("fusion.layers.", "layers.")  # of a model that answers, of one that describes
 ENCODER_FOLDERS = ("text_encoder", "image_encoder")
 
 
@@ -64,10 +65,14 @@ def check_claims(folder: Path, config: ValmConfig, answers: object) -> None:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{weights} is damaged or no safetensors file: {error}. Copy the checkpoint again.") from error
-    width = shapes.get("text_norm.weight", shapes.get("word_projection.bias", (config.width,)))[0]
-    stored_layers = {name.split(".")[2] for name in shapes if name.startswith("fusion.layers.")}
+    named = [
+        shapes[name] for name in ("text_norm.weight", "word_projection.bias", "memory_norm.weight") if name in shapes
+    ]
+    width = named[0][0] if named else config.width
+    stored_layers = {name.split("layers.")[1].split(".")[0] for name in shapes if name.startswith(LAYERS)}
     layers = len(stored_layers) or config.layers  # dual towers name theirs otherwise; strict loading compares those
     stated = {"width": (config.width, width), "layers": (config.layers, layers)}
+    stated["vocabulary"] = config.vocabulary, shapes.get("vocabulary", (0,))[0]
     for name, (claimed, stored) in stated.items():
         if claimed != stored:
             raise ValueError(

@@ -153,6 +153,63 @@ child follows the looks that annotators named; don't use it to sort people.
 """
 
 
+def caption_card(config: ValmConfig, stored: int, figures: str, command: str, data_note: str) -> str:
+    """Markdown for the ``README.md`` of a checkpoint that describes photos. Arguments as of ``retrieval_card``."""
+    from huggingface_hub import ModelCardData
+
+    metadata = ModelCardData(
+        library_name="valm",
+        pipeline_tag="image-to-text",
+        language="en",
+        license="apache-2.0",
+        tags=["explainability", "image-captioning"],
+        model_name="VALM caption checkpoint",
+    )
+    image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
+    return f"""---
+{metadata.to_yaml()}
+---
+
+# VALM caption checkpoint
+
+Describes a photo in a sentence, and shows for every word where in the photo it was read.
+
+| part | what |
+|---|---|
+| image encoder | `{config.image_encoder}` at {config.image_size} px, {config.resize}{image} |
+| decoder | {config.layers} layers of width {config.width}, {config.heads} heads, reading all cells |
+| vocabulary | {config.vocabulary} word pieces |
+| stored numbers | {stored / 1e6:.2f} million |
+
+## Use
+
+    valm-describe photo.jpg
+
+## Figures
+
+On the validation photos, from which also the epoch was chosen, so they are slightly flattering:
+
+```
+{figures}
+```
+
+Trained by:
+
+    {command}
+
+## Data
+
+{data_note.strip() or "Not described."}
+
+## Intended use and limits
+
+For looking into how words of a description relate to places of a photo, in English. Not for decisions about people,
+safety or medicine, and no replacement for a description by a person: it names things that are not there, counts badly,
+can't read text, and what it says of rare things is what is usual in its data. What it takes for a man, a woman or a
+child follows the looks that annotators named; don't use it to sort people.
+"""
+
+
 def _text_encoder(config: ValmConfig) -> str:
     """What learned of the text encoder."""
     text = _frozen(config.train_text_encoder, config.text_encoder_sha256)

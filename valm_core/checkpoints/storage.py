@@ -23,18 +23,30 @@ from valm_core.checkpoints.contents import (
 from valm_core.checkpoints.hub import fetch_checkpoint, push_folder
 from valm_core.config import ValmConfig
 from valm_core.inputs.text import TwiceError, parse_json, read_text
-from valm_core.model.build import build_model, build_retrieval_model, stores_image_encoder, stores_text_encoder
+from valm_core.model.build import (
+    build_caption_model,
+    build_model,
+    build_retrieval_model,
+    stores_image_encoder,
+    stores_text_encoder,
+)
+from valm_core.model.captioner import CaptionModel
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.image_encoder import IMAGE_ENCODER_FOLDER
 from valm_core.model.model import ValmModel
 from valm_core.model.retrieval import RetrievalModel
 from valm_core.model.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER
 
-CONFIGS = {"answer": "everyday.yaml", "retrieval": "retrieval.yaml"}  # task -> the shipped config that trains it
+AnyModel = ValmModel | RetrievalModel | CaptionModel
+CONFIGS = {
+    "answer": "everyday.yaml",
+    "retrieval": "retrieval.yaml",
+    "caption": "caption.yaml",
+}  # task -> the shipped config that trains it
 
 
 def save_checkpoint(
-    model: ValmModel | RetrievalModel,
+    model: AnyModel,
     folder: str | Path,
     extra_files: dict[str, str] | None = None,
     half: bool = False,
@@ -93,7 +105,12 @@ def load_retrieval_checkpoint(name: str | Path) -> RetrievalModel:
     return cast(RetrievalModel, _load(name, "retrieval"))
 
 
-def _load(name: str | Path, task: str) -> ValmModel | RetrievalModel:
+def load_caption_checkpoint(name: str | Path) -> CaptionModel:
+    """Load a checkpoint that describes photos, ready to use. Argument and errors as of ``load_checkpoint``."""
+    return cast(CaptionModel, _load(name, "caption"))
+
+
+def _load(name: str | Path, task: str) -> AnyModel:
     folder = recover_folder(fetch_checkpoint(name))
     if missing := missing_file(folder):
         raise FileNotFoundError(
@@ -115,9 +132,11 @@ def _load(name: str | Path, task: str) -> ValmModel | RetrievalModel:
     if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
         raise ValueError(f"{folder / CONCEPTS_FILE} must be a list of texts. Copy the checkpoint again.")
     try:
-        model: ValmModel | RetrievalModel
+        model: AnyModel
         if task == "answer":
             model = build_model(config, answers, checkpoint=folder, concepts=concepts)
+        elif task == "caption":
+            model = build_caption_model(config, checkpoint=folder, concepts=concepts)
         else:
             model = build_retrieval_model(config, checkpoint=folder, concepts=concepts)
     except (ValueError, OSError):
@@ -146,7 +165,7 @@ def push_to_hub(model: ValmModel, name: str, private: bool = True, card: str | N
         return push_folder(folder, name, private)
 
 
-def stored_state(model: ValmModel | RetrievalModel) -> dict[str, Tensor]:
+def stored_state(model: AnyModel) -> dict[str, Tensor]:
     """What a checkpoint holds: all tensors but those of frozen packaged encoders, which are named by their hash."""
     left_out, kept = [], []
     if not stores_text_encoder(model.config):
@@ -161,7 +180,7 @@ def stored_state(model: ValmModel | RetrievalModel) -> dict[str, Tensor]:
     }
 
 
-def load_stored_state(model: ValmModel | RetrievalModel, stored: dict[str, Tensor], source: str) -> None:
+def load_stored_state(model: AnyModel, stored: dict[str, Tensor], source: str) -> None:
     """Load what ``stored_state`` gave; half-precision tensors are widened to the model's own.
 
     Args:
@@ -191,7 +210,7 @@ def load_stored_state(model: ValmModel | RetrievalModel, stored: dict[str, Tenso
     model.load_state_dict(stored, strict=False)
 
 
-def _learned_text_layers(model: ValmModel | RetrievalModel) -> list[str]:
+def _learned_text_layers(model: AnyModel) -> list[str]:
     """How the names of the tensors begin that belong to the last ``learned_text_layers`` of the text encoder."""
     count = model.config.learned_text_layers
     if not count:

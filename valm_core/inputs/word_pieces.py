@@ -7,6 +7,8 @@ import numpy as np
 
 from valm_core.outputs import Explanation
 
+JOINING = ("-", "'")
+
 
 def words_of_pieces(
     question: str, offsets: Sequence[tuple[int, int]], special: Sequence[int]
@@ -57,3 +59,22 @@ def merge_word_pieces(
         text_to_image=np.einsum("wt,lhtn->lhwn", mean, explanation.text_to_image),
         image_to_text=np.einsum("wt,lhnt->lhnw", membership, explanation.image_to_text),
     )
+
+
+def join_word_pieces(pieces: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Word pieces as a BERT tokenizer names them -> the words that people read, and the word of every piece.
+
+    ``##`` marks a piece that goes on with a word; hyphens and apostrophes hold their neighbours together, as in
+    "t-shirt" and "man's".
+    """
+    words: list[str] = []
+    places = []
+    for number, piece in enumerate(pieces):
+        joins = piece.startswith("##") or piece in JOINING or (number > 0 and pieces[number - 1] in JOINING)
+        text = piece.removeprefix("##")
+        if joins and words:
+            words[-1] += text
+        else:
+            words.append(text)
+        places.append(len(words) - 1)
+    return tuple(words), tuple(places)

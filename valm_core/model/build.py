@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
+from valm_core.model.captioner import CaptionModel
 from valm_core.model.concepts import ConceptHead
 from valm_core.model.fusion import FUSIONS, WordCellSimilarity
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead
@@ -93,6 +94,21 @@ def build_retrieval_model(
     _check_task(config, "retrieval")
     config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
     return RetrievalModel(
+        config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
+    )
+
+
+def build_caption_model(
+    config: ValmConfig, checkpoint: Path | None = None, concepts: Sequence[str] = ()
+) -> CaptionModel:
+    """A model that describes photos, its decoder random, in training mode. Arguments as of ``build_model``.
+
+    Raises:
+        ValueError: as ``build_model`` does for encoders and concepts, or the config's task is another.
+    """
+    _check_task(config, "caption")
+    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
+    return CaptionModel(
         config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
     )
 

@@ -255,6 +255,23 @@ def test_a_wish_for_a_description_is_told_the_truth_and_gets_questions(page, upl
     assert "Add a photo first" in page.answer(None, None, "Describe this", (), None, 0)[memory.asked].message
 
 
+def test_a_wish_for_a_description_is_granted_where_there_is_a_model_for_it(page, upload, tiny_captioner):
+    page.captioner = tiny_captioner
+    memory, path = page.memory, upload(1)
+    outcome = page.answer(path, None, "Describe this picture", (), None, 0)[memory.asked]
+    assert outcome.reply is None and outcome.message == ""
+    shown = page.show(outcome, path, 0, *LOOK)[page.ask.notice]
+    said = tiny_captioner.describe(asking.Path(path).read_bytes())
+    assert f'lang="en">{said.text}</p>' in shown and "can’t describe" not in shown
+    assert shown.count('type="radio"') == shown.count("data:image/jpeg;base64,") == len(said.words)
+    assert f"“{said.words[0].text}”: {said.words[0].probability:.0%} likely after the words before it" in shown
+    outcome = page.answer(path, None, "what is in this photo?", (), None, 0)[memory.asked]
+    both = page.show(outcome, path, 0, *LOOK)
+    assert outcome.reply.prediction.question == "what is in this photo?" and said.text in both[page.ask.notice]
+    other = page.answer(path, None, "Is it day or night?", (), outcome, 0)[memory.asked]
+    assert said.text not in page.show(other, path, 0, *LOOK)[page.ask.notice]
+
+
 def test_a_photo_brings_questions_about_what_is_on_it(page, upload):
     updates = page.encode(upload(1), None, ())
     assert [updates[button]["value"] for button in page.ask.suggestions] == [

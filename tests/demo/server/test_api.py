@@ -198,8 +198,9 @@ def test_python_as_in_the_docs(page_url):
 
 def test_every_parameter_has_a_name_a_description_an_example_and_its_limits(page_url):
     endpoints = json.loads(curl(f"{page_url}/gradio_api/info"))["named_endpoints"]
-    for name in ("answer", "explain"):
-        told = api.PARAMETERS[name]
+    offered = {name: told for name, told in api.PARAMETERS.items() if f"/{name}" in endpoints}
+    assert offered.keys() == api.PARAMETERS.keys() - {"describe", "find"}  # which need a model, a collection
+    for name, told in offered.items():
         parameters = endpoints[f"/{name}"]["parameters"]
         assert [part["parameter_name"] for part in parameters] == [part["label"] for part in parameters] == [*told]
         for part in parameters:
@@ -477,3 +478,28 @@ def test_mcp_is_on_where_it_is_installed_and_wanted(monkeypatch):
     assert mcp_wanted(True) and not mcp_wanted(False)
     monkeypatch.setattr("demo.server.api.find_spec", lambda name: None)
     assert not mcp_wanted(True)
+
+
+def test_a_description_is_offered_where_there_is_a_model_for_it(tiny_predictor, tiny_captioner):
+    """Its reply is plain JSON that fits its record; without a model there is no such endpoint."""
+    import gradio as gr
+
+    photo = data_text(small_photo())
+    names = {}
+    for captioner in (None, tiny_captioner):
+        with gr.Blocks() as page:
+            build_api(page, tiny_predictor, (), captioner)
+        names[captioner] = {event.api_name: event.fn for event in page.fns.values()}
+    assert set(names[tiny_captioner]) - set(names[None]) == {"describe"}
+    describe = names[tiny_captioner]["describe"]
+    reply = json.loads(json.dumps(describe(photo, 2)))
+    assert differences(api.Described, reply, "Described") == []
+    assert all(f'"{name}"' in api.Endpoints.describe.__doc__ for name in typing.get_type_hints(api.Described))
+    assert len(reply["words"]) == len(reply["word_maps"])
+    for beams in (0, 11, "3"):
+        with pytest.raises(gr.Error, match="beams is"):
+            describe(photo, beams)
+    with pytest.raises(gr.Error):
+        describe("data:image/png;base64,AAAA")
+    with pytest.raises(gr.Error, match="no model that describes photos"):
+        api.Endpoints(tiny_predictor, ()).describe(photo)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from training.datasets.readers.jsonl import DataError, needed_text
 from training.datasets.readers.judging import photo_of_row, rows_of_split
+from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,25 @@ def read_captioned_photos(sources: str, split: str | None = None) -> list[Captio
     if not captions:
         raise DataError(f"{sources} has no row whose `split` is {split!r}.")
     return [CaptionedPhoto(image, tuple(dict.fromkeys(texts))) for image, texts in captions.items()]
+
+
+def read_train_and_validation(data: str, validation: str) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
+    """The photos to learn from and those to validate on, each of its split, see ``read_captioned_photos``.
+
+    Raises:
+        DataError: as there.
+        ValueError: a photo is among both.
+    """
+    photos, held_back = read_captioned_photos(data, "train"), read_captioned_photos(validation, "validation")
+    if both := {photo.image for photo in photos} & {photo.image for photo in held_back}:
+        raise ValueError(f"{min(both)} is among the photos to learn from and those to validate on; take it out.")
+    return photos, held_back
+
+
+def captions_fingerprint(photos: list[CaptionedPhoto]) -> dict:
+    """Number and fingerprint of photos with their captions, in their order."""
+    content = [[quick_fingerprint(photo.image), photo.captions] for photo in photos]
+    return {"photos": len(photos), "sha256": fingerprint(content)}
 
 
 def _parse(values: dict, folder: Path, split: str | None) -> tuple[CaptionedPhoto, bool]:

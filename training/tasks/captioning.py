@@ -1,0 +1,238 @@
+"""Describing photos: training on captioned photos, and BLEU-4, CIDEr, ROUGE-L of what the model says."""
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from training.datasets.captions import WrittenCaptions, caption_vocabulary
+from training.datasets.feature_cache import FeatureCache, read_pixels
+from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
+from training.made_from import depends_on
+from training.metrics.caption_figures import CIDER_MOST, SMALL_WORDS, caption_scores, variety_figures
+from training.run_config import RunConfig
+from training.run_report import read_metrics, write_curves
+from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, take_image_encoder
+from valm_core.captions.captioner import content_of, judge_words, word_maps, words_of_places
+from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
+from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
+from valm_core.checkpoints.model_card import caption_card
+from valm_core.checkpoints.storage import load_caption_checkpoint, load_checkpoint, save_checkpoint, stored_state
+from valm_core.config import ValmConfig
+from valm_core.inputs.question import QuestionTokenizer
+from valm_core.learning.captioning import CaptionObjective, token_loss
+from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig
+from valm_core.model.build import build_caption_model
+from valm_core.model.captioner import CaptionModel, KeyValue
+from valm_core.model.decoding import PieceCaption, decode
+from valm_core.model.text_encoder import build_tokenizer
+
+PHOTO_BATCH, LOSS_BATCH = 32, 160
+PHOTOS_AN_EPOCH = 500  # of the validation photos, so many judge an epoch; the finished checkpoint is judged by all
+CAPTION_SETTINGS = (
+    *IMAGE_SETTINGS,
+    *("task", "text_encoder", "train_image_encoder"),
+    *("width", "layers", "heads", "feed_forward_ratio", "dropout", "max_question_tokens"),
+)
+BEAMS = 3
+MAP_PHOTOS = 100  # whose words' maps are judged
+
+
+def train_captions(
+    run: RunConfig, config: ValmConfig, training: TrainingConfig, command: str, resume: bool, device: torch.device
+) -> dict:
+    """Train on captioned photos, and write ``<output>/checkpoint`` with card and figures, and ``<output>/said.json``.
+
+    Where ``run.init`` names a checkpoint that answers questions, the image encoder is taken from it and stays. The best
+    epoch is the one with the best CIDEr of greedy captions of the first ``PHOTOS_AN_EPOCH`` validation photos.
+
+    Returns:
+        The figures of ``measure_captions`` on the validation photos, with ``before`` those before training.
+    """
+    photos, validation = read_train_and_validation(run.data, run.validation)
+    model = caption_model_to_train(run, config, photos).to(device)
+    features = None
+    if run.cache:
+        features = FeatureCache(model, [photo.image for photo in photos + validation], [], run.cache)
+    dataset = WrittenCaptions(photos, model, features)
+    batches = BucketedBatches(
+        dataset, dataset.collate, training.batch_size, training.seed, training.workers, dataset.photo_ids
+    )
+    objective = CaptionObjective(model, training.visual_weight, training.alignment_weight, training.label_smoothing).to(
+        device
+    )
+
+    def validate(model: CaptionModel) -> dict:
+        figures = measure_captions(model, validation[:PHOTOS_AN_EPOCH], features, beams=1)
+        figures |= measure_loss(model, validation[:PHOTOS_AN_EPOCH], features)
+        figures.pop("said")
+        return {"accuracy": figures["cider"] / CIDER_MOST} | figures
+
+    data = {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
+    shared = depends_on(run, config, data)
+    output = Path(run.output)
+    trainer = Trainer(objective, batches, validate, training, output, depends_on=shared)
+    progress = trainer.train(resume)
+    best = load_caption_checkpoint(output / "best")
+    checkpoint, half = output / "checkpoint", run.weights == "float16"
+    clear_leftovers(checkpoint)
+    with saving(checkpoint):
+        save_checkpoint(best, checkpoint, half=half)
+    best = load_caption_checkpoint(checkpoint).to(device)  # measure what was saved, rounding included
+    by_epoch = {row["epoch"]: row for row in read_metrics(output)}
+    report = measure_captions(best, validation, features, learned=[text for photo in photos for text in photo.captions])
+    report |= measure_loss(best, validation, features) | measure_maps(best, validation, features)
+    greedy = measure_captions(best, validation, features, beams=1)
+    report |= {f"greedy_{name}": greedy[name] for name in ("bleu_4", "cider", "rouge_l")}
+    report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]}
+    report |= {"captions": len(dataset), "train_photos": len(photos), "command": command}
+    said = json.dumps(report.pop("said"), indent=1) + "\n"
+    stored = sum(tensor.numel() for tensor in stored_state(best).values())
+    card = caption_card(best.config, stored, format_captions(report), command, run.data_note)
+    with saving(output):
+        save_checkpoint(best, checkpoint, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}, half)
+        write_text(output / "said.json", said)
+        write_curves(output)
+    return report
+
+
+def caption_model_to_train(run: RunConfig, config: ValmConfig, photos: list[CaptionedPhoto]) -> CaptionModel:
+    """A fresh caption model with a vocabulary from the captions, and with the image encoder of ``run.init`` where one
+    is named; it then stays as it is.
+
+    Raises:
+        ValueError: the checkpoint's image encoder isn't the one that the config asks for.
+    """
+    config = ValmConfig(**{name: getattr(config, name) for name in CAPTION_SETTINGS})  # all else is for answering
+    start = load_checkpoint(run.init) if run.init else None
+    concepts = start.concepts if start else ()
+    if start:
+        check_image_side(start, config, run.init)
+        config = dataclasses.replace(config, train_image_encoder=start.config.train_image_encoder)
+    tokenizer = QuestionTokenizer(build_tokenizer(config.text_encoder), config.max_question_tokens)
+    vocabulary = caption_vocabulary(tokenizer, [text for photo in photos for text in photo.captions])
+    model = build_caption_model(dataclasses.replace(config, vocabulary=len(vocabulary)), concepts=concepts)
+    model.vocabulary.copy_(vocabulary)
+    start_from_meaning(model)
+    if start:
+        take_image_encoder(model, start)
+    return model
+
+
+@torch.no_grad()
+def start_from_meaning(model: CaptionModel) -> None:
+    """Let the pieces' table begin as the text encoder's own, in as many of its principal components as are wide."""
+    known = model.text_encoder.backbone.get_input_embeddings().weight[model.vocabulary].float()  # [V, D_text]
+    centered = known - known.mean(dim=0)
+    directions = torch.linalg.svd(centered, full_matrices=False).Vh[: model.config.width]  # [at most width, D_text]
+    reduced = centered @ directions.T
+    model.pieces.weight[:, : reduced.shape[1]] = reduced / reduced.std() * model.config.width**-0.5
+
+
+@torch.no_grad()
+def measure_captions(
+    model: CaptionModel,
+    photos: list[CaptionedPhoto],
+    features: FeatureCache | None = None,
+    beams: int = BEAMS,
+    learned: list[str] | None = None,
+) -> dict:
+    """BLEU-4, CIDEr, ROUGE-L and variety of the captions that a model gives to photos.
+
+    Args:
+        model: the model, left in evaluation mode.
+        photos: with what people say of them.
+        features: image tokens computed beforehand.
+        beams: of the search; with 1 it is greedy.
+        learned: captions that the model learned from, for the share that is ``novel``.
+
+    Returns:
+        The figures, ``seconds_a_photo``, and in ``said`` what was said of every photo, by file name.
+    """
+    start = time.perf_counter()
+    model.eval()
+    said = []
+    for first in tqdm(range(0, len(photos), PHOTO_BATCH), desc="describing", unit="batch", leave=False):
+        cells = _encoded(model, [photo.image for photo in photos[first : first + PHOTO_BATCH]], features)
+        said += [text_of(model, captions[0]) for captions in decode(model, cells, beams)]
+    seconds = time.perf_counter() - start
+    figures: dict[str, Any] = {"photos": len(photos), "beams": beams}
+    figures |= caption_scores(said, [photo.captions for photo in photos]) | variety_figures(said, learned or ())
+    figures |= {"seconds": round(seconds, 1), "seconds_a_photo": round(seconds / len(photos), 4)}
+    figures["said"] = {photo.image.name: text for photo, text in zip(photos, said, strict=True)}
+    return figures
+
+
+@torch.no_grad()
+def measure_maps(model: CaptionModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None) -> dict:
+    """How often it matters where a word was read: of words but small ones in greedy captions of ``MAP_PHOTOS`` photos.
+
+    ``maps_matter``: share of the words whose verdict is "matters" or "matters a little", by their own maps;
+    ``shuffled_maps_matter``: the same by those maps with their cells in random order, which know nothing.
+    """
+    model.eval()
+    generator = np.random.default_rng(0)
+    own, shuffled = [], []
+    for photo in photos[:MAP_PHOTOS]:
+        cells = _encoded(model, [photo.image], features)
+        places = content_of(decode(model, cells, beams=1)[0][0])
+        maps = word_maps(model, places, cells)
+        mixed = generator.permuted(maps, axis=1)
+        for words, verdicts in (
+            (judge_words(model, places, cells, maps), own),
+            (judge_words(model, places, cells, mixed), shuffled),
+        ):
+            verdicts += [word.verdict.startswith("matters") for word in words if word.text not in SMALL_WORDS]
+    return {"maps_matter": float(np.mean(own)), "shuffled_maps_matter": float(np.mean(shuffled)), "map_words": len(own)}
+
+
+@torch.no_grad()
+def measure_loss(model: CaptionModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None) -> dict:
+    """``validation_loss``: the mean negative log-probability of a piece of people's captions."""
+    model.eval()
+    dataset = WrittenCaptions(photos, model, features)
+    total, count = 0.0, 0
+    for first in range(0, len(dataset), LOSS_BATCH):
+        batch = dataset.collate(list(range(first, min(first + LOSS_BATCH, len(dataset)))))
+        loss, pieces = token_loss(model, {name: value.to(model.device) for name, value in batch.items()})
+        total, count = total + loss, count + pieces
+    return {"validation_loss": total / max(count, 1) if count else math.nan}
+
+
+def _encoded(model: CaptionModel, files: list[Path], features: FeatureCache | None) -> tuple[KeyValue, ...]:
+    """What the decoder reads of photos."""
+    if features and features.has_images:
+        return model.encode_photos(image_tokens=features.image_tokens(files).to(model.device))
+    return model.encode_photos(torch.stack([read_pixels(model, file) for file in files]).to(model.device))
+
+
+def text_of(model: CaptionModel, caption: PieceCaption) -> str:
+    """A caption in words, in lower case."""
+    return " ".join(words_of_places(model, content_of(caption))[0])
+
+
+def format_captions(report: dict) -> str:
+    """The report as lines of text."""
+    lines = [f"{report['photos']} photos, beam search of {report['beams']}"]
+    for name, label in (("bleu_4", "BLEU-4 (0..100)"), ("cider", "CIDEr"), ("rouge_l", "ROUGE-L (0..100)")):
+        factor = 1 if name == "cider" else 100
+        greedy = f"   greedy {factor * report[f'greedy_{name}']:.3g}" if f"greedy_{name}" in report else ""
+        lines.append(f"{label:<44}{factor * report[name]:>8.3g}{greedy}")
+    labels = {
+        "distinct_captions": "captions that differ",
+        "distinct_2": "pairs of neighbouring words that differ",
+        "novel": "captions that were not learned",
+        "commonest_start": "begin with the commonest three words",
+        "repeated_words": "captions with a word twice",
+        "maps_matter": "words whose map matters",
+        "shuffled_maps_matter": "the same of shuffled maps",
+    }
+    lines += [f"{label:<44}{100 * report[name]:>6.1f} %" for name, label in labels.items() if name in report]
+    lines.append(f"{'words of a caption':<44}{report['mean_words']:>8.1f}")
+    return "\n".join(lines)

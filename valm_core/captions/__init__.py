@@ -1,0 +1,1 @@
+"""Descriptions of photos with a trained caption model, and the evidence for every word of them."""
