@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any, cast
 
 import gradio as gr
+from PIL import Image
 
 from demo.downloads.files import answers_json, description_json, reply_json
 from demo.finding.collection import MAX_FOUND_BY_API, Collection
@@ -161,9 +162,13 @@ class Endpoints:
     def __init__(self, predictor: Predictor, packaged: Sequence[asking.Example], captioner: Captioner | None = None):
         self.predictor, self.packaged, self.captioner = predictor, packaged, captioner
 
+    def opened(self, photo) -> Image.Image:
+        """What a caller sent as a photo. Raises InputError."""
+        return self.predictor.open_photo(photo_content(photo))
+
     def encoded(self, photo) -> EncodedImage:
         """What a caller sent as a photo, ready for questions. Raises InputError."""
-        return self.predictor.encode(self.predictor.open_photo(photo_content(photo)))
+        return self.predictor.encode(self.opened(photo))
 
     @_tell_errors
     def answer(
@@ -247,12 +252,11 @@ class Endpoints:
         Returns:
             an object with "description", a sentence, and "others", further ones that the search found
             "words", a list of {"word", "probability" in 0..1 after the words before it, "support", "verdict"}
-            "word_maps" [words][rows][columns], each sums to 1; "grid" [rows, columns]; "box" as in explain
+            "word_maps" [words][rows][columns], each sums to 1; "grid" [rows, columns]
         """
         if self.captioner is None:
             raise InputError("This server has no model that describes photos.")
-        picture = self.predictor.open_photo(photo_content(photo))
-        return cast(Described, description_json(self.captioner.describe(picture, beams)))
+        return cast(Described, description_json(self.captioner.describe(self.opened(photo), beams)))
 
     @_tell_errors
     def examples(self) -> list[PackagedExample]:

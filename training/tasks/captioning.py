@@ -178,7 +178,8 @@ def measure_maps(model: CaptionModel, photos: list[CaptionedPhoto], features: Fe
     """
     model.eval()
     generator = np.random.default_rng(0)
-    own, shuffled = [], []
+    own: list[bool] = []
+    shuffled: list[bool] = []
     for photo in photos[:MAP_PHOTOS]:
         cells = _encoded(model, [photo.image], features)
         places = content_of(decode(model, cells, beams=1)[0][0])

@@ -176,7 +176,7 @@ Describes a photo in a sentence, and shows for every word where in the photo it 
 
 | part | what |
 |---|---|
-| image encoder | `{config.image_encoder}` at {config.image_size} px, {config.resize}{image} |
+| image encoder | `{config.image_encoder}` at {config.image_size} px{image} |
 | decoder | {config.layers} layers of width {config.width}, {config.heads} heads, reading all cells |
 | vocabulary | {config.vocabulary} word pieces |
 | stored numbers | {stored / 1e6:.2f} million |
