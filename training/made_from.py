@@ -24,7 +24,8 @@ from valm_core.checkpoints.fingerprints import (
 )
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.config import ValmConfig
-from valm_core.learning.trainer import FREE_ON_RESUME, TrainingConfig
+from valm_core.learning.resume import FREE_ON_RESUME
+from valm_core.learning.training_config import TrainingConfig
 
 # Settings of a run that don't shape what it learns, or whose content counts and not their name.
 NOT_COMPARED = (

@@ -7,7 +7,7 @@ from training.measuring.common import data_name
 from training.run_config import RunConfig
 from valm_core.checkpoints.model_card import checkpoint_card
 from valm_core.checkpoints.storage import stored_state
-from valm_core.learning.trainer import SGD_MOMENTUM, TrainingConfig
+from valm_core.learning.training_config import SGD_MOMENTUM, TrainingConfig
 from valm_core.model.model import ValmModel
 
 FIGURES = "## Figures on "
@@ -40,7 +40,7 @@ batches of {training.batch_size}, {_optimizer(training)}, dropout {model.config.
 
 
 def _optimizer(training: TrainingConfig) -> str:
-    """The optimizer with its settings, as ``valm_core.learning.trainer.build_optimizer`` makes it."""
+    """The optimizer with its settings, as ``valm_core.learning.optimizer.build_optimizer`` makes it."""
     names = {"adamw": "AdamW", "sgd": f"SGD with momentum {SGD_MOMENTUM}"}
     head = f" ({training.head_learning_rate} for the answer head)" if training.head_learning_rate else ""
     return (

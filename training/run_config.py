@@ -14,7 +14,7 @@ from valm_core.checkpoints.contents import CONFIG_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.learning.fine_tuning import ADAPTER_MODES, FineTuning
-from valm_core.learning.trainer import TrainingConfig
+from valm_core.learning.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)

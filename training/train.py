@@ -37,10 +37,13 @@ from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, 
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.storage import load_checkpoint, load_stored_state, save_checkpoint, stored_state
 from valm_core.config import ValmConfig
+from valm_core.learning.batches import Batches, BucketedBatches
 from valm_core.learning.fine_tuning import parse_fine_tuning, prepare_fine_tuning
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.pretraining import PretrainingObjective
-from valm_core.learning.trainer import Batches, BucketedBatches, Trainer, TrainingConfig, check_resume, made_from
+from valm_core.learning.resume import check_resume, made_from
+from valm_core.learning.trainer import Trainer
+from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.adapters import adapter_of, merged
 from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel, extend_answers, learns

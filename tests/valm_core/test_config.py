@@ -7,7 +7,7 @@ import yaml
 
 from valm_core.checkpoints.fingerprints import differences
 from valm_core.config import ValmConfig, from_plain_values
-from valm_core.learning.trainer import TrainingConfig
+from valm_core.learning.training_config import TrainingConfig
 
 
 def test_a_config_goes_through_json_unchanged(tmp_path):

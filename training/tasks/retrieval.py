@@ -23,8 +23,10 @@ from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.model_card import retrieval_card
 from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint, save_checkpoint, stored_state
 from valm_core.config import ValmConfig
+from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.retrieval import RetrievalObjective
-from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig
+from valm_core.learning.trainer import Trainer
+from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_retrieval_model
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction

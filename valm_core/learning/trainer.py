@@ -6,251 +6,28 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, replace_folder, saving, write_text
-from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
+from valm_core.checkpoints.fingerprints import MADE_FROM_FILE
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.config import from_plain_values
-from valm_core.learning.fine_tuning import parse_fine_tuning
-from valm_core.model.adapters import is_adapter
+from valm_core.learning.batches import Batches
+from valm_core.learning.optimizer import build_optimizer
+from valm_core.learning.resume import check_resume, made_from
+from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.model import ValmModel
 
-PRECISIONS = ("auto", "no", "bf16", "fp16")
-OPTIMIZERS = ("adamw", "sgd")
-SGD_MOMENTUM = 0.9
-SCHEDULES = ("cosine", "linear", "constant")
-TRACKERS = ("", "tensorboard")
-# May differ when a run is resumed: how it computes and what it keeps, not what comes out.
-FREE_ON_RESUME = ("workers", "threads", "tracker", "save_every")
 LEFT_TO_THE_FILE = (
     "reliability",
     "reliability_by_kind",
     "accuracy_at_coverage",
     "found_by_score",
 )  # too long for a line in the terminal
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained. Checked on construction.
-
-    Args:
-        epochs: passes over the training data at most.
-        batch_size: rows in a step of the optimizer, over all processes and ``accumulation_steps``.
-        accumulation_steps: how many smaller batches make one step.
-        optimizer: ``adamw`` (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) or ``sgd``, with momentum.
-        learning_rate: peak value, for the fusion and all that isn't named below.
-        head_learning_rate: the same for the answer head; 0 means ``learning_rate``.
-        encoder_learning_rate: the same for encoders that learn along; not for adapters in them.
-        group_photos: put a photo's questions into one batch: much faster where the image encoder learns.
-        schedule: after the warm-up ``cosine`` or ``linear`` decay to 0, or ``constant``.
-        warmup_steps: steps of linear rise.
-        weight_decay: for matrices, embeddings included; biases and norms have none.
-        visual_weight, alignment_weight: λ_v and λ_a, see ``valm_core.learning.losses.AnswerObjective``.
-        label_smoothing: see ``valm_core.learning.losses.answer_loss``.
-        gradient_clipping: largest gradient norm.
-        early_stopping_patience: validations without a better accuracy before training stops.
-        accuracy_to_spare: 0 keeps the epoch with the best validation accuracy. Above 0, in 0..1, the last epoch is kept
-            that lost no more than that of the accuracy before training: for rows whose gain the validation rows
-            don't show, such as a few corrections.
-        save_every: steps between two saves of ``last`` within an epoch; 0 saves after epochs only.
-        precision: ``no`` (float32), ``bf16``, ``fp16``, or ``auto``: the fastest that the hardware has instructions
-            for. Without them bf16 on a CPU is some 80 times slower than float32.
-        tracker: ``tensorboard`` logs to ``<output>/tensorboard``, empty doesn't.
-        workers: processes that open photos ahead of the model; 0 opens them in between.
-        threads: CPU threads of torch; 0 leaves torch's own choice.
-        seed: of initialisation, order and dropout.
-        fine_tuning: which parts learn, see ``valm_core.learning.fine_tuning``.
-    """
-
-    epochs: int = 10
-    batch_size: int = 256
-    accumulation_steps: int = 1
-    group_photos: bool = False
-    optimizer: str = "adamw"
-    learning_rate: float = 5e-4
-    head_learning_rate: float = 0.0
-    encoder_learning_rate: float = 2e-5
-    schedule: str = "cosine"
-    warmup_steps: int = 200
-    weight_decay: float = 0.05
-    visual_weight: float = 0.0
-    alignment_weight: float = 0.0
-    label_smoothing: float = 0.0
-    gradient_clipping: float = 1.0
-    early_stopping_patience: int = 3
-    accuracy_to_spare: float = 0.0
-    save_every: int = 0
-    precision: str = "auto"
-    tracker: str = ""
-    workers: int = 0
-    threads: int = 0
-    seed: int = 0
-    fine_tuning: str = "frozen"
-
-    def __post_init__(self) -> None:
-        parse_fine_tuning(self.fine_tuning)
-        for name in (
-            "epochs",
-            "batch_size",
-            "accumulation_steps",
-            "learning_rate",
-            "gradient_clipping",
-            "early_stopping_patience",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a number above 0 is needed.")
-        for name in (
-            "visual_weight",
-            "alignment_weight",
-            "weight_decay",
-            "head_learning_rate",
-            "accuracy_to_spare",
-            "save_every",
-            "workers",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a number of at least 0 is needed.")
-        if self.batch_size % self.accumulation_steps:
-            raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of accumulation_steps {self.accumulation_steps}."
-            )
-        for name, allowed in (
-            ("precision", PRECISIONS),
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("tracker", TRACKERS),
-        ):
-            if getattr(self, name) not in allowed:
-                listed = ", ".join(value or '""' for value in allowed)
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {listed}.")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
-        """Build from plain values, refusing unknown names and values of the wrong type."""
-        return from_plain_values(cls, values)
-
-
-class LengthBucketSampler(Sampler[list[int]]):
-    """Batches of rows of similar length, in an order that (seed, epoch) decides; little padding, little repetition.
-
-    Rows are shuffled, sorted by length within pools of ``pool`` batches, cut into batches, and these are shuffled. With
-    ``photo_ids`` (equal where rows share a photo) a photo's rows stay together instead, so that an image encoder that
-    learns sees each photo about once an epoch and not once a question.
-    """
-
-    def __init__(
-        self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 20, photo_ids: list[int] | None = None
-    ):
-        self.lengths = torch.tensor(lengths)
-        self.photo_ids = None if photo_ids is None else torch.tensor(photo_ids)
-        self.batch_size, self.seed, self.pool = batch_size, seed, pool
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator)
-        if self.photo_ids is not None:
-            turn = torch.randperm(int(self.photo_ids.max()) + 1, generator=generator)[self.photo_ids]  # of each row
-            return iter([batch.tolist() for batch in order[turn[order].argsort(stable=True)].split(self.batch_size)])
-        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(self.batch_size * self.pool)]
-        batches = torch.cat(pools).split(self.batch_size)
-        return iter([batches[index].tolist() for index in torch.randperm(len(batches), generator=generator)])
-
-
-class RowsWithLengths(Protocol):
-    """Rows 0..len of a data set, each with its length in ``lengths``."""
-
-    @property
-    def lengths(self) -> Sequence[int]:
-        """The length of each row, in tokens."""
-
-    def __len__(self) -> int:
-        """How many rows."""
-
-    def __getitem__(self, index: int) -> Any:
-        """A row, as ``collate`` takes it."""
-
-
-class Batches(Protocol):
-    """Where the trainer gets its rows from, epoch by epoch: a data set cut into batches, or a stream."""
-
-    rows: int
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-
-    def epoch(self, epoch: int, first: int, rank: int, processes: int) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
-        """From batch ``first`` on: rows in the whole batch, rows of this process, and its share of the batch."""
-
-
-class BucketedBatches:
-    """A data set as batches.
-
-    Every process takes its share of each batch: rows ``rank``, ``rank + processes``, ...
-
-    Args:
-        data: items 0..len, with a length each in ``data.lengths``.
-        collate: list of items -> dict of tensors, the arguments of the objective.
-        batch_size: rows in a batch, over all processes.
-        seed: of the order.
-        workers: processes that collate ahead.
-        photo_ids: keep rows with the same number together, see ``LengthBucketSampler``.
-    """
-
-    def __init__(
-        self,
-        data: RowsWithLengths,
-        collate: Callable[[list[Any]], dict[str, Tensor]],
-        batch_size: int,
-        seed: int,
-        workers: int = 0,
-        photo_ids: list[int] | None = None,
-    ):
-        if len(data) == 0:
-            raise ValueError("There is no training row. Check the data file and the answer list.")
-        self.data, self.collate, self.workers = data, collate, workers
-        self.sampler = LengthBucketSampler(data.lengths, batch_size, seed, photo_ids=photo_ids)
-        self.rows = len(data)
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return len(self.sampler)
-
-    def epoch(self, epoch: int, first: int, rank: int, processes: int) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
-        """From batch ``first`` on: rows in the whole batch, rows of this process, and its share of the batch."""
-        self.sampler.epoch = epoch
-        batches = list(self.sampler)[first:]
-        shares = [batch[rank::processes] or batch[:1] for batch in batches]
-        loader = DataLoader(
-            cast(Dataset[Any], self.data),
-            batch_sampler=shares,
-            collate_fn=self._collate,
-            num_workers=self.workers,
-            generator=torch.Generator(),  # or a resumed epoch would draw a number that an uninterrupted one doesn't
-        )
-        for batch, collated in zip(batches, loader, strict=True):
-            if isinstance(collated, Exception):
-                raise collated
-            yield len(batch), len(batch[rank::processes]), collated
-
-    def _collate(self, items: list[Any]) -> dict[str, Tensor] | Exception:
-        """The batch, or what is wrong with it: raised in a worker, the message would end up inside a traceback."""
-        try:
-            return self.collate(items)
-        except (OSError, ValueError) as error:
-            return error
 
 
 class Progress(TypedDict):
@@ -534,41 +311,6 @@ class Trainer:
         (self.output / "metrics.jsonl").unlink(missing_ok=True)
 
 
-def made_from(
-    config: TrainingConfig, answers: list[str], depends_on: Mapping[str, object] | None = None
-) -> dict[str, Any]:
-    """What the state of a run depends on, as JSON keeps it: settings, the answer list, and what else is given."""
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_ON_RESUME}
-    return {"settings": settings, "answers": list(answers), "depends_on": dict(depends_on or {})}
-
-
-def check_resume(output: str | Path, now: dict[str, Any]) -> None:
-    """Refuse to go on with a run under other settings, answers or data: its weights would be read as something else.
-
-    Args:
-        output: folder of the run.
-        now: what ``made_from`` gives today.
-
-    Raises:
-        FileNotFoundError: there is nothing to resume.
-        ValueError: in one line, what differs and how to go on.
-    """
-    folder = Path(output) / "last"
-    if not folder.exists():
-        raise FileNotFoundError(f"There is nothing to resume in {output}. Start without --resume.")
-    go_on = "Resume with the same ones, or start a new run in another --output" + (
-        f", from these weights with --init {Path(output) / 'best'}." if (Path(output) / "best").exists() else "."
-    )
-    stored = read_json(folder / MADE_FROM_FILE) if (folder / MADE_FROM_FILE).is_file() else None
-    if not isinstance(stored, dict) or not now.keys() <= stored.keys():
-        raise ValueError(f"{folder} doesn't say what it was trained on (an earlier version wrote it). {go_on}")
-    parts = {}
-    for state, values in (("stored", stored), ("now", now)):
-        answers = {f"answer {place}": answer for place, answer in enumerate(values["answers"], 1)}
-        parts[state] = {**values["settings"], **values["depends_on"], "answers": len(answers), **answers}
-    check_same(f"{folder} was trained with other settings or data:", parts["stored"], parts["now"], go_on)
-
-
 def choose_precision(name: str, device: torch.device) -> str:
     """``auto`` as what ``device`` computes fast: bf16 or fp16 on CUDA, bf16 on CPUs that can, else ``no``.
 
@@ -614,38 +356,6 @@ def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def build_optimizer(objective: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD over what learns, with the learning rates and the weight decay of the config."""
-    groups = parameter_groups(objective, config)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=SGD_MOMENTUM)
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
-
-
-def parameter_groups(objective: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Split what learns into groups: encoders, answer head or the rest, decayed (matrices) or not (biases, norms).
-
-    Adapters belong to the rest wherever they sit: they start afresh and need more than an encoder's small steps.
-    """
-    rates = {"encoder": config.encoder_learning_rate, "head": config.head_learning_rate, "fusion": config.learning_rate}
-    groups: dict[tuple[str, bool], list[Any]] = {}
-    for name, parameter in objective.named_parameters():
-        if parameter.requires_grad:
-            part = name.removeprefix("model.")
-            in_encoder = part.startswith(("text_encoder.", "image_encoder.")) and not is_adapter(name)
-            kind = "head" if part.startswith("head.") else "encoder" if in_encoder else "fusion"
-            decayed = parameter.ndim > 1 and ".ia3_l." not in name  # a factor that decays would switch its layer off
-            groups.setdefault((kind, decayed), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": rates[kind] or config.learning_rate,
-            "weight_decay": config.weight_decay if decayed else 0.0,
-        }
-        for (kind, decayed), parameters in groups.items()
-    ]
 
 
 def _short(value: object) -> str:

@@ -12,7 +12,8 @@ from valm_core.checkpoints.adapters import load_adapter, save_adapter
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.learning.fine_tuning import parse_fine_tuning, prepare_fine_tuning
 from valm_core.learning.losses import AnswerObjective
-from valm_core.learning.trainer import TrainingConfig, parameter_groups
+from valm_core.learning.optimizer import parameter_groups
+from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.adapters import adapter_of, is_adapter, merged
 from valm_core.model.build import build_model
 from valm_core.model.encoder_layers import encoder_layers

@@ -18,15 +18,11 @@ from training.datasets.readers.jsonl import read_rows
 from training.datasets.statements import StatementDataset
 from training.evaluate import predict_logits, score_rows
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.learning.batches import BucketedBatches, LengthBucketSampler
 from valm_core.learning.losses import AnswerObjective
-from valm_core.learning.trainer import (
-    BucketedBatches,
-    LengthBucketSampler,
-    Trainer,
-    TrainingConfig,
-    choose_precision,
-    parameter_groups,
-)
+from valm_core.learning.optimizer import parameter_groups
+from valm_core.learning.trainer import Trainer, choose_precision
+from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_model
 from valm_core.model.model import ValmModel
 
@@ -287,7 +283,7 @@ def test_spawned_workers_give_the_same_batches(tiny_model, colored_squares, monk
     """As processes start on macOS and Windows, and on Linux from Python 3.14: all that they get is pickled."""
     dataset = QuestionDataset(read_rows(colored_squares), tiny_model)
     here = list(BucketedBatches(dataset, dataset.collate, 4, seed=0).epoch(0, 0, 0, 1))
-    monkeypatch.setattr("valm_core.learning.trainer.DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
+    monkeypatch.setattr("valm_core.learning.batches.DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
     spawned = list(BucketedBatches(dataset, dataset.collate, 4, seed=0, workers=2).epoch(0, 0, 0, 1))
     assert len(here) == len(spawned) == 2
     for (_, _, batch), (_, _, other) in zip(here, spawned, strict=True):

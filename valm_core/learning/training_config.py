@@ -1,0 +1,114 @@
+"""TrainingConfig: how a model is trained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from valm_core.config import from_plain_values
+from valm_core.learning.fine_tuning import parse_fine_tuning
+
+PRECISIONS = ("auto", "no", "bf16", "fp16")
+OPTIMIZERS = ("adamw", "sgd")
+SGD_MOMENTUM = 0.9
+SCHEDULES = ("cosine", "linear", "constant")
+TRACKERS = ("", "tensorboard")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained. Checked on construction.
+
+    Args:
+        epochs: passes over the training data at most.
+        batch_size: rows in a step of the optimizer, over all processes and ``accumulation_steps``.
+        accumulation_steps: how many smaller batches make one step.
+        optimizer: ``adamw`` (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101) or ``sgd``, with momentum.
+        learning_rate: peak value, for the fusion and all that isn't named below.
+        head_learning_rate: the same for the answer head; 0 means ``learning_rate``.
+        encoder_learning_rate: the same for encoders that learn along; not for adapters in them.
+        group_photos: put a photo's questions into one batch: much faster where the image encoder learns.
+        schedule: after the warm-up ``cosine`` or ``linear`` decay to 0, or ``constant``.
+        warmup_steps: steps of linear rise.
+        weight_decay: for matrices, embeddings included; biases and norms have none.
+        visual_weight, alignment_weight: λ_v and λ_a, see ``valm_core.learning.losses.AnswerObjective``.
+        label_smoothing: see ``valm_core.learning.losses.answer_loss``.
+        gradient_clipping: largest gradient norm.
+        early_stopping_patience: validations without a better accuracy before training stops.
+        accuracy_to_spare: 0 keeps the epoch with the best validation accuracy. Above 0, in 0..1, the last epoch is kept
+            that lost no more than that of the accuracy before training: for rows whose gain the validation rows
+            don't show, such as a few corrections.
+        save_every: steps between two saves of ``last`` within an epoch; 0 saves after epochs only.
+        precision: ``no`` (float32), ``bf16``, ``fp16``, or ``auto``: the fastest that the hardware has instructions
+            for. Without them bf16 on a CPU is some 80 times slower than float32.
+        tracker: ``tensorboard`` logs to ``<output>/tensorboard``, empty doesn't.
+        workers: processes that open photos ahead of the model; 0 opens them in between.
+        threads: CPU threads of torch; 0 leaves torch's own choice.
+        seed: of initialisation, order and dropout.
+        fine_tuning: which parts learn, see ``valm_core.learning.fine_tuning``.
+    """
+
+    epochs: int = 10
+    batch_size: int = 256
+    accumulation_steps: int = 1
+    group_photos: bool = False
+    optimizer: str = "adamw"
+    learning_rate: float = 5e-4
+    head_learning_rate: float = 0.0
+    encoder_learning_rate: float = 2e-5
+    schedule: str = "cosine"
+    warmup_steps: int = 200
+    weight_decay: float = 0.05
+    visual_weight: float = 0.0
+    alignment_weight: float = 0.0
+    label_smoothing: float = 0.0
+    gradient_clipping: float = 1.0
+    early_stopping_patience: int = 3
+    accuracy_to_spare: float = 0.0
+    save_every: int = 0
+    precision: str = "auto"
+    tracker: str = ""
+    workers: int = 0
+    threads: int = 0
+    seed: int = 0
+    fine_tuning: str = "frozen"
+
+    def __post_init__(self) -> None:
+        parse_fine_tuning(self.fine_tuning)
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulation_steps",
+            "learning_rate",
+            "gradient_clipping",
+            "early_stopping_patience",
+        ):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a number above 0 is needed.")
+        for name in (
+            "visual_weight",
+            "alignment_weight",
+            "weight_decay",
+            "head_learning_rate",
+            "accuracy_to_spare",
+            "save_every",
+            "workers",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a number of at least 0 is needed.")
+        if self.batch_size % self.accumulation_steps:
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of accumulation_steps {self.accumulation_steps}."
+            )
+        for name, allowed in (
+            ("precision", PRECISIONS),
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("tracker", TRACKERS),
+        ):
+            if getattr(self, name) not in allowed:
+                listed = ", ".join(value or '""' for value in allowed)
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {listed}.")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
+        """Build from plain values, refusing unknown names and values of the wrong type."""
+        return from_plain_values(cls, values)
