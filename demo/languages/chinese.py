@@ -29,7 +29,10 @@ CHINESE = {
     "button here, forgets them.</p>": (
         "此标签页会保存您的问题和照片的名称，以便重新加载后恢复；关闭标签页或点击这里的按钮即会忘记它们。</p>"
     ),
-    "Loading …": "正在加载……",
+    "The page is still loading. A photo and a question can be given already.": (
+        "页面仍在加载，现在就可以选择照片、输入问题。"
+    ),
+    "It is asked as soon as the page is loaded.": "页面加载完成后会立即提问。",
     "About": "关于",
     "<h3>The model</h3><p>VALM looks at the photo in small squares, called cells, reads the question word by word, and "
     "chooses among the answers it has learned. Its model card lies beside its weights, in {checkpoint}.</p>": (

@@ -17,7 +17,7 @@ from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
 from demo.server.api_page import api_routes
-from demo.server.first_frame import small_pictures
+from demo.server.first_frame import TITLE, small_pictures
 from demo.server.guard import exposure_options
 from demo.settings import Settings
 from demo.visit import asking
@@ -32,7 +32,6 @@ STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay i
 MAX_WAITING = 96  # questions in the queue, of all visitors
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
-TITLE = "VALM – ask a photo, see why"
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
 TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
 

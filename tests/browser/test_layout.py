@@ -1,7 +1,7 @@
 """What stands where at four widths, measured in the browser, and what a finger can do."""
 
 import pytest
-from page_steps import ask, upload
+from page_steps import ask, findings, upload
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
 FINGER = 44  # pixels that a target has at least, each way
@@ -82,7 +82,7 @@ def phone(browser, page_url, photos):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(page_url)
-    page.get_by_role("button", name="Ask", exact=True).wait_for()
+    page.locator("#ask").wait_for()
     upload(page, photos / "red.png")
     ask(page, "What color is the bus?")
     page.locator("#overlay .map img").wait_for()
@@ -147,16 +147,59 @@ def test_the_two_ways_on_stand_under_the_map(visit, page_url):
     page.locator("#flip-picture img").wait_for()
 
 
+@pytest.fixture
+def unloaded(browser, page_url):
+    """``unloaded(locale)`` opens the page in a browser where gradio's scripts don't come before its ``come()``."""
+    contexts = []
+
+    def open_page(locale="en-US"):
+        contexts.append(browser.new_context(locale=locale))
+        page, waiting, may_come = contexts[-1].new_page(), [], []
+        page.route("**/assets/*.js", lambda route: route.continue_() if may_come else waiting.append(route))
+        page.goto(page_url, wait_until="commit")
+
+        def come():
+            may_come.append(True)
+            for route in waiting:
+                route.continue_()
+
+        return page, come
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
 @pytest.mark.parametrize(("locale", "claim"), [("en-US", "Ask a photo"), ("zh-CN", "向照片")])
-def test_something_is_seen_before_gradio_has_come(browser, page_url, locale, claim):
-    context = browser.new_context(locale=locale)
-    page = context.new_page()
-    page.route("**/assets/**", lambda route: route.abort())
-    page.goto(page_url, wait_until="commit")
+def test_something_is_seen_before_gradio_has_come(unloaded, locale, claim):
+    page, come = unloaded(locale)
     page.locator("#first-frame", has_text=claim).wait_for()
     page.wait_for_function("performance.getEntriesByType('paint').length > 0")
-    page.unroute_all()
-    page.goto(page_url)
+    assert findings(page) == ""
+    come()
     page.locator("#ask").wait_for()
-    assert page.locator("#first-frame").is_hidden()
-    context.close()
+    page.locator("#first-frame").wait_for(state="hidden")
+
+
+def test_a_photo_and_a_question_given_before_gradio_has_come_are_asked(unloaded, photos):
+    page, come = unloaded()
+    page.locator("#first-frame input[type=file]").set_input_files(photos / "red.png")
+    page.get_by_label("Question").fill("What color is the bus?")
+    page.keyboard.press("Enter")
+    page.get_by_text("as soon as the page is loaded").wait_for()
+    come()
+    page.locator("#words button", has_text="bus?").wait_for()
+    assert page.locator("#photo img").is_visible() and page.locator("#first-frame").is_hidden()
+    assert page.locator("#question textarea, #question input").input_value() == "What color is the bus?"
+
+
+def test_who_types_before_gradio_has_come_goes_on_typing(unloaded):
+    page, come = unloaded()
+    page.get_by_label("Question").press_sequentially("What")
+    come()
+    page.locator("#empty").wait_for(state="attached")
+    page.wait_for_timeout(500)
+    page.keyboard.type(" color?")  # the field isn't taken away under the fingers
+    page.keyboard.press("Tab")
+    page.locator("#first-frame").wait_for(state="hidden")
+    assert page.locator("#question textarea, #question input").input_value() == "What color?"
