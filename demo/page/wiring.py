@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 from demo import ASSETS
 from demo.languages.chinese import CHINESE
 from demo.languages.translate import translations
+from demo.page.about import card_routes
 from demo.page.events import Page
 from demo.page.layout import SMALL, build_layout
 from demo.panels.share import LEAVE_LARGE
@@ -38,12 +39,27 @@ TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') documen
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
 
-# On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
-SHOW_RESULT = """() => {
-  const answers = document.querySelector("#result .answers");
-  if (!answers || answers.getBoundingClientRect().bottom <= window.innerHeight) return;
+# On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't. The
+# examples above it fold up once, so that the way back to the question is short.
+SHOW_RESULT = """async () => {
+  const narrow = matchMedia("(max-width: 699px)").matches, strip = document.querySelector("#example-strip");
+  const wanted = (narrow && document.querySelector("#result .map")) || document.querySelector("#result .answers");
+  if (strip && !strip.dataset.folded && narrow && matchMedia("(pointer: coarse)").matches) {
+    strip.dataset.folded = "once";
+    strip.querySelector(".label-wrap.open")?.click();
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  if (!wanted || wanted.getBoundingClientRect().bottom <= window.innerHeight) return;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   document.querySelector("#result").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+}"""
+# Back up to the question, on a phone: ready to be overwritten.
+TO_NEXT_QUESTION = """() => {
+  const box = document.querySelector("#question textarea, #question input");
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  box.focus({preventScroll: true});
+  box.select();
+  document.querySelector("#photo").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
 }"""
 
 # The upload button goes away with the focus when the photo comes; who types next, types the question. Not on a phone,
@@ -86,7 +102,7 @@ def launch_options(settings: Settings = DEFAULTS) -> dict:
     """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
     exposure = exposure_options(settings)
     photos = Mount(PACKAGED, StaticFiles(directory=EXAMPLES))
-    own = [small_pictures(SMALL, EXAMPLES), photos, *api_routes(settings.root_path)]
+    own = [small_pictures(SMALL, EXAMPLES), photos, *api_routes(settings.root_path), *card_routes(settings)]
     exposure["app_kwargs"]["routes"] = own
     return {
         "root_path": settings.root_path,
@@ -255,6 +271,7 @@ def wire_history(page: Page) -> None:
 def wire_browser(blocks: gr.Blocks, page: Page) -> None:
     """What happens in the browser alone."""
     page.ask.photo.upload(None, js=TO_QUESTION)
+    page.map.next_question.click(None, js=TO_NEXT_QUESTION)
     for script in (LEAVE_MENUS, LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD):
         blocks.load(None, js=script)
 

@@ -134,6 +134,47 @@ def test_fingers_hit_drag_and_preview(phone):
     assert page.locator("#words button[aria-pressed=true]").all_inner_texts() == ["whole question"]  # nothing selected
 
 
+def test_two_fingers_enlarge_the_map_and_one_still_selects(phone):
+    page, line = phone
+    page.locator("#overlay").scroll_into_view_if_needed()
+    before, (x, y) = page.locator(".cell").first.bounding_box()["width"], middle(page, "#overlay .map")
+    touch(line, "touchStart", (x - 20, y), (x + 20, y))
+    for step in range(1, 5):
+        touch(line, "touchMove", (x - 20 - 10 * step, y), (x + 20 + 10 * step, y))
+    touch(line, "touchEnd")
+    page.locator(".whole").wait_for()
+    assert page.locator(".cell").first.bounding_box()["width"] == pytest.approx(3 * before, rel=0.02)
+    assert page.evaluate("visualViewport.scale") == 1 and page.locator(".cell[aria-selected=true]").count() == 0
+    page.touchscreen.tap(x + 30, y + 30)
+    page.locator("#served", has_text="this cell").wait_for()
+    at = page.locator(".cell[aria-selected=true]").bounding_box()  # the one under the finger
+    assert at["x"] <= x + 30 <= at["x"] + at["width"] and at["y"] <= y + 30 <= at["y"] + at["height"]
+    page.locator(".whole").tap()
+    page.locator(".whole").wait_for(state="hidden")
+    assert page.locator(".cell").first.bounding_box()["width"] == before
+    kept = "place => getComputedStyle(document.querySelector(place)).touchAction"  # elsewhere the page is enlarged
+    assert [page.evaluate(kept, place) for place in (".cells", "body", "#words", ".sentence")] == ["none"] + 3 * [
+        "auto"
+    ]
+
+
+def test_the_next_question_on_a_phone_is_two_taps_away_and_its_map_comes_into_view(phone):
+    page, _ = phone
+    assert page.locator("#examples").is_hidden()  # folded up: the way back is short
+    for question in ("Is it day or night?", "How many people?"):
+        page.locator("#go-ask").tap()
+        page.wait_for_function("document.activeElement.closest('#question')")
+        page.wait_for_timeout(700)
+        assert 0 <= box(page, "#question")["top"] < 300
+        page.keyboard.type(question)  # what was asked before is selected, so it is overwritten
+        page.locator("#ask").tap()
+        page.locator("#words button", has_text=question.split()[-1]).wait_for()
+        page.wait_for_timeout(1000)
+        for part in (".sentence", "#words", "#overlay .map"):
+            assert box(page, part)["top"] >= -1 and box(page, part)["bottom"] <= 845
+        assert page.evaluate("document.documentElement.scrollHeight") < 3000
+
+
 def test_the_two_ways_on_stand_under_the_map(visit, page_url):
     page = visit(page_url)
     page.locator(".example-card").first.click()
