@@ -90,6 +90,12 @@ def _dataset(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s\"'<>]+", text):
+        raise ValueError
+    return text
+
+
 def _root_path(text: str) -> str:
     if not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^/\s?#]+)*/?", text):
         raise ValueError
@@ -220,6 +226,16 @@ class Settings:
             "a folder that can be written; it is made where missing",
             "where uploaded photos lie until they are deleted",
             "a new folder among the system's temporary ones, deleted when the page ends",
+        ),
+    )
+    source_url: str = field(
+        default="",
+        metadata=_variable(
+            "VALM_SOURCE_URL",
+            _address,
+            "an `https://` address",
+            "where the source of this page can be read; *About* links to it",
+            "none; on a Space its files",
         ),
     )
     run_history: bool = field(

@@ -60,7 +60,10 @@ CHINESE = {
     "button here, forgets them.</p>": (
         "此标签页会保存您的问题和照片的名称，以便重新加载后恢复；关闭标签页或点击这里的按钮即会忘记它们。</p>"
     ),
-    "Loading …": "正在加载……",
+    "The page is still loading. A photo and a question can be given already.": (
+        "页面仍在加载，现在就可以选择照片、输入问题。"
+    ),
+    "It is asked as soon as the page is loaded.": "页面加载完成后会立即提问。",
     "About": "关于",
     "<h3>The model</h3><p>VALM looks at the photo in small squares, called cells, reads the question word by word, and "
     "chooses among the answers it has learned. Its model card lies beside its weights, in {checkpoint}.</p>": (
@@ -89,7 +92,7 @@ CHINESE = {
     "Drop a photo here\nor click to choose one": "将照片拖到这里\n或点击选择",
     "Examples": "示例",
     "Question": "问题",
-    "What is in the photo?": "用英文提问，例如：What is in the photo?",
+    "What is in the photo?": "请用英文提问",
     "Ask": "提问",
     "Select several words or cells": "可选多个词或格子",
     "Clear the selection": "清除所选",
@@ -301,6 +304,14 @@ CHINESE = {
     ),
     "Layers and heads": "层和头",
     "Select one to see it large.": "点选一个可放大查看。",
+    "Ask something else": "再问一个问题",
+    '<p><a href="{address}" target="_blank" rel="noopener">Model card: what it learned from, and how well</a></p>': (
+        '<p><a href="{address}" target="_blank" rel="noopener">模型卡：它学了什么、学得如何</a></p>'
+    ),
+    '<p><a href="{source}" target="_blank" rel="noopener">Source code</a></p>': (
+        '<p><a href="{source}" target="_blank" rel="noopener">源代码</a></p>'
+    ),
+    "Whole photo": "整张照片",
     "Show large": "放大显示",
     "Close": "关闭",
     "Download this map (PNG)": "下载此热图（PNG）",

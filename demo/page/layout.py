@@ -22,7 +22,9 @@ from demo.visit.asking import ALL
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
 
-SELECTION_SCRIPT = (Path(__file__).parent / "selection.js").read_text(encoding="utf-8")
+SELECTION_SCRIPT, ZOOM_SCRIPT = (
+    (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("selection.js", "zoom.js")
+)
 HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></header>'
 GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
 EMPTY_RESULT = f'<section class="empty-result">{label(STEPS)}{GHOST_BARS}</section>'
@@ -87,6 +89,7 @@ class MapColumn:
     words: gr.HTML
     several: gr.Checkbox
     clear: gr.Button  # takes back what is selected
+    next_question: gr.Button  # back to the question, where that lies above the screen
     forward: tuple[gr.Button, gr.Button]  # to "What if": to paint, to search what would change the answer
     overlay: gr.HTML
     slider: ShownSlider
@@ -207,7 +210,7 @@ def build_layout(predictor: Predictor, examples: Sequence[asking.Example], secon
                 panels = build_panels(predictor, memory.reply, seconds, settings, map_column.forward)
                 look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
-    forget = build_about(predictor, bool(panels.correction_parts))
+    forget = build_about(predictor, bool(panels.correction_parts), settings)
     result = Result(empty, announcement, whole, sentence, asked_as, answers, served, history)
     return Parts(memory, ask, result, map_column, drawn, doubt, panels, forget)
 
@@ -289,7 +292,7 @@ def build_map_column() -> MapColumn:
             close = build_close_button()
             subject = gr.HTML(elem_id="subject")
             words = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="words")
-            overlay = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="overlay")
+            overlay = gr.HTML(js_on_load=SELECTION_SCRIPT + ZOOM_SCRIPT, apply_default_css=False, elem_id="overlay")
             slider = ShownSlider(
                 show_label=False,
                 interactive=False,
@@ -303,6 +306,7 @@ def build_map_column() -> MapColumn:
         word_verdict = gr.HTML(elem_id="word-verdict")
         description = gr.HTML(elem_id="description")
         with gr.Row(elem_id="forward"):
+            again = gr.Button(label("Ask something else"), size="sm", min_width=0, elem_id="go-ask")
             paint = gr.Button(label("Paint over something and ask again"), size="sm", min_width=0, elem_id="go-paint")
             flip = gr.Button(label("What would change the answer?"), size="sm", min_width=0, elem_id="go-flip")
         with gr.Row(elem_id="selected-tools"):
@@ -314,6 +318,7 @@ def build_map_column() -> MapColumn:
         words,
         several,
         clear,
+        again,
         (paint, flip),
         overlay,
         slider,

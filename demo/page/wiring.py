@@ -12,6 +12,7 @@ from demo import ASSETS
 from demo.finding.collection import Collection
 from demo.languages.chinese import CHINESE
 from demo.languages.translate import translations
+from demo.page.about import card_routes
 from demo.page.events import Page
 from demo.page.find import NAME as FIND
 from demo.page.find import PATH as FIND_PATH
@@ -21,7 +22,7 @@ from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
 from demo.server.api_page import api_routes
-from demo.server.first_frame import small_pictures
+from demo.server.first_frame import TITLE, small_pictures
 from demo.server.guard import exposure_options
 from demo.settings import Settings
 from demo.visit import asking
@@ -37,19 +38,33 @@ STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay i
 MAX_WAITING = 96  # questions in the queue, of all visitors
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
-TITLE = "VALM – ask a photo, see why"
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
 TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
 
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
 
-# On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't.
-SHOW_RESULT = """() => {
-  const answers = document.querySelector("#result .answers");
-  if (!answers || answers.getBoundingClientRect().bottom <= window.innerHeight) return;
+# On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't. The
+# examples above it fold up once, so that the way back to the question is short.
+SHOW_RESULT = """async () => {
+  const narrow = matchMedia("(max-width: 699px)").matches, strip = document.querySelector("#example-strip");
+  const wanted = (narrow && document.querySelector("#result .map")) || document.querySelector("#result .answers");
+  if (strip && !strip.dataset.folded && narrow && matchMedia("(pointer: coarse)").matches) {
+    strip.dataset.folded = "once";
+    strip.querySelector(".label-wrap.open")?.click();
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  if (!wanted || wanted.getBoundingClientRect().bottom <= window.innerHeight) return;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   document.querySelector("#result").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+}"""
+# Back up to the question, on a phone: ready to be overwritten.
+TO_NEXT_QUESTION = """() => {
+  const box = document.querySelector("#question textarea, #question input");
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  box.focus({preventScroll: true});
+  box.select();
+  document.querySelector("#photo").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
 }"""
 
 # The upload button goes away with the focus when the photo comes; who types next, types the question. Not on a phone,
@@ -92,7 +107,7 @@ def launch_options(settings: Settings = DEFAULTS) -> dict:
     """What ``launch`` must be told so that the page looks and behaves as it was built, but for its address and port."""
     exposure = exposure_options(settings)
     photos = Mount(PACKAGED, StaticFiles(directory=EXAMPLES))
-    own = [small_pictures(SMALL, EXAMPLES), photos, *api_routes(settings.root_path)]
+    own = [small_pictures(SMALL, EXAMPLES), photos, *api_routes(settings.root_path), *card_routes(settings)]
     exposure["app_kwargs"]["routes"] = own
     return {
         "root_path": settings.root_path,
@@ -281,6 +296,7 @@ def wire_history(page: Page) -> None:
 def wire_browser(blocks: gr.Blocks, page: Page) -> None:
     """What happens in the browser alone."""
     page.ask.photo.upload(None, js=TO_QUESTION)
+    page.map.next_question.click(None, js=TO_NEXT_QUESTION)
     for script in (LEAVE_MENUS, LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD):
         blocks.load(None, js=script)
 

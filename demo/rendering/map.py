@@ -48,6 +48,8 @@ def map_html(
 ) -> str:
     """The map over the photo, under a grid of buttons for selection.js: one a cell, marked where selected.
 
+    zoom.js enlarges it between two fingers.
+
     Args:
         picture: the photo.
         explanation: W words, N = rows x columns cells.
@@ -87,13 +89,19 @@ def map_html(
         f"{''.join(lines)}</div>"
     )
     shape = f"--aspect:{drawn.width / drawn.height:.4f}"
-    figures = f'<div class="map" style="{shape}"><img src="{data_address(drawn)}" alt="{alt}">{grid}</div>'
+    figures = figure_html(shape, f'<img src="{data_address(drawn)}" alt="{alt}">{grid}')
     if original:
         small = picture.convert("RGB")
         small.thumbnail((MAX_SIDE, MAX_SIDE))
         itself = say("The photo itself")
-        figures += f'<div class="map" style="{shape}"><img src="{data_address(small)}" alt="{itself}"></div>'
-    return f'<div class="maps">{figures}</div>'
+        figures += figure_html(shape, f'<img src="{data_address(small)}" alt="{itself}">')
+    whole = f'<button type="button" class="whole">{say("Whole photo")}</button>'
+    return f'<div class="maps">{figures}{whole}</div>'
+
+
+def figure_html(shape: str, content: str) -> str:
+    """A frame of the photo's ``shape`` (CSS) whose content zoom.js enlarges within it."""
+    return f'<div class="map" style="{shape}"><div class="enlarged">{content}</div></div>'
 
 
 def _seen(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:

@@ -1,8 +1,9 @@
-"""What is seen first: a static frame in the page's HTML before gradio's scripts have come; small example photos."""
+"""What is seen first: a frame in the page's HTML that takes a photo and a question already; small example photos."""
 
 import functools
 import gzip
 import io
+import json
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -13,45 +14,75 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from demo.languages.translate import language_of, say, speaking
+from demo.server.preloads import preload_html
+from demo.visit.browser_storage import KEY
+from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 
 THUMBNAIL_SIDE = 208  # pixels, twice what a card shows
 DAY = 24 * 60 * 60  # seconds
-PLACE, SHEET = b"<gradio-app", b'<link rel="stylesheet"'
-# Gone as soon as gradio has laid the page out; until then it lies over gradio's own loading sign.
-FRAME = """<style>
-#first-frame { position: absolute; inset: 0; z-index: 9; padding: 12px clamp(12px, 2vw, 32px); background: #f8fafc; color: #1e293b; font: 16px/1.5 system-ui, sans-serif; }
-#first-frame h1 { margin: 0; font-size: 28px; letter-spacing: 0.04em; color: #0f766e; } #first-frame p { margin: 4px 0 12px; }
-#first-frame div { max-width: 400px; height: 190px; border: 1px dashed #94a3b8; border-radius: 12px; display: grid; place-items: center; }
-#first-frame.dark { background: #0d1420; color: #f1f5f9; } #first-frame.dark h1 { color: #2dd4bf; }
-body:has(#columns) #first-frame { display: none; }
-</style><main id="first-frame"><h1>VALM</h1><p>{claim}</p><div role="status">{loading}</div></main>
-<script>
-if (new URLSearchParams(location.search).get("__theme") === "dark" || (!location.search.includes("__theme=") && matchMedia("(prefers-color-scheme: dark)").matches))
-  document.getElementById("first-frame").classList.add("dark");
-</script>
-"""  # noqa: E501
+PLACE, SHEET, LOGIN = b"<gradio-app", b'<link rel="stylesheet"', b'"auth_required":true'
+CONFIG, TEXTS = b"window.gradio_config", '"i18n_translations":'
+# Until gradio has laid the page out, it lies over gradio's own loading sign and takes a first photo and question.
+FRAME = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+TITLE = "VALM – ask a photo, see why"
 CLAIM = "Ask a photo a question. See the answer, how sure the model is, and where it looked for every word."
+SAID = {
+    "claim": CLAIM,
+    "drop": "Drop a photo here\nor click to choose one",
+    "photo": "Photo",
+    "question": "Question",
+    "example": "What is in the photo?",
+    "ask": "Ask",
+    "loading": "The page is still loading. A photo and a question can be given already.",
+    "asked": "It is asked as soon as the page is loaded.",
+}
 
 
 def frame_html(accepted_language: str) -> str:
     """The frame in the language that a browser's Accept-Language header asks for."""
+    html = FRAME.replace("{visit}", KEY).replace("{most}", str(MAX_QUESTION_CHARACTERS))
     with speaking(language_of(accepted_language)):
-        return FRAME.replace("{claim}", say(CLAIM)).replace("{loading}", say("Loading …"))
+        for name, text in SAID.items():
+            html = html.replace(f"{{{name}}}", say(text))
+    return html
 
 
-def with_frame(page: bytes, frame: bytes) -> bytes:
-    """Gradio's HTML with the frame first of its body, and nothing before it that a browser would wait for.
+def with_frame(page: bytes, frame: bytes, accepted_language: str = "") -> bytes:
+    """Gradio's HTML with the frame first of its body, and nothing but a title before it that a browser would wait for.
 
     That is the page's configuration, some hundred kB in a script, which moves behind the frame (the scripts that use it
-    run when all is read), and the style sheet, which stays where it is, because later sheets override it.
+    run when all is read) and keeps the texts of one language alone, and the style sheet, which stays where it is,
+    because later sheets override it.
     """
     head, place, rest = page.partition(PLACE)
+    with speaking(language_of(accepted_language)):
+        head = head.replace(b"<head>", f"<head><title>{say(TITLE)}</title>".encode(), 1)
     head = head.replace(SHEET, b"""<link media="print" onload="this.media='all'" """ + SHEET[len(b"<link ") :])
-    moved, config = b"", head.find(b"window.gradio_config")
+    moved, config = b"", head.find(CONFIG)
     if config > 0:
         start, end = head.rfind(b"<script", 0, config), head.find(b"</script>", config) + len(b"</script>")
-        head, moved = head[:start] + head[end:], head[start:end]
-    return head + frame + moved + place + rest
+        head, moved = head[:start] + head[end:], in_one_language(head[start:end], accepted_language)
+    return head + frame + preload_html().encode() + moved + place + rest
+
+
+def in_one_language(config: bytes, accepted_language: str) -> bytes:
+    """Gradio's configuration with the page's texts in the browser's language only; English ones are their own keys."""
+    before, name, after = config.decode().partition(TEXTS)
+    if not name:
+        return config
+    texts, length = json.JSONDecoder().raw_decode(after)
+    locale = accepted_language.split(",")[0].split(";")[0].strip()
+    wanted = {locale: texts[locale]} if texts and language_of(locale) != "en" else {"en": {}}
+    return (before + name + json.dumps(wanted, ensure_ascii=False) + after[length:]).encode()
+
+
+def compressed(content: bytes, accepted: str) -> tuple[bytes, str]:
+    """The content and its encoding, the densest of those that an Accept-Encoding header names; "" for none."""
+    if "br" in accepted:
+        import brotli  # gradio needs it too
+
+        return brotli.compress(content, quality=6), "br"
+    return (gzip.compress(content, 6), "gzip") if "gzip" in accepted else (content, "")
 
 
 class FirstFrame:
@@ -80,12 +111,13 @@ class FirstFrame:
             if message.get("more_body"):
                 return
             headers, whole = MutableHeaders(scope=start), body
-            if PLACE in whole:
-                whole = with_frame(whole, frame_html(asked.get("accept-language", "")).encode())
+            if PLACE in whole and LOGIN not in whole:
+                language = asked.get("accept-language", "")
+                whole = with_frame(whole, frame_html(language).encode(), language)
             headers.add_vary_header("Accept-Encoding, Accept-Language")
-            if "gzip" in asked.get("accept-encoding", ""):
-                whole = gzip.compress(whole, 6)
-                headers["Content-Encoding"] = "gzip"
+            whole, encoding = compressed(whole, asked.get("accept-encoding", ""))
+            if encoding:
+                headers["Content-Encoding"] = encoding
             headers["Content-Length"] = str(len(whole))
             await send(start)
             await send({"type": "http.response.body", "body": whole})

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import re
 import time
 from collections import OrderedDict, deque
 
@@ -29,6 +30,9 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
 }
+# Gradio's packaged scripts and styles: the policy of the page that loads them counts; another content has another name.
+PACKAGED = re.compile(r"/assets/[\w.-]+\.(js|css)")
+OF_PACKAGED = {"X-Content-Type-Options": "nosniff", "Cache-Control": "public, max-age=31536000, immutable"}
 # Gradio's own scripts need inline code and eval. What this still forbids: loading from and sending to anywhere else.
 SAME_PLACE = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -126,8 +130,9 @@ class Guard:
             if message["type"] == "http.response.start":
                 if scope["method"] == "POST" and message["status"] >= 400:
                     await body.discard()
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS | {"Content-Security-Policy": self.policy})
+                packaged = PACKAGED.fullmatch(scope["path"]) and message["status"] < 400
+                own = OF_PACKAGED if packaged else HEADERS | {"Content-Security-Policy": self.policy}
+                MutableHeaders(scope=message).update(own)
             await send(message)
 
         _, called, name = scope["path"].partition(CALLS)

@@ -15,11 +15,12 @@ from valm_core.outputs import InputError, Predictor
 LONGEST = 40_000  # characters of what a tab may send back: four photos with twenty questions each fit
 MAX_ASKED_AGAIN = 3  # questions of each photo, the last ones: a reload must not keep the model for long
 # The storage of one tab: it survives a reload, not the end of the tab, and no other tab sees it.
-READ = "() => { try { return sessionStorage.getItem('valm-visit') ?? ''; } catch { return ''; } }"
-WRITE = """(kept) => {
-  try { kept ? sessionStorage.setItem("valm-visit", kept) : sessionStorage.removeItem("valm-visit"); } catch {}
+KEY = "valm-visit"
+READ = f"() => {{ try {{ return sessionStorage.getItem('{KEY}') ?? ''; }} catch {{ return ''; }} }}"
+WRITE = f"""(kept) => {{
+  try {{ kept ? sessionStorage.setItem("{KEY}", kept) : sessionStorage.removeItem("{KEY}"); }} catch {{}}
   return kept;
-}"""
+}}"""
 
 
 def to_keep(histories: tuple[PhotoHistory, ...], current: Reply | None, examples: tuple[Example, ...]) -> str:

@@ -180,7 +180,7 @@ def visit(browser, contexts):
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", note_request)
         page.goto(url)
-        page.get_by_role("button", name=ask_button, exact=True).wait_for()
+        page.locator("#columns").get_by_role("button", name=ask_button, exact=True).wait_for()
         return page
 
     visit.problems = problems

@@ -1,7 +1,7 @@
 """What stands where at four widths, measured in the browser, and what a finger can do."""
 
 import pytest
-from page_steps import ask, upload
+from page_steps import ask, findings, upload
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
 FINGER = 44  # pixels that a target has at least, each way
@@ -82,7 +82,7 @@ def phone(browser, page_url, photos):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(page_url)
-    page.get_by_role("button", name="Ask", exact=True).wait_for()
+    page.locator("#ask").wait_for()
     upload(page, photos / "red.png")
     ask(page, "What color is the bus?")
     page.locator("#overlay .map img").wait_for()
@@ -134,6 +134,47 @@ def test_fingers_hit_drag_and_preview(phone):
     assert page.locator("#words button[aria-pressed=true]").all_inner_texts() == ["whole question"]  # nothing selected
 
 
+def test_two_fingers_enlarge_the_map_and_one_still_selects(phone):
+    page, line = phone
+    page.locator("#overlay").scroll_into_view_if_needed()
+    before, (x, y) = page.locator(".cell").first.bounding_box()["width"], middle(page, "#overlay .map")
+    touch(line, "touchStart", (x - 20, y), (x + 20, y))
+    for step in range(1, 5):
+        touch(line, "touchMove", (x - 20 - 10 * step, y), (x + 20 + 10 * step, y))
+    touch(line, "touchEnd")
+    page.locator(".whole").wait_for()
+    assert page.locator(".cell").first.bounding_box()["width"] == pytest.approx(3 * before, rel=0.02)
+    assert page.evaluate("visualViewport.scale") == 1 and page.locator(".cell[aria-selected=true]").count() == 0
+    page.touchscreen.tap(x + 30, y + 30)
+    page.locator("#served", has_text="this cell").wait_for()
+    at = page.locator(".cell[aria-selected=true]").bounding_box()  # the one under the finger
+    assert at["x"] <= x + 30 <= at["x"] + at["width"] and at["y"] <= y + 30 <= at["y"] + at["height"]
+    page.locator(".whole").tap()
+    page.locator(".whole").wait_for(state="hidden")
+    assert page.locator(".cell").first.bounding_box()["width"] == before
+    kept = "place => getComputedStyle(document.querySelector(place)).touchAction"  # elsewhere the page is enlarged
+    assert [page.evaluate(kept, place) for place in (".cells", "body", "#words", ".sentence")] == ["none"] + 3 * [
+        "auto"
+    ]
+
+
+def test_the_next_question_on_a_phone_is_two_taps_away_and_its_map_comes_into_view(phone):
+    page, _ = phone
+    assert page.locator("#examples").is_hidden()  # folded up: the way back is short
+    for question in ("Is it day or night?", "How many people?"):
+        page.locator("#go-ask").tap()
+        page.wait_for_function("document.activeElement.closest('#question')")
+        page.wait_for_timeout(700)
+        assert 0 <= box(page, "#question")["top"] < 300
+        page.keyboard.type(question)  # what was asked before is selected, so it is overwritten
+        page.locator("#ask").tap()
+        page.locator("#words button", has_text=question.split()[-1]).wait_for()
+        page.wait_for_timeout(1000)
+        for part in (".sentence", "#words", "#overlay .map"):
+            assert box(page, part)["top"] >= -1 and box(page, part)["bottom"] <= 845
+        assert page.evaluate("document.documentElement.scrollHeight") < 3000
+
+
 def test_the_two_ways_on_stand_under_the_map(visit, page_url):
     page = visit(page_url)
     page.locator(".example-card").first.click()
@@ -147,16 +188,59 @@ def test_the_two_ways_on_stand_under_the_map(visit, page_url):
     page.locator("#flip-picture img").wait_for()
 
 
+@pytest.fixture
+def unloaded(browser, page_url):
+    """``unloaded(locale)`` opens the page in a browser where gradio's scripts don't come before its ``come()``."""
+    contexts = []
+
+    def open_page(locale="en-US"):
+        contexts.append(browser.new_context(locale=locale))
+        page, waiting, may_come = contexts[-1].new_page(), [], []
+        page.route("**/assets/*.js", lambda route: route.continue_() if may_come else waiting.append(route))
+        page.goto(page_url, wait_until="commit")
+
+        def come():
+            may_come.append(True)
+            for route in waiting:
+                route.continue_()
+
+        return page, come
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
 @pytest.mark.parametrize(("locale", "claim"), [("en-US", "Ask a photo"), ("zh-CN", "向照片")])
-def test_something_is_seen_before_gradio_has_come(browser, page_url, locale, claim):
-    context = browser.new_context(locale=locale)
-    page = context.new_page()
-    page.route("**/assets/**", lambda route: route.abort())
-    page.goto(page_url, wait_until="commit")
+def test_something_is_seen_before_gradio_has_come(unloaded, locale, claim):
+    page, come = unloaded(locale)
     page.locator("#first-frame", has_text=claim).wait_for()
     page.wait_for_function("performance.getEntriesByType('paint').length > 0")
-    page.unroute_all()
-    page.goto(page_url)
+    assert findings(page) == ""
+    come()
     page.locator("#ask").wait_for()
-    assert page.locator("#first-frame").is_hidden()
-    context.close()
+    page.locator("#first-frame").wait_for(state="hidden")
+
+
+def test_a_photo_and_a_question_given_before_gradio_has_come_are_asked(unloaded, photos):
+    page, come = unloaded()
+    page.locator("#first-frame input[type=file]").set_input_files(photos / "red.png")
+    page.get_by_label("Question").fill("What color is the bus?")
+    page.keyboard.press("Enter")
+    page.get_by_text("as soon as the page is loaded").wait_for()
+    come()
+    page.locator("#words button", has_text="bus?").wait_for()
+    assert page.locator("#photo img").is_visible() and page.locator("#first-frame").is_hidden()
+    assert page.locator("#question textarea, #question input").input_value() == "What color is the bus?"
+
+
+def test_who_types_before_gradio_has_come_goes_on_typing(unloaded):
+    page, come = unloaded()
+    page.get_by_label("Question").press_sequentially("What")
+    come()
+    page.locator("#empty").wait_for(state="attached")
+    page.wait_for_timeout(500)
+    page.keyboard.type(" color?")  # the field isn't taken away under the fingers
+    page.keyboard.press("Tab")
+    page.locator("#first-frame").wait_for(state="hidden")
+    assert page.locator("#question textarea, #question input").input_value() == "What color?"

@@ -1,8 +1,7 @@
 """How the page looks: accessibility by axe-core, no jumps at four widths, light and dark, no jumps, previews."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from page_steps import ask, upload
+from page_steps import ask, findings, upload
 
 WIDTHS = [390, 768, 1440, 2560]
 
@@ -16,16 +15,6 @@ PREVIEWED = """async () => {
   const {data} = pen.getImageData(0, 0, image.width, image.height);
   return [...data].filter((_, place) => place % 4 === 3);
 }"""
-
-
-def findings(page) -> str:
-    """All that axe-core finds wrong on the page as it is, a line each."""
-    violations = Axe().run(page).response["violations"]
-    return "\n".join(
-        f"{violation['id']}: {node['html'][:200]} {node['any'][0]['message'] if node['any'] else ''}"
-        for violation in violations
-        for node in violation["nodes"]
-    )
 
 
 def open_everything(page):

@@ -48,3 +48,15 @@ def wait_beside(page, condition):
             return
         page.wait_for_timeout(20)
     raise TimeoutError(f"waited {PATIENCE} s for nothing")
+
+
+def findings(page) -> str:
+    """All that axe-core finds wrong on the page as it is, a line each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    violations = Axe().run(page).response["violations"]
+    return "\n".join(
+        f"{violation['id']}: {node['html'][:200]} {node['any'][0]['message'] if node['any'] else ''}"
+        for violation in violations
+        for node in violation["nodes"]
+    )

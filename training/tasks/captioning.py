@@ -26,8 +26,10 @@ from valm_core.checkpoints.model_card import caption_card
 from valm_core.checkpoints.storage import load_caption_checkpoint, load_checkpoint, save_checkpoint, stored_state
 from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
+from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.captioning import CaptionObjective, token_loss
-from valm_core.learning.trainer import BucketedBatches, Trainer, TrainingConfig
+from valm_core.learning.trainer import Trainer
+from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_caption_model
 from valm_core.model.captioner import CaptionModel, KeyValue
 from valm_core.model.decoding import PieceCaption, decode

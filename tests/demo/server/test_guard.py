@@ -33,6 +33,14 @@ def test_every_answer_carries_the_security_headers():
         assert answer.headers["Referrer-Policy"] == "same-origin"
 
 
+def test_packaged_scripts_are_kept_by_browsers_and_nothing_else_is():
+    script = client().get("/assets/index-DphvyggB.js").headers
+    assert script["Cache-Control"].endswith("immutable") and script["X-Content-Type-Options"] == "nosniff"
+    for other in ("/", "/assets/", "/assets/a/b.js", "/gradio_api/file=/assets/a.js", "/assets/page.html"):
+        headers = client().get(other).headers
+        assert "Cache-Control" not in headers and "Content-Security-Policy" in headers
+
+
 @pytest.mark.parametrize(
     "name",
     [
