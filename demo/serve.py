@@ -59,7 +59,7 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
     from valm_core.predictor import load_predictor
 
     try:
-        predictor = load_predictor(checkpoint, prompt=settings.prompt)
+        predictor = load_predictor(checkpoint, prompt=settings.prompt, calibration=settings.calibration or None)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"The checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."

@@ -140,6 +140,16 @@ class Settings:
             "its family's",
         ),
     )
+    calibration: str = field(
+        default="",
+        metadata=_variable(
+            "VALM_CALIBRATION",
+            _text,
+            "a file that `python -m training.calibrate` wrote of this model and prompt",
+            "makes an open vision-language model's percentages chances of being right",
+            "none, they are called not calibrated",
+        ),
+    )
     find_checkpoint: str | Path = field(
         default=SHIPPED_FINDER,
         metadata=_variable(

@@ -4,6 +4,11 @@
 
 The answers and their order stay as they are; how sure the model says it is changes, in ``config.json``,
 ``metrics.json`` and the model card. ``training.train`` does the same at the end of every run.
+
+An open vision-language model is asked the questions, and what its percentages are worth is written to a file, for
+``VALM_CALIBRATION=c.json`` of the page and ``--calibration c.json`` of the terminal:
+
+    python -m training.calibrate --checkpoint HuggingFaceTB/SmolVLM-256M-Instruct --data questions.jsonl --output c.json
 """
 
 import argparse
@@ -29,8 +34,9 @@ from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE,
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.model.heads import calibrated
 from valm_core.model.model import ValmModel
-from valm_core.predictor import choose_device
+from valm_core.predictor import choose_device, is_open_model
 
+CALIBRATION_FILE = "valm_calibration.json"
 ONE_PHOTO = (
     "All rows to validate on are about one photo, so how the temperatures fit other photos can't be measured: that "
     "figure is left out. Give rows of more photos to have it."
@@ -138,12 +144,21 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="folder of a trained model; its figures are replaced")
+    parser.add_argument("--checkpoint", required=True, help="trained model, whose figures are replaced, or an open one")
     parser.add_argument("--data", required=True, help="questions that the model didn't learn from")
     parser.add_argument("--blind", action="store_true", help="answer from the question alone; needs no photos")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--output", help="of an open model: the file to write (default: valm_calibration.json)")
+    parser.add_argument("--prompt", help="of an open model: what it is asked, with {image} and {question}")
     options = parser.parse_args(arguments)
     try:
+        if is_open_model(options.checkpoint):
+            from training.open_models import calibrate_open_model, format_calibration  # not above: it imports this file
+
+            output = options.output or CALIBRATION_FILE
+            found = calibrate_open_model(options.checkpoint, options.data, output, options.device, options.prompt)
+            print(format_calibration(found, output))
+            return
         report = recalibrate(options.checkpoint, options.data, options.device, options.blind)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")

@@ -150,7 +150,8 @@ class Prediction:
     replaced by the average photo: what the question alone suggests. ``gate`` is the share of the text stream in the
     fused answer vector, 0..1, where the image stream has the rest; None of a model without one. ``kinds`` are the
     shares, 0..1, of "yes/no", "number" and "other" answers; ``unfamiliar`` names "photo" and "question" where they are
-    unlike those that the model learned from. Both are empty where they aren't known.
+    unlike those that the model learned from. Both are empty where they aren't known. ``calibrated`` says whether the
+    probabilities are chances of being right.
     """
 
     question: str
@@ -159,6 +160,7 @@ class Prediction:
     gate: float | None
     kinds: dict[str, float] = field(default_factory=dict)
     unfamiliar: tuple[str, ...] = ()
+    calibrated: bool = True
 
     @property
     def guessed_from_question(self) -> bool:

@@ -563,7 +563,9 @@ class VqaPredictor:
         return likeliest if candidates else listed(likeliest)
 
 
-def load_predictor(name: str | Path, device: str = "auto", prompt: str | None = None) -> Predictor:
+def load_predictor(
+    name: str | Path, device: str = "auto", prompt: str | None = None, calibration: str | Path | None = None
+) -> Predictor:
     """Load a checkpoint, what ``training.export`` made of one, or an open vision-language model of transformers.
 
     An export is known by its ``metadata.json``, an open model by the ``model_type`` in its ``config.json``.
@@ -574,6 +576,7 @@ def load_predictor(name: str | Path, device: str = "auto", prompt: str | None = 
         name: folder of the checkpoint or the export, or ``user/model`` on the Hugging Face hub.
         device: auto, cpu, cuda, mps; an export runs on the CPU.
         prompt: what an open model is asked, with ``{image}`` and ``{question}``; None takes its family's.
+        calibration: of an open model, a file of ``training.calibrate``; None leaves its probabilities as they are.
 
     Raises:
         FileNotFoundError, ImportError, ValueError: see ``VqaPredictor.from_checkpoint`` and
@@ -583,7 +586,7 @@ def load_predictor(name: str | Path, device: str = "auto", prompt: str | None = 
         if is_open_model(name):
             from valm_core.vision_language.predictor import TransformersPredictor  # not above: most pages have none
 
-            return TransformersPredictor.from_pretrained(name, choose_device(device), prompt)
+            return TransformersPredictor.from_pretrained(name, choose_device(device), prompt, calibration)
         return VqaPredictor.from_checkpoint(name, device)
     if device not in ("auto", "cpu"):
         raise ValueError(f"device is {device!r}, but exported models run on the CPU; use `auto` or `cpu`.")

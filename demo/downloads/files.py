@@ -218,7 +218,7 @@ def report_file(shown: Shown, facts: dict) -> bytes:
         "VALM": __version__,
     } | {say(name.replace("_", " ")): value for name, value in facts.items()}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in settings.items())
-    evidence = evidence_html(reply.evidence, prediction.gate, is_doubted(prediction))
+    evidence = evidence_html(reply.evidence, prediction.gate, is_doubted(prediction), calibrated=prediction.calibrated)
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     page = f"""<!doctype html>
 <html lang="{"zh-CN" if language() == "zh" else "en"}">

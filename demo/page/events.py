@@ -190,7 +190,7 @@ class Page:
         """What speaks for and against the answer and its map."""
         prediction = current.prediction
         sure = sure_html(prediction, self.record_of(current))
-        return evidence_html(current.evidence, prediction.gate, is_doubted(prediction), sure)
+        return evidence_html(current.evidence, prediction.gate, is_doubted(prediction), sure, prediction.calibrated)
 
     def record_of(self, current):
         """How often answers as sure as the likeliest one were right."""

@@ -34,7 +34,7 @@ class Peer:
         prediction = self.predictor.answer(encoded, question, TOP)
         explanation = self.predictor.explain(encoded, question, answer=prediction.answers[0].text)
         method = method_name(explanation.method)
-        if prediction.gate is None:  # an open model
+        if not prediction.calibrated:
             note = say("map: {method}; its percentages are not calibrated", method=method)
         else:
             note = say("map: {method}", method=method)

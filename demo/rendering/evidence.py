@@ -55,14 +55,21 @@ def evidence_text(evidence: Evidence) -> str:
     )
 
 
-def evidence_html(evidence: Evidence | None, gate: float | None, doubted: bool = False, sure: str | None = None) -> str:
+def evidence_html(
+    evidence: Evidence | None,
+    gate: float | None,
+    doubted: bool = False,
+    sure: str | None = None,
+    calibrated: bool = True,
+) -> str:
     """What speaks for and against the map of the whole question, and what no such map can show.
 
     Args:
         evidence: of the explained answer and method; None where there is none.
-        gate: the question's share in 0..1; None of an open model, whose percentages aren't calibrated either.
+        gate: the question's share in 0..1; None of an open model.
         doubted: ``is_doubted`` of the answer.
         sure: HTML about how sure the answer is, None in a file, which says what the page has under "About".
+        calibrated: whether the percentages are chances of being right.
     """
     rows, blind_line = [], ""
     if evidence is not None:
@@ -112,7 +119,7 @@ def evidence_html(evidence: Evidence | None, gate: float | None, doubted: bool =
     )
     uncalibrated = (
         ""
-        if gate is not None
+        if calibrated
         else say(
             "They are the model’s own probabilities of each answer as a text, and were not calibrated: read them as an "
             "order, not as chances of being right."

@@ -75,6 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", help="where --batch writes, a file named .jsonl or .parquet")
     parser.add_argument("--checkpoint", default=checkpoint_folder(), help="model: a folder, or user/model on the hub")
     parser.add_argument("--prompt", help="what an open model is asked, with {image} and {question}")
+    parser.add_argument("--calibration", help="of an open model: a file that training.calibrate wrote")
     parser.add_argument("--top", type=int, default=5, help="how many answers (default 5)")
     parser.add_argument("--figure", help="write a picture: the photo under the map of the question and of each word")
     parser.add_argument("--json", action="store_true", help="print one JSON object, maps included, instead of text")
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     from valm_core.predictor import load_predictor
 
     try:
-        predictor = load_predictor(options.checkpoint, options.device, options.prompt)
+        predictor = load_predictor(options.checkpoint, options.device, options.prompt, options.calibration)
         if options.batch:
             sys.exit(run_batch(predictor, options))
         photo = predictor.open_photo(options.photo)

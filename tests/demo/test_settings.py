@@ -24,6 +24,7 @@ from demo.settings import (
 
 ROOT = Path(__file__).parents[2]
 GOOD = {
+    "VALM_CALIBRATION": ("c.json", "calibration", "c.json"),
     "VALM_COLLECTION": ("my photos", "collection", "my photos"),
     "VALM_COLLECTION_INDEX": ("my.index", "collection_index", "my.index"),
     "VALM_CHECKPOINT": ("me/model@main", "checkpoint", "me/model@main"),

@@ -29,6 +29,7 @@ from valm_core.outputs import (
     WordEvidence,
 )
 from valm_core.vision_language.answers import normal_form
+from valm_core.vision_language.calibration import Calibration, read_calibration
 from valm_core.vision_language.changes import fewest_words, smallest_region
 from valm_core.vision_language.geometry import WHOLE, coarse_grid
 from valm_core.vision_language.maps import from_cells, from_rows
@@ -66,33 +67,41 @@ def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
 class TransformersPredictor:
     """Answers and explains with an open model; safe to share between threads, which take turns.
 
-    Its probabilities are those of answers as texts and are not calibrated. What it can't do isn't in ``offers`` and
-    ``explanation_methods``.
+    Its probabilities are those of answers as texts; without a ``calibration`` they are no chances of being right. What
+    it can't do isn't in ``offers`` and ``explanation_methods``.
 
     Args:
         reader: the model.
         facts: what a report must say of it.
+        calibration: makes its probabilities those of being right.
     """
 
     notice = ""
     attention_heads: tuple[tuple[str, int, int], ...] = ()  # none can be masked
     offers: frozenset[str] = frozenset({"what_if", "counterfactual"})
 
-    def __init__(self, reader: Reader, facts: dict[str, str | float]):
-        self.reader, self.facts = reader, facts
+    def __init__(self, reader: Reader, facts: dict[str, str | float], calibration: Calibration | None = None):
+        self.reader, self.facts, self.calibration = reader, facts, calibration
+        if calibration:
+            self.facts = facts | {"probabilities": f"calibrated on {calibration.questions} questions"}
         self.answers = reader.labels
         self.turn = threading.RLock()
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, device: torch.device, prompt: str | None = None
+        cls,
+        name: str | Path,
+        device: torch.device,
+        prompt: str | None = None,
+        calibration: str | Path | None = None,
     ) -> "TransformersPredictor":
-        """Load a folder or ``user/model`` of the hub. Raises what ``loading.load_reader`` does."""
+        """Load a folder or ``user/model`` of the hub. Raises what ``load_reader`` and ``read_calibration`` do."""
         from valm_core.vision_language.loading import facts_of, fetch_model, load_reader
 
         folder = fetch_model(name)
         reader = load_reader(folder, device, str(name), prompt)
-        return cls(reader, facts_of(folder, reader))
+        facts = facts_of(folder, reader)
+        return cls(reader, facts, read_calibration(calibration, facts) if calibration else None)
 
     @property
     def explanation_methods(self) -> tuple[str, ...]:
@@ -131,9 +140,10 @@ class TransformersPredictor:
             raise InputError("The model wrote nothing. Ask in other words.")
         return Prediction(
             question=question,
-            answers=answers,
+            answers=self.calibration.answers(answers) if self.calibration else answers,
             blind_answers=self._blind(picture, question, top),
             gate=None,
+            calibrated=self.calibration is not None,
         )
 
     def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
@@ -240,7 +250,7 @@ class TransformersPredictor:
         if not choices:
             return self.answer(EncodedPhoto(image.tokens, image.grid, image.box, picture=picture), left, top)
         shown, blind = (self._among(choices, seen, left, top) for seen in (picture, blind_picture(picture)))
-        return Prediction(left, shown, blind, None)
+        return Prediction(left, shown, blind, None, calibrated=False)
 
     @_one_at_a_time
     def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
@@ -298,7 +308,8 @@ class TransformersPredictor:
 
     def _blind(self, picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:
         """The likeliest answers with the photo's mean colour in its place; one at least."""
-        return self.reader.answers(blind_picture(picture), question, top) or (Answer("nothing", 0.0),)
+        answers = self.reader.answers(blind_picture(picture), question, top) or (Answer("nothing", 0.0),)
+        return self.calibration.answers(answers) if self.calibration else answers
 
     def _among(self, choices: tuple[str, ...], picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:
         likely = np.array([self.reader.likelihood([picture], question, text).probabilities[0] for text in choices])
@@ -345,6 +356,8 @@ class TransformersPredictor:
         hidden = hidden_variants(colours, asked, [heat])
         pictures = [without_regions(picture, cells.reshape(grid), image.box) for cells in hidden]
         probabilities = self.reader.likelihood(pictures, question, answer).probabilities
+        if self.calibration:
+            probabilities = self.calibration.apply(probabilities)
         others = [
             self.explain(image, question, name, answer).image_map
             for name in self.explanation_methods
