@@ -9,6 +9,8 @@ from pathlib import Path
 from demo.terminal.batch_files import (
     FORMATS,
     NOTHING,
+    Key,
+    Source,
     key_of,
     left_out_text,
     parquet_library,
@@ -84,26 +86,9 @@ def answer_batch(
     output.parent.mkdir(parents=True, exist_ok=True)
     earlier = read_answers(output, working)
     done = {key_of(row): row for row in earlier if row.get("error") is None}
-    others = {row["model"] for row in done.values() if row.get("model")} - {model}
-    if others:
-        raise ValueError(
-            f"{output} holds answers of model {min(others)}, and this is model {model}. Name another file."
-        )
-
-    tops = {row["top"] for row in done.values() if row["top"] is not None} - {top}
-    if tops:
-        raise ValueError(
-            f"{output} holds the {min(tops)} likeliest answers a row, and --top is {top}. Ask for as many, or name "
-            "another file."
-        )
     usable = {key_of(row) for row in rows if row.get("error") is None}
-    earlier_photos = {row["image"]: row["photo_sha256"] for key, row in done.items() if key in usable}
-    for image, digest in earlier_photos.items():
-        if digest and (now := photo_digest(asked.files[image])) and now != digest:
-            raise ValueError(
-                f"{output} holds answers about another {image} than lies in {folder} now. Name another file, or delete "
-                "that one to ask all anew."
-            )
+    check_goes_on(output, done, model, top)
+    check_photos(output, folder, asked, [row for key, row in done.items() if key in usable])
 
     waiting: dict[Path, dict[str, list[dict]]] = {}  # photo -> question -> its rows
     for row in rows:
@@ -128,6 +113,31 @@ def answer_batch(
         working.unlink()
     errors = sum(row["error"] is not None for row in finished)
     return Summary(len(finished), errors, answered, time.monotonic() - started, asked.left_out)
+
+
+def check_goes_on(output: Path, done: dict[Key, dict], model: str, top: int) -> None:
+    """Refuse to go on with the answers of another model, or with another number of them. Raises ValueError."""
+    others = {row["model"] for row in done.values() if row.get("model")} - {model}
+    if others:
+        raise ValueError(
+            f"{output} holds answers of model {min(others)}, and this is model {model}. Name another file."
+        )
+    tops = {row["top"] for row in done.values() if row["top"] is not None} - {top}
+    if tops:
+        raise ValueError(
+            f"{output} holds the {min(tops)} likeliest answers a row, and --top is {top}. Ask for as many, or name "
+            "another file."
+        )
+
+
+def check_photos(output: Path, folder: Path, asked: Source, done: list[dict]) -> None:
+    """Refuse to go on with answers about other photos that had the same names. Raises ValueError."""
+    for image, digest in {row["image"]: row["photo_sha256"] for row in done}.items():
+        if digest and (now := photo_digest(asked.files[image])) and now != digest:
+            raise ValueError(
+                f"{output} holds answers about another {image} than lies in {folder} now. Name another file, or delete "
+                "that one to ask all anew."
+            )
 
 
 def columns_of(reply: Prediction | str) -> dict:
