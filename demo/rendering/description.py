@@ -15,7 +15,7 @@ from demo.rendering.wording import data_address
 if TYPE_CHECKING:  # for real it would load torch
     from valm_core.captions.captioner import Description
 
-PICTURE_SIDE = 480  # pixels of a map's longer side
+PICTURE_SIDE = 360  # pixels of a map's longer side
 
 
 def description_html(picture: Image.Image, description: Description) -> str:
