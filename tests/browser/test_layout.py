@@ -1,7 +1,7 @@
 """What stands where at four widths, measured in the browser, and what a finger can do."""
 
 import pytest
-from page_steps import ask, findings, upload
+from page_steps import ask, findings, upload, wait_in_view
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
 FINGER = 44  # pixels that a target has at least, each way
@@ -79,7 +79,9 @@ def test_each_part_of_the_sentence_opens_its_evidence(visit, page_url):
 @pytest.fixture
 def phone(browser, page_url, photos):
     """The page on a phone with fingers, with an answer; and its line to the browser, for touches."""
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, reduced_motion="reduce"
+    )
     page = context.new_page()
     page.goto(page_url)
     page.locator("#ask").wait_for()
@@ -164,14 +166,12 @@ def test_the_next_question_on_a_phone_is_two_taps_away_and_its_map_comes_into_vi
     for question in ("Is it day or night?", "How many people?"):
         page.locator("#go-ask").tap()
         page.wait_for_function("document.activeElement.closest('#question')")
-        page.wait_for_timeout(700)
-        assert 0 <= box(page, "#question")["top"] < 300
+        wait_in_view(page, "#question", 0, 420)
         page.keyboard.type(question)  # what was asked before is selected, so it is overwritten
         page.locator("#ask").tap()
         page.locator("#words button", has_text=question.split()[-1]).wait_for()
-        page.wait_for_timeout(1000)
         for part in (".sentence", "#words", "#overlay .map"):
-            assert box(page, part)["top"] >= -1 and box(page, part)["bottom"] <= 845
+            wait_in_view(page, part, -1, 845)
         assert page.evaluate("document.documentElement.scrollHeight") < 3000
 
 

@@ -60,3 +60,14 @@ def findings(page) -> str:
         for violation in violations
         for node in violation["nodes"]
     )
+
+
+def wait_in_view(page, place, top, bottom):
+    """Wait until the first such element lies between two heights of the screen, in pixels."""
+    page.wait_for_function(
+        """([place, top, bottom]) => {
+          const box = document.querySelector(place)?.getBoundingClientRect();
+          return box && box.height > 0 && box.top >= top && box.bottom <= bottom;
+        }""",
+        arg=[place, top, bottom],
+    )
