@@ -540,6 +540,9 @@ CHINESE = {
 
 # What an InputError says that isn't said elsewhere on the page, by its template; "{name}" is filled with its values.
 MESSAGES = {
+    "This server has no model that describes photos.": "本服务器没有描述照片的模型。",
+    "beams is {beams!r}; allowed: 1 to {most}.": "beams 为 {beams!r}；允许 1 到 {most}。",
+    "Text {number}: {error}": "第 {number} 条文字：{error}",
     "There is no photo yet. Upload one, or pick an example.": "还没有照片。请上传一张，或选择一个示例。",
     "There is no file '{name}'. Check the path.": "没有文件“{name}”。请检查路径。",
     "The photo has more than {most} MB. Shrink it.": "照片超过 {most} MB。请缩小它。",

@@ -1,9 +1,10 @@
-"""Find photos of a folder by words, or the ones most like a given photo.
+"""Find photos of a folder by words, the ones most like a given photo, or the lines of a file that fit a photo.
 
 Examples:
     python -m demo.find holidays "a dog on a beach"
     python -m demo.find holidays --photo beach.jpg --top 5
     python -m demo.find holidays "a red car" --maps found
+    python -m demo.find captions.txt --photo beach.jpg
 
 The first time every photo is encoded, later only what is new. What is kept of them lies beside the folder, in
 FOLDER.valm-index, or where --index says. Exit code: 0, 2 where nothing could be done, 130 when interrupted.
@@ -49,9 +50,9 @@ def write_maps(finder: PhotoFinder, query: Query, photos: list[Path], folder: Pa
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="whose photos to look through, at any depth")
+    parser.add_argument("folder", help="whose photos to look through, at any depth; or a text file, a caption a line")
     parser.add_argument("words", nargs="?", help="what to look for, in English")
-    parser.add_argument("--photo", help="look for photos like this one instead")
+    parser.add_argument("--photo", help="look for photos like this one, or lines that fit it, instead")
     parser.add_argument("--top", type=int, default=10, help="how many photos (default 10)")
     parser.add_argument("--index", help="file to keep what is known of the photos in (default: FOLDER.valm-index)")
     parser.add_argument(
@@ -68,6 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.top < 1:
         parser.error(f"--top is {options.top}; a number above 0 is needed")
     folder = Path(options.folder)
+    if folder.is_file() and options.photo is not None:
+        _rank_lines(parser, options)
+        return
     if not folder.is_dir():
         parser.exit(2, f"There is no folder {printable(options.folder)!r}. Check the path.\n")
 
@@ -98,6 +102,25 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps({"words": options.words, "photos": len(index), "found": rows}))
     else:
         print(format_found(found))
+
+
+def _rank_lines(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Print the lines of a file that fit a photo best."""
+    from valm_core.inputs.text import read_text
+    from valm_core.retrieval.finder import PhotoFinder
+
+    try:
+        lines = [line for line in read_text(options.folder).splitlines() if line.strip()]
+        if not lines:
+            raise ValueError(f"{options.folder} has no line. Write a caption on each.")
+        finder = PhotoFinder.from_checkpoint(options.checkpoint, options.device)
+        ranked = finder.rank_texts(lines, options.photo)[: options.top]
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    if options.json:
+        print(json.dumps({"texts": len(lines), "found": [{"text": text, "score": score} for text, score in ranked]}))
+    else:
+        print("\n".join(f"{place:>4}  {score:7.2f}  {text}" for place, (text, score) in enumerate(ranked, 1)))
 
 
 def _tell_changes(index: PhotoIndex) -> None:

@@ -15,10 +15,11 @@ from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.model.folding import ready_for_inference
 from valm_core.model.packages import sha256_of
-from valm_core.model.retrieval import RetrievalModel
-from valm_core.outputs import Explanation, Photo, in_shares
+from valm_core.model.retrieval import RetrievalModel, pair_scores
+from valm_core.outputs import Explanation, InputError, Photo, in_shares
 from valm_core.predictor import choose_device
 
+TEXTS_AT_ONCE = 64
 CELL_STEPS = 127  # a cell's numbers, -1..1, are kept as whole numbers of 1/127
 
 
@@ -105,6 +106,28 @@ class PhotoFinder:
         return self.scales[0] * (keys.vectors.astype(np.float32) @ query.vector) + self.scales[1] * (
             nearest @ query.shares
         )
+
+    @torch.no_grad()
+    def rank_texts(self, texts: Sequence[str], photo: Photo) -> list[tuple[str, float]]:
+        """Texts with the score that each has with a photo, the best first; one that is too long is cut.
+
+        Raises:
+            InputError: the photo or a text can't be used; the message says which text.
+        """
+        cleaned = []
+        for number, text in enumerate(texts, 1):
+            try:
+                cleaned.append(clean_question(text))
+            except InputError as error:
+                raise InputError("Text {number}: {error}", number=number, error=str(error)) from error
+        found = self.model.encode_photos(self._pixels([photo]))
+        scores = []
+        for first in range(0, len(cleaned), TEXTS_AT_ONCE):
+            ids, mask = self.model.tokenizer(cleaned[first : first + TEXTS_AT_ONCE], truncate=True)
+            encoded = self.model.encode_texts(ids.to(self.device), mask.to(self.device))
+            scores += pair_scores(self.model, encoded, found)[:, 0].tolist()
+        order = sorted(range(len(cleaned)), key=lambda place: -scores[place])
+        return [(cleaned[place], scores[place]) for place in order]
 
     @torch.no_grad()
     def explain(self, query: Query, photo: Photo) -> Explanation:

@@ -10,6 +10,7 @@ from PIL import Image
 from demo.terminal.find import main
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.model.build import build_retrieval_model
+from valm_core.retrieval.finder import PhotoFinder
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,23 @@ def test_it_ranks_the_folder_and_keeps_the_index_beside_it(checkpoint, photos, c
     assert (photos.parent / "photos.valm-index").is_file()
     run(checkpoint, photos, "--photo", photos / "b.png", "--top", "1")
     assert capsys.readouterr().out.split()[-1] == "b.png"
+
+
+def test_lines_are_ranked_by_a_photo(checkpoint, photos, capsys, tmp_path):
+    lines = ["a red square", "is there any blue?", "the green square is the blue square", "what color?"] * 20
+    (tmp_path / "lines.txt").write_text("\n\n".join(lines))  # more than go through the model at once
+    run(checkpoint, tmp_path / "lines.txt", "--photo", photos / "a.png", "--json", "--top", "80")
+    told = json.loads(capsys.readouterr().out)
+    scores = [one["score"] for one in told["found"]]
+    assert told["texts"] == 80 and scores == sorted(scores, reverse=True) and len({round(s, 4) for s in scores}) == 4
+    finder = PhotoFinder.from_checkpoint(checkpoint, "cpu")
+    query, keys = finder.encode_words(lines[0]), finder.encode_photos([photos / "a.png"])
+    expected = finder.scores(query, keys)[0]
+    assert {one["text"]: one["score"] for one in told["found"]}[lines[0]] == pytest.approx(expected, abs=0.1)
+    (tmp_path / "lines.txt").write_text("a red square\n???\n")
+    with pytest.raises(SystemExit, match="2"):
+        run(checkpoint, tmp_path / "lines.txt", "--photo", photos / "a.png")
+    assert "Text 2: The question is empty" in capsys.readouterr().err
 
 
 def test_maps_are_pictures_of_the_photo_and_each_word(checkpoint, photos, tmp_path):
