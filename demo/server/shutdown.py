@@ -60,7 +60,8 @@ def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
         options: for ``launch``.
     """
     stopping = threading.Event()
-    page.launch(prevent_thread_lock=True, **options)
+    # Without `_frontend` gradio doesn't look at its own page first, and end where a busy machine takes three seconds.
+    page.launch(prevent_thread_lock=True, _frontend=False, **options)
     on_signals(lambda *_: stopping.set())
     try:
         while page.is_running and not stopping.wait(0.2):

@@ -2,7 +2,6 @@
 
 import socket
 from contextlib import contextmanager
-from unittest import mock
 
 
 def free_port() -> int:
@@ -24,8 +23,7 @@ def served(predictor, settings=None, collection=None):
     settings, port = settings or Settings(), free_port()
     page = build_page(predictor, settings=settings, collection=collection)
     options = {"server_name": "127.0.0.1", "server_port": port, "prevent_thread_lock": True, "quiet": True}
-    with mock.patch("gradio.networking.url_ok", return_value=True):  # it waits three seconds, a busy machine needs more
-        page.launch(**options, **launch_options(settings))
+    page.launch(**options, **launch_options(settings), _frontend=False)  # as ``serve_until_stopped``
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
