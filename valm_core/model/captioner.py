@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from PIL import Image
@@ -139,8 +140,10 @@ class CaptionModel(nn.Module):
         self.pieces = nn.Embedding(config.vocabulary, width)
         nn.init.normal_(self.pieces.weight, std=width**-0.5)  # as it serves as output layer too
         self.piece_positions = nn.Parameter(0.1 * torch.randn(config.max_question_tokens, width))
-        sizes = {"width": width, "heads": config.heads, "ratio": config.feed_forward_ratio, "dropout": config.dropout}
-        self.layers = nn.ModuleList(DecoderLayer(**sizes) for _ in range(config.layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(width=width, heads=config.heads, ratio=config.feed_forward_ratio, dropout=config.dropout)
+            for _ in range(config.layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))
         self.dropout = nn.Dropout(config.dropout)
@@ -174,7 +177,7 @@ class CaptionModel(nn.Module):
                 image_tokens = self.image_encoder(pixels)
         tokens = self.cell_norm(image_tokens.to(self.bias.dtype))
         cells = self.dropout(self.memory_norm(self.cell_projection(tokens) + self.cell_positions))  # [P, N, D]
-        return tuple(layer.cells(cells) for layer in self.layers)
+        return tuple(cast(DecoderLayer, layer).cells(cells) for layer in self.layers)
 
     def read(
         self,
