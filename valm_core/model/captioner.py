@@ -140,9 +140,9 @@ class CaptionModel(nn.Module):
         self.pieces = nn.Embedding(config.vocabulary, width)
         nn.init.normal_(self.pieces.weight, std=width**-0.5)  # as it serves as output layer too
         self.piece_positions = nn.Parameter(0.1 * torch.randn(config.max_question_tokens, width))
-        heads, ratio = config.heads, config.feed_forward_ratio
         self.layers = nn.ModuleList(
-            DecoderLayer(width=width, heads=heads, ratio=ratio, dropout=config.dropout) for _ in range(config.layers)
+            DecoderLayer(width=width, heads=config.heads, ratio=config.feed_forward_ratio, dropout=config.dropout)
+            for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))
