@@ -14,6 +14,7 @@ from valm_core.retrieval.index import Found, PhotoIndex, index_beside
 
 log = logging.getLogger("valm")
 
+PATH = "find"  # of the page, and the name of the endpoint
 MAX_FOUND = 12  # photos on the page
 MAX_FOUND_BY_API = 100
 SMALL_SIDE = 320  # pixels of a photo among those found

@@ -17,7 +17,7 @@ from demo.visit import asking
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Explanation, InputError
 
-NAME, PATH = "Find", "find"
+NAME = "Find"
 EXAMPLES = ("a dog on grass", "people at a table", "a street at night")
 ON_FINDER = {"concurrency_id": "find", "concurrency_limit": 1}
 CLAIM = (

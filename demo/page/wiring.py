@@ -9,13 +9,13 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from demo import ASSETS
+from demo.finding.collection import PATH as FIND_PATH
 from demo.finding.collection import Collection
 from demo.languages.chinese import CHINESE
 from demo.languages.translate import translations
 from demo.page.about import card_routes
 from demo.page.events import Page
 from demo.page.find import NAME as FIND
-from demo.page.find import PATH as FIND_PATH
 from demo.page.find import build_find_page
 from demo.page.layout import SMALL, build_layout
 from demo.panels.share import LEAVE_LARGE

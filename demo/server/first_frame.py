@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from demo.finding.collection import PATH as FIND_PATH
 from demo.languages.translate import language_of, say, speaking
 from demo.server.preloads import preload_html
 from demo.visit.browser_storage import KEY
@@ -111,7 +112,8 @@ class FirstFrame:
             if message.get("more_body"):
                 return
             headers, whole = MutableHeaders(scope=start), body
-            if PLACE in whole and LOGIN not in whole:
+            main = not scope["path"].rstrip("/").endswith(f"/{FIND_PATH}")  # the page Find has no such frame
+            if main and PLACE in whole and LOGIN not in whole:
                 language = asked.get("accept-language", "")
                 whole = with_frame(whole, frame_html(language).encode(), language)
             headers.add_vary_header("Accept-Encoding, Accept-Language")
