@@ -23,7 +23,7 @@ from torch import Tensor
 
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache
-from training.datasets.readers.jsonl import Row
+from training.datasets.readers.jsonl import Row, photos_of
 from training.evaluate import evaluate_with_logits, format_table, score_logits, without_photo
 from training.metrics.calibration import expected_calibration_error, fit_temperature
 from training.metrics.vqa_accuracy import vqa_accuracy
@@ -62,11 +62,6 @@ def fit_temperatures(rows: list[Row], logits: Tensor, answers: list[str]) -> tup
     if min(yes_no.sum(), (~yes_no).sum()) < MIN_ROWS:
         return fit_temperature(logits, correct), 0.0
     return fit_temperature(logits[~yes_no], correct[~yes_no]), fit_temperature(logits[yes_no], correct[yes_no])
-
-
-def photos_of(rows: list[Row]) -> np.ndarray:
-    """The photo of every row, [R]; rows without one count as a photo each."""
-    return np.array([str(row.image or place) for place, row in enumerate(rows)])
 
 
 def held_out_error(rows: list[Row], logits: Tensor, answers: list[str]) -> float | None:

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.calibrate import photos_of
 from training.datasets import load_rows
-from training.datasets.readers.jsonl import Row
+from training.datasets.readers.jsonl import Row, photos_of
 from training.metrics.calibration import expected_calibration_error
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.outputs import Predictor

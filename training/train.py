@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.calibrate import ONE_PHOTO, figures_of_the_card, fit_temperatures, photos_of
+from training.calibrate import ONE_PHOTO, figures_of_the_card, fit_temperatures
 from training.datasets import load_rows
 from training.datasets.answer_classes import answer_identity, answer_notes
 from training.datasets.check_data import check_data
 from training.datasets.feature_cache import FeatureCache, mean_image_token
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
-from training.datasets.readers.jsonl import Row
+from training.datasets.readers.jsonl import Row, photos_of
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows

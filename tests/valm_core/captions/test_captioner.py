@@ -39,7 +39,7 @@ def test_probabilities_are_those_of_reading_the_sentence(tiny_caption_model, tin
     ids = tiny_caption_model.tokenizer.tokenizer.convert_tokens_to_ids([word.text for word in described.words])
     places = [vocabulary.index(token) for token in ids]
     with torch.no_grad():
-        cells = tiny_caption_model.encode_photos(tiny_caption_model.pixels(photo)[0][None])
+        cells = tiny_caption_model.encode_photos(tiny_caption_model.pixels(photo)[None])
         likely = tiny_caption_model.read(torch.tensor([[0, *places[:-1]]]), cells).logits[0].softmax(dim=-1)
     expected = likely[range(len(places)), places].tolist()
     assert [word.probability for word in described.words] == pytest.approx(expected, abs=1e-5)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+import numpy as np
+
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.inputs.text import LONE_SURROGATE, TwiceError, clean_text, parse_json, printable
 
@@ -236,3 +238,8 @@ def _region(value: Any) -> tuple[float, float, float, float]:
         )
     x0, y0, x1, y1 = map(float, value)
     return x0, y0, x1, y1
+
+
+def photos_of(rows: list[Row]) -> np.ndarray:
+    """The photo of every row, [R]; rows without one count as a photo each."""
+    return np.array([str(row.image or place) for place, row in enumerate(rows)])
