@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,6 @@ class Collection:
             raise FileNotFoundError(f"There is no folder {folder}. Check VALM_COLLECTION.")
         self.index = PhotoIndex(index_file or index_beside(self.folder), self.folder, finder)
         self.progress = Progress(photos=len(self.index))
-        self._stopped = threading.Event()
 
     def keep_up(self) -> None:
         """Index what is new, in the background, now and whenever the folder changes."""
@@ -81,10 +81,6 @@ class Collection:
             self.progress = Progress(len(self.index), fault=str(error))
         else:
             self.progress = Progress(len(self.index), unreadable=len(changes.faults))
-
-    def stop(self) -> None:
-        """Look at the folder no more."""
-        self._stopped.set()
 
     def by_words(self, text: str, top: int = MAX_FOUND) -> Search:
         """The photos that fit words best. Raises InputError where the words can't be used."""
@@ -116,9 +112,9 @@ class Collection:
         return self.finder.explain(query, picture)
 
     def _keep_up(self) -> None:
-        while not self._stopped.is_set():
+        while True:
             self.update()
-            self._stopped.wait(LOOK_AGAIN_SECONDS)
+            time.sleep(LOOK_AGAIN_SECONDS)
 
 
 def open_collection(folder: str, index_file: str, checkpoint: str | Path) -> Collection:

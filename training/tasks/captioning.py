@@ -12,13 +12,13 @@ import torch
 from tqdm import tqdm
 
 from training.datasets.captions import WrittenCaptions, caption_vocabulary
-from training.datasets.feature_cache import FeatureCache, read_pixels
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
 from training.made_from import depends_on
 from training.metrics.caption_figures import CIDER_MOST, SMALL_WORDS, caption_scores, variety_figures
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
-from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, take_image_encoder
+from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, photo_inputs, take_image_encoder
 from valm_core.captions.captioner import content_of, judge_words, word_maps, words_of_places
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
@@ -31,7 +31,7 @@ from valm_core.learning.captioning import CaptionObjective, token_loss
 from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_caption_model
-from valm_core.model.captioner import CaptionModel, KeyValue
+from valm_core.model.captioner import CaptionModel
 from valm_core.model.decoding import PieceCaption, decode
 from valm_core.model.text_encoder import build_tokenizer
 
@@ -161,7 +161,9 @@ def measure_captions(
     model.eval()
     said = []
     for first in tqdm(range(0, len(photos), PHOTO_BATCH), desc="describing", unit="batch", leave=False):
-        cells = _encoded(model, [photo.image for photo in photos[first : first + PHOTO_BATCH]], features)
+        cells = model.encode_photos(
+            **photo_inputs(model, [photo.image for photo in photos[first : first + PHOTO_BATCH]], features)
+        )
         said += [text_of(model, captions[0]) for captions in decode(model, cells, beams)]
     seconds = time.perf_counter() - start
     figures: dict[str, Any] = {"photos": len(photos), "beams": beams}
@@ -183,7 +185,7 @@ def measure_maps(model: CaptionModel, photos: list[CaptionedPhoto], features: Fe
     own: list[bool] = []
     shuffled: list[bool] = []
     for photo in photos[:MAP_PHOTOS]:
-        cells = _encoded(model, [photo.image], features)
+        cells = model.encode_photos(**photo_inputs(model, [photo.image], features))
         places = content_of(decode(model, cells, beams=1)[0][0])
         maps = word_maps(model, places, cells)
         mixed = generator.permuted(maps, axis=1)
@@ -206,13 +208,6 @@ def measure_loss(model: CaptionModel, photos: list[CaptionedPhoto], features: Fe
         loss, pieces = token_loss(model, {name: value.to(model.device) for name, value in batch.items()})
         total, count = total + loss, count + pieces
     return {"validation_loss": total / max(count, 1) if count else math.nan}
-
-
-def _encoded(model: CaptionModel, files: list[Path], features: FeatureCache | None) -> tuple[KeyValue, ...]:
-    """What the decoder reads of photos."""
-    if features and features.has_images:
-        return model.encode_photos(image_tokens=features.image_tokens(files).to(model.device))
-    return model.encode_photos(torch.stack([read_pixels(model, file) for file in files]).to(model.device))
 
 
 def text_of(model: CaptionModel, caption: PieceCaption) -> str:

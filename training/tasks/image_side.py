@@ -1,5 +1,11 @@
 """The image encoder of a checkpoint that answers, taken over by a model for another task."""
 
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.datasets.feature_cache import FeatureCache, read_pixels
 from valm_core.model.captioner import CaptionModel
 from valm_core.model.model import ValmModel
 from valm_core.model.retrieval import RetrievalModel
@@ -22,3 +28,12 @@ def take_image_encoder(model: RetrievalModel | CaptionModel, start: ValmModel) -
     """Give ``model`` the image encoder of ``start``; it stays as it is."""
     model.image_encoder.load_state_dict(start.image_encoder.state_dict())
     model.image_encoder.requires_grad_(False)
+
+
+def photo_inputs(
+    model: RetrievalModel | CaptionModel, files: list[Path], features: FeatureCache | None
+) -> dict[str, Tensor]:
+    """Photos as the arguments of ``encode_photos``: encoded beforehand where they were, opened else."""
+    if features and features.has_images:
+        return {"image_tokens": features.image_tokens(files).to(model.device)}
+    return {"pixels": torch.stack([read_pixels(model, file) for file in files]).to(model.device)}

@@ -11,13 +11,13 @@ import torch
 from tqdm import tqdm
 
 from training.datasets.captions import CaptionDataset, content_words
-from training.datasets.feature_cache import FeatureCache, read_pixels
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
 from training.made_from import depends_on
 from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
-from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, take_image_encoder
+from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, photo_inputs, take_image_encoder
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.model_card import retrieval_card
@@ -156,11 +156,7 @@ def _encode_photos(model: RetrievalModel, photos: list[CaptionedPhoto], features
     starts = range(0, len(photos), PHOTO_BATCH)
     for first in tqdm(starts, desc="encoding photos", unit="batch", leave=False):
         files = [photo.image for photo in photos[first : first + PHOTO_BATCH]]
-        if features and features.has_images:
-            encoded = model.encode_photos(image_tokens=features.image_tokens(files).to(model.device))
-        else:
-            pixels = torch.stack([read_pixels(model, file) for file in files])
-            encoded = model.encode_photos(pixels.to(model.device))
+        encoded = model.encode_photos(**photo_inputs(model, files, features))
         vectors.append(encoded.vector)
         cells.append(encoded.cells)
     return PhotoFeatures(torch.cat(vectors), torch.cat(cells))

@@ -129,21 +129,7 @@ Finds photos by words and words by photos, and shows which cells of a photo matc
 
     valm-find FOLDER "a dog on a beach"
 
-## Figures
-
-On the validation photos, from which also the epoch was chosen, so they are slightly flattering:
-
-```
-{figures}
-```
-
-Trained by:
-
-    {command}
-
-## Data
-
-{data_note.strip() or "Not described."}
+{_measured_and_learned(figures, command, data_note)}
 
 ## Intended use and limits
 
@@ -185,7 +171,20 @@ Describes a photo in a sentence, and shows for every word where in the photo it 
 
     valm-describe photo.jpg
 
-## Figures
+{_measured_and_learned(figures, command, data_note)}
+
+## Intended use and limits
+
+For looking into how words of a description relate to places of a photo, in English. Not for decisions about people,
+safety or medicine, and no replacement for a description by a person: it names things that are not there, counts badly,
+can't read text, and what it says of rare things is what is usual in its data. What it takes for a man, a woman or a
+child follows the looks that annotators named; don't use it to sort people.
+"""
+
+
+def _measured_and_learned(figures: str, command: str, data_note: str) -> str:
+    """What a card of photos with captions says of its figures and its data."""
+    return f"""## Figures
 
 On the validation photos, from which also the epoch was chosen, so they are slightly flattering:
 
@@ -199,15 +198,7 @@ Trained by:
 
 ## Data
 
-{data_note.strip() or "Not described."}
-
-## Intended use and limits
-
-For looking into how words of a description relate to places of a photo, in English. Not for decisions about people,
-safety or medicine, and no replacement for a description by a person: it names things that are not there, counts badly,
-can't read text, and what it says of rare things is what is usual in its data. What it takes for a man, a woman or a
-child follows the looks that annotators named; don't use it to sort people.
-"""
+{data_note.strip() or "Not described."}"""
 
 
 def _text_encoder(config: ValmConfig) -> str:

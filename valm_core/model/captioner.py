@@ -5,17 +5,15 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valm_core.config import ValmConfig
-from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.attention import FeedForward
 from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.model import keep_frozen_parts_in_evaluation, learns
 from valm_core.model.text_encoder import TextEncoder
+from valm_core.model.two_encoders import TwoEncoders
 
 BEGIN, END, UNKNOWN = 0, 1, 2  # the first places of a vocabulary: what opens a caption, what closes it, rare pieces
 
@@ -100,7 +98,7 @@ class DecoderLayer(nn.Module):
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, T, D] -> [B, H, T, D/H]
 
 
-class CaptionModel(nn.Module):
+class CaptionModel(TwoEncoders):
     """An image encoder and a small transformer decoder that reads its cells by cross-attention.
 
     A photo is described from left to right (Xu et al. 2015, "Show, Attend and Tell", https://arxiv.org/abs/1502.03044);
@@ -125,13 +123,11 @@ class CaptionModel(nn.Module):
         image_encoder: ImageEncoder,
         concepts: Sequence[str] = (),
     ):
-        super().__init__()
-        self.config = config
-        self.answers: list[str] = []  # it gives none; who keeps models asks all of them
-        self.concepts = tuple(concepts)
-        self.tokenizer, self.text_encoder, self.image_encoder = tokenizer, text_encoder, image_encoder
+        super().__init__(
+            config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
+        )
         width, cells = config.width, image_encoder.grid[0] * image_encoder.grid[1]
-        # Token ids of the tokenizer, in the order of the logits; filled by ``learn_vocabulary``.
+        # Token ids of the tokenizer, in the order of the logits; filled once they are known.
         self.register_buffer("vocabulary", torch.zeros(config.vocabulary, dtype=torch.long))
         self.cell_norm = nn.LayerNorm(image_encoder.width)
         self.cell_projection = nn.Linear(image_encoder.width, width)
@@ -153,13 +149,6 @@ class CaptionModel(nn.Module):
         """Where the parameters are."""
         return self.bias.device
 
-    def train(self, mode: bool = True) -> "CaptionModel":
-        """Switch to training; what is frozen in the encoders keeps dropout and batch statistics off."""
-        super().train(mode)
-        for part in (self.text_encoder, self.image_encoder):
-            keep_frozen_parts_in_evaluation(part, mode)
-        return self
-
     def encode_photos(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> tuple[KeyValue, ...]:
         """What the layers read of photos: keys and values [P, H, N, D/H], a pair a layer.
 
@@ -170,12 +159,7 @@ class CaptionModel(nn.Module):
         Raises:
             ValueError: neither is given.
         """
-        if image_tokens is None:
-            if pixels is None:
-                raise ValueError("There is no photo: give pixels or image_tokens.")
-            with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.image_encoder)):
-                image_tokens = self.image_encoder(pixels)
-        tokens = self.cell_norm(image_tokens.to(self.bias.dtype))
+        tokens = self.cell_norm(self.image_tokens(pixels, image_tokens).to(self.bias.dtype))
         cells = self.dropout(self.memory_norm(self.cell_projection(tokens) + self.cell_positions))  # [P, N, D]
         return tuple(cast(DecoderLayer, layer).cells(cells) for layer in self.layers)
 
@@ -216,10 +200,6 @@ class CaptionModel(nn.Module):
             weights.append(read)
         logits = F.linear(self.norm(pieces), self.pieces.weight, self.bias)
         return Reading(logits, tuple(kept), torch.stack(weights) if return_weights else None)
-
-    def pixels(self, photo: Image.Image) -> Tensor:
-        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
-        return photo_to_pixels(photo, self.config.image_size)
 
 
 def _join(heads: Tensor) -> Tensor:

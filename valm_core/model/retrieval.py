@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valm_core.config import ValmConfig
-from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.model import keep_frozen_parts_in_evaluation, learns
+from valm_core.model.model import learns
 from valm_core.model.text_encoder import TextEncoder
+from valm_core.model.two_encoders import TwoEncoders
 
 MAX_SCALE = 100.0  # of a cosine, as in CLIP
 RANKING_SIDE = 7  # rows and columns of cells that late interaction compares, at most: what an index keeps of a photo
@@ -43,7 +42,7 @@ class PhotoFeatures:
     cells: Tensor
 
 
-class RetrievalModel(nn.Module):
+class RetrievalModel(TwoEncoders):
     """Two towers, one of texts and one of photos, with two scores of how well a text and a photo belong together.
 
     The vectors' cosine is fast: a photo's vector lies in an index (CLIP, Radford et al. 2021,
@@ -66,11 +65,9 @@ class RetrievalModel(nn.Module):
         image_encoder: ImageEncoder,
         concepts: Sequence[str] = (),
     ):
-        super().__init__()
-        self.config = config
-        self.answers: list[str] = []  # it gives none; who keeps models asks all of them
-        self.concepts = tuple(concepts)
-        self.tokenizer, self.text_encoder, self.image_encoder = tokenizer, text_encoder, image_encoder
+        super().__init__(
+            config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
+        )
         width = config.width
         self.word_projection = nn.Linear(text_encoder.width, width)
         self.cell_projection = nn.Sequential(
@@ -95,13 +92,6 @@ class RetrievalModel(nn.Module):
     def scales(self) -> Tensor:
         """The factors [2] of both cosines, at most ``MAX_SCALE``."""
         return self.log_scales.exp().clamp(max=MAX_SCALE)
-
-    def train(self, mode: bool = True) -> "RetrievalModel":
-        """Switch to training; what is frozen in the encoders keeps dropout and batch statistics off."""
-        super().train(mode)
-        for part in (self.text_encoder, self.image_encoder):
-            keep_frozen_parts_in_evaluation(part, mode)
-        return self
 
     def encode_texts(self, token_ids: Tensor, mask: Tensor) -> TextFeatures:
         """token_ids [B, T] and mask [B, T] (True where real) -> the texts' features."""
@@ -137,17 +127,8 @@ class RetrievalModel(nn.Module):
         return F.normalize(self.cell_projection(self._image_tokens(pixels, image_tokens)), dim=-1)
 
     def _image_tokens(self, pixels: Tensor | None, image_tokens: Tensor | None) -> Tensor:
-        """The image encoder's tokens [P, N, D_image] of photos that come raw or already encoded."""
-        if image_tokens is None:
-            if pixels is None:
-                raise ValueError("There is no photo: give pixels or image_tokens.")
-            with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.image_encoder)):
-                image_tokens = self.image_encoder(pixels)
-        return image_tokens.to(self.word_projection.weight.dtype)
-
-    def pixels(self, photo: Image.Image) -> Tensor:
-        """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
-        return photo_to_pixels(photo, self.config.image_size)
+        """The image encoder's tokens [P, N, D_image] in the numbers that the projections compute in."""
+        return self.image_tokens(pixels, image_tokens).to(self.word_projection.weight.dtype)
 
 
 def late_interaction(texts: TextFeatures, photos: PhotoFeatures) -> Tensor:

@@ -128,7 +128,8 @@ class PhotoIndex:
             new = [name for name in files if known.get(name) != stats[name]]
             database.executemany("DELETE FROM photos WHERE name = ?", [(name,) for name in gone])
             database.commit()
-            self._load()
+            if gone:
+                self._load()
             progress(0, len(new))
             loaded = 0  # of the new ones
             for first in range(0, len(new), ENCODED_AT_ONCE):
@@ -141,7 +142,8 @@ class PhotoIndex:
                     loaded = first + len(part)
                 progress(first + len(part), len(new))
             faults = dict(database.execute("SELECT name, fault FROM photos WHERE fault != ''"))
-        self._load()
+        if new or gone or len(known) - len(faults) != len(self):  # perhaps by another process
+            self._load()
         return Changes(len(new) - len(faults.keys() & set(new)), len(gone), len(files) - len(new), faults)
 
     def search(self, query: Query, top: int = 10) -> list[Found]:
