@@ -44,19 +44,34 @@ TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') documen
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
 
-# On a phone the result lies below the fold, and no component can scroll to another: bring it into view if it isn't. The
+# On a phone the result lies below the fold, and no component can scroll to another: bring it into view unless it is.
+# What stands around it may come later and move it, so look again until it rests, unless the person goes elsewhere. The
 # examples above it fold up once, so that the way back to the question is short.
 SHOW_RESULT = """async () => {
   const narrow = matchMedia("(max-width: 699px)").matches, strip = document.querySelector("#example-strip");
-  const wanted = (narrow && document.querySelector("#result .map")) || document.querySelector("#result .answers");
   if (strip && !strip.dataset.folded && narrow && matchMedia("(pointer: coarse)").matches) {
     strip.dataset.folded = "once";
     strip.querySelector(".label-wrap.open")?.click();
-    await new Promise((done) => setTimeout(done, 50));
   }
-  if (!wanted || wanted.getBoundingClientRect().bottom <= window.innerHeight) return;
-  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  document.querySelector("#result").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches, start = performance.now();
+  const own = new AbortController();
+  for (const kind of ["wheel", "touchstart", "keydown", "mousedown"])
+    addEventListener(kind, () => own.abort(), {signal: own.signal, passive: true});
+  let before = NaN, rests = 0;
+  while (rests < 3 && performance.now() - start < 3000) {
+    await new Promise((done) => setTimeout(done, 50));
+    if (own.signal.aborted) return;
+    const wanted = (narrow && document.querySelector("#result .map")) || document.querySelector("#result .answers");
+    const box = wanted?.getBoundingClientRect(), place = box?.bottom;
+    const moves = place !== before;
+    before = place;
+    if (!box?.height || moves) { rests = 0; continue; }
+    if (place <= innerHeight && box.top >= 0) { rests += 1; continue; }
+    const result = document.querySelector("#result");
+    if (Math.abs(result.getBoundingClientRect().top) < 2) { rests += 1; continue; }
+    result.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+  }
+  own.abort();
 }"""
 # Back up to the question, on a phone: ready to be overwritten.
 TO_NEXT_QUESTION = """() => {

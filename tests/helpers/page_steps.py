@@ -64,10 +64,14 @@ def findings(page) -> str:
 
 def wait_in_view(page, place, top, bottom):
     """Wait until the first such element lies between two heights of the screen, in pixels."""
-    page.wait_for_function(
-        """([place, top, bottom]) => {
-          const box = document.querySelector(place)?.getBoundingClientRect();
-          return box && box.height > 0 && box.top >= top && box.bottom <= bottom;
-        }""",
-        arg=[place, top, bottom],
-    )
+    where = "place => { const box = document.querySelector(place)?.getBoundingClientRect(); return box?.toJSON(); }"
+
+    def lies_there() -> bool:
+        box = page.evaluate(where, place)
+        return bool(box) and box["height"] > 0 and box["top"] >= top and box["bottom"] <= bottom
+
+    try:
+        wait_beside(page, lies_there)
+    except TimeoutError:
+        found = page.evaluate(where, place), page.evaluate("[scrollY, innerHeight, document.body.scrollHeight]")
+        raise AssertionError(f"{place} should lie within {top} to {bottom}: {found}") from None

@@ -17,7 +17,11 @@ STORED = {  # orientation: what turns the upright scene into the stored one; the
     8: Image.Transpose.ROTATE_270,
 }
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True, "quality": 0, "method": 0}, "TIFF": {}}
-LOSSY = {"JPEG": {"quality": 95, "subsampling": 0}, "AVIF": {"quality": 95, "subsampling": "4:4:4", "speed": 10}}
+LOSSY = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4", "speed": 10},
+    "HEIF": {"quality": 95, "chroma": 444},
+}
 
 
 def scene(width: int, height: int) -> Image.Image:
@@ -33,7 +37,8 @@ def stored(upright: Image.Image, orientation: int, kind: str, **more) -> bytes:
     exif[ExifTags.Base.Make] = "a camera"
     turned = upright.transpose(STORED[orientation]) if orientation in STORED else upright
     content = io.BytesIO()
-    turned.save(content, kind, exif=exif, **{**LOSSLESS, **LOSSY}.get(kind, {}), **more)
+    # As bytes: pillow-heif reads the orientation out of them, and stores it as HEIF does, as a property of the picture.
+    turned.save(content, kind, exif=exif.tobytes(), **{**LOSSLESS, **LOSSY}.get(kind, {}), **more)
     return content.getvalue()
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shared import made_once
+from turned_photos import write_turned
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -49,14 +51,15 @@ def folders(tiny_config, tmp_path_factory):
     """A tiny checkpoint with two temperatures, whose average token isn't 0, and its export."""
     from toy_data import ANSWERS
 
-    torch.manual_seed(4)
-    config = dataclasses.replace(tiny_config, temperature=1.5, yes_no_temperature=0.5)
-    model = build_model(config, ANSWERS).eval()
-    model.mean_image_token.copy_(torch.randn(16))
-    folder = tmp_path_factory.mktemp("exports")
-    save_checkpoint(model, folder / "checkpoint")
-    command.export(folder / "checkpoint", folder / "onnx", "onnx")
-    return folder
+    def make(folder: Path) -> None:
+        torch.manual_seed(4)
+        config = dataclasses.replace(tiny_config, temperature=1.5, yes_no_temperature=0.5)
+        model = build_model(config, ANSWERS).eval()
+        model.mean_image_token.copy_(torch.randn(16))
+        save_checkpoint(model, folder / "checkpoint")
+        command.export(folder / "checkpoint", folder / "onnx", "onnx")
+
+    return made_once(tmp_path_factory, "exports", make)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,18 @@ def test_evidence_hides_the_same_share_and_reads_the_same_effect(predictors):
     assert found.hidden_shares == expected.hidden_shares and found.random_draws == expected.random_draws
     assert found.hottest_hidden == pytest.approx(expected.hottest_hidden, abs=1e-5)
     assert found.blind_answer.text == expected.blind_answer.text and found.evenness == pytest.approx(expected.evenness)
+
+
+def test_turned_photos_are_read_upright(predictors, tmp_path):
+    predictor = predictors[1]
+    upright, turned = write_turned(tmp_path)
+    wanted = predictor.encode(upright)
+    wanted_map = predictor.explain(wanted, QUESTION).image_map
+    for path in turned[::5]:
+        for photo in (path, predictor.open_photo(path)):
+            encoded = predictor.encode(photo)
+            assert np.array_equal(encoded.tokens, wanted.tokens)
+            assert np.array_equal(predictor.explain(encoded, QUESTION).image_map, wanted_map)
 
 
 def test_a_graph_takes_padded_batches_of_any_size(folders, predictors):

@@ -26,7 +26,6 @@ from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.corrections.database import add_correction, read_corrections
 from valm_core.inputs.photo import PHOTO_FORMATS, PHOTO_PREPROCESSING, SHOWN_SIDE, open_photo
 from valm_core.model.build import build_model
-from valm_core.predictor import load_predictor
 
 QUESTION = "what color is the square?"
 SIZES = {"small": (90, 60), "made smaller": (3400, 40), "made coarser first": (6453, 70)}
@@ -216,22 +215,3 @@ def test_corrections_keep_turned_photos_upright(photos, tmp_path):
     assert len(kept) == 1  # all the same pixels
     picture = Image.open(io.BytesIO(kept.pop()))
     assert picture.size == (90, 60) and not picture.getexif()
-
-
-def test_an_export_reads_turned_photos_upright(tiny_config, photos, tmp_path):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    from training.export.graphs import export
-
-    torch.manual_seed(0)
-    save_checkpoint(build_model(tiny_config, ANSWERS), tmp_path / "checkpoint")
-    export(tmp_path / "checkpoint", tmp_path / "onnx", "onnx")
-    predictor = load_predictor(tmp_path / "onnx")
-    upright, turned = photos
-    wanted = predictor.encode(upright)
-    wanted_map = predictor.explain(wanted, QUESTION).image_map
-    for path in turned[::5]:
-        for photo in (path, predictor.open_photo(path)):
-            encoded = predictor.encode(photo)
-            assert np.array_equal(encoded.tokens, wanted.tokens)
-            assert np.array_equal(predictor.explain(encoded, QUESTION).image_map, wanted_map)
