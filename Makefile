@@ -7,6 +7,8 @@ BIN := .venv/bin
 # How many processes test beside each other: each takes about 2 GB, and a third of its time it waits for a browser or a
 # process that it started, so there may be more than cores. WORKERS=0 tests in one, for a debugger.
 WORKERS ?= 2
+# What installs packages. CI takes uv, which unpacks torch three times as fast; pip keeps to everybody's own settings.
+INSTALL ?= $(BIN)/python -m pip install
 TEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: demo test check types coverage docs spaces train bench soak clean
@@ -57,9 +59,9 @@ $(BIN)/python:
 
 # The marker files make a second run start at once; they are renewed when the requirements change.
 .venv/demo-installed: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install -r requirements.txt
+	$(INSTALL) -r requirements.txt
 	touch $@
 
 .venv/dev-installed: requirements.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	touch $@ .venv/demo-installed
