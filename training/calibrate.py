@@ -32,6 +32,7 @@ from valm_core.answers import YES_NO
 from valm_core.checkpoints.atomic_files import replace_folder
 from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.model.build import reconfigure
 from valm_core.model.heads import calibrated
 from valm_core.model.model import ValmModel
 from valm_core.predictor import choose_device, is_open_model
@@ -119,7 +120,7 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
     model = load_checkpoint(checkpoint).to(choose_device(device))
     report, logits = evaluate_with_logits(model, rows, blind)
     temperature, yes_no = fit_temperatures(rows, logits, model.answers)
-    model.config = dataclasses.replace(model.config, temperature=temperature, yes_no_temperature=yes_no)
+    reconfigure(model, dataclasses.replace(model.config, temperature=temperature, yes_no_temperature=yes_no))
     report |= score_logits(model, rows, logits)
     report |= figures_of_the_card(model, rows, logits, blind)
     folder = Path(checkpoint)

@@ -45,7 +45,7 @@ from valm_core.learning.resume import check_resume, made_from
 from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.adapters import adapter_of, merged
-from valm_core.model.build import build_model
+from valm_core.model.build import build_model, reconfigure
 from valm_core.model.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
 
@@ -258,7 +258,7 @@ def finish(
     processes = PartialState()
     logits = predict_logits(best, QuestionDataset(validation_rows, best, features, run.blind))
     temperature, yes_no = fit_temperatures(validation_rows, logits, best.answers)
-    best.config = dataclasses.replace(best.config, temperature=temperature, yes_no_temperature=yes_no)
+    reconfigure(best, dataclasses.replace(best.config, temperature=temperature, yes_no_temperature=yes_no))
     output = Path(run.output)
     checkpoint, half = output / "checkpoint", run.weights == "float16"
     if processes.is_main_process:

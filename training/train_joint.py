@@ -36,7 +36,7 @@ from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.inputs.photo import open_photo, photo_to_pixels
-from valm_core.model.build import build_model
+from valm_core.model.build import build_model, reconfigure
 from valm_core.model.concepts import photo_logits
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.fusion import WordCellSimilarity
@@ -632,7 +632,7 @@ def train_joint(
     batches = JointBatches(arrays, pixels, len(answers), len(concepts), place.type, training.seed)
     question_steps = learn_questions(model, batches, training, tell)
     model, steps, history = learn_together(model, batches, training, tell)
-    model.config = stored_config(model)
+    reconfigure(model, stored_config(model))
     save_checkpoint(model.cpu(), output / "checkpoint", half=True)
     run: dict = {"data": dataclasses.asdict(sources), "model": dataclasses.asdict(model.config)}
     run |= {"training": dataclasses.asdict(training)}

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.model.build import reconfigure
 from valm_core.outputs import Answer, Explanation, InputError, TrackRecord, UnknownAnswer
 from valm_core.predictor import VqaPredictor, choose_device, merge_word_pieces
 
@@ -38,7 +39,7 @@ def test_temperature_flattens_the_probabilities_and_keeps_their_order(tiny_model
 
     image = VqaPredictor(tiny_model, torch.device("cpu")).encode(photo("red"))
     sharp = VqaPredictor(tiny_model, torch.device("cpu")).answer(image, QUESTION)
-    tiny_model.config = dataclasses.replace(tiny_model.config, temperature=10.0)
+    reconfigure(tiny_model, dataclasses.replace(tiny_model.config, temperature=10.0))
     flat = VqaPredictor(tiny_model, torch.device("cpu")).answer(image, QUESTION)
     assert [answer.text for answer in flat.answers] == [answer.text for answer in sharp.answers]
     assert flat.answers[0].probability < sharp.answers[0].probability

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from valm_core.config import ValmConfig
 from valm_core.model.attention import Attention, AttentionPooling, FeedForward
-from valm_core.model.fusion import FUSIONS, SelfAttentionLayer, layer_sizes, sine_positions
+from valm_core.model.fusion import SelfAttentionLayer, sine_positions
+from valm_core.model.fusion_families import FUSIONS, layer_sizes
 from valm_core.outputs import FusedFeatures
 
 

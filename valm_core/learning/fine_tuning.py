@@ -9,6 +9,7 @@ from torch import nn
 
 from valm_core.model.adapters import adapter_of, attach_adapter, will_change
 from valm_core.model.attention import Attention
+from valm_core.model.build import reconfigure
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.heads import QuestionHead
 from valm_core.model.model import ValmModel
@@ -89,7 +90,7 @@ def prepare_fine_tuning(model: ValmModel, fine_tuning: FineTuning) -> None:
         nn.ModuleList(_top_layers("text", model.text_encoder, fine_tuning)).requires_grad_(True)
         count = max(fine_tuning.layers, model.config.learned_text_layers)
         if not model.config.train_text_encoder:
-            model.config = dataclasses.replace(model.config, learned_text_layers=count)
+            reconfigure(model, dataclasses.replace(model.config, learned_text_layers=count))
     elif fine_tuning.mode == "full":
         model.requires_grad_(True)
         will_change(model, text=True, image=True)

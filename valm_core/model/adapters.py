@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from typing import TYPE_CHECKING
 
+from valm_core.model.build import reconfigure
 from valm_core.model.model import ValmModel
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def attach_adapter(model: ValmModel, adapter: "PeftModel") -> None:
 def will_change(model: ValmModel, text: bool = False, image: bool = False) -> None:
     """Note in the config that an encoder is about to change, so that checkpoints hold its weights."""
     config = model.config
-    model.config = dataclasses.replace(
+    changed = dataclasses.replace(
         config,
         train_text_encoder=config.train_text_encoder or text,
         learned_text_layers=0 if text else config.learned_text_layers,
         train_image_encoder=config.train_image_encoder or image,
     )
+    reconfigure(model, changed)

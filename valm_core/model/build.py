@@ -12,7 +12,8 @@ from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.captioner import CaptionModel
 from valm_core.model.concepts import ConceptHead
-from valm_core.model.fusion import FUSIONS, WordCellSimilarity
+from valm_core.model.fusion import WordCellSimilarity
+from valm_core.model.fusion_families import FUSIONS
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead
 from valm_core.model.image_encoder import ImageEncoder, build_image_encoder
 from valm_core.model.model import ValmModel
@@ -64,8 +65,7 @@ def build_model(
             nn.init.zeros_(parameter)
 
     packaged = config.text_encoder.startswith("package:")
-    return ValmModel(
-        config,
+    model = ValmModel(
         answers,
         tokenizer=tokenizer,
         text_encoder=text_encoder,
@@ -81,6 +81,16 @@ def build_model(
         concepts=concepts,
         pretrained_text_encoder=functools.partial(build_text_encoder, config.text_encoder) if packaged else None,
     )
+    reconfigure(model, config)
+    return model
+
+
+def reconfigure(model: ValmModel, config: ValmConfig) -> None:
+    """Give a model, of parts that ``config`` fits, what it reads of the config, and the config as its note."""
+    model.config = config
+    model.image_size = config.image_size
+    model.temperature, model.yes_no_temperature = config.temperature, config.yes_no_temperature
+    model.neutral_yes_no, model.learned_text_layers = config.neutral_yes_no, config.learned_text_layers
 
 
 def build_retrieval_model(

@@ -1,14 +1,13 @@
-"""How text and image tokens become one answer vector. Each family is a module plus a build function in ``FUSIONS``."""
+"""How text and image tokens become one answer vector. Each family is a module; ``fusion_families`` builds them."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from valm_core.config import ValmConfig
 from valm_core.model.attention import Attention, AttentionPooling, FeedForward
 from valm_core.outputs import AttentionMap, FusedFeatures
 
@@ -413,36 +412,3 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
     by_row = encode(rows)[:, None].expand(rows, columns, width // 2)
     by_column = encode(columns)[None, :].expand(rows, columns, width // 2)
     return torch.cat([by_row, by_column], dim=-1).flatten(0, 1)
-
-
-def build_bi_attention(config: ValmConfig) -> BiAttentionFusion:
-    """Build the bi-attention family from a config."""
-    return BiAttentionFusion(**layer_sizes(config), product=config.product, similarity=config.similarity)
-
-
-def build_concatenation(config: ValmConfig) -> ConcatenationFusion:
-    """Build the concatenation family from a config; its gate is the pooling itself."""
-    return ConcatenationFusion(**layer_sizes(config))
-
-
-def build_dual_tower(config: ValmConfig) -> DualTowerFusion:
-    """Build the dual-tower family from a config."""
-    return DualTowerFusion(**layer_sizes(config))
-
-
-def layer_sizes(config: ValmConfig) -> dict[str, Any]:
-    """The sizes of a family's layers, as their constructors name them."""
-    return {
-        "width": config.width,
-        "layers": config.layers,
-        "heads": config.heads,
-        "feed_forward_ratio": config.feed_forward_ratio,
-        "dropout": config.dropout,
-    }
-
-
-FUSIONS: dict[str, Callable[[ValmConfig], Fusion]] = {
-    "bi_attention": build_bi_attention,
-    "concatenation": build_concatenation,
-    "dual_tower": build_dual_tower,
-}

@@ -4,14 +4,13 @@ import copy
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from valm_core.config import ValmConfig
 from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.concepts import photo_logits
@@ -20,6 +19,9 @@ from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead, calibrated
 from valm_core.model.image_encoder import ImageEncoder
 from valm_core.model.text_encoder import TextEncoder
 from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
+
+if TYPE_CHECKING:
+    from valm_core.config import ValmConfig
 
 
 @dataclass
@@ -34,19 +36,27 @@ class ValmModel(nn.Module):
     """Answers questions about photos out of a fixed list of answers.
 
     Args:
-        config: what the parts were built from; of it the model itself reads how a photo is fitted to its square, the
-            temperatures, ``neutral_yes_no`` and ``learned_text_layers``.
         answers: the answer list, in the order of the logits, as shown to people.
         tokenizer, text_encoder, image_encoder: what reads questions and photos.
         text_projection, image_projection: from each encoder's width to the fusion's D.
-        fusion: one of the families of ``fusion.FUSIONS``.
+        fusion: one of the families of ``fusion_families.FUSIONS``.
         head: from what is read of the fusion to the answers' logits.
         similarity, glimpses, question_head: further parts; None for none.
         dropout: probability, 0..1, of tokens on their way into the fusion.
         concepts: names of the concepts that the image encoder looks for, in the order of its logits.
         pretrained_text_encoder: loads the text encoder as it came; None where there is none but ``text_encoder``.
+
+    What can change after it was built are plain attributes: ``image_size`` S of the square that photos are fitted to,
+    both temperatures, ``neutral_yes_no`` and ``learned_text_layers`` (``config`` explains them). ``config`` notes what
+    the whole was built from, for those who keep it; the model never reads it. ``build.reconfigure`` sets them all.
     """
 
+    config: "ValmConfig"
+    image_size: int
+    temperature: float
+    yes_no_temperature: float
+    neutral_yes_no: float
+    learned_text_layers: int
     mean_image_token: Tensor
     similarity: WordCellSimilarity | None
     glimpses: Glimpses | None
@@ -54,7 +64,6 @@ class ValmModel(nn.Module):
 
     def __init__(
         self,
-        config: ValmConfig,
         answers: Sequence[str],
         *,
         tokenizer: QuestionTokenizer,
@@ -72,7 +81,6 @@ class ValmModel(nn.Module):
         pretrained_text_encoder: Callable[[], TextEncoder] | None = None,
     ):
         super().__init__()
-        self.config = config
         self.answers = list(answers)
         self.concepts = tuple(concepts)
         self.pretrained_text_encoder = pretrained_text_encoder
@@ -106,7 +114,7 @@ class ValmModel(nn.Module):
 
     def probabilities(self, logits: Tensor, asked: Tensor | None = None) -> Tensor:
         """Calibrated probabilities [.., A] of logits [.., A]; ``asked`` is explained in ``heads.calibrated``."""
-        return calibrated(logits, self.answers, self.config.temperature, self.config.yes_no_temperature, asked)
+        return calibrated(logits, self.answers, self.temperature, self.yes_no_temperature, asked)
 
     def train(self, mode: bool = True) -> "ValmModel":
         """Switch to training; what is frozen in encoders and question head keeps dropout and batch statistics off."""
@@ -212,8 +220,8 @@ class ValmModel(nn.Module):
         """
         if self.question_head is None:
             return self.head(features.fused)
-        if balanced is None and self.config.neutral_yes_no:
-            balanced = text_tokens.new_full((len(text_tokens),), self.config.neutral_yes_no)
+        if balanced is None and self.neutral_yes_no:
+            balanced = text_tokens.new_full((len(text_tokens),), self.neutral_yes_no)
         pooled = self.question_head.pooled(text_tokens, text_mask)
         read, question = features.fused, self.question_head.vector(pooled, balanced)
         if self.glimpses is not None:
@@ -278,7 +286,7 @@ class ValmModel(nn.Module):
 
     def _embedder(self) -> TextEncoder:
         """What embeds texts; loaded at the first call where it isn't the text encoder, and no part of the state."""
-        if not self.config.learned_text_layers or self.pretrained_text_encoder is None:
+        if not self.learned_text_layers or self.pretrained_text_encoder is None:
             return self.text_encoder
         if "_embedding_encoder" not in self.__dict__:
             self.__dict__["_embedding_encoder"] = self.pretrained_text_encoder().requires_grad_(False).eval()
@@ -286,7 +294,7 @@ class ValmModel(nn.Module):
 
     def pixels(self, photo: Image.Image) -> Tensor:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
-        return photo_to_pixels(photo, self.config.image_size)
+        return photo_to_pixels(photo, self.image_size)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.config import ValmConfig
-from valm_core.model.build import build_model
+from valm_core.model.build import build_model, reconfigure
 from valm_core.model.model import ValmModel
 from valm_core.model.packages import PACKAGES
 
@@ -101,7 +101,7 @@ def test_hand_set_weights_put_the_peak_on_the_planted_cell(tiny_model):
 
 def test_saved_and_loaded_models_are_exactly_equal(tiny_model, tmp_path):
     tiny_model.mean_image_token.copy_(torch.rand(16))
-    tiny_model.config = dataclasses.replace(tiny_model.config, temperature=1.25)
+    reconfigure(tiny_model, dataclasses.replace(tiny_model.config, temperature=1.25))
     save_checkpoint(tiny_model, tmp_path / "model", {"README.md": "card"})
     loaded = load_checkpoint(tmp_path / "model")
     assert loaded.config == tiny_model.config
