@@ -11,19 +11,10 @@ from PIL import Image
 from toy_data import write_joint_data
 
 from training.datasets.joint_data import BALANCED, FILL_IN, JointSources, joint_data
-from training.train_joint import (
-    JointBatches,
-    JointConfig,
-    caption_term,
-    cells_in_boxes,
-    check_model,
-    distinct_term,
-    function_term,
-    main,
-    open_photos,
-    progress_at,
-    region_term,
-)
+from training.joint.batches import JointBatches, cells_in_boxes, open_photos
+from training.joint.config import JointConfig
+from training.joint.losses import caption_term, distinct_term, function_term, region_term
+from training.train_joint import check_model, main, progress_at
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.text_encoder import build_tokenizer

@@ -189,7 +189,7 @@ def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concep
         seed: of what is drawn.
 
     Returns:
-        ``arrays``, see ``training.train_joint.JointBatches``; ``photos``, ``answers`` and ``concepts``, lists of names.
+        ``arrays``, see ``training.joint.batches``; ``photos``, ``answers`` and ``concepts``, lists of names.
 
     Raises:
         DataError: a file is missing or faulty.
