@@ -1,7 +1,7 @@
 # demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the recipe for two cores
 # coverage: tests with coverage · docs: the site in build/site · spaces: what is uploaded as a Hugging Face Space, tried out
 # bench: speed beside other models and of the page, on a quiet machine
-# supply-chain: renews requirements.lock, writes its bill of materials (build/sbom.json, CycloneDX) and its licences, asks for known faults
+# supply: renews requirements.lock, writes its bill of materials (build/sbom.json, CycloneDX) and its licences, asks for known faults
 # soak: the long tests of load, faults and hostile input; rewrites docs/reports/running/reliability.*
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +12,7 @@ WORKERS ?= 2
 INSTALL ?= $(BIN)/python -m pip install
 TEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: demo test check types coverage docs spaces train bench soak supply-chain clean
+.PHONY: demo test check types coverage docs spaces train bench soak supply clean
 
 demo: .venv/demo-installed
 	$(BIN)/python app.py
@@ -51,12 +51,12 @@ bench: .venv/dev-installed
 soak: .venv/dev-installed
 	$(BIN)/python -m tests.load.soak
 
-supply-chain: .venv/dev-installed
+supply: .venv/dev-installed
 	$(INSTALL) uv cyclonedx-bom pip-licenses pip-audit
 	$(BIN)/uv pip compile requirements.txt --upgrade --generate-hashes --no-header --no-annotate --python-version 3.12 --quiet -o requirements.lock
 	mkdir -p build && $(BIN)/cyclonedx-py requirements requirements.lock --of JSON -o build/sbom.json
 	@printf '%s\n\n' '# Licences of what the app installs' \
-		'Every package of `requirements.lock`, as installed here; written by `make supply-chain`.' > docs/reports/running/licences.md
+		'Every package of `requirements.lock`, as installed here; written by `make supply`.' > docs/reports/running/licences.md
 	$(BIN)/pip-licenses --from=mixed --format=markdown \
 		--packages $$(sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requirements.lock) | sed 's/  *|/ |/g; s/-\{4,\}/---/g' >> docs/reports/running/licences.md
 	$(BIN)/pip-audit -r requirements.lock --require-hashes --disable-pip
