@@ -56,6 +56,8 @@ class ValmConfig:
             ``heads.QuestionHead``: at 1 neither answer is likelier before the photo is seen.
         yes_no_temperature: takes its place where "yes" or "no" is likeliest; 0 for the same one.
         text_encoder_sha256, image_encoder_sha256: of the packaged weights that the model was trained on.
+        image_encoder_of, image_encoder_of_sha256: folder of a checkpoint whose image encoder this model shares, and its
+            hash: a checkpoint then stores none, see ``valm_core.checkpoints.shared``. Empty for its own.
 
     Raises:
         ValueError: a value is outside what is allowed; the message names the value, what is allowed and the remedy.
@@ -88,6 +90,8 @@ class ValmConfig:
     neutral_yes_no: float = 0.0
     text_encoder_sha256: str = ""
     image_encoder_sha256: str = ""
+    image_encoder_of: str = ""
+    image_encoder_of_sha256: str = ""
 
     def __post_init__(self) -> None:
         for name in ("feed_forward_ratio", "temperature", "yes_no_temperature", "dropout"):
@@ -126,6 +130,12 @@ class ValmConfig:
             "glimpse_width",
             self.glimpse_width,
             "0 but for `fusion: bi_attention` with `question_head: true`",
+        )
+        _require(
+            not (self.image_encoder_of and self.train_image_encoder),
+            "image_encoder_of",
+            self.image_encoder_of,
+            "empty where `train_image_encoder` is true",
         )
         _require(0 <= self.vocabulary <= 1_000_000, "vocabulary", self.vocabulary, "0 to 1000000")
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")

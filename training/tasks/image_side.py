@@ -9,6 +9,8 @@ from torch import Tensor
 
 from training.datasets.feature_cache import FeatureCache, read_pixels
 from training.run_config import RunConfig
+from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.checkpoints.shared import shared_sha256
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_task_model
@@ -27,7 +29,7 @@ FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
 
 
 def model_to_train(
-    run: RunConfig, config: ValmConfig, settings: Sequence[str], answers: Sequence[str] = ()
+    run: RunConfig, config: ValmConfig, settings: Sequence[str], answers: Sequence[str] = (), shared: bool = False
 ) -> TwoEncoders:
     """A fresh model for a task, with the image encoder of ``run.init`` where one is named; it then stays as it is.
 
@@ -38,6 +40,7 @@ def model_to_train(
         config: what to build.
         settings: those of ``config`` that the task has; all else is for answering.
         answers: the labels, where the task has some.
+        shared: whether checkpoints name the image encoder of ``run.init`` and don't store it.
 
     Raises:
         ValueError: the checkpoint's image encoder isn't the one that the config asks for.
@@ -48,7 +51,12 @@ def model_to_train(
     else:
         start = load_checkpoint(run.init)
         check_image_side(start, config, run.init)
-        config = dataclasses.replace(config, train_image_encoder=start.config.train_image_encoder)
+        learned = start.config.train_image_encoder
+        if learned and shared:
+            sha256 = shared_sha256(fetch_checkpoint(run.init))
+            config = dataclasses.replace(config, image_encoder_of=run.init, image_encoder_of_sha256=sha256)
+        elif learned:
+            config = dataclasses.replace(config, train_image_encoder=True)
         model = build_task_model(config, answers, concepts=start.concepts)
         take_image_encoder(model, start)
     if config.learned_text_layers:

@@ -65,9 +65,11 @@ class LabelObjective(nn.Module):
         image_tokens: Tensor | None = None,
         photo_index: Tensor | None = None,
         spans: Tensor | None = None,
+        lower_tokens: Tensor | None = None,
     ) -> LabelTerms:
         """One batch: labels [B] as numbers, all else as of ``Classifier.forward``."""
-        logits, features = self.model(text_mask, token_ids, text_tokens, pixels, image_tokens, photo_index, spans)
+        photos = pixels, image_tokens, photo_index
+        logits, features = self.model(text_mask, token_ids, text_tokens, *photos, spans, lower_tokens=lower_tokens)
         task = self._label_loss(logits, labels)
         visual = alignment = task.new_zeros(())
         if self.seen is not None:

@@ -72,16 +72,24 @@ class FusedEncoders(TwoEncoders):
         self.register_buffer("mean_image_token", torch.zeros(image_encoder.width))
 
     def encode_texts(
-        self, text_mask: Tensor, token_ids: Tensor | None = None, text_tokens: Tensor | None = None
+        self,
+        text_mask: Tensor,
+        token_ids: Tensor | None = None,
+        text_tokens: Tensor | None = None,
+        lower_tokens: Tensor | None = None,
     ) -> Tensor:
-        """Texts that come as token_ids [B, T], or already encoded, under text_mask [B, T] -> the text encoder's tokens
-        [B, T, D_text].
+        """Texts under text_mask [B, T] -> the text encoder's tokens [B, T, D_text].
+
+        They come as token_ids [B, T], or encoded, or as ``lower_tokens``: by all layers but the last
+        ``learned_text_layers``.
 
         Raises:
-            ValueError: neither is given.
+            ValueError: none of them is given.
         """
         if text_tokens is not None:
             return text_tokens
+        if lower_tokens is not None:
+            return self.text_encoder.upper(lower_tokens, text_mask, self.config.learned_text_layers)
         if token_ids is None:
             raise ValueError("There is no text: give token_ids or text_tokens.")
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.text_encoder)):
@@ -96,6 +104,7 @@ class FusedEncoders(TwoEncoders):
         image_tokens: Tensor | None = None,
         photo_index: Tensor | None = None,
         return_attention: bool = False,
+        lower_tokens: Tensor | None = None,
     ) -> FusedFeatures:
         """Fuse texts with their photos.
 
@@ -108,12 +117,13 @@ class FusedEncoders(TwoEncoders):
             pixels, image_tokens: [P, 3, S, S] or [P, N, D_image].
             photo_index: [B], which of the P photos each text has, -1 for none; None where P = B, one photo a text.
             return_attention: compute all attention explicitly and return it in ``attention``.
+            lower_tokens: [B, T, D_text], see ``encode_texts``.
 
         Returns:
             ``text_tokens`` [B, T, D], ``fused`` [B, D], ``attention`` and all else of ``FusedFeatures``; of a model of
             texts alone ``image_tokens`` and ``image_pooling`` have no cell, ``image`` is 0 and ``gate`` 1.
         """
-        encoded = self.encode_texts(text_mask, token_ids, text_tokens)
+        encoded = self.encode_texts(text_mask, token_ids, text_tokens, lower_tokens)
         text = self.dropout(self.text_norm(self.text_projection(encoded.to(self.text_projection.weight.dtype))))
         if not self.sees_photos:
             return self._without_photos(text, text_mask)

@@ -74,3 +74,13 @@ def test_relations_need_their_marked_parts_and_depend_on_them(tiny_config):
     spans = torch.zeros(1, 2, ids.shape[1], dtype=torch.bool)
     spans[0, 0, 1], spans[0, 1, 3] = True, True
     assert not torch.allclose(model(mask, ids, spans=spans)[0], model(mask, ids, spans=spans.flip(1))[0])
+
+
+def test_the_last_layers_go_on_where_the_lower_ones_were_kept(tiny_config):
+    config = dataclasses.replace(tiny_config, task="feel", fusion="text", learned_text_layers=1)
+    model = build_task_model(config, ["a", "b"]).eval()
+    ids, mask = model.tokenizer(TEXTS)
+    lower = model.text_encoder.lower(ids, mask, 1)
+    assert torch.allclose(
+        model.encode_texts(mask, lower_tokens=lower)[mask], model.encode_texts(mask, ids)[mask], atol=1e-6
+    )
