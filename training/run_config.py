@@ -98,6 +98,8 @@ FREE_WITH_INIT = (
     "neutral_yes_no",
     "text_encoder_sha256",
     "image_encoder_sha256",
+    "image_encoder_of",
+    "image_encoder_of_sha256",
 )
 # What it must share with the checkpoint, or the weights wouldn't fit or would mean something else.
 SHARED_WITH_INIT = (

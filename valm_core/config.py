@@ -34,6 +34,8 @@ class ValmConfig:
         image_stride: pixels of the square a cell stands for, where the image encoder lets one choose (packaged
             EfficientNets): 32, or 16 with the last stage dilated in place of strided (four times the cells).
         cell_width: size of the features that a cell is reduced to; 0 leaves them as the image encoder gives them.
+        cell_side: rows and columns of cells that the fusion reads at most, neighbours being averaged; 0 for all. For
+            models on ``FusedEncoders``.
         concepts: how many concepts a ``ConceptHead`` looks for in every cell; 0 for none. Their names lie in the
             checkpoint, and what they mean joins each cell as an embedding of the text encoder.
         similarity: in bi-attention, words read first where cells resemble them, see ``fusion.WordCellSimilarity``.
@@ -69,6 +71,7 @@ class ValmConfig:
     image_size: int = 224
     image_stride: int = 32
     cell_width: int = 0
+    cell_side: int = 0
     concepts: int = 0
     similarity: bool = False
     train_text_encoder: bool = False
@@ -110,6 +113,7 @@ class ValmConfig:
         _require(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
         _require(self.image_stride in (16, 32), "image_stride", self.image_stride, "16 or 32")
         _require(0 <= self.cell_width <= 4096, "cell_width", self.cell_width, "0 to 4096")
+        _require(0 <= self.cell_side <= 64, "cell_side", self.cell_side, "0 to 64")
         _require(0 <= self.concepts <= 20_000, "concepts", self.concepts, "0 to 20000")
         _require(
             not self.similarity or self.fusion == "bi_attention",

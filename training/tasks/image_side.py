@@ -23,7 +23,7 @@ IMAGE_SETTINGS = ("image_encoder", "image_size", "image_stride", "cell_width", "
 FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
     *IMAGE_SETTINGS,
     *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
-    *("similarity", "fusion", "product", "width", "layers", "heads", "feed_forward_ratio", "dropout"),
+    *("cell_side", "similarity", "fusion", "product", "width", "layers", "heads", "feed_forward_ratio", "dropout"),
     "max_question_tokens",
 )
 
