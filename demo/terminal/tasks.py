@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # imported for real where they are used, so that -h answers a
     from valm_core.tasks.labeller import Labelled
 
 BAR_WIDTH = 30
-SHOWN_LABELS = 5
+SHOWN_WORDS = 5
 CONFIG_FILE = "config.json"
 
 
@@ -60,7 +60,7 @@ def _label(given: list[str], options: argparse.Namespace) -> str:
     return json.dumps(labelled_json(labelled)) if options.json else format_labelled(labelled, options.top)
 
 
-def format_labelled(labelled: Labelled, top: int = SHOWN_LABELS) -> str:
+def format_labelled(labelled: Labelled, top: int = 5) -> str:
     """The likeliest labels with bars, what the photo changed, and which words and places spoke for the first."""
     width = max(len(answer.text) for answer in labelled.labels[:top])
     block = "█" if can_show("█") else "#"
@@ -72,10 +72,11 @@ def format_labelled(labelled: Labelled, top: int = SHOWN_LABELS) -> str:
         blind = labelled.blind_labels[0]
         lines.append(f"Without the photo: {blind.text} ({100 * blind.probability:.1f} %)")
     order = sorted(range(len(labelled.words)), key=lambda word: -labelled.effects[word])
-    spoke = [f"{labelled.words[word]} (+{labelled.effects[word]:.1f})" for word in order if labelled.effects[word] > 0]
-    against = [f"{labelled.words[word]} ({labelled.effects[word]:.1f})" for word in order if labelled.effects[word] < 0]
-    lines.append(f"Words for it: {', '.join(spoke[:SHOWN_LABELS]) or 'none'}: {labelled.words_judged.verdict}")
-    lines.append(f"Words against it: {', '.join(against[: -SHOWN_LABELS - 1 : -1]) or 'none'}")
+    telling = [word for word in order if labelled.word_verdicts[word] == "matters"]
+    for name, sign in (("for", 1), ("against", -1)):
+        words = [word for word in telling[::sign] if sign * labelled.effects[word] > 0][:SHOWN_WORDS]
+        named = ", ".join(f"{labelled.words[word]} ({labelled.effects[word]:+.1f})" for word in words)
+        lines.append(f"Words that matter {name} it: {named or 'none'}")
     if labelled.places_judged:
         lines.append(f"Places of the photo: {labelled.places_judged.verdict}")
     return "\n".join(lines)
@@ -84,23 +85,20 @@ def format_labelled(labelled: Labelled, top: int = SHOWN_LABELS) -> str:
 def labelled_json(labelled: Labelled) -> dict:
     """A label as plain values, the map included."""
 
-    def judged(part) -> dict | None:
-        return part and {"support": part.support, "verdict": part.verdict}
-
     def ranked(labels) -> list[dict] | None:
         return labels and [{"label": answer.text, "probability": answer.probability} for answer in labels]
 
+    places = labelled.places_judged
     return {
         "labels": ranked(labelled.labels),
         "without_photo": ranked(labelled.blind_labels),
         "words": [
-            {"text": word, "effect": round(float(effect), 4)}
-            for word, effect in zip(labelled.words, labelled.effects, strict=True)
+            {"text": word, "effect": round(float(effect), 4), "verdict": verdict}
+            for word, effect, verdict in zip(labelled.words, labelled.effects, labelled.word_verdicts, strict=True)
         ],
         "marked": [list(span) for span in labelled.spans],
-        "words_verdict": judged(labelled.words_judged),
         "map": None if labelled.image_map is None else labelled.image_map.round(5).tolist(),
-        "places_verdict": judged(labelled.places_judged),
+        "places_verdict": places and {"support": places.support, "verdict": places.verdict},
     }
 
 

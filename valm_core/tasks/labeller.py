@@ -1,5 +1,6 @@
 """Labeller: texts and photos in, labels with probabilities out, and which words and places spoke for them."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from valm_core.answers import differ
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
 from valm_core.inputs.marked_text import Span, marked_text, span_masks
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.text import clean_text
-from valm_core.model.classifier import SPANS, Classifier
+from valm_core.model.classifier import Classifier
 from valm_core.model.folding import ready_for_inference
 from valm_core.outputs import Answer, Explanation, InputError, Photo, in_shares
 from valm_core.predictor import choose_device
@@ -24,13 +26,13 @@ LABEL_TASKS = ("relate", "judge", "feel")
 PHOTO_TASKS = ("judge",)  # that mean nothing without a photo
 MAX_TEXT_CHARACTERS = 1000
 VARIANTS = 64  # computed at once
-CLEAREST = 3  # words that can be hidden, at least, for a verdict on them
+TWO_PARTS = re.compile(r"([^\[\]]*\[[^\[\]]*\]){2}[^\[\]]*", re.DOTALL)
 METHOD = "label_evidence"  # how maps and scores are made
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What hiding the words or places that spoke most for a label does to it.
+    """What hiding the places that spoke most for a label does to it.
 
     ``support`` is how far the label falls compared with hiding random ones, in deviations, and ``verdict`` what that
     means, see ``evidence.rules``.
@@ -46,7 +48,9 @@ class Labelled:
 
     ``labels`` are all labels, the likeliest first; ``blind_labels`` the same without the photo, None where there is
     none. ``effects`` [W] say for each of the W ``words`` how far the likeliest label falls without it, in log-odds:
-    below 0 spoke against it. ``spans`` are the marked parts, in words. ``image_map`` [rows, columns] sums to 1 and says
+    below 0 spoke against it; ``word_verdicts`` are "matters" where the label is noticeably less or more likely without
+    the word (``answers.differ``), else "no difference", and "cannot tell" for a marked word, which is never hidden.
+    ``spans`` are the marked parts, in words. ``image_map`` [rows, columns] sums to 1 and says
     which places spoke for the label; None without a photo.
     """
 
@@ -55,7 +59,7 @@ class Labelled:
     words: tuple[str, ...]
     spans: tuple[Span, ...]
     effects: np.ndarray
-    words_judged: Judged
+    word_verdicts: tuple[str, ...]
     image_map: np.ndarray | None
     places_judged: Judged | None
 
@@ -96,7 +100,7 @@ def parse_marked(text: str) -> tuple[tuple[str, ...], tuple[Span, Span]]:
         words += part.split()
         if number % 2:
             spans.append((first, len(words)))
-    if text.count("[") != SPANS or text.count("]") != SPANS or any(first == end for first, end in spans):
+    if not TWO_PARTS.fullmatch(text) or any(first == end for first, end in spans):
         raise InputError(
             "Mark two parts of the text with brackets, for example: {example}",
             example="[Bill Cosby] 's star on [Hollywood Walk of Fame]",
@@ -156,13 +160,13 @@ class Labeller:
                 cells = self.model.cells(self.model.pixels(open_photo(photo))[None].to(self.device)).float()
         probabilities = asked.probabilities(cells=cells)[0]  # [labels]
         likeliest = int(probabilities.argmax())
-        effects, words_judged = _judge_words(asked, cells, likeliest)
+        effects, word_verdicts = _judge_words(asked, cells, likeliest)
         image_map, places_judged, blind = None, None, None
         if cells is not None:
             image_map, places_judged = _judge_places(asked, cells, likeliest)
             blind = self._ranked(asked.probabilities(cells=None)[0])
         return Labelled(
-            self._ranked(probabilities), blind, words, spans, effects, words_judged, image_map, places_judged
+            self._ranked(probabilities), blind, words, spans, effects, word_verdicts, image_map, places_judged
         )
 
     def _words(self, text: str) -> tuple[tuple[str, ...], tuple[Span, ...]]:
@@ -233,21 +237,18 @@ class _Asked:
         return torch.cat(parts).softmax(dim=-1).cpu().numpy()
 
 
-def _judge_words(asked: _Asked, cells: Tensor | None, label: int) -> tuple[np.ndarray, Judged]:
-    """How far the label falls without each word [W], in log-odds, 0 for marked ones; and what hiding the first does."""
-    effects = np.zeros(len(asked.words), dtype=np.float32)
-    free = np.array(asked.free, dtype=int)
-    if len(free) < CLEAREST:
-        return effects, Judged(0.0, "cannot tell")
-    one_hidden = np.zeros((1 + len(free), len(asked.words)), dtype=bool)
-    one_hidden[np.arange(1, len(one_hidden)), free] = True
-    likely = _log_odds(asked.probabilities(cells, hidden_words=one_hidden)[:, label])
-    effects[free] = likely[0] - likely[1:]
-    numbers = np.arange(len(free), dtype=np.float32)[None, :, None]  # all that the order of random ones depends on
-    variants = hidden_variants(numbers, asked.ids.cpu().numpy().astype(np.float32), [effects[free]])
-    hidden = np.zeros((len(variants), len(asked.words)), dtype=bool)
-    hidden[:, free] = variants
-    return effects, _judged(asked.probabilities(cells, hidden_words=hidden)[:, label], effects[free])
+def _judge_words(asked: _Asked, cells: Tensor | None, label: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """How far the label falls without each word [W], in log-odds, and the verdict on each; see ``Labelled``."""
+    effects, verdicts = np.zeros(len(asked.words), dtype=np.float32), ["cannot tell"] * len(asked.words)
+    if len(asked.words) < 2:  # nothing would be left to read
+        return effects, tuple(verdicts)
+    hidden = np.zeros((1 + len(asked.free), len(asked.words)), dtype=bool)
+    hidden[np.arange(1, len(hidden)), asked.free] = True
+    likely = asked.probabilities(cells, hidden_words=hidden)[:, label]  # [1 + free words], nothing hidden first
+    for word, without in zip(asked.free, likely[1:], strict=True):
+        effects[word] = _log_odds(likely[0]) - _log_odds(without)
+        verdicts[word] = "matters" if differ(float(likely[0]), float(without)) else "no difference"
+    return effects, tuple(verdicts)
 
 
 def _judge_places(asked: _Asked, cells: Tensor, label: int) -> tuple[np.ndarray, Judged]:
@@ -263,18 +264,11 @@ def _judge_places(asked: _Asked, cells: Tensor, label: int) -> tuple[np.ndarray,
     spoke = (gradient * (leaf.detach() - asked.model.mean_image_token)).sum(dim=-1)[0]  # [N]
     heat = in_shares(spoke.clamp(min=0).cpu().numpy())
     variants = hidden_variants(cells.cpu().numpy(), asked.ids.cpu().numpy().astype(np.float32), [heat])
-    judged = _judged(asked.probabilities(cells, hidden_cells=variants)[:, label], heat)
-    return heat.reshape(asked.model.grid), judged
+    whole, (hottest,), random = split_variants(asked.probabilities(cells, hidden_cells=variants)[:, label])
+    said = "cannot tell" if is_flat(heat) else verdict(whole, hottest, random)
+    return heat.reshape(asked.model.grid), Judged(support(hottest, random), said)
 
 
-def _judged(probabilities: np.ndarray, heat: np.ndarray) -> Judged:
-    """Support and verdict of one map, from the label's probability in ``hidden_variants``."""
-    whole, (hottest,), random = split_variants(probabilities)
-    if is_flat(heat):
-        return Judged(0.0, "cannot tell")
-    return Judged(support(hottest, random), verdict(whole, hottest, random))
-
-
-def _log_odds(probability: np.ndarray) -> np.ndarray:
-    clipped = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
-    return np.log(clipped / (1 - clipped))
+def _log_odds(probability: float) -> float:
+    clipped = min(max(float(probability), 1e-6), 1 - 1e-6)
+    return math.log(clipped / (1 - clipped))
