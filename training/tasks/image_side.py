@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from training.datasets.feature_cache import FeatureCache, read_pixels
-from training.run_config import RunConfig
+from training.run_config import IMAGE_SETTINGS, RunConfig
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.shared import shared_sha256
 from valm_core.checkpoints.storage import load_checkpoint
@@ -17,8 +17,6 @@ from valm_core.model.build import build_task_model
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.model import ValmModel
 from valm_core.model.two_encoders import TwoEncoders
-
-IMAGE_SETTINGS = ("image_encoder", "image_size", "image_stride", "cell_width", "concepts")
 
 FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
     *IMAGE_SETTINGS,
