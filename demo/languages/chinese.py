@@ -542,7 +542,9 @@ CHINESE = {
 MESSAGES = {
     "This server has no model that describes photos.": "本服务器没有描述照片的模型。",
     "beams is {beams!r}; allowed: 1 to {most}.": "beams 为 {beams!r}；允许 1 到 {most}。",
-    "Mark two parts of the text with brackets, for example: {example}": "请用方括号标出文字中的两个部分，例如：{example}",
+    "Mark two parts of the text with brackets, for example: {example}": (
+        "请用方括号标出文字中的两个部分，例如：{example}"
+    ),
     "A photo is needed to judge a statement. Give one.": "判断一句陈述需要一张照片。请提供一张。",
     "This model reads texts alone. Leave the photo out.": "该模型只读文字。请不要附照片。",
     "The text is empty. Write some words.": "文字为空。请写几个词。",

@@ -8,7 +8,8 @@ Examples:
     python -m demo.ask --checkpoint assets/checkpoints/judge photo.jpg "Two dogs are running."
     python -m demo.ask --checkpoint assets/checkpoints/feel "What a lovely day!"
 
-A checkpoint for another task takes what that task needs: a text, a photo, or both, see docs/judge.md, docs/feel.md, docs/relate.md.
+A checkpoint for another task takes what that task needs: a text, a photo, or both. See docs/judge.md, docs/feel.md and
+docs/relate.md.
 A file for --batch has one JSON object a line, {"image": PATH, "question": TEXT}, with any other columns, which the
 output keeps. Run the same command again to go on after an interruption, and to try rows with an error once more.
 Exit code: 0, 1 where rows have an error, 2 where nothing could be done, 130 when interrupted.

@@ -85,7 +85,13 @@ class LabelObjective(nn.Module):
         return LabelTerms(task, visual, alignment, total)
 
     def _label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, self.weights, label_smoothing=self.label_smoothing)
+        losses = F.cross_entropy(
+            logits.float(), labels, reduction="none", label_smoothing=self.label_smoothing
+        )  # [B]; weights given to it would also weigh what smoothing spreads
+        if self.weights is None:
+            return losses.mean()
+        weights = self.weights[labels]
+        return (losses * weights).sum() / weights.sum()
 
 
 def label_weights(labels: Tensor, count: int, balance: float) -> Tensor | None:
