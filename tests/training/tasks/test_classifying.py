@@ -111,7 +111,7 @@ def test_statements_that_are_true_or_false_are_judged_by_what_supports_more(stat
     assert report["without_photo"]["accuracy"] == 0.5
     folder, names = photos
     rows = [
-        {"image": str(folder / name), "statement": f"is there any {said}", "label": said == color, "pair": name}
+        {"image": str(folder / name), "statement": f"there is {said}", "label": said == color, "pair": name}
         | {"source": "planted", "split": "validation"}
         for name, color in names["validation"]
         for said in ("red", "blue")
