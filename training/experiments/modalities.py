@@ -9,6 +9,7 @@ says accuracy and macro F1, each with its standard deviation over the seeds, as 
 """
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -50,21 +51,20 @@ def run_study(config: str, overrides: dict, seeds: int, output: Path, command: s
         for name, source in files.items()
     }
     variants: dict[str, list[dict]] = {}
-    for name, fusion in VARIANTS.items():
-        for seed in range(seeds):
-            folder = output / name.replace(", ", "_").replace(" ", "_") / str(seed)
-            settings = overrides | {"fusion": fusion, "seed": seed, "output": str(folder)}
-            if fusion != "bi_attention":
-                settings |= {"similarity": False}
-            settings |= textless if name == PHOTO_ALONE else {}
-            configs = read_config(config, settings)
-            done = folder / "figures.json"
-            check_finished(folder, done.is_file(), of_settings(*configs))
-            if not done.is_file():
-                report = train(*configs, command, device=device)
-                kept = {key: report[key] for key in ("accuracy", "macro_f1", "f1", "best_epoch", "always_commonest")}
-                write_text(done, json.dumps({"seed": seed} | kept))
-            variants.setdefault(name, []).append(json.loads(done.read_text(encoding="utf-8")))
+    for seed, (name, fusion) in itertools.product(range(seeds), VARIANTS.items()):
+        folder = output / name.replace(", ", "_").replace(" ", "_") / str(seed)
+        settings = overrides | {"fusion": fusion, "seed": seed, "output": str(folder)}
+        if fusion != "bi_attention":
+            settings |= {"similarity": False}
+        settings |= textless if name == PHOTO_ALONE else {}
+        configs = read_config(config, settings)
+        done = folder / "figures.json"
+        check_finished(folder, done.is_file(), of_settings(*configs))
+        if not done.is_file():
+            report = train(*configs, command, device=device)
+            kept = {key: report[key] for key in ("accuracy", "macro_f1", "f1", "best_epoch", "always_commonest")}
+            write_text(done, json.dumps({"seed": seed} | kept))
+        variants.setdefault(name, []).append(json.loads(done.read_text(encoding="utf-8")))
     rows = read_labelled_texts(run.validation, model.task)
     return {"command": command, "config": config, "task": model.task, "rows": len(rows), "variants": variants}
 

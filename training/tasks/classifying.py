@@ -51,7 +51,8 @@ def train_classifier(
     Returns:
         The figures of ``measure_labels`` on the validation rows, with ``before`` those before training.
     """
-    rows, validation = (read_labelled_texts(source, config.task) for source in (run.data, run.validation))
+    rows = some_rows(read_labelled_texts(run.data, config.task), run.rows)
+    validation = some_rows(read_labelled_texts(run.validation, config.task), run.validation_rows)
     check_apart(rows, validation)
     data = {"data": labelled_fingerprint(rows), "validation": labelled_fingerprint(validation)}
     labels = sorted({row.label for row in rows})
@@ -101,6 +102,11 @@ def train_classifier(
     )
 
 
+def some_rows(rows: list[LabelledText], limit: int) -> list[LabelledText]:
+    """At most ``limit`` of the rows (0: all), the same ones every time."""
+    return random.Random(0).sample(rows, limit) if 0 < limit < len(rows) else rows
+
+
 def check_apart(rows: list[LabelledText], validation: list[LabelledText]) -> None:
     """Refuse a photo among the rows to learn from and those to validate on. Raises ValueError."""
     if both := {row.image for row in rows if row.image} & {row.image for row in validation}:
@@ -130,7 +136,7 @@ def statements_of_captions(sources: str, limit: int, left_out: set[Path | None])
             (generator.choice(other.captions), CONTRADICTS),
         ):
             rows.append(LabelledText(tuple(text.split()), label, photo.image, source="captions"))
-    return generator.sample(rows, limit) if 0 < limit < len(rows) else rows
+    return some_rows(rows, limit)
 
 
 def encode_beforehand(run: RunConfig, model: Classifier, rows: list[LabelledText]) -> FeatureCache | None:
