@@ -171,6 +171,8 @@ def label_logits(
     known = [LabelledText(row.words, model.answers[0], row.image, row.spans) for row in rows]
     dataset = LabelledTexts(known, model, features, not blind)
     order = sorted(range(len(rows)), key=lambda place: dataset.lengths[place])  # little padding
+    if dataset.photos and not (features and features.has_images):
+        order.sort(key=lambda place: str(rows[place].image))  # a photo's rows stand together: it is encoded once
     logits = torch.zeros(len(rows), len(model.answers))
     for first in tqdm(range(0, len(rows), LABEL_BATCH), desc="labelling", unit="batch", leave=False):
         places = order[first : first + LABEL_BATCH]
