@@ -31,8 +31,8 @@ VARIANTS = {"text alone": TEXT_ALONE, PHOTO_ALONE: "bi_attention"} | {f"both, {n
 
 
 def write_textless(rows: list[LabelledText], path: Path) -> str:
-    """Write rows with the same text each into a file, and return its name."""
-    lines = [{"image": str(row.image), "text": SAME_TEXT, "label": row.label} for row in rows]
+    """Write rows with the same text each into a file, and return its name; each must have a photo."""
+    lines = [{"image": str(row.image and row.image.resolve()), "text": SAME_TEXT, "label": row.label} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
     return str(path)
