@@ -22,10 +22,12 @@ from valm_core.checkpoints.storage import AnyModel
 from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo, photo_to_pixels
 from valm_core.inputs.question import QUESTION_PREPROCESSING, QuestionTokenizer
 from valm_core.inputs.text import printable, writable
+from valm_core.model.fused_encoders import pool_cells
 from valm_core.outputs import InputError
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
 PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
+POOLED_AT_ONCE = 256  # photos
 SHARD_KEYS = "keys.json"
 MAPPED = ("_image_shards", "_text_shards")  # attributes of FeatureCache: memory-mapped arrays
 
@@ -72,14 +74,26 @@ class FeatureCache:
             features (``has_images``, ``has_text``), and its encoder runs in every batch.
         cache: folder for the shards.
         above: of texts what the text encoder's layers below the last ``above`` give; 0 for all layers.
+        grid: rows and columns that photos' tokens are averaged to, in memory; None leaves them as they are.
     """
 
-    def __init__(self, model: AnyModel, photos: list[Path], questions: list[str], cache: str | Path, above: int = 0):
+    def __init__(
+        self,
+        model: AnyModel,
+        photos: list[Path],
+        questions: list[str],
+        cache: str | Path,
+        above: int = 0,
+        grid: tuple[int, int] | None = None,
+    ):
+        self._pooled: dict[Path, Tensor] = {}
         self.has_images, self.has_text = bool(photos), bool(questions)
         if self.has_images:
             self.photo_key = {photo: _photo_key(photo) for photo in dict.fromkeys(photos)}
             folder = _image_folder(model, self.photo_key, Path(cache))
             self._image_shards, self._image_places = _open_shards(_shards(folder))
+            if grid and grid != model.image_encoder.grid:
+                self._pool_images(model.image_encoder.grid, grid)
         if self.has_text:
             folder = _text_folder(model, list(dict.fromkeys(questions)), Path(cache), above)
             shards = _shards(folder)  # looked up once: another process may be adding some
@@ -99,12 +113,21 @@ class FeatureCache:
 
     def image_tokens(self, photos: list[Path]) -> Tensor:
         """[P, N, D_image] in float16, in the order asked."""
+        if self._pooled:
+            return torch.stack([self._pooled[photo] for photo in photos])
         places = np.array([self._image_places[self.photo_key[photo]] for photo in photos])  # [P, 2]: shard, row
         tokens = np.empty((len(photos), *self._image_shards[0].shape[1:]), dtype=np.float16)
         for shard in np.unique(places[:, 0]):
             inside = places[:, 0] == shard
             tokens[inside] = self._image_shards[shard][places[inside, 1]]
         return torch.from_numpy(tokens)
+
+    def _pool_images(self, whole: tuple[int, int], grid: tuple[int, int]) -> None:
+        photos, pooled = list(self.photo_key), {}
+        for first in range(0, len(photos), POOLED_AT_ONCE):
+            part = photos[first : first + POOLED_AT_ONCE]
+            pooled |= dict(zip(part, pool_cells(self.image_tokens(part), whole, grid).half(), strict=True))
+        self._pooled = pooled
 
     def mean_image_token(self, photos: list[Path]) -> Tensor:
         """The average cell of some photos: [D_image] in float32. Duplicates count once."""

@@ -151,7 +151,7 @@ def encode_beforehand(run: RunConfig, model: Classifier, rows: list[LabelledText
     above = model.config.learned_text_layers
     layered = above and not model.config.train_text_encoder and model.config.text_encoder.startswith("package:")
     texts = texts_of(rows) if layered or not learns(model.text_encoder) else []
-    return FeatureCache(model, photos, texts, run.cache, above) if photos or texts else None
+    return FeatureCache(model, photos, texts, run.cache, above, model.grid) if photos or texts else None
 
 
 def remember_mean_photo(model: Classifier, rows: list[LabelledText], features: FeatureCache | None) -> None:

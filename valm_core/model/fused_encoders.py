@@ -110,8 +110,7 @@ class FusedEncoders(TwoEncoders):
         tokens, whole = self.image_tokens(pixels, image_tokens), self.image_encoder.grid
         if self.grid == whole or tokens.shape[1] != whole[0] * whole[1]:
             return tokens
-        squares = tokens.float().transpose(1, 2).unflatten(2, whole)  # [P, D_image, rows, columns]
-        return nn.functional.adaptive_avg_pool2d(squares, self.grid).flatten(2).transpose(1, 2)
+        return pool_cells(tokens, whole, self.grid)
 
     def encode(
         self,
@@ -174,3 +173,9 @@ class FusedEncoders(TwoEncoders):
             image_pooling=pooling[:, :0],
             attention=(),
         )
+
+
+def pool_cells(tokens: Tensor, whole: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Tokens [P, N, D] of a grid ``whole`` (rows, columns), averaged to those of a smaller ``grid``, in float32."""
+    squares = tokens.float().transpose(1, 2).unflatten(2, whole)  # [P, D, rows, columns]
+    return nn.functional.adaptive_avg_pool2d(squares, grid).flatten(2).transpose(1, 2)
