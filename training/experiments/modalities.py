@@ -11,7 +11,6 @@ says accuracy and macro F1, each with its standard deviation over the seeds, as 
 import argparse
 import itertools
 import json
-import math
 import statistics
 from pathlib import Path
 
@@ -93,8 +92,8 @@ def study_report(study: dict) -> str:
 
 def _spread(runs: list[dict], figure: str) -> str:
     values = [100 * run[figure] for run in runs]
-    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{deviation}"
 
 
 def main(arguments: list[str] | None = None) -> None:
