@@ -16,16 +16,14 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
-from training.datasets.readers.captioned import read_captioned_photos
 from training.datasets.readers.jsonl import Row
 from training.metrics.calibration import accuracy_at_coverage, expected_calibration_error, reliability
 from training.metrics.vqa_accuracy import answer_type, normalize_answer, vqa_accuracy
-from training.tasks.captioning import format_captions, measure_captions, measure_maps
-from training.tasks.retrieval import format_retrieval, measure_retrieval
+from training.tasks.table import find_task
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import task_of
 from valm_core.checkpoints.hub import fetch_checkpoint
-from valm_core.checkpoints.storage import load_caption_checkpoint, load_checkpoint, load_retrieval_checkpoint
+from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.learning.losses import OBJECTIVE_INPUTS
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
@@ -215,17 +213,13 @@ def main(arguments: list[str] | None = None) -> None:
         device = choose_device(options.device)
         task = task_of(fetch_checkpoint(options.checkpoint))
         if task != "answer" and options.blind:
-            raise ValueError("--blind is for checkpoints that answer; without photos there is nothing to find or say.")
-        if task == "caption":
-            model = load_caption_checkpoint(options.checkpoint).to(device)
-            captioned = read_captioned_photos(options.data)
-            report = measure_captions(model, captioned) | measure_maps(model, captioned)
-            table = format_captions(report)
-        elif task == "retrieval":
-            report = measure_retrieval(
-                load_retrieval_checkpoint(options.checkpoint).to(device), read_captioned_photos(options.data)
+            raise ValueError(
+                "--blind is for checkpoints that answer. Others give figures without photos where they can do without."
             )
-            table = format_retrieval(report)
+        if task != "answer":
+            measured = find_task(task)
+            report = measured.measure(options.checkpoint, options.data, device)
+            table = measured.table(report)
         else:
             rows = load_rows(options.data, photos=not options.blind)
             report = evaluate(load_checkpoint(options.checkpoint).to(device), rows, options.blind)

@@ -30,8 +30,7 @@ from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
 from training.run_config import RunConfig, check_combination, check_same_model, parse_overrides, read_config
 from training.run_report import read_metrics, write_curves, write_run_report
-from training.tasks.captioning import format_captions, train_captions
-from training.tasks.retrieval import format_retrieval, train_retrieval
+from training.tasks.table import find_task
 from valm_core.checkpoints.adapters import save_adapter
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
@@ -50,10 +49,6 @@ from valm_core.model.model import ValmModel, extend_answers, learns
 from valm_core.predictor import choose_device
 
 FEW_PHOTOS = 100  # with fewer, what a checkpoint knows of the average photo says more than they do
-TASKS = {  # beside answering: what trains, and what shows its report
-    "retrieval": (train_retrieval, format_retrieval),
-    "caption": (train_captions, format_captions),
-}
 QUESTION_TENSORS = ("text_encoder.", "question_head.")
 
 
@@ -116,10 +111,11 @@ def train(
         The report of ``training.evaluate`` on the validation rows.
     """
     if config.task != "answer":
+        task = find_task(config.task)
         if training.threads:
             torch.set_num_threads(training.threads)
         torch.manual_seed(training.seed)
-        return TASKS[config.task][0](run, config, training, command, resume, choose_device(device))
+        return task.train(run, config, training, command, resume, choose_device(device))
     fine_tuning = parse_fine_tuning(training.fine_tuning)
     check_combination(run, training, fine_tuning)
     from accelerate import PartialState
@@ -371,7 +367,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.check_data:
             run = configs[0]
             sources = [run.data, run.validation] + [run.answer_data] * bool(run.answer_data)
-            parser.exit(check_data(sources, not run.blind, run.objective == "pretraining"))
+            scan = None if configs[1].task == "answer" else find_task(configs[1].task).scan
+            parser.exit(check_data(sources, not run.blind, run.objective == "pretraining", scan))
         words = [*(f"--{name} {value}" for name, value in files.items()), *options.settings]
         command = " ".join(["python -m training.train --config", options.config, *words])
         report = train(*configs, command, options.resume, options.device)
@@ -383,8 +380,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"{error}. Training needs more packages: `pip install 'valm[train]'`, here `-e '.[train]'`.\n")
     if "by_type" in report:
         print(format_table(report))
-    elif (task := configs[1].task) in TASKS:
-        print(TASKS[task][1](report))
+    elif (task := configs[1].task) != "answer":
+        print(find_task(task).table(report))
     print(f"The checkpoint is in {Path(configs[0].output) / 'checkpoint'}.")
 
 

@@ -1,8 +1,9 @@
 """Reads data sets from end to end, opens every photo, and lists all faults with the lines they concern."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,13 +18,19 @@ THREADS = 4
 SHOWN_LINES = 5  # of a photo that many lines use
 
 
-def check_data(sources: list[str], photos: bool = True, captions: bool = False) -> int:
+def check_data(
+    sources: list[str],
+    photos: bool = True,
+    captions: bool = False,
+    scan: Callable[[str], Iterator[tuple[str, Any]]] | None = None,
+) -> int:
     """Print every fault of some data sets, a line each, then the counts, and what becomes of their answers.
 
     Args:
         sources: what ``training.datasets.load_rows`` takes; one that is named twice is read once.
         photos: whether rows must have photos; each photo is opened.
         captions: whether rows may be captions.
+        scan: what reads a source of another task, rows with an ``image`` that may be None; None reads questions.
 
     Returns:
         Exit status: 0 without faults, else 2.
@@ -34,13 +41,13 @@ def check_data(sources: list[str], photos: bool = True, captions: bool = False) 
         rows = 0
         answers: list[str] = []
         try:
-            for place, row in scan_source(source, photos, captions):
+            for place, row in scan(source) if scan else scan_source(source, photos, captions):
                 if isinstance(row, DataError):
                     faults += 1
                     print(row)
                     continue
                 rows += 1
-                answers += row.answers
+                answers += row.answers if scan is None else ()
                 if row.image:
                     lines_of.setdefault(row.image, []).append(place)
         except DataError as error:  # nothing more to read here; the other data sets still may

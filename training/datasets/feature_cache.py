@@ -22,10 +22,12 @@ from valm_core.checkpoints.storage import AnyModel
 from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo, photo_to_pixels
 from valm_core.inputs.question import QUESTION_PREPROCESSING, QuestionTokenizer
 from valm_core.inputs.text import printable, writable
+from valm_core.model.fused_encoders import pool_cells
 from valm_core.outputs import InputError
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256
 PHOTO_SHARD, QUESTION_SHARD = 2048, 16384  # how many at most lie in one shard
+POOLED_AT_ONCE = 256  # photos
 SHARD_KEYS = "keys.json"
 MAPPED = ("_image_shards", "_text_shards")  # attributes of FeatureCache: memory-mapped arrays
 
@@ -71,16 +73,29 @@ class FeatureCache:
         photos, questions: what to encode; duplicates are encoded once. Either may be empty: then that side has no
             features (``has_images``, ``has_text``), and its encoder runs in every batch.
         cache: folder for the shards.
+        above: of texts what the text encoder's layers below the last ``above`` give; 0 for all layers.
+        grid: rows and columns that photos' tokens are averaged to, in memory; None leaves them as they are.
     """
 
-    def __init__(self, model: AnyModel, photos: list[Path], questions: list[str], cache: str | Path):
+    def __init__(
+        self,
+        model: AnyModel,
+        photos: list[Path],
+        questions: list[str],
+        cache: str | Path,
+        above: int = 0,
+        grid: tuple[int, int] | None = None,
+    ):
+        self._pooled: dict[Path, Tensor] = {}
         self.has_images, self.has_text = bool(photos), bool(questions)
         if self.has_images:
             self.photo_key = {photo: _photo_key(photo) for photo in dict.fromkeys(photos)}
             folder = _image_folder(model, self.photo_key, Path(cache))
             self._image_shards, self._image_places = _open_shards(_shards(folder))
+            if grid and grid != model.image_encoder.grid:
+                self._pool_images(model.image_encoder.grid, grid)
         if self.has_text:
-            folder = _text_folder(model, list(dict.fromkeys(questions)), Path(cache))
+            folder = _text_folder(model, list(dict.fromkeys(questions)), Path(cache), above)
             shards = _shards(folder)  # looked up once: another process may be adding some
             self._text_shards, self._text_places = _open_shards(shards)
             self._text_starts = [np.load(shard / "starts.npy") for shard in shards]  # each [questions + 1]
@@ -98,12 +113,21 @@ class FeatureCache:
 
     def image_tokens(self, photos: list[Path]) -> Tensor:
         """[P, N, D_image] in float16, in the order asked."""
+        if self._pooled:
+            return torch.stack([self._pooled[photo] for photo in photos])
         places = np.array([self._image_places[self.photo_key[photo]] for photo in photos])  # [P, 2]: shard, row
         tokens = np.empty((len(photos), *self._image_shards[0].shape[1:]), dtype=np.float16)
         for shard in np.unique(places[:, 0]):
             inside = places[:, 0] == shard
             tokens[inside] = self._image_shards[shard][places[inside, 1]]
         return torch.from_numpy(tokens)
+
+    def _pool_images(self, whole: tuple[int, int], grid: tuple[int, int]) -> None:
+        photos, pooled = list(self.photo_key), {}
+        for first in range(0, len(photos), POOLED_AT_ONCE):
+            part = photos[first : first + POOLED_AT_ONCE]
+            pooled |= dict(zip(part, pool_cells(self.image_tokens(part), whole, grid).half(), strict=True))
+        self._pooled = pooled
 
     def mean_image_token(self, photos: list[Path]) -> Tensor:
         """The average cell of some photos: [D_image] in float32. Duplicates count once."""
@@ -224,14 +248,14 @@ def _encode_photos(model: AnyModel, photos: list[Path]) -> Iterator[tuple[int, T
 
 
 @torch.no_grad()
-def _text_folder(model: AnyModel, questions: list[str], cache: Path) -> Path:
+def _text_folder(model: AnyModel, questions: list[str], cache: Path, above: int) -> Path:
     """The folder of the text encoder's shards, with every question in one of them."""
     made_from = {
         "question preprocessing": QUESTION_PREPROCESSING,
         "max_question_tokens": model.config.max_question_tokens,
         "tokenizer": fingerprint(model.tokenizer.tokenizer.backend_tokenizer.to_str()),
         "encoder": _weights_fingerprint(model.text_encoder.eval()),
-    }
+    } | ({"layers left out": above} if above else {})
     folder = _encoder_folder(cache, "text", made_from, "questions")
     missing = _missing(folder, questions)
     for first in range(0, len(missing), QUESTION_SHARD):
@@ -241,7 +265,7 @@ def _text_folder(model: AnyModel, questions: list[str], cache: Path) -> Path:
         for start in tqdm(range(0, len(part), QUESTION_BATCH), desc="encoding questions", unit="batch"):
             chosen = by_length[start : start + QUESTION_BATCH]
             ids, mask = model.tokenizer([part[index] for index in chosen], truncate=True)
-            tokens = model.text_encoder(ids.to(model.device), mask.to(model.device)).tokens.half().cpu().numpy()
+            tokens = model.text_encoder.lower(ids.to(model.device), mask.to(model.device), above).half().cpu().numpy()
             for place, index in enumerate(chosen):
                 encoded[index] = tokens[place, : int(mask[place].sum())]
         with _new_shard(folder, part, made_from) as fresh:

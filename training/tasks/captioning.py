@@ -1,7 +1,6 @@
 """Describing photos: training on captioned photos, and BLEU-4, CIDEr, ROUGE-L of what the model says."""
 
 import dataclasses
-import json
 import math
 import time
 from pathlib import Path
@@ -13,22 +12,26 @@ from tqdm import tqdm
 
 from training.datasets.captions import WrittenCaptions, caption_vocabulary
 from training.datasets.feature_cache import FeatureCache
-from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
+from training.datasets.readers.captioned import (
+    CaptionedPhoto,
+    captions_fingerprint,
+    read_captioned_photos,
+    read_train_and_validation,
+    scan_captioned_photos,
+)
 from training.made_from import depends_on
 from training.metrics.caption_figures import CIDER_MOST, SMALL_WORDS, caption_scores, variety_figures
-from training.run_config import RunConfig
-from training.run_report import read_metrics, write_curves
-from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, photo_inputs, take_image_encoder
+from training.run_config import IMAGE_SETTINGS, RunConfig
+from training.tasks.ending import train_to_checkpoint
+from training.tasks.image_side import check_image_side, photo_inputs, take_image_encoder
+from training.tasks.table import Task
 from valm_core.captions.captioner import content_of, judge_words, word_maps, words_of_places
-from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
-from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.model_card import caption_card
-from valm_core.checkpoints.storage import load_caption_checkpoint, load_checkpoint, save_checkpoint, stored_state
+from valm_core.checkpoints.storage import load_caption_checkpoint, load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.captioning import CaptionObjective, token_loss
-from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_caption_model
 from valm_core.model.captioner import CaptionModel
@@ -78,30 +81,29 @@ def train_captions(
 
     data = {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
     shared = depends_on(run, config, data)
-    output = Path(run.output)
-    trainer = Trainer(objective, batches, validate, training, output, depends_on=shared)
-    progress = trainer.train(resume)
-    best = load_caption_checkpoint(output / "best")
-    checkpoint, half = output / "checkpoint", run.weights == "float16"
-    clear_leftovers(checkpoint)
-    with saving(checkpoint):
-        save_checkpoint(best, checkpoint, half=half)
-    best = load_caption_checkpoint(checkpoint).to(device)  # measure what was saved, rounding included
-    by_epoch = {row["epoch"]: row for row in read_metrics(output)}
-    report = measure_captions(best, validation, features, learned=[text for photo in photos for text in photo.captions])
-    report |= measure_loss(best, validation, features) | measure_maps(best, validation, features)
-    greedy = measure_captions(best, validation, features, beams=1)
-    report |= {f"greedy_{name}": greedy[name] for name in ("bleu_4", "cider", "rouge_l")}
-    report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]}
-    report |= {"captions": len(dataset), "train_photos": len(photos), "command": command}
-    said = json.dumps(report.pop("said"), indent=1) + "\n"
-    stored = sum(tensor.numel() for tensor in stored_state(best).values())
-    card = caption_card(best.config, stored, format_captions(report), command, run.data_note)
-    with saving(output):
-        save_checkpoint(best, checkpoint, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}, half)
-        write_text(output / "said.json", said)
-        write_curves(output)
-    return report
+
+    def measure(best: CaptionModel) -> dict:
+        learned = [text for photo in photos for text in photo.captions]
+        report = measure_captions(best, validation, features, learned=learned)
+        report |= measure_loss(best, validation, features) | measure_maps(best, validation, features)
+        greedy = measure_captions(best, validation, features, beams=1)
+        return report | {f"greedy_{name}": greedy[name] for name in ("bleu_4", "cider", "rouge_l")}
+
+    facts = {"captions": len(dataset), "train_photos": len(photos), "command": command}
+    return train_to_checkpoint(
+        run,
+        training,
+        objective,
+        batches,
+        validate,
+        measure,
+        format_captions,
+        caption_card,
+        facts,
+        shared,
+        resume,
+        device,
+    )
 
 
 def caption_model_to_train(run: RunConfig, config: ValmConfig, photos: list[CaptionedPhoto]) -> CaptionModel:
@@ -234,3 +236,11 @@ def format_captions(report: dict) -> str:
     lines += [f"{label:<44}{100 * report[name]:>6.1f} %" for name, label in labels.items() if name in report]
     lines.append(f"{'words of a caption':<44}{report['mean_words']:>8.1f}")
     return "\n".join(lines)
+
+
+def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> dict:
+    model, photos = load_caption_checkpoint(folder).to(device), read_captioned_photos(data)
+    return measure_captions(model, photos) | measure_maps(model, photos)
+
+
+TASKS = {"caption": Task(train_captions, _measure_checkpoint, format_captions, scan_captioned_photos)}

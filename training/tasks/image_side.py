@@ -1,16 +1,66 @@
 """The image encoder of a checkpoint that answers, taken over by a model for another task."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from training.datasets.feature_cache import FeatureCache, read_pixels
-from valm_core.model.captioner import CaptionModel
+from training.run_config import IMAGE_SETTINGS, RunConfig
+from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.checkpoints.shared import shared_sha256
+from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.config import ValmConfig
+from valm_core.model.build import build_task_model
+from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.model import ValmModel
-from valm_core.model.retrieval import RetrievalModel
+from valm_core.model.two_encoders import TwoEncoders
 
-IMAGE_SETTINGS = ("image_encoder", "image_size", "image_stride", "cell_width", "concepts")
+FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
+    *IMAGE_SETTINGS,
+    *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
+    *("cell_side", "similarity", "fusion", "product", "width", "layers", "heads", "feed_forward_ratio", "dropout"),
+    "max_question_tokens",
+)
+
+
+def model_to_train(
+    run: RunConfig, config: ValmConfig, settings: Sequence[str], answers: Sequence[str] = (), shared: bool = False
+) -> TwoEncoders:
+    """A fresh model for a task, with the image encoder of ``run.init`` where one is named; it then stays as it is.
+
+    The last ``learned_text_layers`` of the text encoder learn.
+
+    Args:
+        run: names what to start from.
+        config: what to build.
+        settings: those of ``config`` that the task has; all else is for answering.
+        answers: the labels, where the task has some.
+        shared: whether checkpoints name the image encoder of ``run.init`` and don't store it.
+
+    Raises:
+        ValueError: the checkpoint's image encoder isn't the one that the config asks for.
+    """
+    config = ValmConfig(**{name: getattr(config, name) for name in settings})
+    if not run.init:
+        model = build_task_model(config, answers)
+    else:
+        start = load_checkpoint(run.init)
+        check_image_side(start, config, run.init)
+        learned = start.config.train_image_encoder
+        if learned and shared:
+            sha256 = shared_sha256(fetch_checkpoint(run.init))
+            config = dataclasses.replace(config, image_encoder_of=run.init, image_encoder_of_sha256=sha256)
+        elif learned:
+            config = dataclasses.replace(config, train_image_encoder=True)
+        model = build_task_model(config, answers, concepts=start.concepts)
+        take_image_encoder(model, start)
+    if config.learned_text_layers:
+        for layer in encoder_layers(model.text_encoder)[-config.learned_text_layers :]:
+            layer.requires_grad_(True)
+    return model
 
 
 def check_image_side(start: ValmModel, config: object, init: str) -> None:
@@ -24,15 +74,13 @@ def check_image_side(start: ValmModel, config: object, init: str) -> None:
             )
 
 
-def take_image_encoder(model: RetrievalModel | CaptionModel, start: ValmModel) -> None:
+def take_image_encoder(model: TwoEncoders, start: ValmModel) -> None:
     """Give ``model`` the image encoder of ``start``; it stays as it is."""
     model.image_encoder.load_state_dict(start.image_encoder.state_dict())
     model.image_encoder.requires_grad_(False)
 
 
-def photo_inputs(
-    model: RetrievalModel | CaptionModel, files: list[Path], features: FeatureCache | None
-) -> dict[str, Tensor]:
+def photo_inputs(model: TwoEncoders, files: list[Path], features: FeatureCache | None) -> dict[str, Tensor]:
     """Photos as the arguments of ``encode_photos``: encoded beforehand where they were, opened else."""
     if features and features.has_images:
         return {"image_tokens": features.image_tokens(files).to(model.device)}

@@ -1,10 +1,8 @@
 """Finding photos by words and words by photos: training on captioned photos, and recall both ways."""
 
-import dataclasses
-import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,23 +10,25 @@ from tqdm import tqdm
 
 from training.datasets.captions import CaptionDataset, content_words
 from training.datasets.feature_cache import FeatureCache
-from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
+from training.datasets.readers.captioned import (
+    CaptionedPhoto,
+    captions_fingerprint,
+    read_captioned_photos,
+    read_train_and_validation,
+    scan_captioned_photos,
+)
 from training.made_from import depends_on
 from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
-from training.run_config import RunConfig
-from training.run_report import read_metrics, write_curves
-from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, photo_inputs, take_image_encoder
-from valm_core.checkpoints.atomic_files import clear_leftovers, saving
-from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
+from training.run_config import IMAGE_SETTINGS, RunConfig
+from training.tasks.ending import train_to_checkpoint
+from training.tasks.image_side import model_to_train, photo_inputs
+from training.tasks.table import Task
 from valm_core.checkpoints.model_card import retrieval_card
-from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint, save_checkpoint, stored_state
+from valm_core.checkpoints.storage import load_retrieval_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.retrieval import RetrievalObjective
-from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.build import build_retrieval_model
-from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
 
 PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
@@ -73,25 +73,21 @@ def train_retrieval(
     shared = depends_on(
         run, config, {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
     )
-    output = Path(run.output)
-    trainer = Trainer(objective, batches, validate, training, output, depends_on=shared)
-    progress = trainer.train(resume)
-    best = load_retrieval_checkpoint(output / "best")
-    checkpoint, half = output / "checkpoint", run.weights == "float16"
-    clear_leftovers(checkpoint)
-    with saving(checkpoint):
-        save_checkpoint(best, checkpoint, half=half)
-    best = load_retrieval_checkpoint(checkpoint).to(device)  # measure what was saved, rounding included
-    by_epoch = {row["epoch"]: row for row in read_metrics(output)}
-    report = measure_retrieval(best, validation, features)
-    report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]}
-    report |= {"captions": len(dataset), "train_photos": len(photos), "command": command}
-    stored = sum(tensor.numel() for tensor in stored_state(best).values())
-    card = retrieval_card(best.config, stored, format_retrieval(report), command, run.data_note)
-    with saving(output):
-        save_checkpoint(best, checkpoint, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}, half)
-        write_curves(output)
-    return report
+    facts = {"captions": len(dataset), "train_photos": len(photos), "command": command}
+    return train_to_checkpoint(
+        run,
+        training,
+        objective,
+        batches,
+        validate,
+        lambda best: measure_retrieval(best, validation, features),
+        format_retrieval,
+        retrieval_card,
+        facts,
+        shared,
+        resume,
+        device,
+    )
 
 
 def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalModel:
@@ -102,19 +98,7 @@ def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalMod
     Raises:
         ValueError: the checkpoint's image encoder isn't the one that the config asks for.
     """
-    config = ValmConfig(**{name: getattr(config, name) for name in RETRIEVAL_SETTINGS})  # all else is for answering
-    if not run.init:
-        model = build_retrieval_model(config)
-    else:
-        start = load_checkpoint(run.init)
-        check_image_side(start, config, run.init)
-        config = dataclasses.replace(config, train_image_encoder=start.config.train_image_encoder)
-        model = build_retrieval_model(config, concepts=start.concepts)
-        take_image_encoder(model, start)
-    if config.learned_text_layers:
-        for layer in encoder_layers(model.text_encoder)[-config.learned_text_layers :]:
-            layer.requires_grad_(True)
-    return model
+    return cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS))
 
 
 @torch.no_grad()
@@ -172,3 +156,10 @@ def format_retrieval(report: dict) -> str:
             median = report[f"{score}{'annotation_' * (way == 'annotation')}median_rank"]
             lines.append(f"{name + ', ' + meaning:<36}{recall}{median:>14.0f}")
     return "\n".join(lines)
+
+
+def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> dict:
+    return measure_retrieval(load_retrieval_checkpoint(folder).to(device), read_captioned_photos(data))
+
+
+TASKS = {"retrieval": Task(train_retrieval, _measure_checkpoint, format_retrieval, scan_captioned_photos)}

@@ -80,7 +80,7 @@ def check_claims(folder: Path, config: ValmConfig, answers: object) -> None:
                 "Copy the whole checkpoint again."
             )
     # Every layer of every family has at least an attention (4 D x D) and a feed-forward (2 D x ratio D).
-    least = config.layers * config.width**2 * (4 + 2 * config.feed_forward_ratio)
+    least = config.layers * config.width**2 * (4 + 2 * config.feed_forward_ratio) * (config.fusion != "text")
     _check_size(least, weights, f"layers {config.layers}, width {config.width}, ratio {config.feed_forward_ratio}")
     if config.image_encoder.count(":") > 1:
         raise ValueError(f"image_encoder is {config.image_encoder!r}, an address; a checkpoint names models alone.")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.fingerprints import content_fingerprint, fingerprint, read_json
+from valm_core.config import LABELLED_TASKS
 
 CONFIG_FILE, ANSWERS_FILE, WEIGHTS_FILE = "config.json", "answers.json", "model.safetensors"
 CONCEPTS_FILE = "concepts.json"
@@ -43,10 +44,10 @@ def files_of_checkpoint(folder: str | Path) -> list[Path]:
 def missing_file(folder: str | Path) -> str | None:
     """The name of the first file that a checkpoint can't do without and that isn't there.
 
-    Only what answers needs an answer list.
+    Only what answers, or gives labels, needs a list of them.
     """
     missing = [name for name in REQUIRED_FILES if not (Path(folder) / name).is_file()]
-    if missing == [ANSWERS_FILE] and task_of(folder) != "answer":
+    if missing == [ANSWERS_FILE] and task_of(folder) not in LABELLED_TASKS:
         return None
     return missing[0] if missing else None
 

@@ -1,5 +1,7 @@
 """The card of a checkpoint: Hugging Face metadata, what the model is made of, and what it is not for."""
 
+from dataclasses import dataclass
+
 from valm_core.config import ValmConfig
 
 
@@ -182,11 +184,76 @@ child follows the looks that annotators named; don't use it to sort people.
 """
 
 
+@dataclass(frozen=True)
+class CardText:
+    """What a card says of a task: ``name`` of the kind of checkpoint, the hub's ``pipeline_tag`` and ``tags``, what it
+    ``does`` in a sentence, a command of its ``use`` with NAME for the checkpoint, and its ``limits``."""
+
+    name: str
+    pipeline_tag: str
+    tags: tuple[str, ...]
+    does: str
+    use: str
+    limits: str
+
+
+def task_card(config: ValmConfig, stored: int, figures: str, command: str, data_note: str, text: CardText) -> str:
+    """Markdown for the ``README.md`` of a checkpoint for a task of two encoders and a fusion.
+
+    Arguments as of ``retrieval_card``, and ``text``, what it says of the task.
+    """
+    from huggingface_hub import ModelCardData
+
+    metadata = ModelCardData(
+        library_name="valm",
+        pipeline_tag=text.pipeline_tag,
+        language="en",
+        license="apache-2.0",
+        tags=list(text.tags),
+        model_name=f"VALM {text.name} checkpoint",
+    )
+    image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
+    if config.image_encoder_of:
+        image = f", that of the checkpoint `{config.image_encoder_of}`, sha256 `{config.image_encoder_of_sha256[:12]}…`"
+        image += ": not stored here, that checkpoint must lie beside this one"
+    fusion = f"`{config.fusion}`, {config.layers} layers of width {config.width}, {config.heads} heads"
+    parts = [f"| text encoder | `{config.text_encoder}`{_text_encoder(config)} |"]
+    if config.fusion == "text":
+        parts.append(f"| fusion | none: it reads texts alone, width {config.width} |")
+    else:
+        parts.append(f"| image encoder | `{config.image_encoder}` at {config.image_size} px{image} |")
+        parts.append(f"| fusion | {fusion} |")
+    table = "\n".join(parts)
+    return f"""---
+{metadata.to_yaml()}
+---
+
+# VALM {text.name} checkpoint
+
+{text.does}
+
+| part | what |
+|---|---|
+{table}
+| stored numbers | {stored / 1e6:.2f} million |
+
+## Use
+
+    {text.use}
+
+{_measured_and_learned(figures, command, data_note)}
+
+## Intended use and limits
+
+{text.limits}
+"""
+
+
 def _measured_and_learned(figures: str, command: str, data_note: str) -> str:
-    """What a card of photos with captions says of its figures and its data."""
+    """What a card says of its figures and its data."""
     return f"""## Figures
 
-On the validation photos, from which also the epoch was chosen, so they are slightly flattering:
+On the validation data, from which also the epoch was chosen, so they are slightly flattering:
 
 ```
 {figures}

@@ -21,28 +21,19 @@ from valm_core.checkpoints.contents import (
     write_fingerprints,
 )
 from valm_core.checkpoints.hub import fetch_checkpoint, push_folder
-from valm_core.config import ValmConfig
+from valm_core.checkpoints.shared import take_shared_image_encoder
+from valm_core.config import LABELLED_TASKS, ValmConfig
 from valm_core.inputs.text import TwiceError, parse_json, read_text
-from valm_core.model.build import (
-    build_caption_model,
-    build_model,
-    build_retrieval_model,
-    stores_image_encoder,
-    stores_text_encoder,
-)
+from valm_core.model.build import build_model, build_task_model, stores_image_encoder, stores_text_encoder
 from valm_core.model.captioner import CaptionModel
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.image_encoder import IMAGE_ENCODER_FOLDER
 from valm_core.model.model import ValmModel
 from valm_core.model.retrieval import RetrievalModel
 from valm_core.model.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER
+from valm_core.model.two_encoders import TwoEncoders
 
-AnyModel = ValmModel | RetrievalModel | CaptionModel
-CONFIGS = {
-    "answer": "everyday.yaml",
-    "retrieval": "retrieval.yaml",
-    "caption": "caption.yaml",
-}  # task -> the shipped config that trains it
+AnyModel = ValmModel | TwoEncoders
 
 
 def save_checkpoint(
@@ -62,7 +53,7 @@ def save_checkpoint(
     """
     with replace_folder(folder) as fresh:
         model.config.to_json(fresh / CONFIG_FILE)
-        if model.config.task == "answer":
+        if model.config.task in LABELLED_TASKS:
             answers = json.dumps(model.answers, indent=0, ensure_ascii=False) + "\n"
             (fresh / ANSWERS_FILE).write_text(answers, encoding="utf-8")
         if model.concepts:
@@ -97,55 +88,60 @@ def load_checkpoint(name: str | Path) -> ValmModel:
         ValueError: the checkpoint doesn't fit the config, or the packaged weights it was trained on, or its files
             were not written together, or it is for another task.
     """
-    return cast(ValmModel, _load(name, "answer"))
+    return cast(ValmModel, load_task_checkpoint(name, "answer"))
 
 
 def load_retrieval_checkpoint(name: str | Path) -> RetrievalModel:
     """Load a checkpoint that finds photos, ready to use. Argument and errors as of ``load_checkpoint``."""
-    return cast(RetrievalModel, _load(name, "retrieval"))
+    return cast(RetrievalModel, load_task_checkpoint(name, "retrieval"))
 
 
 def load_caption_checkpoint(name: str | Path) -> CaptionModel:
     """Load a checkpoint that describes photos, ready to use. Argument and errors as of ``load_checkpoint``."""
-    return cast(CaptionModel, _load(name, "caption"))
+    return cast(CaptionModel, load_task_checkpoint(name, "caption"))
 
 
-def _load(name: str | Path, task: str) -> AnyModel:
+def load_task_checkpoint(name: str | Path, *tasks: str) -> AnyModel:
+    """Load a checkpoint of one of the tasks, ready to use. Name and errors as of ``load_checkpoint``."""
     folder = recover_folder(fetch_checkpoint(name))
     if missing := missing_file(folder):
         raise FileNotFoundError(
             f"{folder} is no VALM checkpoint: {missing} is missing. Train one with "
-            f"`python -m training.train --config training/configs/{CONFIGS[task]}`."
+            f"`python -m training.train --config training/configs/{_config_of(tasks[0])}`."
         )
     check_files(folder)
     try:
         config = ValmConfig.from_json(folder / CONFIG_FILE)
-        answers = parse_json(read_text(folder / ANSWERS_FILE)) if config.task == "answer" else []
+        answers = parse_json(read_text(folder / ANSWERS_FILE)) if config.task in LABELLED_TASKS else []
         concepts = parse_json(read_text(folder / CONCEPTS_FILE)) if config.concepts else []
     except (json.JSONDecodeError, UnicodeDecodeError, TwiceError) as error:
         raise ValueError(
             f"{folder} is damaged: {CONFIG_FILE} or {ANSWERS_FILE} is no JSON ({error}). Copy the checkpoint again."
         ) from error
-    if config.task != task:
-        raise ValueError(f"{folder} is for the task {config.task!r}; a checkpoint for {task!r} is needed here.")
+    if config.task not in tasks:
+        needed = " or ".join(map(repr, tasks))
+        raise ValueError(f"{folder} is for the task {config.task!r}; a checkpoint for {needed} is needed here.")
     check_claims(folder, config, answers)
     if not isinstance(concepts, list) or not all(isinstance(name, str) for name in concepts):
         raise ValueError(f"{folder / CONCEPTS_FILE} must be a list of texts. Copy the checkpoint again.")
     try:
         model: AnyModel
-        if task == "answer":
-            model = build_model(config, answers, checkpoint=folder, concepts=concepts)
-        elif task == "caption":
-            model = build_caption_model(config, checkpoint=folder, concepts=concepts)
-        else:
-            model = build_retrieval_model(config, checkpoint=folder, concepts=concepts)
+        build = build_model if config.task == "answer" else build_task_model
+        model = build(config, answers, checkpoint=folder, concepts=concepts)
     except (ValueError, OSError):
         raise
     except Exception as error:  # transformers and timm raise many kinds for configs that make no sense
         raise ValueError(f"{folder} names a model that can't be built: {error!r}. Copy it again.") from error
     load_stored_state(model, load_file(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
+    if isinstance(model, TwoEncoders):
+        take_shared_image_encoder(model, folder)
     check_fingerprints(folder)  # the last: what is damaged was told more exactly above
     return model.eval()
+
+
+def _config_of(task: str) -> str:
+    """The shipped config that trains a model for a task."""
+    return "everyday.yaml" if task == "answer" else f"{task}.yaml"
 
 
 def push_to_hub(model: ValmModel, name: str, private: bool = True, card: str | None = None, half: bool = False) -> str:
@@ -171,7 +167,9 @@ def stored_state(model: AnyModel) -> dict[str, Tensor]:
     if not stores_text_encoder(model.config):
         left_out += ["text_encoder."]
         kept = _learned_text_layers(model)
-    if not stores_image_encoder(model.config):
+    if model.config.image_encoder_of:
+        left_out += ["image_encoder."]
+    elif not stores_image_encoder(model.config):
         left_out += ["image_encoder.backbone."]
     return {
         name: value

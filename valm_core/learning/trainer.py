@@ -60,8 +60,8 @@ class Trainer:
         objective: a module with the model as ``model``; called with a batch it returns a dataclass of scalar tensors,
             ``total`` among them, which is minimised.
         batches: where the rows come from, see ``Batches``.
-        evaluate: model -> metrics with ``accuracy`` in 0..1, called before the first epoch and after every one, in
-            every process.
+        evaluate: model -> metrics with ``accuracy`` in 0..1, and ``quality`` where another figure than that is to
+            choose the best epoch; called before the first epoch and after every one, in every process.
         config: how to train.
         output: folder to write to.
         save_best: how to write a model into a folder; ``save_checkpoint`` unless told otherwise.
@@ -136,7 +136,7 @@ class Trainer:
             if self.accelerator.is_main_process:
                 self._forget_earlier_run()
             metrics = self.evaluate(self.raw_model)
-            self.progress["accuracy_before"] = metrics["accuracy"]
+            self.progress["accuracy_before"] = _quality(metrics)
             self._log({"epoch": 0} | metrics)
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
@@ -149,8 +149,8 @@ class Trainer:
             seconds = time.perf_counter() - start
             metrics = self.evaluate(self.raw_model)
             self.progress |= {"epoch": self.progress["epoch"] + 1, "batch": 0, "sums": {}}
-            if self._better(metrics["accuracy"]):
-                self.progress |= {"best_accuracy": metrics["accuracy"], "best_epoch": self.progress["epoch"]}
+            if self._better(_quality(metrics)):
+                self.progress |= {"best_accuracy": _quality(metrics), "best_epoch": self.progress["epoch"]}
                 if self.accelerator.is_main_process:
                     with saving(self.output / "best"):
                         self.save_best(self.raw_model, self.output / "best")
@@ -327,6 +327,11 @@ def choose_precision(name: str, device: torch.device) -> str:
         device.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
     return "bf16" if fast else "no"
+
+
+def _quality(metrics: dict[str, Any]) -> float:
+    """What an epoch is chosen by."""
+    return metrics.get("quality", metrics["accuracy"])
 
 
 def _epoch_of(line: str) -> int | None:

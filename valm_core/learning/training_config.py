@@ -31,6 +31,8 @@ class TrainingConfig:
         weight_decay: for matrices, embeddings included; biases and norms have none.
         visual_weight, alignment_weight: λ_v and λ_a, see ``valm_core.learning.losses.AnswerObjective``.
         label_smoothing: see ``valm_core.learning.losses.answer_loss``.
+        label_balance: for tasks with labels, how far rare labels count more, see ``learning.classifying``: 0 not, 1 as
+            much as common ones.
         gradient_clipping: largest gradient norm.
         early_stopping_patience: validations without a better accuracy before training stops.
         accuracy_to_spare: 0 keeps the epoch with the best validation accuracy. Above 0, in 0..1, the last epoch is kept
@@ -60,6 +62,7 @@ class TrainingConfig:
     visual_weight: float = 0.0
     alignment_weight: float = 0.0
     label_smoothing: float = 0.0
+    label_balance: float = 0.0
     gradient_clipping: float = 1.0
     early_stopping_patience: int = 3
     accuracy_to_spare: float = 0.0
@@ -87,6 +90,7 @@ class TrainingConfig:
             "visual_weight",
             "alignment_weight",
             "weight_decay",
+            "label_balance",
             "head_learning_rate",
             "accuracy_to_spare",
             "save_every",

@@ -4,13 +4,15 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from valm_core.config import ValmConfig
+from valm_core.config import LABELLED_TASKS, ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.captioner import CaptionModel
+from valm_core.model.classifier import Classifier
 from valm_core.model.concepts import ConceptHead
 from valm_core.model.fusion import WordCellSimilarity
 from valm_core.model.fusion_families import FUSIONS
@@ -20,6 +22,15 @@ from valm_core.model.model import ValmModel
 from valm_core.model.packages import PACKAGES
 from valm_core.model.retrieval import RetrievalModel
 from valm_core.model.text_encoder import TextEncoder, build_text_encoder, build_tokenizer
+from valm_core.model.two_encoders import TwoEncoders
+
+TASK_MODELS: dict[str, type[TwoEncoders]] = {  # beside answering
+    "retrieval": RetrievalModel,
+    "caption": CaptionModel,
+    "relate": Classifier,
+    "judge": Classifier,
+    "feel": Classifier,
+}
 
 
 def build_model(
@@ -93,34 +104,39 @@ def reconfigure(model: ValmModel, config: ValmConfig) -> None:
     model.neutral_yes_no, model.learned_text_layers = config.neutral_yes_no, config.learned_text_layers
 
 
+def build_task_model(
+    config: ValmConfig, answers: Sequence[str] = (), checkpoint: Path | None = None, concepts: Sequence[str] = ()
+) -> TwoEncoders:
+    """The model of a task beside answering, with pretrained encoders, all else random, in training mode.
+
+    Arguments as of ``build_model``; ``answers`` are the labels, for tasks that have some (``LABELLED_TASKS``).
+
+    Raises:
+        ValueError: as ``build_model`` does for encoders and concepts, or there is no such model.
+    """
+    if config.task not in TASK_MODELS:
+        raise ValueError(f"task is {config.task!r}; allowed here: {', '.join(TASK_MODELS)}.")
+    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
+    parts: dict[str, Any] = {"tokenizer": tokenizer, "text_encoder": text_encoder, "image_encoder": image_encoder}
+    if config.task in LABELLED_TASKS:
+        parts["answers"] = answers
+    return TASK_MODELS[config.task](config, **parts, concepts=concepts)
+
+
 def build_retrieval_model(
     config: ValmConfig, checkpoint: Path | None = None, concepts: Sequence[str] = ()
 ) -> RetrievalModel:
-    """A retrieval model with pretrained encoders, all else random, in training mode. Arguments as of ``build_model``.
-
-    Raises:
-        ValueError: as ``build_model`` does for encoders and concepts, or the config's task is another.
-    """
+    """A model that finds photos. Arguments and errors as of ``build_task_model``."""
     _check_task(config, "retrieval")
-    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
-    return RetrievalModel(
-        config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
-    )
+    return cast(RetrievalModel, build_task_model(config, (), checkpoint, concepts))
 
 
 def build_caption_model(
     config: ValmConfig, checkpoint: Path | None = None, concepts: Sequence[str] = ()
 ) -> CaptionModel:
-    """A model that describes photos, its decoder random, in training mode. Arguments as of ``build_model``.
-
-    Raises:
-        ValueError: as ``build_model`` does for encoders and concepts, or the config's task is another.
-    """
+    """A model that describes photos. Arguments and errors as of ``build_task_model``."""
     _check_task(config, "caption")
-    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
-    return CaptionModel(
-        config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
-    )
+    return cast(CaptionModel, build_task_model(config, (), checkpoint, concepts))
 
 
 def _check_task(config: ValmConfig, task: str) -> None:

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 class TwoEncoders(nn.Module):
-    """A module with both encoders; it gives no answers.
+    """A module with both encoders.
 
     Args:
         config: what the parts were built from.
         tokenizer, text_encoder, image_encoder: what reads texts and photos.
         concepts: names of the concepts that the image encoder looks for.
+        answers: what it can say, in the order of its logits; none where it gives no answers.
     """
 
     def __init__(
@@ -37,12 +38,18 @@ class TwoEncoders(nn.Module):
         text_encoder: TextEncoder,
         image_encoder: ImageEncoder,
         concepts: Sequence[str] = (),
+        answers: Sequence[str] = (),
     ):
         super().__init__()
         self.config = config
-        self.answers: list[str] = []  # it gives none; who keeps models asks all of them
+        self.answers = list(answers)
         self.concepts = tuple(concepts)
         self.tokenizer, self.text_encoder, self.image_encoder = tokenizer, text_encoder, image_encoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training; what is frozen in the encoders keeps dropout and batch statistics off."""

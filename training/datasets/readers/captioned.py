@@ -1,9 +1,10 @@
 """Photos with their captions: what finding photos learns from and is measured by."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.datasets.readers.jsonl import DataError, needed_text
+from training.datasets.readers.jsonl import DataError, json_object, needed_text, scan_lines
 from training.datasets.readers.judging import photo_of_row, rows_of_split
 from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 
@@ -36,6 +37,17 @@ def read_captioned_photos(sources: str, split: str | None = None) -> list[Captio
     if not captions:
         raise DataError(f"{sources} has no row whose `split` is {split!r}.")
     return [CaptionedPhoto(image, tuple(dict.fromkeys(texts))) for image, texts in captions.items()]
+
+
+def scan_captioned_photos(sources: str) -> Iterator[tuple[str, CaptionedPhoto | DataError]]:
+    """The rows of the files one by one, faults handed out and not raised: (file:line, row or its fault).
+
+    Raises:
+        DataError: nothing more can be read.
+    """
+    for source in sources.split(","):
+        path = Path(source.strip())
+        yield from scan_lines(path, lambda line, folder: _parse(json_object(line), folder, None)[0], path.parent)
 
 
 def read_train_and_validation(data: str, validation: str) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:

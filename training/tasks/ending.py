@@ -1,0 +1,75 @@
+"""The end that all tasks' runs share: train, save the best, measure what was saved, write card and figures beside."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from training.run_config import RunConfig
+from training.run_report import read_metrics, write_curves
+from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
+from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
+from valm_core.checkpoints.storage import load_task_checkpoint, save_checkpoint, stored_state
+from valm_core.config import ValmConfig
+from valm_core.learning.batches import Batches
+from valm_core.learning.trainer import Trainer
+from valm_core.learning.training_config import TrainingConfig
+from valm_core.model.two_encoders import TwoEncoders
+
+Card = Callable[[ValmConfig, int, str, str, str], str]  # config, stored numbers, figures, command, data note
+
+
+def train_to_checkpoint(
+    run: RunConfig,
+    training: TrainingConfig,
+    objective: nn.Module,
+    batches: Batches,
+    validate: Callable[[Any], dict],
+    measure: Callable[[Any], dict],
+    table: Callable[[dict], str],
+    card: Card,
+    facts: dict,
+    shared: dict,
+    resume: bool,
+    device: torch.device,
+) -> dict:
+    """Train, and write ``<output>/checkpoint`` with card and figures.
+
+    Args:
+        run, training, batches, validate, resume: see ``Trainer``.
+        objective: its ``model`` is of the task.
+        measure: the finished model -> its figures; ``said`` in them goes to ``<output>/said.json`` and nowhere else.
+        table: figures -> lines of text, for the card.
+        card: see ``valm_core.checkpoints.model_card``.
+        facts: what the report says besides; ``command`` among them.
+        shared: see ``training.made_from.depends_on``.
+        device: where to measure.
+
+    Returns:
+        The figures of what was saved, rounding included, with ``before``, those before training, ``best_epoch``,
+        ``epochs`` and the facts.
+    """
+    output = Path(run.output)
+    progress = Trainer(objective, batches, validate, training, output, depends_on=shared).train(resume)
+    task = cast(TwoEncoders, objective.model).config.task
+    best = load_task_checkpoint(output / "best", task)
+    checkpoint, half = output / "checkpoint", run.weights == "float16"
+    clear_leftovers(checkpoint)
+    with saving(checkpoint):
+        save_checkpoint(best, checkpoint, half=half)
+    best = load_task_checkpoint(checkpoint, task).to(device)
+    by_epoch = {row["epoch"]: row for row in read_metrics(output)}
+    report = measure(best)
+    report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]} | facts
+    said = report.pop("said", None)
+    stored = sum(tensor.numel() for tensor in stored_state(best).values())
+    text = card(best.config, stored, table(report), facts["command"], run.data_note)
+    with saving(output):
+        save_checkpoint(best, checkpoint, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: text}, half)
+        if said is not None:
+            write_text(output / "said.json", json.dumps(said, indent=1) + "\n")
+        write_curves(output)
+    return report

@@ -1,0 +1,181 @@
+"""FusedEncoders: texts, with or without a photo, through one of the fusion families: what labels are read from."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from valm_core.config import ValmConfig
+from valm_core.inputs.question import QuestionTokenizer
+from valm_core.model.attention import AttentionPooling
+from valm_core.model.fusion_families import FUSIONS, WordCellSimilarity
+from valm_core.model.image_encoder import ImageEncoder
+from valm_core.model.model import learns
+from valm_core.model.text_encoder import TextEncoder
+from valm_core.model.two_encoders import TwoEncoders
+from valm_core.outputs import FusedFeatures
+
+TEXT_ALONE = "text"  # the `fusion` of a model that sees no photos
+
+
+class FusedEncoders(TwoEncoders):
+    """Two encoders and a fusion; subclasses put a head on what it returns.
+
+    Args:
+        config: what the parts were built from; ``fusion`` names a family of ``fusion.FUSIONS``, or is ``text``.
+        tokenizer, text_encoder, image_encoder: what reads texts and photos.
+        concepts: names of the concepts that the image encoder looks for.
+        answers: the labels, in the order of the head's logits.
+
+    Raises:
+        ValueError: there is no such fusion.
+    """
+
+    mean_image_token: Tensor
+
+    def __init__(
+        self,
+        config: ValmConfig,
+        *,
+        tokenizer: QuestionTokenizer,
+        text_encoder: TextEncoder,
+        image_encoder: ImageEncoder,
+        concepts: Sequence[str] = (),
+        answers: Sequence[str] = (),
+    ):
+        super().__init__(
+            config,
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            image_encoder=image_encoder,
+            concepts=concepts,
+            answers=answers,
+        )
+        if config.fusion not in (*FUSIONS, TEXT_ALONE):
+            raise ValueError(f"fusion is {config.fusion!r}; allowed: {', '.join((*FUSIONS, TEXT_ALONE))}.")
+        width = config.width
+        self.text_projection, self.text_norm = nn.Linear(text_encoder.width, width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.sees_photos = config.fusion != TEXT_ALONE
+        self.similarity: WordCellSimilarity | None = None
+        if not self.sees_photos:
+            self.text_pooling = AttentionPooling(width)
+            return
+        self.image_projection = nn.Linear(image_encoder.feature_width, width)
+        self.image_input_norm = nn.LayerNorm(image_encoder.feature_width)
+        self.image_norm = nn.LayerNorm(width)
+        self.fusion = FUSIONS[config.fusion](config)
+        if config.similarity:
+            self.similarity = WordCellSimilarity(text_encoder.width, image_encoder.width, width)
+        # The average image token of the training data: stands in for a photo where there is none.
+        self.register_buffer("mean_image_token", torch.zeros(image_encoder.width))
+
+    def encode_texts(
+        self,
+        text_mask: Tensor,
+        token_ids: Tensor | None = None,
+        text_tokens: Tensor | None = None,
+        lower_tokens: Tensor | None = None,
+    ) -> Tensor:
+        """Texts under text_mask [B, T] -> the text encoder's tokens [B, T, D_text].
+
+        They come as token_ids [B, T], or encoded, or as ``lower_tokens``: by all layers but the last
+        ``learned_text_layers``.
+
+        Raises:
+            ValueError: none of them is given.
+        """
+        if text_tokens is not None:
+            return text_tokens
+        if lower_tokens is not None:
+            return self.text_encoder.upper(lower_tokens, text_mask, self.config.learned_text_layers)
+        if token_ids is None:
+            raise ValueError("There is no text: give token_ids or text_tokens.")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.text_encoder)):
+            return self.text_encoder(token_ids, text_mask).tokens
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the cells that the fusion reads: the image encoder's, at most ``cell_side`` of each."""
+        rows, columns = self.image_encoder.grid
+        most = self.config.cell_side or max(rows, columns)
+        return min(rows, most), min(columns, most)
+
+    def cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
+        """Photos as pixels [P, 3, S, S] or the image encoder's tokens -> the cells [P, N, D_image] of ``grid``.
+
+        Neighbouring tokens are averaged; what has as many as the grid already stays.
+        """
+        tokens, whole = self.image_tokens(pixels, image_tokens), self.image_encoder.grid
+        if self.grid == whole or tokens.shape[1] != whole[0] * whole[1]:
+            return tokens
+        return pool_cells(tokens, whole, self.grid)
+
+    def encode(
+        self,
+        text_mask: Tensor,
+        token_ids: Tensor | None = None,
+        text_tokens: Tensor | None = None,
+        pixels: Tensor | None = None,
+        image_tokens: Tensor | None = None,
+        photo_index: Tensor | None = None,
+        return_attention: bool = False,
+        lower_tokens: Tensor | None = None,
+    ) -> FusedFeatures:
+        """Fuse texts with their photos.
+
+        Each side comes raw or already encoded, as in ``ValmModel.forward``. Without a photo the average token of the
+        training photos stands in, as a grid of one cell; a model of texts alone reads no photo, given or not.
+
+        Args:
+            text_mask: [B, T], True where a token is real.
+            token_ids, text_tokens: [B, T] or [B, T, D_text].
+            pixels, image_tokens: [P, 3, S, S], or the image encoder's tokens, or what ``cells`` made of them.
+            photo_index: [B], which of the P photos each text has, -1 for none; None where P = B, one photo a text.
+            return_attention: compute all attention explicitly and return it in ``attention``.
+            lower_tokens: [B, T, D_text], see ``encode_texts``.
+
+        Returns:
+            ``text_tokens`` [B, T, D], ``fused`` [B, D], ``attention`` and all else of ``FusedFeatures``; of a model of
+            texts alone ``image_tokens`` and ``image_pooling`` have no cell, ``image`` is 0 and ``gate`` 1.
+        """
+        encoded = self.encode_texts(text_mask, token_ids, text_tokens, lower_tokens)
+        text = self.dropout(self.text_norm(self.text_projection(encoded.to(self.text_projection.weight.dtype))))
+        if not self.sees_photos:
+            return self._without_photos(text, text_mask)
+        cells, grid = self.mean_image_token[None, None], (1, 1)  # [1, 1, D_image]
+        if pixels is not None or image_tokens is not None:
+            given, grid = self.cells(pixels, image_tokens), self.grid  # [P, N, D_image]
+            none = cells.to(given).expand(1, given.shape[1], -1)
+            cells = given if photo_index is None else torch.cat([given, none])[photo_index]  # -1 is the last
+        cells = cells.expand(len(text), -1, -1).to(self.image_projection.weight.dtype)
+        image = self.image_projection(self.image_input_norm(cells[..., : self.image_encoder.feature_width]))
+        if self.image_encoder.semantic_width:  # it lives in the text encoder's space, see ``ValmModel.project``
+            image = image + self.text_projection(cells[..., self.image_encoder.feature_width :])
+        image = self.dropout(self.image_norm(image))
+        if self.similarity is None:
+            return self.fusion(text, text_mask, image, grid, return_attention)
+        similar = self.similarity(encoded.to(cells.dtype), cells)  # [B, T, N]
+        fused = self.fusion(text, text_mask, image, grid, return_attention, (), similar)
+        return fused if return_attention else dataclasses.replace(fused, attention=())
+
+    def _without_photos(self, text: Tensor, text_mask: Tensor) -> FusedFeatures:
+        vector, pooling = self.text_pooling(text, text_mask)
+        return FusedFeatures(
+            fused=vector,
+            text=vector,
+            image=torch.zeros_like(vector),
+            gate=vector.new_ones(len(vector)),
+            text_tokens=text,
+            image_tokens=text[:, :0],
+            text_pooling=pooling,
+            image_pooling=pooling[:, :0],
+            attention=(),
+        )
+
+
+def pool_cells(tokens: Tensor, whole: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Tokens [P, N, D] of a grid ``whole`` (rows, columns), averaged to those of a smaller ``grid``, in float32."""
+    squares = tokens.float().transpose(1, 2).unflatten(2, whole)  # [P, D, rows, columns]
+    return nn.functional.adaptive_avg_pool2d(squares, grid).flatten(2).transpose(1, 2)
