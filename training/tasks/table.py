@@ -50,6 +50,7 @@ MODULES = {  # task -> the module that has it in its ``TASKS``
     "judge": "classifying",
     "feel": "classifying",
     "tag": "tagging",
+    "read": "reading",
 }
 
 

@@ -64,8 +64,8 @@ Answers a question about a scanned document with words that stand on it, and sho
 
 ## Intended use and limits
 
-For looking into how an answer is found on a page, on receipts like those of its training data. Not for bookkeeping: check
-what it says against the page, where the words that it used are marked.
+For looking into how an answer is found on a page, on receipts like those of its training data. Not for bookkeeping:
+check what it says against the page, where the words that it used are marked.
 """
 
 

@@ -74,7 +74,7 @@ def _shapes_of(word: str) -> tuple[bool, ...]:
 
 
 def word_letters(words: Sequence[str]) -> np.ndarray:
-    """The letters of each of W words as ids [W, LETTERS]: the first ``LETTERS`` / 2 and the last ones of longer words."""
+    """The letters of each of W words as ids [W, LETTERS]; of a longer word the first and the last ones."""
     ids = np.zeros((len(words), LETTERS), dtype=np.int64)
     for place, word in enumerate(words):
         half = LETTERS // 2

@@ -14,6 +14,7 @@ from training.evaluate import main as evaluate
 from training.train import main as train
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.model.span_labels import first_fault
+from valm_core.tasks.tagger import Tagger
 
 MODEL = """
 run:
@@ -82,6 +83,14 @@ def test_it_learns_from_capitals_and_the_command_measures_what_was_saved(checkpo
     assert report["micro_f1"] > 0.95 and report["span_f1"] > 0.95 > saved["before"]["span_f1"]
     assert report["f1"] == pytest.approx(saved["f1"])
     assert "valm-ask" in (checkpoint / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_explanation_names_the_word_whose_capital_it_learned_from(checkpoint):
+    tagged = Tagger.from_checkpoint(checkpoint, "cpu").tag(["red", "what", "Blue", "square", "red", "what"])
+    (span,) = tagged.spans
+    assert (span.first, span.end, span.type, span.text) == (2, 3, "NAME", "Blue")
+    assert span.word_scores.argmax() == 2 and span.probability > 0.9 > 0.5 > span.without_itself
+    assert span.verdict == "matters"
 
 
 def test_a_checkpoint_that_tags_is_refused_for_another_task(checkpoint):

@@ -1,0 +1,1 @@
+"""What checkpoints for tasks beside answering, finding and describing do outside training, and why they say it."""
