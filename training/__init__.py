@@ -9,6 +9,7 @@ SHORT_NAMES = {
     "evidence": "measuring.evidence",
     "faithfulness": "measuring.faithfulness",
     "familiarity": "measuring.familiarity",
+    "modalities": "experiments.modalities",
     "feedback": "corrections.manage",
     "pointing": "measuring.pointing",
     "presence": "measuring.presence",

@@ -98,7 +98,10 @@ FREE_WITH_INIT = (
     "neutral_yes_no",
     "text_encoder_sha256",
     "image_encoder_sha256",
+    "image_encoder_of",
+    "image_encoder_of_sha256",
 )
+IMAGE_SETTINGS = ("image_encoder", "image_size", "image_stride", "cell_width", "concepts")
 # What it must share with the checkpoint, or the weights wouldn't fit or would mean something else.
 SHARED_WITH_INIT = (
     "task",
@@ -132,7 +135,10 @@ def read_config(path: str | Path, overrides: dict[str, object]) -> tuple[RunConf
     start = fetch_checkpoint(str(values["run"].get("init") or "")) / CONFIG_FILE
     if values["run"].get("init") and start.is_file():  # a missing one is told where it is loaded
         stored = dataclasses.asdict(ValmConfig.from_json(start))
-        values["model"] = {name: stored[name] for name in stored if name not in FREE_WITH_INIT} | values["model"]
+        taken = stored.keys() - FREE_WITH_INIT
+        if values["model"].get("task", stored["task"]) != stored["task"]:  # of another task only what sees photos
+            taken = {*IMAGE_SETTINGS}
+        values["model"] = {name: stored[name] for name in stored if name in taken} | values["model"]
     run, model, training = (from_plain_values(config, values[name]) for name, config in SECTIONS.items())
     return run, model, training
 

@@ -34,6 +34,8 @@ class ValmConfig:
         image_stride: pixels of the square a cell stands for, where the image encoder lets one choose (packaged
             EfficientNets): 32, or 16 with the last stage dilated in place of strided (four times the cells).
         cell_width: size of the features that a cell is reduced to; 0 leaves them as the image encoder gives them.
+        cell_side: rows and columns of cells that the fusion reads at most, neighbours being averaged; 0 for all. For
+            models on ``FusedEncoders``.
         concepts: how many concepts a ``ConceptHead`` looks for in every cell; 0 for none. Their names lie in the
             checkpoint, and what they mean joins each cell as an embedding of the text encoder.
         similarity: in bi-attention, words read first where cells resemble them, see ``fusion.WordCellSimilarity``.
@@ -56,6 +58,8 @@ class ValmConfig:
             ``heads.QuestionHead``: at 1 neither answer is likelier before the photo is seen.
         yes_no_temperature: takes its place where "yes" or "no" is likeliest; 0 for the same one.
         text_encoder_sha256, image_encoder_sha256: of the packaged weights that the model was trained on.
+        image_encoder_of, image_encoder_of_sha256: folder of a checkpoint whose image encoder this model shares, and its
+            hash: a checkpoint then stores none, see ``valm_core.checkpoints.shared``. Empty for its own.
 
     Raises:
         ValueError: a value is outside what is allowed; the message names the value, what is allowed and the remedy.
@@ -67,6 +71,7 @@ class ValmConfig:
     image_size: int = 224
     image_stride: int = 32
     cell_width: int = 0
+    cell_side: int = 0
     concepts: int = 0
     similarity: bool = False
     train_text_encoder: bool = False
@@ -88,6 +93,8 @@ class ValmConfig:
     neutral_yes_no: float = 0.0
     text_encoder_sha256: str = ""
     image_encoder_sha256: str = ""
+    image_encoder_of: str = ""
+    image_encoder_of_sha256: str = ""
 
     def __post_init__(self) -> None:
         for name in ("feed_forward_ratio", "temperature", "yes_no_temperature", "dropout"):
@@ -106,6 +113,7 @@ class ValmConfig:
         _require(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
         _require(self.image_stride in (16, 32), "image_stride", self.image_stride, "16 or 32")
         _require(0 <= self.cell_width <= 4096, "cell_width", self.cell_width, "0 to 4096")
+        _require(0 <= self.cell_side <= 64, "cell_side", self.cell_side, "0 to 64")
         _require(0 <= self.concepts <= 20_000, "concepts", self.concepts, "0 to 20000")
         _require(
             not self.similarity or self.fusion == "bi_attention",
@@ -126,6 +134,12 @@ class ValmConfig:
             "glimpse_width",
             self.glimpse_width,
             "0 but for `fusion: bi_attention` with `question_head: true`",
+        )
+        _require(
+            not (self.image_encoder_of and self.train_image_encoder),
+            "image_encoder_of",
+            self.image_encoder_of,
+            "empty where `train_image_encoder` is true",
         )
         _require(0 <= self.vocabulary <= 1_000_000, "vocabulary", self.vocabulary, "0 to 1000000")
         _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")

@@ -542,6 +542,18 @@ CHINESE = {
 MESSAGES = {
     "This server has no model that describes photos.": "本服务器没有描述照片的模型。",
     "beams is {beams!r}; allowed: 1 to {most}.": "beams 为 {beams!r}；允许 1 到 {most}。",
+    "Mark two parts of the text with brackets, for example: {example}": (
+        "请用方括号标出文字中的两个部分，例如：{example}"
+    ),
+    "A photo is needed to judge a statement. Give one.": "判断一句陈述需要一张照片。请提供一张。",
+    "This model reads texts alone. Leave the photo out.": "该模型只读文字。请不要附照片。",
+    "The text is empty. Write some words.": "文字为空。请写几个词。",
+    "The text is too long: {length} characters, at most {allowed}. Shorten it.": (
+        "文字太长：{length} 个字符，最多 {allowed} 个。请缩短。"
+    ),
+    "The text is too long: {length} word pieces (a word has one or more), at most {allowed}. Shorten it.": (
+        "文字太长：{length} 个词片（一个词有一个或多个），最多 {allowed} 个。请缩短。"
+    ),
     "Text {number}: {error}": "第 {number} 条文字：{error}",
     "There is no photo yet. Upload one, or pick an example.": "还没有照片。请上传一张，或选择一个示例。",
     "There is no file '{name}'. Check the path.": "没有文件“{name}”。请检查路径。",

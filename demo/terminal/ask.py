@@ -5,6 +5,11 @@ Examples:
     python -m demo.ask --batch assets/examples --question "What is in the photo?" --output answers.jsonl
     python -m demo.ask --batch questions.jsonl --output answers.parquet
 
+    python -m demo.ask --checkpoint assets/checkpoints/judge photo.jpg "Two dogs are running."
+    python -m demo.ask --checkpoint assets/checkpoints/feel "What a lovely day!"
+
+A checkpoint for another task takes what that task needs: a text, a photo, or both. See docs/judge.md, docs/feel.md and
+docs/relate.md.
 A file for --batch has one JSON object a line, {"image": PATH, "question": TEXT}, with any other columns, which the
 output keeps. Run the same command again to go on after an interruption, and to try rows with an error once more.
 Exit code: 0, 1 where rows have an error, 2 where nothing could be done, 130 when interrupted.
@@ -20,6 +25,7 @@ from typing import TYPE_CHECKING
 from demo.downloads.files import reply_json
 from demo.rendering.evidence import VERDICT_WORDS, evidence_text
 from demo.settings import checkpoint_folder
+from demo.terminal.tasks import ask_task, task_of_checkpoint
 from valm_core.commands import can_show
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
@@ -68,7 +74,7 @@ def run_batch(predictor: Predictor, options: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo", nargs="?", help="file of the photo")
+    parser.add_argument("photo", nargs="?", help="file of the photo; where a task needs none, the text")
     parser.add_argument("question", nargs="?", help="the question, in English")
     parser.add_argument("--batch", metavar="SOURCE", help="answer all rows of a JSON lines file, or a folder's photos")
     parser.add_argument("--question", action="append", default=[], dest="asked", help="what to ask each of them")
@@ -86,6 +92,16 @@ def main(arguments: list[str] | None = None) -> None:
 
     if options.batch and not (options.output and not options.photo):
         parser.error("--batch needs --output, and takes no photo beside it; a folder's question goes to --question.")
+    try:
+        task = task_of_checkpoint(options.checkpoint)
+        if task != "answer":
+            given = [value for value in (options.photo, options.question) if value is not None]
+            if options.batch or options.asked or options.output or not given:
+                parser.error(f"{options.checkpoint} is for the task {task!r}: give a photo, a text, or both.")
+            print(ask_task(task, given, options))
+            return
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
     if not options.batch and (options.question is None or options.asked or options.output):
         parser.error("give a photo and a question, or --batch, which --question and --output belong to.")
 

@@ -165,7 +165,16 @@ def test_recipes_and_glossary_name_what_exists():
 
 
 TRAINING = ["train", "evaluate", "feedback", "search", "compare", "daquar", "faithfulness", "evidence", "pointing"]
-TRAINING += ["train_joint", "export", "benchmark", "batch_answer", "training_speed", "presence", "word_maps"]
+TRAINING += [
+    "train_joint",
+    "export",
+    "benchmark",
+    "batch_answer",
+    "training_speed",
+    "presence",
+    "word_maps",
+    "modalities",
+]
 OTHERS = ["training.datasets.planted_scenes", "demo.ask", "demo.describe", "demo.find", "demo.serve", "demo.page_speed"]
 
 

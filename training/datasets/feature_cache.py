@@ -71,16 +71,17 @@ class FeatureCache:
         photos, questions: what to encode; duplicates are encoded once. Either may be empty: then that side has no
             features (``has_images``, ``has_text``), and its encoder runs in every batch.
         cache: folder for the shards.
+        above: of texts what the text encoder's layers below the last ``above`` give; 0 for all layers.
     """
 
-    def __init__(self, model: AnyModel, photos: list[Path], questions: list[str], cache: str | Path):
+    def __init__(self, model: AnyModel, photos: list[Path], questions: list[str], cache: str | Path, above: int = 0):
         self.has_images, self.has_text = bool(photos), bool(questions)
         if self.has_images:
             self.photo_key = {photo: _photo_key(photo) for photo in dict.fromkeys(photos)}
             folder = _image_folder(model, self.photo_key, Path(cache))
             self._image_shards, self._image_places = _open_shards(_shards(folder))
         if self.has_text:
-            folder = _text_folder(model, list(dict.fromkeys(questions)), Path(cache))
+            folder = _text_folder(model, list(dict.fromkeys(questions)), Path(cache), above)
             shards = _shards(folder)  # looked up once: another process may be adding some
             self._text_shards, self._text_places = _open_shards(shards)
             self._text_starts = [np.load(shard / "starts.npy") for shard in shards]  # each [questions + 1]
@@ -224,14 +225,14 @@ def _encode_photos(model: AnyModel, photos: list[Path]) -> Iterator[tuple[int, T
 
 
 @torch.no_grad()
-def _text_folder(model: AnyModel, questions: list[str], cache: Path) -> Path:
+def _text_folder(model: AnyModel, questions: list[str], cache: Path, above: int) -> Path:
     """The folder of the text encoder's shards, with every question in one of them."""
     made_from = {
         "question preprocessing": QUESTION_PREPROCESSING,
         "max_question_tokens": model.config.max_question_tokens,
         "tokenizer": fingerprint(model.tokenizer.tokenizer.backend_tokenizer.to_str()),
         "encoder": _weights_fingerprint(model.text_encoder.eval()),
-    }
+    } | ({"layers left out": above} if above else {})
     folder = _encoder_folder(cache, "text", made_from, "questions")
     missing = _missing(folder, questions)
     for first in range(0, len(missing), QUESTION_SHARD):
@@ -241,7 +242,7 @@ def _text_folder(model: AnyModel, questions: list[str], cache: Path) -> Path:
         for start in tqdm(range(0, len(part), QUESTION_BATCH), desc="encoding questions", unit="batch"):
             chosen = by_length[start : start + QUESTION_BATCH]
             ids, mask = model.tokenizer([part[index] for index in chosen], truncate=True)
-            tokens = model.text_encoder(ids.to(model.device), mask.to(model.device)).tokens.half().cpu().numpy()
+            tokens = model.text_encoder.lower(ids.to(model.device), mask.to(model.device), above).half().cpu().numpy()
             for place, index in enumerate(chosen):
                 encoded[index] = tokens[place, : int(mask[place].sum())]
         with _new_shard(folder, part, made_from) as fresh:

@@ -39,6 +39,9 @@ class LabelledTexts(Dataset):
         ids, mask = self.inputs.tokenizer(self.texts, truncate=True)
         self.lengths = mask.sum(dim=1).tolist()
         self.ids = [row[:length] for row, length in zip(ids, self.lengths, strict=True)]
+        self.encoded = (
+            "lower_tokens" if model.config.learned_text_layers else "text_tokens"
+        )  # what a cache of texts has
         self.has_spans = model.has_spans
         self.spans: list[np.ndarray] = []
         if self.has_spans:
@@ -59,7 +62,7 @@ class LabelledTexts(Dataset):
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         batch = {"labels": self.labels[indices], "text_mask": mask}
         if self.features and self.features.has_text:
-            batch["text_tokens"] = self.features.text_tokens([self.texts[index] for index in indices])[0]
+            batch[self.encoded] = self.features.text_tokens([self.texts[index] for index in indices])[0]
         else:
             batch["token_ids"] = torch.nn.utils.rnn.pad_sequence(
                 [self.ids[index] for index in indices],

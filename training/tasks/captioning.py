@@ -21,9 +21,9 @@ from training.datasets.readers.captioned import (
 )
 from training.made_from import depends_on
 from training.metrics.caption_figures import CIDER_MOST, SMALL_WORDS, caption_scores, variety_figures
-from training.run_config import RunConfig
+from training.run_config import IMAGE_SETTINGS, RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import IMAGE_SETTINGS, check_image_side, photo_inputs, take_image_encoder
+from training.tasks.image_side import check_image_side, photo_inputs, take_image_encoder
 from training.tasks.table import Task
 from valm_core.captions.captioner import content_of, judge_words, word_maps, words_of_places
 from valm_core.checkpoints.model_card import caption_card

@@ -61,7 +61,7 @@ def train_classifier(
         rows = rows * run.repeat + more
     else:
         rows = rows * run.repeat
-    model = cast(Classifier, model_to_train(run, config, FUSED_SETTINGS, labels)).to(device)
+    model = cast(Classifier, model_to_train(run, config, FUSED_SETTINGS, labels, shared=True)).to(device)
     features = encode_beforehand(run, model, rows + validation)
     remember_mean_photo(model, rows, features)
     dataset = LabelledTexts(rows, model, features, not run.blind)
@@ -134,13 +134,18 @@ def statements_of_captions(sources: str, limit: int, left_out: set[Path | None])
 
 
 def encode_beforehand(run: RunConfig, model: Classifier, rows: list[LabelledText]) -> FeatureCache | None:
-    """What frozen encoders give for photos and texts, from the cache or into it; None without any."""
+    """What frozen encoders give for photos and texts, from the cache or into it; None without any.
+
+    Where the last layers of a packaged text encoder learn, those below them give it.
+    """
     if not run.cache:
         return None
     seen = model.sees_photos and not run.blind and not learns(model.image_encoder)
     photos = [row.image for row in rows if row.image] if seen else []
-    texts = [] if learns(model.text_encoder) else texts_of(rows)
-    return FeatureCache(model, photos, texts, run.cache) if photos or texts else None
+    above = model.config.learned_text_layers
+    layered = above and not model.config.train_text_encoder and model.config.text_encoder.startswith("package:")
+    texts = texts_of(rows) if layered or not learns(model.text_encoder) else []
+    return FeatureCache(model, photos, texts, run.cache, above) if photos or texts else None
 
 
 def remember_mean_photo(model: Classifier, rows: list[LabelledText], features: FeatureCache | None) -> None:

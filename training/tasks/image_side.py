@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from training.datasets.feature_cache import FeatureCache, read_pixels
-from training.run_config import RunConfig
+from training.run_config import IMAGE_SETTINGS, RunConfig
+from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.checkpoints.shared import shared_sha256
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_task_model
@@ -16,18 +18,16 @@ from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.model import ValmModel
 from valm_core.model.two_encoders import TwoEncoders
 
-IMAGE_SETTINGS = ("image_encoder", "image_size", "image_stride", "cell_width", "concepts")
-
 FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
     *IMAGE_SETTINGS,
     *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
-    *("similarity", "fusion", "product", "width", "layers", "heads", "feed_forward_ratio", "dropout"),
+    *("cell_side", "similarity", "fusion", "product", "width", "layers", "heads", "feed_forward_ratio", "dropout"),
     "max_question_tokens",
 )
 
 
 def model_to_train(
-    run: RunConfig, config: ValmConfig, settings: Sequence[str], answers: Sequence[str] = ()
+    run: RunConfig, config: ValmConfig, settings: Sequence[str], answers: Sequence[str] = (), shared: bool = False
 ) -> TwoEncoders:
     """A fresh model for a task, with the image encoder of ``run.init`` where one is named; it then stays as it is.
 
@@ -38,6 +38,7 @@ def model_to_train(
         config: what to build.
         settings: those of ``config`` that the task has; all else is for answering.
         answers: the labels, where the task has some.
+        shared: whether checkpoints name the image encoder of ``run.init`` and don't store it.
 
     Raises:
         ValueError: the checkpoint's image encoder isn't the one that the config asks for.
@@ -48,7 +49,12 @@ def model_to_train(
     else:
         start = load_checkpoint(run.init)
         check_image_side(start, config, run.init)
-        config = dataclasses.replace(config, train_image_encoder=start.config.train_image_encoder)
+        learned = start.config.train_image_encoder
+        if learned and shared:
+            sha256 = shared_sha256(fetch_checkpoint(run.init))
+            config = dataclasses.replace(config, image_encoder_of=run.init, image_encoder_of_sha256=sha256)
+        elif learned:
+            config = dataclasses.replace(config, train_image_encoder=True)
         model = build_task_model(config, answers, concepts=start.concepts)
         take_image_encoder(model, start)
     if config.learned_text_layers:

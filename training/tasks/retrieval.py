@@ -19,9 +19,9 @@ from training.datasets.readers.captioned import (
 )
 from training.made_from import depends_on
 from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
-from training.run_config import RunConfig
+from training.run_config import IMAGE_SETTINGS, RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import IMAGE_SETTINGS, model_to_train, photo_inputs
+from training.tasks.image_side import model_to_train, photo_inputs
 from training.tasks.table import Task
 from valm_core.checkpoints.model_card import retrieval_card
 from valm_core.checkpoints.storage import load_retrieval_checkpoint

@@ -213,6 +213,9 @@ def task_card(config: ValmConfig, stored: int, figures: str, command: str, data_
         model_name=f"VALM {text.name} checkpoint",
     )
     image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
+    if config.image_encoder_of:
+        image = f", that of the checkpoint `{config.image_encoder_of}`, sha256 `{config.image_encoder_of_sha256[:12]}…`"
+        image += ": not stored here, that checkpoint must lie beside this one"
     fusion = f"`{config.fusion}`, {config.layers} layers of width {config.width}, {config.heads} heads"
     parts = [f"| text encoder | `{config.text_encoder}`{_text_encoder(config)} |"]
     if config.fusion == "text":

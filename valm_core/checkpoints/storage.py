@@ -21,6 +21,7 @@ from valm_core.checkpoints.contents import (
     write_fingerprints,
 )
 from valm_core.checkpoints.hub import fetch_checkpoint, push_folder
+from valm_core.checkpoints.shared import take_shared_image_encoder
 from valm_core.config import LABELLED_TASKS, ValmConfig
 from valm_core.inputs.text import TwiceError, parse_json, read_text
 from valm_core.model.build import build_model, build_task_model, stores_image_encoder, stores_text_encoder
@@ -132,6 +133,8 @@ def load_task_checkpoint(name: str | Path, *tasks: str) -> AnyModel:
     except Exception as error:  # transformers and timm raise many kinds for configs that make no sense
         raise ValueError(f"{folder} names a model that can't be built: {error!r}. Copy it again.") from error
     load_stored_state(model, load_file(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
+    if isinstance(model, TwoEncoders):
+        take_shared_image_encoder(model, folder)
     check_fingerprints(folder)  # the last: what is damaged was told more exactly above
     return model.eval()
 
@@ -164,7 +167,9 @@ def stored_state(model: AnyModel) -> dict[str, Tensor]:
     if not stores_text_encoder(model.config):
         left_out += ["text_encoder."]
         kept = _learned_text_layers(model)
-    if not stores_image_encoder(model.config):
+    if model.config.image_encoder_of:
+        left_out += ["image_encoder."]
+    elif not stores_image_encoder(model.config):
         left_out += ["image_encoder.backbone."]
     return {
         name: value

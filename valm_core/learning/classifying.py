@@ -65,9 +65,11 @@ class LabelObjective(nn.Module):
         image_tokens: Tensor | None = None,
         photo_index: Tensor | None = None,
         spans: Tensor | None = None,
+        lower_tokens: Tensor | None = None,
     ) -> LabelTerms:
         """One batch: labels [B] as numbers, all else as of ``Classifier.forward``."""
-        logits, features = self.model(text_mask, token_ids, text_tokens, pixels, image_tokens, photo_index, spans)
+        photos = pixels, image_tokens, photo_index
+        logits, features = self.model(text_mask, token_ids, text_tokens, *photos, spans, lower_tokens=lower_tokens)
         task = self._label_loss(logits, labels)
         visual = alignment = task.new_zeros(())
         if self.seen is not None:
@@ -83,7 +85,13 @@ class LabelObjective(nn.Module):
         return LabelTerms(task, visual, alignment, total)
 
     def _label_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, self.weights, label_smoothing=self.label_smoothing)
+        losses = F.cross_entropy(
+            logits.float(), labels, reduction="none", label_smoothing=self.label_smoothing
+        )  # [B]; weights given to it would also weigh what smoothing spreads
+        if self.weights is None:
+            return losses.mean()
+        weights = self.weights[labels]
+        return (losses * weights).sum() / weights.sum()
 
 
 def label_weights(labels: Tensor, count: int, balance: float) -> Tensor | None:

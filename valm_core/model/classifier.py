@@ -72,6 +72,7 @@ class Classifier(FusedEncoders):
         photo_index: Tensor | None = None,
         spans: Tensor | None = None,
         return_attention: bool = False,
+        lower_tokens: Tensor | None = None,
     ) -> tuple[Tensor, FusedFeatures]:
         """Logits [B, labels], and what they were read from; arguments as of ``FusedEncoders.encode``.
 
@@ -81,7 +82,8 @@ class Classifier(FusedEncoders):
         Raises:
             ValueError: spans are missing where the task needs them.
         """
-        features = self.encode(text_mask, token_ids, text_tokens, pixels, image_tokens, photo_index, return_attention)
+        photos = pixels, image_tokens, photo_index
+        features = self.encode(text_mask, token_ids, text_tokens, *photos, return_attention, lower_tokens)
         return self.score(features, spans), features
 
     def score(self, features: FusedFeatures, spans: Tensor | None = None) -> Tensor:

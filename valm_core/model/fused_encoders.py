@@ -72,20 +72,46 @@ class FusedEncoders(TwoEncoders):
         self.register_buffer("mean_image_token", torch.zeros(image_encoder.width))
 
     def encode_texts(
-        self, text_mask: Tensor, token_ids: Tensor | None = None, text_tokens: Tensor | None = None
+        self,
+        text_mask: Tensor,
+        token_ids: Tensor | None = None,
+        text_tokens: Tensor | None = None,
+        lower_tokens: Tensor | None = None,
     ) -> Tensor:
-        """Texts that come as token_ids [B, T], or already encoded, under text_mask [B, T] -> the text encoder's tokens
-        [B, T, D_text].
+        """Texts under text_mask [B, T] -> the text encoder's tokens [B, T, D_text].
+
+        They come as token_ids [B, T], or encoded, or as ``lower_tokens``: by all layers but the last
+        ``learned_text_layers``.
 
         Raises:
-            ValueError: neither is given.
+            ValueError: none of them is given.
         """
         if text_tokens is not None:
             return text_tokens
+        if lower_tokens is not None:
+            return self.text_encoder.upper(lower_tokens, text_mask, self.config.learned_text_layers)
         if token_ids is None:
             raise ValueError("There is no text: give token_ids or text_tokens.")
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.text_encoder)):
             return self.text_encoder(token_ids, text_mask).tokens
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the cells that the fusion reads: the image encoder's, at most ``cell_side`` of each."""
+        rows, columns = self.image_encoder.grid
+        most = self.config.cell_side or max(rows, columns)
+        return min(rows, most), min(columns, most)
+
+    def cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
+        """Photos as pixels [P, 3, S, S] or the image encoder's tokens -> the cells [P, N, D_image] of ``grid``.
+
+        Neighbouring tokens are averaged; what has as many as the grid already stays.
+        """
+        tokens, whole = self.image_tokens(pixels, image_tokens), self.image_encoder.grid
+        if self.grid == whole or tokens.shape[1] != whole[0] * whole[1]:
+            return tokens
+        squares = tokens.float().transpose(1, 2).unflatten(2, whole)  # [P, D_image, rows, columns]
+        return nn.functional.adaptive_avg_pool2d(squares, self.grid).flatten(2).transpose(1, 2)
 
     def encode(
         self,
@@ -96,6 +122,7 @@ class FusedEncoders(TwoEncoders):
         image_tokens: Tensor | None = None,
         photo_index: Tensor | None = None,
         return_attention: bool = False,
+        lower_tokens: Tensor | None = None,
     ) -> FusedFeatures:
         """Fuse texts with their photos.
 
@@ -105,21 +132,22 @@ class FusedEncoders(TwoEncoders):
         Args:
             text_mask: [B, T], True where a token is real.
             token_ids, text_tokens: [B, T] or [B, T, D_text].
-            pixels, image_tokens: [P, 3, S, S] or [P, N, D_image].
+            pixels, image_tokens: [P, 3, S, S], or the image encoder's tokens, or what ``cells`` made of them.
             photo_index: [B], which of the P photos each text has, -1 for none; None where P = B, one photo a text.
             return_attention: compute all attention explicitly and return it in ``attention``.
+            lower_tokens: [B, T, D_text], see ``encode_texts``.
 
         Returns:
             ``text_tokens`` [B, T, D], ``fused`` [B, D], ``attention`` and all else of ``FusedFeatures``; of a model of
             texts alone ``image_tokens`` and ``image_pooling`` have no cell, ``image`` is 0 and ``gate`` 1.
         """
-        encoded = self.encode_texts(text_mask, token_ids, text_tokens)
+        encoded = self.encode_texts(text_mask, token_ids, text_tokens, lower_tokens)
         text = self.dropout(self.text_norm(self.text_projection(encoded.to(self.text_projection.weight.dtype))))
         if not self.sees_photos:
             return self._without_photos(text, text_mask)
         cells, grid = self.mean_image_token[None, None], (1, 1)  # [1, 1, D_image]
         if pixels is not None or image_tokens is not None:
-            given, grid = self.image_tokens(pixels, image_tokens), self.image_encoder.grid  # [P, N, D_image]
+            given, grid = self.cells(pixels, image_tokens), self.grid  # [P, N, D_image]
             none = cells.to(given).expand(1, given.shape[1], -1)
             cells = given if photo_index is None else torch.cat([given, none])[photo_index]  # -1 is the last
         cells = cells.expand(len(text), -1, -1).to(self.image_projection.weight.dtype)

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.packages import PACKAGES, packaged_file
 from valm_core.outputs import EncodedText
 
@@ -38,6 +39,20 @@ class TextEncoder(nn.Module):
         """token_ids [B, T] and mask [B, T] (True where real) -> tokens [B, T, width]."""
         output = self.backbone(input_ids=token_ids, attention_mask=mask.long(), output_hidden_states=True)
         return EncodedText(output.last_hidden_state, mask, output.hidden_states[-2])
+
+    def lower(self, token_ids: Tensor, mask: Tensor, above: int) -> Tensor:
+        """What the layers below the last ``above`` make of token_ids [B, T]: [B, T, width], to go on with ``upper``."""
+        output = self.backbone(input_ids=token_ids, attention_mask=mask.long(), output_hidden_states=True)
+        return output.hidden_states[-1 - above]
+
+    def upper(self, tokens: Tensor, mask: Tensor, above: int) -> Tensor:
+        """What the last ``above`` layers make of ``lower``'s tokens [B, T, width]; of BERT's kind alone."""
+        weight = next(self.parameters())
+        bias = torch.zeros_like(mask, dtype=weight.dtype).masked_fill(~mask, torch.finfo(weight.dtype).min)
+        tokens = tokens.to(weight.dtype)
+        for layer in encoder_layers(self)[-above:]:
+            tokens = layer(tokens, bias[:, None, None])  # [B, 1, 1, T]
+        return tokens
 
     def embed(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """One unit vector [B, width] a text: the mean of its real tokens (Reimers & Gurevych 2019, D19-1410)."""

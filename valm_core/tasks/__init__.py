@@ -1,1 +1,1 @@
-"""What checkpoints for tasks beside answering, finding and describing do outside training, and why they say it."""
+"""Tasks beside answering, as they run outside training: labels of texts and photos with their probabilities and why."""

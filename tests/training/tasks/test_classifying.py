@@ -85,3 +85,54 @@ def test_a_relation_that_only_the_photo_tells_is_found_with_it_and_guessed_witho
     assert {name: told[name] for name in ("accuracy", "macro_f1", "micro_f1", "confusion")} == {
         name: reports[0][name] for name in ("accuracy", "macro_f1", "micro_f1", "confusion")
     }
+
+
+@pytest.fixture(scope="module")
+def statements(photos, tiny_config, tmp_path_factory):
+    """A short run on statements that only the photo decides."""
+    folder, names = photos
+    data, output = tmp_path_factory.mktemp("statements"), tmp_path_factory.mktemp("judging")
+    for split, own in names.items():
+        rows = [
+            {"image": str(folder / name), "statement": f"there is {said}"}
+            | {"label": "entailment" if said == color else "contradiction"}
+            for name, color in own
+            for said in ("red", "blue")
+        ]
+        write_rows(data / f"{split}.jsonl", rows)
+    train(["--config", str(write_run(output, tiny_config, "judge", data, similarity="true")), "--device", "cpu"])
+    return output, data
+
+
+def test_statements_that_are_true_or_false_are_judged_by_what_supports_more(statements, photos, capsys):
+    output, data = statements
+    report = json.loads((output / "checkpoint" / "metrics.json").read_text())
+    assert report["accuracy"] >= 0.95
+    assert report["without_photo"]["accuracy"] == 0.5
+    folder, names = photos
+    rows = [
+        {"image": str(folder / name), "statement": f"is there any {said}", "label": said == color, "pair": name}
+        | {"source": "planted", "split": "validation"}
+        for name, color in names["validation"]
+        for said in ("red", "blue")
+    ]
+    path = write_rows(data / "true_or_false.jsonl", rows)
+    capsys.readouterr()
+    evaluate(["--checkpoint", str(output / "checkpoint"), "--data", str(path), "--device", "cpu"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["accuracy"] == told["by_source"]["planted"]["accuracy"] >= 0.9
+    assert told["pairs"] == 8
+    assert told["pair_accuracy"] >= 0.9
+    assert told["without_photo"]["balanced_accuracy"] == 0.5
+
+
+def test_a_photo_of_both_files_and_an_unknown_label_are_refused(statements, tiny_config, capsys, tmp_path):
+    output, data = statements
+    config = str(output / "judge.yaml")
+    with pytest.raises(SystemExit, match="2"):
+        train(["--config", config, "--device", "cpu", "--validation", str(data / "train.jsonl")])
+    assert "among the photos to learn from and those to validate on" in capsys.readouterr().err
+    odd = write_rows(tmp_path / "odd.jsonl", [{"statement": "there is red", "label": "perhaps"}])
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(["--checkpoint", str(output / "checkpoint"), "--data", str(odd), "--device", "cpu"])
+    assert "The label 'perhaps' is unknown to the model" in capsys.readouterr().err

@@ -1,0 +1,128 @@
+"""What texts tell, what photos tell, and what both tell by every fusion, over several seeds: for tasks with labels.
+
+Example:
+    python -m training.modalities --config training/configs/feel.yaml --seeds 5 --output runs/modalities \\
+        --report docs/reports/studies/feel
+
+What was finished in the output folder is kept, so that the same command goes on after an interruption. The report
+says accuracy and macro F1, each with its standard deviation over the seeds, as FILE.md and FILE.json.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from pathlib import Path
+
+import yaml
+
+from training.datasets.readers.labelled import LabelledText, read_labelled_texts
+from training.made_from import check_finished, of_settings
+from training.run_config import parse_overrides, read_config
+from training.train import train
+from valm_core.checkpoints.atomic_files import write_text
+from valm_core.model.fused_encoders import TEXT_ALONE
+from valm_core.model.fusion import FUSIONS
+
+SAME_TEXT = "post"  # what every row says where only photos may tell
+PHOTO_ALONE = "photo alone"
+VARIANTS = {"text alone": TEXT_ALONE, PHOTO_ALONE: "bi_attention"} | {f"both, {name}": name for name in FUSIONS}
+
+
+def write_textless(rows: list[LabelledText], path: Path) -> str:
+    """Write rows with the same text each into a file, and return its name."""
+    lines = [{"image": str(row.image), "text": SAME_TEXT, "label": row.label} for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def run_study(config: str, overrides: dict, seeds: int, output: Path, command: str, device: str) -> dict:
+    """Train every variant with every seed and gather their figures on the validation rows.
+
+    Raises:
+        ValueError: the config's task has no labels, or a finished run in ``output`` was made from other settings.
+    """
+    run, model, _ = read_config(config, overrides)
+    files = {"data": run.data, "validation": run.validation}
+    textless = {
+        name: write_textless(read_labelled_texts(source, model.task), (output / f"{name}.jsonl").resolve())
+        for name, source in files.items()
+    }
+    variants: dict[str, list[dict]] = {}
+    for name, fusion in VARIANTS.items():
+        for seed in range(seeds):
+            folder = output / name.replace(", ", "_").replace(" ", "_") / str(seed)
+            settings = overrides | {"fusion": fusion, "seed": seed, "output": str(folder)}
+            if fusion != "bi_attention":
+                settings |= {"similarity": False}
+            settings |= textless if name == PHOTO_ALONE else {}
+            configs = read_config(config, settings)
+            done = folder / "figures.json"
+            check_finished(folder, done.is_file(), of_settings(*configs))
+            if not done.is_file():
+                report = train(*configs, command, device=device)
+                kept = {key: report[key] for key in ("accuracy", "macro_f1", "f1", "best_epoch", "always_commonest")}
+                write_text(done, json.dumps({"seed": seed} | kept))
+            variants.setdefault(name, []).append(json.loads(done.read_text(encoding="utf-8")))
+    rows = read_labelled_texts(run.validation, model.task)
+    return {"command": command, "config": config, "task": model.task, "rows": len(rows), "variants": variants}
+
+
+def study_report(study: dict) -> str:
+    """The study as Markdown."""
+    runs = study["variants"]
+    floor = next(iter(runs.values()))[0]["always_commonest"]
+    lines = [
+        f"# What texts tell, what photos tell: `{study['task']}`",
+        "",
+        f"{study['rows']} validation rows, from which also each run's epoch was chosen; mean ± standard deviation over "
+        f'{len(next(iter(runs.values())))} seeds, in percent. Always "{floor["label"]}": accuracy '
+        f"{100 * floor['accuracy']:.1f}, macro F1 {100 * floor['macro_f1']:.1f}.",
+        "",
+        "| | accuracy | macro F1 | macro F1 minus text alone, by seed |",
+        "|---|---|---|---|",
+    ]
+    text = [run["macro_f1"] for run in runs["text alone"]]
+    for name, own in runs.items():
+        more = [run["macro_f1"] - base for run, base in zip(own, text, strict=True)]
+        apart = "" if name == "text alone" else ", ".join(f"{100 * value:+.1f}" for value in more)
+        lines.append(f"| {name} | {_spread(own, 'accuracy')} | {_spread(own, 'macro_f1')} | {apart} |")
+    return "\n".join([*lines, "", "Made by:", "", f"    {study['command']}", ""])
+
+
+def _spread(runs: list[dict], figure: str) -> str:
+    values = [100 * run[figure] for run in runs]
+    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
+    return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file of a task with labels, or the name of a shipped one")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each variant (default 5)")
+    parser.add_argument("--output", required=True, help="folder of the runs")
+    parser.add_argument("--report", required=True, help="where to write the report, without .md or .json")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
+    options = parser.parse_intermixed_args(arguments)
+    if options.seeds < 1:
+        parser.error(f"--seeds is {options.seeds}; a number above 0 is needed.")
+    words = ["python -m training.modalities --config", options.config, f"--seeds {options.seeds}"]
+    words += [f"--output {options.output} --report {options.report}", *options.settings]
+    try:
+        overrides = parse_overrides(options.settings)
+        study = run_study(
+            options.config, overrides, options.seeds, Path(options.output), " ".join(words), options.device
+        )
+    except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
+        parser.exit(2, f"{error}\n")
+    write_text(f"{options.report}.json", json.dumps(study, indent=2) + "\n")
+    report = study_report(study)
+    write_text(f"{options.report}.md", report)
+    print(report)
+
+
+if __name__ == "__main__":
+    main()
