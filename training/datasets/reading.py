@@ -98,7 +98,7 @@ def right_spans(page: Page, row: DocumentQuestion) -> list[tuple[int, int]]:
 
 
 def moved_boxes(boxes: Tensor) -> Tensor:
-    """Boxes [P, W, 4] of pages as other scans would have them: shifted, stretched and turned a little, each page alike."""
+    """Boxes [P, W, 4] of pages as other scans would have them: shifted, stretched and turned a little, by page."""
     pages = len(boxes)
     shift = SHIFT * (2 * torch.rand(pages, 1, 2) - 1)
     stretch = 1 + STRETCH * (2 * torch.rand(pages, 1, 2) - 1)

@@ -30,7 +30,7 @@ def read_page(photo: Photo) -> Page:
 def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[Line, ...]:
     """The lines of text on a photo; places are those of the photo as it was sent, upright by what its file says.
 
-    A page that lies on its side or its head is turned until it reads best. Then its places are those of the turned page.
+    A page that lies on its side or its head is turned until it reads best; places are then those of the turned page.
 
     Args:
         photo: file, content or opened picture.

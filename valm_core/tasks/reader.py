@@ -172,7 +172,9 @@ class Reader:
                 values.append(likely[:, first, end - 1].exp().float().cpu().numpy())
             return np.concatenate(values)
 
-        falls = np.log(max(probability, LESS_SURE)) - np.log(np.maximum(told(np.eye(len(others), dtype=bool)), LESS_SURE))
+        falls = np.log(max(probability, LESS_SURE)) - np.log(
+            np.maximum(told(np.eye(len(others), dtype=bool)), LESS_SURE)
+        )
         scores[others] = np.maximum(falls, 0.0)
         if is_flat(scores[others]):
             return scores, 0.0, "cannot tell"

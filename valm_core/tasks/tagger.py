@@ -104,7 +104,7 @@ class Tagger:
         cells = None
         if photo is not None:
             pixels = self.model.pixels(open_photo(photo))
-            cells = self.model.image_tokens(pixels[None].to(self.device), None)  # [1, N, D_image]
+            cells = self.model.cells(pixels[None].to(self.device))  # [1, N, D_image]
         logits, mask = self._logits(words, np.zeros((1, len(words)), dtype=bool), cells)
         best = self.model.chain.best(logits, mask)[0]
         likely = self.model.chain.marginals(logits, mask)[0]  # [W, K]
@@ -151,7 +151,7 @@ class Tagger:
         self, words: tuple[str, ...], labels: Tensor, span: tuple[int, int, str], probability: float, cells: Tensor
     ) -> tuple[np.ndarray, str]:
         """What hiding each cell and its neighbours costs a span [rows, columns], and whether the test bears it out."""
-        rows, columns = self.model.image_encoder.grid
+        rows, columns = self.model.grid
         row, column = (axis.ravel() for axis in np.indices((rows, columns)))
         near = np.maximum(abs(row[:, None] - row), abs(column[:, None] - column)) <= 1  # [N, N]
         told = self._span_probabilities(words, labels, span, None, _without(cells, near, self.model.mean_image_token))

@@ -89,8 +89,9 @@ def test_an_explanation_names_the_word_whose_capital_it_learned_from(checkpoint)
     tagged = Tagger.from_checkpoint(checkpoint, "cpu").tag(["red", "what", "Blue", "square", "red", "what"])
     (span,) = tagged.spans
     assert (span.first, span.end, span.type, span.text) == (2, 3, "NAME", "Blue")
-    assert span.word_scores.argmax() == 2 and span.probability > 0.9 > 0.5 > span.without_itself
-    assert span.verdict == "matters"
+    assert span.word_scores[2] > 0.3 and span.probability > 0.9 > 0.7 > span.without_itself
+    assert span.word_scores[[0, 3, 4, 5]].max() < 0.1  # only the word before it tells besides, B from I
+    assert span.verdict.startswith("matters")
 
 
 def test_a_checkpoint_that_tags_is_refused_for_another_task(checkpoint):

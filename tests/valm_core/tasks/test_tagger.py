@@ -50,7 +50,7 @@ def test_a_sentence_and_its_photo_are_labelled_and_explained(tagger):
     assert tagged.spans and all(0 <= value <= 1 for value in tagged.probabilities)
     for span in tagged.spans:
         assert span.word_scores.shape == (7,) and (span.word_scores >= 0).all()
-        assert span.cell_map.shape == tagger.model.image_encoder.grid
+        assert span.cell_map.shape == tagger.model.grid
         assert span.text == " ".join(tagged.words[span.first : span.end])
         assert span.verdict and span.photo_verdict
     quick = tagger.tag("Red square, the BLUE what?", explain=False)

@@ -33,9 +33,9 @@ class DocumentQuestion:
 def read_documents(source: str) -> list[DocumentQuestion]:
     """Read a JSON lines file of questions about documents.
 
-    A row has `image`, `question`, `answer` (or `answers`) and perhaps `field`. The words of its page stand in the row as
-    `words`, a list of lines [x0, y0, x1, y1, text] with places in 0..1, or in the file ``words_NAME`` beside NAME, rows
-    with `image` and `lines`; where they stand in neither, or the source begins with ``ocr:``, OCR reads the image.
+    A row has `image`, `question`, `answer` (or `answers`) and perhaps `field`. The words of its page stand in the row
+    as `words`, a list of lines [x0, y0, x1, y1, text] with places in 0..1, or in the file ``words_NAME`` beside NAME,
+    rows with `image` and `lines`. Where they stand in neither, or the source begins with ``ocr:``, OCR reads the image.
 
     Raises:
         DataError: a file is missing or empty, or a row is faulty; file, line and fault are named.
