@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from valm_core.config import ValmConfig
 from valm_core.model.attention import FeedForward
+from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.tagger import WrittenForm, mean_of_words
 from valm_core.model.two_encoders import TwoEncoders
 
@@ -16,13 +17,14 @@ PLACE_SIZE = 6 * 2 * FREQUENCIES  # four edges, width and height
 BUCKETS = 32  # of distances between words, on a logarithmic scale
 NEAREST, FARTHEST = 1 / 200, 1.0  # distances of the first and last bucket, shares of the page
 IMPOSSIBLE = -1e4
+READING = 2  # layers of the text encoder that read a line; what it says as a whole matters little on a receipt
 MOST_WORDS = 60  # of an answer
 
 
 class LayoutLayer(nn.Module):
     """One pre-norm transformer layer over words, whose attention also weighs how they lie to each other.
 
-    The bias by distance is that of LayoutLMv2 (Xu et al. 2021, https://arxiv.org/abs/2012.14740).
+    That bias by distance is that of LayoutLMv2 (Xu et al. 2021, https://arxiv.org/abs/2012.14740).
 
     Args:
         width: size D of a word, a multiple of ``heads``.
@@ -36,19 +38,16 @@ class LayoutLayer(nn.Module):
         self.heads = heads
         self.norm, self.forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.across, self.down = nn.Embedding(BUCKETS, heads), nn.Embedding(BUCKETS, heads)
         self.feed_forward = FeedForward(width, ratio, dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, words: Tensor, mask: Tensor, distances: tuple[Tensor, Tensor]) -> Tensor:
-        """words [P, W, D], real under mask [P, W], and buckets of distances across and down [P, W, W] -> words."""
+    def forward(self, words: Tensor, bias: Tensor) -> Tensor:
+        """words [P, W, D], and what is added to their attention [P, H, W, W] -> words."""
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.query_key_value(self.norm(words)).chunk(3, dim=-1)
         )  # [P, H, W, D/H]
-        bias = (self.across(distances[0]) + self.down(distances[1])).permute(0, 3, 1, 2)  # [P, H, W, W]
-        bias = bias.masked_fill(~mask[:, None, None], IMPOSSIBLE).to(query.dtype)
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
         words = words + self.dropout(self.output(read.transpose(1, 2).flatten(2)))
         return words + self.dropout(self.feed_forward(self.forward_norm(words)))
 
@@ -56,7 +55,7 @@ class LayoutLayer(nn.Module):
 class ReadModel(TwoEncoders):
     """Finds the answer to a question among the words of a page.
 
-    Each line is read by the text encoder alone; how words are written and where they stand joins; layers over the whole
+    Each line is read alone by the first layers of the text encoder; how words are written and where they stand joins; layers over the whole
     page relate them; a question then picks, for every word, how well an answer begins and ends there.
 
     Args:
@@ -66,10 +65,14 @@ class ReadModel(TwoEncoders):
 
     def __init__(self, config: ValmConfig, **parts: Any):
         super().__init__(config, **parts)
+        if not hasattr(self.text_encoder.backbone, "embeddings"):
+            raise ValueError(f"text_encoder is {config.text_encoder!r}; reading needs one of BERT's kind.")
         width = config.width
         self.written = WrittenForm(config.dropout)
         self.word_projection = nn.Linear(self.text_encoder.width + self.written.width, width)
         self.place_projection = nn.Linear(PLACE_SIZE, width)
+        places = config.layers * config.heads
+        self.across, self.down = nn.Embedding(BUCKETS, places), nn.Embedding(BUCKETS, places)
         self.input_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.layers = nn.ModuleList(
             LayoutLayer(width=width, heads=config.heads, ratio=config.feed_forward_ratio, dropout=config.dropout)
@@ -89,7 +92,10 @@ class ReadModel(TwoEncoders):
 
         Arguments as of ``TagModel.forward``; V words have a True in ``word_mask``.
         """
-        tokens = self.text_encoder(token_ids, text_mask).tokens
+        with torch.no_grad():
+            tokens = self.text_encoder.backbone.embeddings(input_ids=token_ids)
+            for layer in encoder_layers(self.text_encoder)[:READING]:
+                tokens = layer(tokens, text_mask[:, None, None])  # [B, 1, 1, T]
         return mean_of_words(tokens, word_index, word_mask.numel())[word_mask.flatten()]
 
     def encode_questions(self, questions: list[str]) -> Tensor:
@@ -131,9 +137,11 @@ class ReadModel(TwoEncoders):
         written = self.written(letters.flatten(0, 1), shapes.flatten(0, 1)).unflatten(0, letters.shape[:2])
         words = self.word_projection(self.dropout(torch.cat([text.to(written.dtype), written], dim=-1)))
         words = self.dropout(self.input_norm(words + self.place_projection(place_features(boxes))))
-        distances = distance_buckets(boxes)
-        for layer in self.layers:
-            words = layer(words, mask, distances)
+        across, down = distance_buckets(boxes)
+        bias = (self.across(across) + self.down(down)).permute(3, 0, 1, 2)  # [L * H, P, W, W]
+        bias = bias.masked_fill(~mask[None, :, None], IMPOSSIBLE).unflatten(0, (len(self.layers), -1))
+        for layer, own in zip(self.layers, bias, strict=True):
+            words = layer(words, own.transpose(0, 1))
         return self.norm(words)
 
 

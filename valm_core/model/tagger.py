@@ -36,9 +36,10 @@ class WrittenForm(nn.Module):
 
     def forward(self, letters: Tensor, shapes: Tensor) -> Tensor:
         """letters [W, C] and shapes [W, F] -> [W, width]."""
-        read = self.filters(self.dropout(self.letters(letters)).transpose(1, 2))  # [W, D, C]
-        read = read.masked_fill((letters == 0)[:, None], 0.0)  # relu's least, so that padding is never the greatest
-        return torch.cat([torch.relu(read).amax(dim=2), shapes.to(read.dtype)], dim=1)
+        different, place = torch.unique(letters, dim=0, return_inverse=True)  # words come again and again
+        read = self.filters(self.dropout(self.letters(different)).transpose(1, 2))  # [different, D, C]
+        read = read.masked_fill((different == 0)[:, None], 0.0)  # relu's least, so that padding is never the greatest
+        return torch.cat([torch.relu(read).amax(dim=2)[place], shapes.to(read.dtype)], dim=1)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Tagger:
         """
         words = _checked_words(text)
         if photo is not None and not self.model.sees_photos:
-            raise InputError("This model labels sentences alone and sees no photo. Leave the photo out.")
+            raise InputError("This model reads texts alone. Leave the photo out.")
         cells = None
         if photo is not None:
             pixels = self.model.pixels(open_photo(photo))
@@ -221,7 +221,7 @@ def _checked_words(text: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(text, str):
         if len(text) > MAX_CHARACTERS:
             raise InputError(
-                "The text is too long: {length} characters, at most {allowed} characters. Shorten it.",
+                "The text is too long: {length} characters, at most {allowed}. Shorten it.",
                 length=len(text),
                 allowed=MAX_CHARACTERS,
             )
@@ -229,7 +229,7 @@ def _checked_words(text: str | Sequence[str]) -> tuple[str, ...]:
     else:
         words = tuple(clean_text(word, "word") for word in text)
     if not any(letter.isalnum() for word in words for letter in word):
-        raise InputError("The text has no word. Type a sentence, for example: Angela Merkel visited Paris.")
+        raise InputError("The text is empty. Write some words.")
     if len(words) > MAX_WORDS:
         raise InputError(
             "The text has {count} words, at most {allowed} words. Give one sentence.",

@@ -68,7 +68,7 @@ def test_text_becomes_the_words_of_the_training_data():
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [("", "no word"), (" ?! ", "no word"), ("a" * 2001, "too long"), ("word " * (MAX_WORDS + 1), "at most 120 words")],
+    [("", "empty"), (" ?! ", "empty"), ("a" * 2001, "too long"), ("word " * (MAX_WORDS + 1), "at most 120 words")],
 )
 def test_what_cannot_be_labelled_is_named(tagger, text, fault):
     with pytest.raises(InputError, match=fault):
@@ -78,5 +78,5 @@ def test_what_cannot_be_labelled_is_named(tagger, text, fault):
 def test_a_model_of_texts_alone_refuses_a_photo(tiny_config):
     config = dataclasses.replace(tiny_config, task="tag", fusion="text")
     tagger = Tagger(build_task_model(config, bio_labels(("X",))), torch.device("cpu"))
-    with pytest.raises(InputError, match="sees no photo"):
+    with pytest.raises(InputError, match="texts alone"):
         tagger.tag("red square", Image.new("RGB", (8, 8)))
