@@ -55,8 +55,9 @@ class LayoutLayer(nn.Module):
 class ReadModel(TwoEncoders):
     """Finds the answer to a question among the words of a page.
 
-    Each line is read alone by the first layers of the text encoder; how words are written and where they stand joins; layers over the whole
-    page relate them; a question then picks, for every word, how well an answer begins and ends there.
+    Each line is read alone by the first layers of the text encoder; how words are written and where they stand joins;
+    layers over the whole page relate them; a question then picks, for every word, how well an answer begins and ends
+    there.
 
     Args:
         config: what the parts were built from.

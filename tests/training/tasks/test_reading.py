@@ -32,7 +32,7 @@ def receipt(generator) -> tuple[list, str, str]:
 def data(tmp_path_factory):
     folder, generator = tmp_path_factory.mktemp("receipts"), np.random.default_rng(1)
     Image.new("RGB", (30, 40), "white").save(folder / "page.png")
-    for split, count in (("train", 64), ("validation", 16)):
+    for split, count in (("train", 300), ("validation", 20)):
         rows, words = [], []
         for number in range(count):
             lines, red, blue = receipt(generator)
@@ -66,11 +66,11 @@ model:
   dropout: 0.0
   max_question_tokens: 16
 training:
-  epochs: 30
-  batch_size: 8
-  learning_rate: 0.01
+  epochs: 12
+  batch_size: 12
+  learning_rate: 0.005
   warmup_steps: 5
-  early_stopping_patience: 30
+  early_stopping_patience: 12
 """
     (output / "run.yaml").write_text(config, encoding="utf-8")
     train(["--config", str(output / "run.yaml"), "--device", "cpu"])
