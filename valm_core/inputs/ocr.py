@@ -49,7 +49,7 @@ def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[Line, ...]:
         score = sum(len(text) * sure for _, text, sure in found) * (0.5 if _on_its_side(found) else 1.0)
         if score > best_score:
             best, best_score, best_size = found, score, turned.size
-        if turn == 0 and (not found or _upright(found)):
+        if found and _upright(found):
             break
     width, height = best_size
     lines = []

@@ -42,7 +42,7 @@ def test_a_turned_page_is_turned_back_until_it_reads_best(turn):
     assert line.text == "upright text" and line.box == pytest.approx((0.1, 0.1, 0.6, 0.2), abs=0.01)
 
 
-def test_small_pages_are_enlarged_and_an_empty_one_has_no_lines_after_one_look():
+def test_small_pages_are_enlarged_and_an_empty_one_has_no_lines_however_it_is_turned():
     seen = []
 
     def sees_nothing(pixels):
@@ -50,7 +50,7 @@ def test_small_pages_are_enlarged_and_an_empty_one_has_no_lines_after_one_look()
         return []
 
     assert read_lines(Image.new("RGB", (200, 300), "white"), sees_nothing) == ()
-    assert seen == [(900, 600, 3)]
+    assert seen == [(900, 600, 3), (600, 900, 3), (600, 900, 3), (900, 600, 3)]
     with pytest.raises(InputError, match="No words"):
         ocr.page_of_lines(())
 
