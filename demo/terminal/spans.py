@@ -80,10 +80,10 @@ def tagged_json(tagged: Tagged) -> dict:
                 "text": span.text,
                 "probability": round(span.probability, 4),
                 "without_itself": round(span.without_itself, 4),
-                "word_scores": span.word_scores.round(4).tolist(),
+                "word_scores": span.word_scores.astype(float).round(4).tolist(),
                 "support": round(span.support, 3),
                 "verdict": span.verdict,
-                "map": None if span.cell_map is None else span.cell_map.round(5).tolist(),
+                "map": None if span.cell_map is None else span.cell_map.astype(float).round(5).tolist(),
                 "photo_verdict": span.photo_verdict or None,
             }
             for span in tagged.spans
@@ -112,16 +112,16 @@ def answer_json(page: ReadPage, answer: PageAnswer) -> dict:
         "answer": answer.text,
         "probability": round(answer.probability, 4),
         "words": [answer.first, answer.end],
-        "boxes": answer.boxes.round(4).tolist(),
+        "boxes": answer.boxes.astype(float).round(4).tolist(),
         "others": [{"answer": text, "probability": round(value, 4)} for text, value in answer.others],
         "support": round(answer.support, 3),
         "verdict": answer.verdict,
-        "line_scores": answer.line_scores.round(4).tolist(),
+        "line_scores": answer.line_scores.astype(float).round(4).tolist(),
         "page": {
             "number": page.number,
             "pages": page.pages,
             "words": list(page.page.words),
-            "boxes": page.page.boxes.round(4).tolist(),
+            "boxes": page.page.boxes.astype(float).round(4).tolist(),
             "lines": page.page.lines.tolist(),
         },
     }
