@@ -19,9 +19,9 @@ from training.datasets.readers.tagged import (
 from training.datasets.tagging import TaggedWindows, labelled_parts, photo_tensors
 from training.made_from import depends_on
 from training.metrics.span_figures import tag_figures
-from training.run_config import RunConfig
+from training.run_config import IMAGE_SETTINGS, RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import IMAGE_SETTINGS, model_to_train
+from training.tasks.image_side import model_to_train
 from training.tasks.table import Task
 from valm_core.checkpoints.span_cards import tag_card
 from valm_core.checkpoints.storage import load_task_checkpoint

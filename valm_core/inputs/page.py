@@ -111,11 +111,12 @@ def _side_by_side(one: Line, other: Line) -> bool:
 
 def checked_line(values: object) -> Line:
     """A line from plain values [x0, y0, x1, y1, text]. Raises ValueError where they aren't that."""
-    good = isinstance(values, list | tuple) and len(values) == 5 and isinstance(values[4], str)
-    if good and all(type(edge) in (int, float) and math.isfinite(edge) for edge in values[:4]):
-        left, top, right, bottom = (min(max(float(edge), 0.0), 1.0) for edge in values[:4])
-        if right >= left and bottom >= top and all(-0.5 <= edge <= 1.5 for edge in values[:4]):
-            return Line((left, top, right, bottom), values[4])
+    if isinstance(values, list | tuple) and len(values) == 5 and isinstance(values[4], str):
+        edges = values[:4]
+        if all(type(edge) in (int, float) and math.isfinite(edge) and -0.5 <= edge <= 1.5 for edge in edges):
+            left, top, right, bottom = (min(max(float(edge), 0.0), 1.0) for edge in edges)
+            if right >= left and bottom >= top:
+                return Line((left, top, right, bottom), values[4])
     raise ValueError(f"a line is {values!r}; [x0, y0, x1, y1, text] is needed, places in 0..1 of the page")
 
 

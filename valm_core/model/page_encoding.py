@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,10 +35,12 @@ def encode_page(model: ReadModel, page: Page) -> EncodedPage:
         chosen = order[first : first + LINES_AT_ONCE]
         inputs = window_tensors([[parts[place]] for place in chosen], model.tokenizer)
         names = ("token_ids", "text_mask", "word_index", "word_mask")
-        text = model.encode_words(*(inputs[name].to(model.device) for name in names)).float().cpu()
-        found |= dict(zip(chosen, text.split([parts[place].count for place in chosen]), strict=True))
-    written = (torch.cat([torch.from_numpy(getattr(part, name)) for part in parts]) for name in ("letters", "shapes"))
-    return EncodedPage(torch.cat([found[place] for place in range(len(parts))]), *written, torch.from_numpy(page.boxes))
+        words = model.encode_words(*(inputs[name].to(model.device) for name in names)).float().cpu()
+        found |= dict(zip(chosen, words.split([parts[place].count for place in chosen]), strict=True))
+    text = torch.cat([found[place] for place in range(len(parts))])
+    letters = torch.from_numpy(np.concatenate([part.letters for part in parts]))
+    shapes = torch.from_numpy(np.concatenate([part.shapes for part in parts]))
+    return EncodedPage(text, letters, shapes, torch.from_numpy(page.boxes))
 
 
 def pad_pages(pages: Sequence[EncodedPage]) -> dict[str, Tensor]:

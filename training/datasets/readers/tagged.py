@@ -67,16 +67,7 @@ def tagged_fingerprint(sentences: list[TaggedSentence]) -> dict:
 
 
 def _parse(values: dict, folder: Path) -> TaggedSentence:
-    tokens, labels = values.get("tokens"), values.get("labels")
-    for name, texts in (("tokens", tokens), ("labels", labels)):
-        if (
-            not isinstance(texts, list)
-            or not texts
-            or not all(isinstance(text, str) and text.strip() for text in texts)
-        ):
-            raise ValueError(f"`{name}` must be a list of texts that aren't empty, one at least")
-        if any(LONE_SURROGATE.search(text) for text in texts):
-            raise ValueError(f"`{name}` holds half a character, as a cut emoji leaves it")
+    tokens, labels = (_texts(values.get(name), name) for name in ("tokens", "labels"))
     if len(tokens) != len(labels):
         raise ValueError(f"there are {len(tokens)} `tokens` but {len(labels)} `labels`; one a word is needed")
     if len(tokens) > MAX_WORDS:
@@ -84,4 +75,12 @@ def _parse(values: dict, folder: Path) -> TaggedSentence:
     for label in labels:
         type_of(label)  # raises where it isn't of BIO form
     image = photo_of_row(values, folder) if values.get("image") else None
-    return TaggedSentence(tuple(tokens), mended(labels), image)
+    return TaggedSentence(tokens, mended(labels), image)
+
+
+def _texts(texts: object, name: str) -> tuple[str, ...]:
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError(f"`{name}` must be a list of texts that aren't empty, one at least")
+    if any(LONE_SURROGATE.search(text) for text in texts):
+        raise ValueError(f"`{name}` holds half a character, as a cut emoji leaves it")
+    return tuple(texts)
