@@ -547,6 +547,35 @@ MESSAGES = {
     ),
     "A photo is needed to judge a statement. Give one.": "判断一句陈述需要一张照片。请提供一张。",
     "This model reads texts alone. Leave the photo out.": "该模型只读文字。请不要附照片。",
+    "The text has {count} words, at most {allowed} words. Give one sentence.": (
+        "文字有 {count} 个词，最多 {allowed} 个。请给出一句话。"
+    ),
+    "The page has {count} lines, at most {allowed} lines.": "页面有 {count} 行，最多 {allowed} 行。",
+    "The page has {count} words, at most {allowed} words.": "页面有 {count} 个词，最多 {allowed} 个。",
+    "A line of the page has {length} characters, at most {allowed} characters.": (
+        "页面中有一行有 {length} 个字符，最多 {allowed} 个。"
+    ),
+    "No words were found on the page. Send a sharper picture, or one with text on it.": (
+        "页面上没有找到文字。请发送更清晰的或带有文字的图片。"
+    ),
+    "Reading documents needs OCR. Install it with: pip install 'valm[read]'": (
+        "阅读文档需要 OCR。安装命令：pip install 'valm[read]'"
+    ),
+    "Reading PDF files needs pypdfium2. Install it with: pip install 'valm[read]'": (
+        "阅读 PDF 文件需要 pypdfium2。安装命令：pip install 'valm[read]'"
+    ),
+    "{name} can't be read as a PDF: it is damaged or locked by a password. Save it anew without one.": (
+        "无法将 {name} 作为 PDF 打开：文件已损坏或有密码。请重新保存为没有密码的文件。"
+    ),
+    "Page {page} of {name} is damaged.": "{name} 的第 {page} 页已损坏。",
+    "{name} has {count} pages; 1 to {most} are allowed. Send a part of it.": (
+        "{name} 有 {count} 页；允许 1 到 {most} 页。请发送其中一部分。"
+    ),
+    "There is no page {page} in {name}; it has {count}.": "{name} 没有第 {page} 页；共有 {count} 页。",
+    "There is no page {page} in a picture; it has 1.": "图片没有第 {page} 页；只有 1 页。",
+    "Page {page} of {name} has a size of {width} x {height} points, which no page has.": (
+        "{name} 的第 {page} 页大小为 {width} x {height} 点，不是正常的页面。"
+    ),
     "The text is empty. Write some words.": "文字为空。请写几个词。",
     "The text is too long: {length} characters, at most {allowed}. Shorten it.": (
         "文字太长：{length} 个字符，最多 {allowed} 个。请缩短。"

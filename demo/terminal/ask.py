@@ -7,9 +7,11 @@ Examples:
 
     python -m demo.ask --checkpoint assets/checkpoints/judge photo.jpg "Two dogs are running."
     python -m demo.ask --checkpoint assets/checkpoints/feel "What a lovely day!"
+    python -m demo.ask --checkpoint assets/checkpoints/tag "Angela Merkel visited Paris."
+    python -m demo.ask --checkpoint assets/checkpoints/read receipt.pdf "What is the total on the receipt?" --page 2
 
-A checkpoint for another task takes what that task needs: a text, a photo, or both. See docs/judge.md, docs/feel.md and
-docs/relate.md.
+A checkpoint for another task takes what that task needs: a text, a photo, or both. See docs/tag.md,
+docs/read.md, docs/judge.md, docs/feel.md and docs/relate.md.
 A file for --batch has one JSON object a line, {"image": PATH, "question": TEXT}, with any other columns, which the
 output keeps. Run the same command again to go on after an interruption, and to try rows with an error once more.
 Exit code: 0, 1 where rows have an error, 2 where nothing could be done, 130 when interrupted.
@@ -84,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--calibration", help="of an open model: a file that training.calibrate wrote")
     parser.add_argument("--top", type=int, default=5, help="how many answers (default 5)")
     parser.add_argument("--figure", help="write a picture: the photo under the map of the question and of each word")
+    parser.add_argument("--page", type=int, default=1, help="of a PDF that is asked about, from 1")
     parser.add_argument("--json", action="store_true", help="print one JSON object, maps included, instead of text")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demo.terminal.spans import read_document, tag_text
 from valm_core.commands import can_show
 
 if TYPE_CHECKING:  # imported for real where they are used, so that -h answers at once
@@ -128,6 +129,8 @@ TASKS: dict[str, Callable[[list[str], argparse.Namespace], str]] = {
     "relate": _label,
     "judge": _label,
     "feel": _label,
+    "tag": tag_text,
+    "read": read_document,
     "caption": _describe,
     "retrieval": _find,
 }

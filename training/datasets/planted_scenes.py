@@ -1,8 +1,9 @@
-"""Scenes with objects at known places, and questions whose answer depends on exactly one of them.
+"""Scenes with objects at known places, and questions or sentences of which only the scene tells the answer.
 
 Example:
     python -m training.datasets.planted_scenes --output runs/planted/train --scenes 4000 --seed 1
     python -m training.datasets.planted_scenes --output runs/planted/photos --scenes 300 --photos assets/examples
+    python -m training.datasets.planted_scenes --output runs/planted/tags --scenes 1500 --rows tags
 """
 
 import argparse
@@ -29,6 +30,12 @@ COLORS = {
     "purple": (140, 60, 170),
     "orange": (245, 133, 20),
 }
+WARM = ("red", "yellow", "orange")  # half of the colors; the others are cold
+SENTENCES = (  # about one, two or three objects; {} is the name of a shape
+    ("look at the {} .", "here is a {} again"),
+    ("a {} beside the {}", "the {} , and not far from it a {} ."),
+    ("we saw a {} , a {} and a {} today", "{} and {} , {} as well !"),
+)
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 _SMOOTHING = 4  # scenes are drawn so many times larger
 
@@ -71,7 +78,26 @@ def questions_about(objects: list[dict], generator: np.random.Generator) -> list
     return rows
 
 
-def write_scenes(folder: str | Path, scenes: int, seed: int, photos: Sequence[Path] = ()) -> Path:
+def sentence_about(objects: list[dict], generator: np.random.Generator) -> dict:
+    """A sentence that names shapes of a scene, each labelled WARM or COLD by its color: {tokens, labels}.
+
+    Nothing in it tells the colors: without the scene half of the labels can be guessed.
+    """
+    told = generator.permutation(len(objects))[: generator.integers(1, len(SENTENCES), endpoint=True)]
+    chosen = [objects[place] for place in told]
+    pattern = str(generator.choice(SENTENCES[len(chosen) - 1])).split()
+    named = iter(chosen)
+    tokens, labels = [], []
+    for word in pattern:
+        item = next(named) if word == "{}" else None
+        tokens.append(item["shape"] if item else word)
+        labels.append(("B-WARM" if item["color"] in WARM else "B-COLD") if item else "O")
+    return {"tokens": tokens, "labels": labels}
+
+
+def write_scenes(
+    folder: str | Path, scenes: int, seed: int, photos: Sequence[Path] = (), rows: str = "questions"
+) -> Path:
     """Write ``scenes`` photos and ``rows.jsonl`` (one question an object, with its region) into a folder.
 
     Args:
@@ -79,6 +105,7 @@ def write_scenes(folder: str | Path, scenes: int, seed: int, photos: Sequence[Pa
         scenes: how many.
         seed: the same one gives the same scenes.
         photos: files that backgrounds are cut from; none makes plain backgrounds.
+        rows: one of ``ROWS``: ``tags`` writes a labelled sentence a scene, see ``sentence_about``.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,9 +116,15 @@ def write_scenes(folder: str | Path, scenes: int, seed: int, photos: Sequence[Pa
             scene, objects = draw_scene(generator, opened)
             name = f"{number:05}.jpg"
             scene.save(folder / name, quality=92)
-            for row in questions_about(objects, generator):
+            for row in ROWS[rows](objects, generator):
                 file.write(json.dumps({"image": name, **row}) + "\n")
     return folder / "rows.jsonl"
+
+
+ROWS = {
+    "questions": questions_about,
+    "tags": lambda objects, generator: [sentence_about(objects, generator)],
+}
 
 
 def _background(generator: np.random.Generator, photos: list[Image.Image]) -> Image.Image:
@@ -147,16 +180,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="folder for the scenes and rows.jsonl")
     parser.add_argument("--scenes", type=int, default=1000, help="how many (default 1000)")
     parser.add_argument("--photos", help="folder of photos for backgrounds; without it they are plain")
+    parser.add_argument("--rows", choices=ROWS, default="questions", help="what is written about each scene")
     parser.add_argument("--seed", type=int, default=0, help="the same one gives the same scenes")
     options = parser.parse_args(arguments)
     if options.scenes < 1:
         parser.error(f"--scenes is {options.scenes}; at least 1 is needed.")
     try:
         photos = background_photos(options.photos) if options.photos else []
-        rows = write_scenes(options.output, options.scenes, options.seed, photos)
+        rows = write_scenes(options.output, options.scenes, options.seed, photos, options.rows)
     except (OSError, DataError, InputError) as error:
         parser.exit(2, f"{error}\n")
-    print(f"{options.scenes} scenes with {OBJECTS} questions each: {rows}")
+    print(f"{options.scenes} scenes with {options.rows}: {rows}")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ MODULES = {  # task -> the module that has it in its ``TASKS``
     "relate": "classifying",
     "judge": "classifying",
     "feel": "classifying",
+    "tag": "tagging",
+    "read": "reading",
 }
 
 

@@ -20,7 +20,9 @@ from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead
 from valm_core.model.image_encoder import ImageEncoder, build_image_encoder
 from valm_core.model.model import ValmModel
 from valm_core.model.packages import PACKAGES
+from valm_core.model.reader import ReadModel
 from valm_core.model.retrieval import RetrievalModel
+from valm_core.model.tagger import TagModel
 from valm_core.model.text_encoder import TextEncoder, build_text_encoder, build_tokenizer
 from valm_core.model.two_encoders import TwoEncoders
 
@@ -30,6 +32,8 @@ TASK_MODELS: dict[str, type[TwoEncoders]] = {  # beside answering
     "relate": Classifier,
     "judge": Classifier,
     "feel": Classifier,
+    "tag": TagModel,
+    "read": ReadModel,
 }
 
 

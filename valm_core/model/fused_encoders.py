@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.attention import AttentionPooling
-from valm_core.model.fusion_families import FUSIONS, WordCellSimilarity
+from valm_core.model.fusion import WordCellSimilarity
+from valm_core.model.fusion_families import FUSIONS
 from valm_core.model.image_encoder import ImageEncoder
 from valm_core.model.model import learns
 from valm_core.model.text_encoder import TextEncoder
@@ -23,7 +24,7 @@ class FusedEncoders(TwoEncoders):
     """Two encoders and a fusion; subclasses put a head on what it returns.
 
     Args:
-        config: what the parts were built from; ``fusion`` names a family of ``fusion.FUSIONS``, or is ``text``.
+        config: what the parts were built from; ``fusion`` names a family of ``fusion_families.FUSIONS``, or is ``text``.
         tokenizer, text_encoder, image_encoder: what reads texts and photos.
         concepts: names of the concepts that the image encoder looks for.
         answers: the labels, in the order of the head's logits.

@@ -1,0 +1,147 @@
+"""What ``valm-ask`` shows of marked words: the entities of a sentence, and an answer on a page with its places."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:  # imported for real where they are used, so that -h answers at once
+    from valm_core.tasks.reader import PageAnswer, ReadPage
+    from valm_core.tasks.tagger import Tagged
+
+SHOWN_WORDS = 3  # beside a span's own
+SHOWN_LINES = 4
+LEAST_FALL = 0.1  # of the logarithm of the probability; what moves it less is not named
+ANSWER_COLOR, LINE_COLOR = (214, 39, 40), (38, 84, 200)
+
+
+def tag_text(given: list[str], options: argparse.Namespace) -> str:
+    """The entities of a sentence, the last thing given, with the photo before it, where there is one."""
+    from valm_core.tasks.tagger import Tagger
+
+    if options.figure:
+        raise ValueError("--figure shows places of a photo or page; words of a sentence have none.")
+    tagger = Tagger.from_checkpoint(options.checkpoint, options.device)
+    tagged = tagger.tag(given[-1], given[0] if len(given) == 2 else None)
+    return json.dumps(tagged_json(tagged)) if options.json else format_tagged(tagged)
+
+
+def read_document(given: list[str], options: argparse.Namespace) -> str:
+    """The answer to a question about a document."""
+    from valm_core.tasks.reader import Reader
+
+    if len(given) != 2:
+        raise ValueError('Give a document and a question, for example: receipt.jpg "What is the total on the receipt?"')
+    reader = Reader.from_checkpoint(options.checkpoint, options.device)
+    page = reader.open(given[0], options.page)
+    answer = reader.ask(page, given[1], options.top)
+    if options.figure and page.picture is not None:
+        marked_page(page.picture, page, answer).save(options.figure)
+    return json.dumps(answer_json(page, answer)) if options.json else format_answer(page, answer)
+
+
+def format_tagged(tagged: Tagged) -> str:
+    """The sentence with its entities in brackets, and below a line for each: its probability and what it rests on."""
+    opened = {span.first: span for span in tagged.spans}
+    closed = {span.end - 1: span for span in tagged.spans}
+    words = [
+        f"{'[' * (place in opened)}{word}{' ' + closed[place].type + ']' if place in closed else ''}"
+        for place, word in enumerate(tagged.words)
+    ]
+    lines = [" ".join(words)]
+    width = max((len(span.text) for span in tagged.spans), default=0)
+    for span in tagged.spans:
+        others = [place for place in np.argsort(-span.word_scores) if not span.first <= place < span.end]
+        named = [tagged.words[place] for place in others[:SHOWN_WORDS] if span.word_scores[place] >= LEAST_FALL]
+        photo = f"; photo: {span.photo_verdict}" if span.photo_verdict else ""
+        lines.append(
+            f"  {span.text:<{width}}  {span.type:<5} {span.probability:4.0%}, from the other words alone "
+            f"{span.without_itself:.0%}; words: {span.verdict}{photo}"
+            f"{'; beside itself: ' + ', '.join(named) if named else ''}"
+        )
+    return "\n".join(lines if tagged.spans else [*lines, "  No entity found."])
+
+
+def tagged_json(tagged: Tagged) -> dict:
+    """A labelled sentence as plain values."""
+    return {
+        "words": list(tagged.words),
+        "labels": list(tagged.labels),
+        "probabilities": [round(value, 4) for value in tagged.probabilities],
+        "spans": [
+            {
+                "first": span.first,
+                "end": span.end,
+                "type": span.type,
+                "text": span.text,
+                "probability": round(span.probability, 4),
+                "without_itself": round(span.without_itself, 4),
+                "word_scores": span.word_scores.astype(float).round(4).tolist(),
+                "support": round(span.support, 3),
+                "verdict": span.verdict,
+                "map": None if span.cell_map is None else span.cell_map.astype(float).round(5).tolist(),
+                "photo_verdict": span.photo_verdict or None,
+            }
+            for span in tagged.spans
+        ],
+    }
+
+
+def format_answer(page: ReadPage, answer: PageAnswer) -> str:
+    """The answer, the next likeliest, and which other lines of the page spoke for it."""
+    lines = [f"{answer.text}  ({answer.probability:.0%})"]
+    lines += [f"  or: {text}  ({probability:.0%})" for text, probability in answer.others]
+    box = " to ".join(f"({x:.0%}, {y:.0%})" for x, y in (answer.boxes[0][:2], answer.boxes[-1][2:]))
+    lines.append(f"Page {page.number} of {page.pages}, from left and top: {box}")
+    lines.append(f"The page's other lines: {answer.verdict}")
+    texts = page.page.words_of_lines()
+    for place in np.argsort(-answer.line_scores)[:SHOWN_LINES]:
+        if answer.line_scores[place] >= LEAST_FALL:
+            lines.append(f"  {answer.line_scores[place]:5.1f}  {' '.join(texts[place])}")
+    return "\n".join(lines)
+
+
+def answer_json(page: ReadPage, answer: PageAnswer) -> dict:
+    """An answer on a page as plain values: with the words of the page, their places and lines."""
+    return {
+        "question": answer.question,
+        "answer": answer.text,
+        "probability": round(answer.probability, 4),
+        "words": [answer.first, answer.end],
+        "boxes": answer.boxes.astype(float).round(4).tolist(),
+        "others": [{"answer": text, "probability": round(value, 4)} for text, value in answer.others],
+        "support": round(answer.support, 3),
+        "verdict": answer.verdict,
+        "line_scores": answer.line_scores.astype(float).round(4).tolist(),
+        "page": {
+            "number": page.number,
+            "pages": page.pages,
+            "words": list(page.page.words),
+            "boxes": page.page.boxes.astype(float).round(4).tolist(),
+            "lines": page.page.lines.tolist(),
+        },
+    }
+
+
+def marked_page(picture: Image.Image, page: ReadPage, answer: PageAnswer) -> Image.Image:
+    """The page with a frame around the answer, and a thinner one around each line that spoke for it."""
+    marked = picture.convert("RGB").copy()
+    draw, (width, height) = ImageDraw.Draw(marked), picture.size
+    thick = max(2, round(max(width, height) / 400))
+    for line in np.flatnonzero(answer.line_scores >= LEAST_FALL):
+        boxes = page.page.boxes[page.page.lines == line]
+        _frame(draw, [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)], width, height, LINE_COLOR, thick // 2)
+    for box in answer.boxes:
+        _frame(draw, list(box), width, height, ANSWER_COLOR, thick)
+    return marked
+
+
+def _frame(
+    draw: ImageDraw.ImageDraw, box: list[float], width: int, height: int, color: tuple[int, int, int], thick: int
+) -> None:
+    left, top, right, bottom = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    draw.rectangle((left - thick, top - thick, right + thick, bottom + thick), outline=color, width=thick)

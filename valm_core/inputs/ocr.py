@@ -1,0 +1,99 @@
+"""Text on photos and scans, read by RapidOCR (extra ``read``): lines with their places, turned pages included."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from valm_core.inputs.page import Line, Page, page_of_lines
+from valm_core.inputs.photo import open_photo
+from valm_core.outputs import InputError, Photo
+
+LEAST_SURE = 0.5  # of a line: what is less sure is no text
+SURE = 0.85  # the mean from which on a page counts as upright
+SHORT_SIDE = 900  # pixels; smaller pages are enlarged so far, at most by ``MOST_LARGER``
+MOST_LARGER = 3
+TURNS = (0, 90, 270, 180)  # degrees
+_ENGINE_LOCK = threading.Lock()
+
+Engine = Callable[[np.ndarray], list[tuple[np.ndarray, str, float]]]  # pixels -> corners [4, 2], text, probability
+
+
+def read_page(photo: Photo) -> Page:
+    """The words on a photo of a document. Argument and errors as of ``read_lines`` and ``page_of_lines``."""
+    return page_of_lines(read_lines(photo))
+
+
+def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[Line, ...]:
+    """The lines of text on a photo; places are those of the photo as it was sent, upright by what its file says.
+
+    A page that lies on its side or its head is turned until it reads best; places are then those of the turned page.
+
+    Args:
+        photo: file, content or opened picture.
+        engine: reads upright pictures; RapidOCR unless told otherwise.
+
+    Raises:
+        InputError: the photo can't be used, or OCR isn't installed.
+    """
+    picture = _enlarged(open_photo(photo))
+    read = engine or rapid_ocr()
+    best: list[tuple[np.ndarray, str, float]] = []
+    best_score, best_size = -1.0, picture.size
+    for turn in TURNS:
+        turned = picture.rotate(turn, expand=True) if turn else picture
+        found = [line for line in read(np.asarray(turned)) if line[2] >= LEAST_SURE and line[1].strip()]
+        score = sum(len(text) * sure for _, text, sure in found) * (0.5 if _on_its_side(found) else 1.0)
+        if score > best_score:
+            best, best_score, best_size = found, score, turned.size
+        if found and _upright(found):
+            break
+    width, height = best_size
+    lines = []
+    for corners, text, _ in best:
+        left, top = (corners.min(axis=0) / (width, height)).clip(0, 1)
+        right, bottom = (corners.max(axis=0) / (width, height)).clip(0, 1)
+        lines.append(Line((float(left), float(top), float(right), float(bottom)), text))
+    return tuple(lines)
+
+
+@functools.cache
+def rapid_ocr() -> Engine:
+    """RapidOCR as a function, its models loaded once; calls wait for each other.
+
+    Raises:
+        InputError: it isn't installed.
+    """
+    try:
+        from rapidocr_onnxruntime import RapidOCR
+    except ImportError as error:
+        raise InputError("Reading documents needs OCR. Install it with: pip install 'valm[read]'") from error
+    engine: Any = RapidOCR()
+
+    def read(pixels: np.ndarray) -> list[tuple[np.ndarray, str, float]]:
+        with _ENGINE_LOCK:
+            found, _ = engine(pixels[:, :, ::-1], use_cls=False)  # it takes BGR, as OpenCV has it
+        return [(np.array(corners), str(text), float(sure)) for corners, text, sure in found or []]
+
+    return read
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    factor = min(SHORT_SIDE / min(picture.size), MOST_LARGER)
+    if factor <= 1:
+        return picture
+    size = round(picture.width * factor), round(picture.height * factor)
+    return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def _upright(found: list[tuple[np.ndarray, str, float]]) -> bool:
+    return not _on_its_side(found) and float(np.mean([sure for _, _, sure in found])) >= SURE
+
+
+def _on_its_side(found: list[tuple[np.ndarray, str, float]]) -> bool:
+    """Whether most lines of several letters stand upright like a spine's."""
+    sizes = [corners.max(axis=0) - corners.min(axis=0) for corners, text, _ in found if len(text) > 3]
+    return bool(sizes) and float(np.mean([size[1] > size[0] for size in sizes])) > 0.5
