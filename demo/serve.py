@@ -70,7 +70,12 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
 
         collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
     captioner = load_captioner(settings.describe_checkpoint)
-    page = build_page(lend(predictor), settings=settings, captioner=captioner, collection=collection)
+    more = None
+    if settings.more:
+        from demo.more.models import open_models
+
+        more = open_models(settings.more)
+    page = build_page(lend(predictor), settings=settings, captioner=captioner, collection=collection, more=more)
     place = {"server_name": bind_address(settings.address), "server_port": port}
     options = launch_options(settings)  # after the page, whose texts it takes
     serve_until_stopped(page, uploads, **place, **options)

@@ -64,6 +64,23 @@ def _people(text: str) -> tuple[tuple[str, str], ...]:
     return people
 
 
+def _folders(text: str) -> tuple[str | Path, ...]:
+    if text == "none":
+        return ()
+    if text == "shipped":
+        return shipped_tasks()
+    folders = tuple(part.strip() for part in text.split(","))
+    if not all(folders):
+        raise ValueError(text)
+    return folders
+
+
+def shipped_tasks() -> tuple[Path, ...]:
+    """The shipped checkpoints for tasks beside answering, finding and describing, as far as they are there."""
+    places = (ASSETS / "checkpoints" / name for name in ("tag", "relate", "judge", "feel", "read"))
+    return tuple(place for place in places if place.is_dir())
+
+
 def _peers(text: str) -> dict[str, str]:
     """``name=LOCATION`` pairs with commas between, each name once, as {name: location}."""
     peers: dict[str, str] = {}
@@ -178,6 +195,16 @@ class Settings:
             "a file outside of that folder",
             "where what is known of the collection's photos is kept",
             "beside the folder, `FOLDER.valm-index`",
+        ),
+    )
+    more: tuple[str | Path, ...] = field(
+        default=(),
+        metadata=_variable(
+            "VALM_MORE",
+            _folders,
+            "folders of checkpoints that tag, relate, judge, feel or read, with commas between; `shipped`; `none`",
+            "the page has another one, More, for these tasks",
+            "`none`, there is no such page",
         ),
     )
     describe_checkpoint: str | Path = field(

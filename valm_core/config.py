@@ -46,7 +46,7 @@ class ValmConfig:
         question_head: add to the answers' logits what the question alone makes likely, see ``heads.QuestionHead``.
         glimpse_width: size of the cells' features that the words gather for the answer head by the last text-to-image
             attention, see ``heads.Glimpses``; 0 for none. For bi-attention with a question head.
-        fusion: a key of ``valm_core.model.fusion_families.FUSIONS``; or ``text`` for no photos at all, where the task allows it.
+        fusion: one of ``model.fusion_families.FUSIONS``; or ``text`` for no photos, where the task allows it.
         product: in bi-attention, also multiply the text's vector with the image's; dual towers always do.
         width, layers, heads, feed_forward_ratio: size of the fusion.
         dropout: probability, 0..1, in fusion and head.

@@ -10,6 +10,62 @@ STEPS = """<h2>Your answer appears here</h2><ol>
 <p class="fine-print">You get five answers, how likely each is, and whether the photo mattered.</p>"""
 
 CHINESE = {
+    # more
+    "<h1>More than questions</h1><p>Small models for single tasks. Each says how likely it is, and what "
+    "spoke for it.</p>": (
+        "<h1>不只是提问</h1><p>为单项任务训练的小模型。每个模型都会说明结果有多可能，以及依据是什么。</p>"
+    ),
+    "Tag words": "标注词语",
+    "Finds people, places, organisations and other names in a sentence.": "在句子中找出人名、地名、机构名和其他名称。",
+    "A sentence": "一个句子",
+    "Relate": "判断关系",
+    "Says how two marked parts of a text are related. Mark both with brackets.": (
+        "说明文中标出的两部分之间的关系。请用方括号标出这两部分。"
+    ),
+    "A text with two marked parts": "标出两部分的文字",
+    "Judge": "判断陈述",
+    "Says whether a photo supports a statement, contradicts it, or leaves it open.": (
+        "说明照片支持一句陈述、与它矛盾，还是无法确定。"
+    ),
+    "A statement about the photo": "关于照片的陈述",
+    "Feel": "判断情感",
+    "Says whether a short text, with its photo if it has one, sounds positive, neutral or negative.": (
+        "说明一段短文（可附照片）听起来是积极、中性还是消极。"
+    ),
+    "A short text": "一段短文",
+    "Read": "阅读",
+    "Reads a receipt or another printed page, a photo or a PDF, and finds the answer among its words.": (
+        "阅读小票或其他印刷页面（照片或 PDF），并在其文字中找出答案。"
+    ),
+    "A question about the page": "关于这一页的问题",
+    "Task": "任务",
+    "Document: a photo or a PDF": "文档：照片或 PDF",
+    "Page of the PDF": "PDF 的页码",
+    "Go": "开始",
+    "Without the photo: {answer} ({share}).": "不看照片时：{answer}（{share}）。",
+    "Where it looked: {verdict}.": "它看的位置：{verdict}。",
+    "for": "支持",
+    "against": "反对",
+    "marked": "已标出",
+    "matters": "有影响",
+    "matters a little": "有一点影响",
+    "can’t be told": "无法判断",
+    "Words that spoke for it, and against it": "支持它和反对它的词",
+    "No entity was found in this sentence.": "这个句子中没有找到名称。",
+    "Entity": "名称",
+    "Entities": "名称",
+    "Type": "类型",
+    "Probability": "概率",
+    "By the other words alone": "仅凭其他词",
+    "Other words that spoke for it": "支持它的其他词",
+    "Verdict": "结论",
+    "{share}: how sure it is of these words, on receipts like those it learned from; elsewhere less can be said.": (
+        "{share}：在与训练数据相似的小票上，它对这些文字的把握；在其他页面上则不可靠。"
+    ),
+    "The framed lines that spoke for it: {verdict}.": "框出的依据行：{verdict}。",
+    "Page {number} of {pages}.": "第 {number} 页，共 {pages} 页。",
+    "The page, with a frame around “{answer}”": "页面，“{answer}”已框出",
+    "More": "更多",
     # finding
     "Find": "查找",
     "<h1>Find photos</h1><p>Type what a photo shows, or give a photo. Of this collection the best fits come first; "
@@ -540,6 +596,7 @@ CHINESE = {
 
 # What an InputError says that isn't said elsewhere on the page, by its template; "{name}" is filled with its values.
 MESSAGES = {
+    "There is no document yet. Choose a photo or a PDF of one.": "还没有文档。请选择一张照片或一个 PDF。",
     "This server has no model that describes photos.": "本服务器没有描述照片的模型。",
     "beams is {beams!r}; allowed: 1 to {most}.": "beams 为 {beams!r}；允许 1 到 {most}。",
     "Mark two parts of the text with brackets, for example: {example}": (

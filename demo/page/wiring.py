@@ -13,11 +13,15 @@ from demo.finding.collection import PATH as FIND_PATH
 from demo.finding.collection import Collection
 from demo.languages.chinese import CHINESE
 from demo.languages.translate import translations
+from demo.more.models import PATH as MORE_PATH
+from demo.more.models import MoreModels
 from demo.page.about import card_routes
 from demo.page.events import Page
 from demo.page.find import NAME as FIND
 from demo.page.find import build_find_page
 from demo.page.layout import SMALL, build_layout
+from demo.page.more import NAME as MORE
+from demo.page.more import build_more_page
 from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
@@ -145,10 +149,12 @@ def build_page(
     settings: Settings = DEFAULTS,
     captioner: Captioner | None = None,
     collection: Collection | None = None,
+    more: MoreModels | None = None,
 ) -> gr.Blocks:
     """The page around one predictor, which all visitors share and which keeps nothing about them.
 
-    ``captioner`` describes photos, where there is one. With a ``collection`` of photos there is a second page, Find.
+    ``captioner`` describes photos, where there is one. With a ``collection`` of photos there is a second page, Find,
+    and with ``more`` models a page for their tasks, More.
     """
     sha256 = predictor.facts.get("checkpoint_sha256")
     examples = asking.read_examples(examples_folder, None if sha256 is None else str(sha256))
@@ -162,11 +168,14 @@ def build_page(
         wire_browser(blocks, page)
         wire_links(blocks, page)
         wire_visit(page)
-        if collection:
+        if collection or more:
             gr.Navbar(main_page_name="Ask")
     if collection:
         with blocks.route(FIND, FIND_PATH):
             build_find_page(collection, STATE_SECONDS)
+    if more:
+        with blocks.route(MORE, MORE_PATH):
+            build_more_page(more)
     blocks.current_page = ""  # the API is of both
     with blocks:
         build_api(blocks, predictor, examples, captioner, collection)

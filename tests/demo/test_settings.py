@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 GOOD = {
     "VALM_CALIBRATION": ("c.json", "calibration", "c.json"),
     "VALM_COLLECTION": ("my photos", "collection", "my photos"),
+    "VALM_MORE": ("runs/tag,runs/read", "more", ("runs/tag", "runs/read")),
     "VALM_COLLECTION_INDEX": ("my.index", "collection_index", "my.index"),
     "VALM_CHECKPOINT": ("me/model@main", "checkpoint", "me/model@main"),
     "VALM_FIND_CHECKPOINT": ("me/finder", "find_checkpoint", "me/finder"),

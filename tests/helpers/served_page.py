@@ -12,7 +12,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(predictor, settings=None, collection=None):
+def served(predictor, settings=None, collection=None, more=None):
     """The address of a page around ``predictor``, open for as long as the block runs; ``Settings`` by default.
 
     With a ``collection`` of photos it has the page "Find".
@@ -21,7 +21,7 @@ def served(predictor, settings=None, collection=None):
     from demo.settings import Settings
 
     settings, port = settings or Settings(), free_port()
-    page = build_page(predictor, settings=settings, collection=collection)
+    page = build_page(predictor, settings=settings, collection=collection, more=more)
     options = {"server_name": "127.0.0.1", "server_port": port, "prevent_thread_lock": True, "quiet": True}
     page.launch(**options, **launch_options(settings), _frontend=False)  # as ``serve_until_stopped``
     try:

@@ -24,7 +24,7 @@ class FusedEncoders(TwoEncoders):
     """Two encoders and a fusion; subclasses put a head on what it returns.
 
     Args:
-        config: what the parts were built from; ``fusion`` names a family of ``fusion_families.FUSIONS``, or is ``text``.
+        config: what the parts were built from; ``fusion`` is one of ``fusion_families.FUSIONS``, or ``text``.
         tokenizer, text_encoder, image_encoder: what reads texts and photos.
         concepts: names of the concepts that the image encoder looks for.
         answers: the labels, in the order of the head's logits.

@@ -1,0 +1,139 @@
+"""HTML of the page More: labels with bars, words that spoke for and against, marked sentences, read pages."""
+
+import numpy as np
+from markupsafe import Markup, escape
+from PIL import Image
+
+from demo.languages.translate import say, say_html
+from demo.rendering.overlay import MAX_SIDE, Look, overlay
+from demo.rendering.page_frames import LEAST_FALL, marked_page
+from demo.rendering.wording import data_address, percent, strong
+from valm_core.outputs import Answer
+from valm_core.tasks.labeller import Labelled
+from valm_core.tasks.reader import PageAnswer, ReadPage
+from valm_core.tasks.tagger import Tagged
+
+STRONG_EFFECT = 2.0  # log-odds from which on a word is drawn in full colour
+VERDICTS = {  # of ``evidence.rules``, as the main page says them
+    "matters": "matters",
+    "matters a little": "matters a little",
+    "no difference": "no difference found",
+    "cannot tell": "can’t be told",
+}
+
+
+def bars_html(answers: tuple[Answer, ...]) -> str:
+    """Labels as bars on one scale, 0 to 100 %."""
+    rows = "".join(
+        f'<li><span class="answer-text">{escape(answer.text)}</span>'
+        f'<span class="answer-share">{percent(answer.probability)}</span>'
+        f'<span class="answer-track" aria-hidden="true"><span style="width:{100 * answer.probability:.1f}%"></span>'
+        "</span></li>"
+        for answer in answers
+    )
+    return f'<ol class="answers" aria-label="{say("Likeliest answers and their probabilities")}">{rows}</ol>'
+
+
+def labelled_html(labelled: Labelled) -> str:
+    """The likeliest labels, what the photo changed, and each word by how it spoke for the first one."""
+    first = labelled.labels[0]
+    parts = [f'<p class="sentence">{strong(first.text)}</p>', bars_html(labelled.labels[:5])]
+    if labelled.blind_labels:
+        blind = labelled.blind_labels[0]
+        template = "Without the photo: {answer} ({share})."
+        parts.append(f"<p>{say_html(template, answer=strong(blind.text), share=percent(blind.probability))}</p>")
+    parts.append(_words_html(labelled))
+    if labelled.places_judged:
+        found = say(VERDICTS[labelled.places_judged.verdict])
+        parts.append(f"<p>{say_html('Where it looked: {verdict}.', verdict=found)}</p>")
+    return "".join(parts)
+
+
+def _words_html(labelled: Labelled) -> str:
+    marked = {word for start, end in labelled.spans for word in range(start, end)}
+    chips = []
+    for place, (word, verdict) in enumerate(zip(labelled.words, labelled.word_verdicts, strict=True)):
+        effect = float(labelled.effects[place])
+        side = "for" if effect > 0 else "against"
+        share = min(abs(effect) / STRONG_EFFECT, 1) if verdict == "matters" else 0
+        told = say(side) if share else say("no difference found")
+        kind = "marked" if place in marked else side if share else "plain"
+        note = say("marked") if place in marked else told
+        chips.append(
+            f'<span class="spoke {kind}" style="--share:{share:.2f}" title="{escape(note)}">{escape(word)}'
+            f'<span class="sr-only"> ({escape(note)})</span></span>'
+        )
+    title = say("Words that spoke for it, and against it")
+    return f'<h3>{title}</h3><p class="spoken">{" ".join(chips)}</p>'
+
+
+def tagged_html(tagged: Tagged) -> str:
+    """The sentence with its entities marked, and a row for each: how likely, what is left without itself, verdict."""
+    if not tagged.spans:
+        return f"<p>{say('No entity was found in this sentence.')}</p>"
+    opened = {span.first: span for span in tagged.spans}
+    pieces, place = [], 0
+    while place < len(tagged.words):
+        span = opened.get(place)
+        if span:
+            kind = f'<span class="entity-type">{escape(span.type)}</span>'
+            pieces.append(f'<mark class="entity">{escape(span.text)} {kind}</mark>')
+            place = span.end
+        else:
+            pieces.append(str(escape(tagged.words[place])))
+            place += 1
+    rows = []
+    for span in tagged.spans:
+        others = [one for one in np.argsort(-span.word_scores) if not span.first <= one < span.end]
+        named = [tagged.words[one] for one in others[:3] if span.word_scores[one] >= LEAST_FALL]
+        cells = (
+            escape(span.text),
+            escape(span.type),
+            percent(span.probability),
+            percent(span.without_itself),
+            escape(", ".join(named) or "–"),
+            say(VERDICTS[span.verdict]) if span.verdict else "–",
+        )
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    names = ("Entity", "Type", "Probability", "By the other words alone", "Other words that spoke for it", "Verdict")
+    head = "".join(f'<th scope="col">{say(name)}</th>' for name in names)
+    table = f'<div class="wide-table" tabindex="0" role="group" aria-label="{say("Entities")}"><table><thead><tr>{head}'
+    return f'<p class="entities">{" ".join(pieces)}</p>{table}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def read_html(page: ReadPage, answer: PageAnswer) -> str:
+    """What the page answers, how sure, further answers, and whether the lines that spoke for it matter."""
+    share = percent(answer.probability)
+    parts = [f'<p class="sentence">{strong(answer.text)}</p>']
+    parts.append(bars_html((Answer(answer.text, answer.probability), *(Answer(*other) for other in answer.others))))
+    note = "{share}: how sure it is of these words, on receipts like those it learned from; elsewhere less can be said."
+    parts.append(f'<p class="fine-print">{say_html(note, share=share)}</p>')
+    if answer.verdict:
+        found = say(VERDICTS[answer.verdict])
+        parts.append(f"<p>{say_html('The framed lines that spoke for it: {verdict}.', verdict=found)}</p>")
+    if page.pages > 1:
+        parts.append(
+            f'<p class="fine-print">{say_html("Page {number} of {pages}.", number=page.number, pages=page.pages)}</p>'
+        )
+    return "".join(parts)
+
+
+def map_picture_html(picture: Image.Image, labelled: Labelled) -> str:
+    """The map of a label over its photo."""
+    name = say_html("Where it looked for “{answer}”", answer=labelled.labels[0].text)
+    return picture_html(overlay(picture, labelled.explanation(), (), Look()), name)
+
+
+def page_picture_html(page: ReadPage, answer: PageAnswer) -> str:
+    """The page with the answer and what spoke for it in frames; "" where only its lines are known."""
+    if page.picture is None:
+        return ""
+    name = say_html("The page, with a frame around “{answer}”", answer=answer.text)
+    return picture_html(marked_page(page.picture, page, answer), name)
+
+
+def picture_html(picture: Image.Image, name: Markup) -> str:
+    """A picture that the server drew, with its name for those who can't see it."""
+    small = picture.convert("RGB")
+    small.thumbnail((MAX_SIDE, MAX_SIDE))
+    return f'<div class="maps"><div class="map"><img src="{data_address(small)}" alt="{name}"></div></div>'
