@@ -39,6 +39,7 @@ CHINESE = {
     ),
     "A question about the page": "关于这一页的问题",
     "Task": "任务",
+    "The photo changed nothing.": "照片没有改变结果。",
     "Document: a photo or a PDF": "文档：照片或 PDF",
     "Page of the PDF": "PDF 的页码",
     "Go": "开始",

@@ -8,6 +8,7 @@ from demo.languages.translate import say, say_html
 from demo.rendering.overlay import MAX_SIDE, Look, overlay
 from demo.rendering.page_frames import LEAST_FALL, marked_page
 from demo.rendering.wording import data_address, percent, strong
+from valm_core.answers import differ
 from valm_core.outputs import Answer
 from valm_core.tasks.labeller import Labelled
 from valm_core.tasks.reader import PageAnswer, ReadPage
@@ -37,11 +38,13 @@ def bars_html(answers: tuple[Answer, ...]) -> str:
 def labelled_html(labelled: Labelled) -> str:
     """The likeliest labels, what the photo changed, and each word by how it spoke for the first one."""
     first = labelled.labels[0]
-    parts = [f'<p class="sentence">{strong(first.text)}</p>', bars_html(labelled.labels[:5])]
+    parts = [f'<h2 class="more-title">{escape(first.text)}</h2>', bars_html(labelled.labels[:5])]
     if labelled.blind_labels:
         blind = labelled.blind_labels[0]
         template = "Without the photo: {answer} ({share})."
-        parts.append(f"<p>{say_html(template, answer=strong(blind.text), share=percent(blind.probability))}</p>")
+        told = say_html(template, answer=strong(blind.text), share=percent(blind.probability))
+        same = blind.text == first.text and not differ(first.probability, blind.probability)
+        parts.append(f"<p>{told} {say('The photo changed nothing.') if same else ''}</p>")
     parts.append(_words_html(labelled))
     if labelled.places_judged:
         found = say(VERDICTS[labelled.places_judged.verdict])
@@ -104,7 +107,7 @@ def tagged_html(tagged: Tagged) -> str:
 def read_html(page: ReadPage, answer: PageAnswer) -> str:
     """What the page answers, how sure, further answers, and whether the lines that spoke for it matter."""
     share = percent(answer.probability)
-    parts = [f'<p class="sentence">{strong(answer.text)}</p>']
+    parts = [f'<h2 class="more-title">{escape(answer.text)}</h2>']
     parts.append(bars_html((Answer(answer.text, answer.probability), *(Answer(*other) for other in answer.others))))
     note = "{share}: how sure it is of these words, on receipts like those it learned from; elsewhere less can be said."
     parts.append(f'<p class="fine-print">{say_html(note, share=share)}</p>')

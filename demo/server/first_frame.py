@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from demo.finding.collection import PATH as FIND_PATH
 from demo.languages.translate import language_of, say, speaking
+from demo.more.models import PATH as MORE_PATH
 from demo.server.preloads import preload_html
 from demo.visit.browser_storage import KEY
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
@@ -112,7 +113,7 @@ class FirstFrame:
             if message.get("more_body"):
                 return
             headers, whole = MutableHeaders(scope=start), body
-            main = not scope["path"].rstrip("/").endswith(f"/{FIND_PATH}")  # the page Find has no such frame
+            main = scope["path"].rstrip("/").rpartition("/")[2] not in (FIND_PATH, MORE_PATH)  # without one
             if main and PLACE in whole and LOGIN not in whole:
                 language = asked.get("accept-language", "")
                 whole = with_frame(whole, frame_html(language).encode(), language)

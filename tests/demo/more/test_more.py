@@ -1,0 +1,101 @@
+"""The page More: which checkpoints it takes, what it shows of each task, and that nothing typed becomes HTML."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from demo.more import models
+from demo.more.models import MoreModels, open_models
+from demo.more.results import labelled_html, read_html, tagged_html
+from demo.page.more import TASKS, MorePage
+from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.inputs.page import Line, page_of_lines
+from valm_core.model.build import build_task_model
+from valm_core.outputs import Answer
+from valm_core.tasks.labeller import Labelled
+from valm_core.tasks.reader import PageAnswer, ReadPage
+from valm_core.tasks.tagger import Tagged, TaggedSpan
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def feeling(tiny_config, tmp_path_factory):
+    """A tiny checkpoint that feels."""
+    torch.manual_seed(0)
+    model = build_task_model(dataclasses.replace(tiny_config, task="feel"), ["negative", "positive"]).eval()
+    folder = tmp_path_factory.mktemp("more") / "feel"
+    save_checkpoint(model, folder)
+    return folder
+
+
+def test_folders_that_cannot_be_used_are_named(feeling, tmp_path, tiny_model):
+    assert open_models(()) is None and open_models((feeling,)).tasks == ("feel",)
+    with pytest.raises(ValueError, match=r"VALM_MORE names .*none"):
+        open_models((tmp_path / "none",))
+    with pytest.raises(ValueError, match=r"both for the task 'feel'; keep one"):
+        open_models((feeling, feeling))
+    save_checkpoint(tiny_model, tmp_path / "answers")
+    with pytest.raises(ValueError, match=r"for the task 'answer'; allowed: tag, relate, judge, feel, read"):
+        open_models((tmp_path / "answers",))
+
+
+def test_a_text_is_labelled_with_and_without_a_photo_and_faults_are_told(feeling, tmp_path):
+    page = MorePage(MoreModels({"feel": feeling}))
+    result, picture = page.run("feel", "is the square red?", None, None, None)
+    assert "positive" in result and "negative" in result and picture == "" and "Without the photo" not in result
+    Image.effect_noise((64, 48), 60).convert("RGB").save(tmp_path / "photo.png")
+    result, picture = page.run("feel", "is the square red?", str(tmp_path / "photo.png"), None, None)
+    assert "Without the photo" in result and "data:image/jpeg" in picture
+    assert "The text is empty" in page.run("feel", " ", None, None, None)[0]
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    assert "can&#39;t be read as a photo" in page.run("feel", "red?", str(tmp_path / "broken.jpg"), None, None)[0]
+    assert "There is no document yet" in page.run("read", "What is the total?", None, None, None)[0]
+
+
+def test_a_task_shows_what_it_takes_and_no_former_result():
+    for name, task in TASKS.items():
+        does, _, example, photo, document, number, *results = MorePage(MoreModels({})).choose(name)
+        assert task.does in does and example["value"] == task.example and results == ["", ""]
+        assert photo["visible"] == task.photo and document["visible"] == number["visible"] == task.document
+
+
+def test_at_most_two_models_stay_in_memory(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(models, "LOADERS", dict.fromkeys(models.LOADERS, lambda place: loaded.append(place) or place))
+    more = MoreModels({"tag": "a", "relate": "b", "judge": "c"})
+    for task in ("tag", "relate", "tag", "judge", "tag", "relate"):
+        assert more._model(task) == more.checkpoints[task]
+    assert loaded == ["a", "b", "c", "b"] and list(more._loaded) == ["tag", "relate"]
+
+
+def test_what_spoke_for_a_label_is_drawn_and_nothing_typed_is_html():
+    labels = (Answer("good", 0.9), Answer("bad", 0.1))
+    words, effects = (EVIL, "very", "dull"), np.array([0.0, 1.5, -2.5])
+    said = ("no difference", "matters", "matters")
+    found = labelled_html(Labelled(labels, labels, words, ((0, 1),), effects, said, None, None))
+    assert "<img" not in found and "&lt;img" in found and "The photo changed nothing." in found
+    assert found.count('class="spoke for"') == found.count('class="spoke against"') == 1
+    assert 'class="spoke marked"' in found
+    changed = dataclasses.replace(
+        Labelled(labels, labels, words, (), effects, said, None, None), blind_labels=labels[::-1]
+    )
+    assert "The photo changed nothing." not in labelled_html(changed)
+
+
+def test_entities_are_marked_in_their_sentence():
+    span = TaggedSpan(0, 2, "PER", f"Ann {EVIL}", 0.9, 0.2, np.array([0.0, 0.0, 0.4, 0.0]), 3.0, "matters")
+    found = tagged_html(Tagged(("Ann", EVIL, "sleeps", "."), ("B-PER", "I-PER", "O", "O"), (0.9,) * 4, (span,)))
+    assert "<img" not in found and '<span class="entity-type">PER</span></mark> sleeps .' in found
+    assert "<td>sleeps</td>" in found and "90 %" in found and "20 %" in found
+    assert "No entity was found" in tagged_html(Tagged(("sleeps",), ("O",), (1.0,), ()))
+
+
+def test_an_answer_on_a_page_says_how_sure_and_of_which_page():
+    page = ReadPage(page_of_lines([Line((0.1, 0.1, 0.9, 0.2), "TOTAL 5.00")]), None, None, 2, 3)
+    answer = PageAnswer("total?", EVIL, 1, 2, np.zeros((1, 4)), 0.5, np.zeros(1), 0.0, "no difference", (("7", 0.1),))
+    found = read_html(page, answer)
+    assert "<img" not in found and "Page 2 of 3." in found and "no difference found" in found and "50 %" in found
