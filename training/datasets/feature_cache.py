@@ -266,7 +266,9 @@ def _text_folder(model: AnyModel, questions: list[str], cache: Path, above: int)
         for start in tqdm(range(0, len(part), QUESTION_BATCH), desc="encoding questions", unit="batch"):
             chosen = by_length[start : start + QUESTION_BATCH]
             ids, mask = model.tokenizer([part[index] for index in chosen], truncate=True)
-            tokens = model.text_encoder.lower(ids.to(model.device), mask.to(model.device), above).half().cpu().numpy()
+            inputs = ids.to(model.device), mask.to(model.device)
+            encoded_part = model.text_encoder.lower(*inputs, above) if above else model.text_encoder(*inputs).tokens
+            tokens = encoded_part.half().cpu().numpy()
             for place, index in enumerate(chosen):
                 encoded[index] = tokens[place, : int(mask[place].sum())]
         with _new_shard(folder, part, made_from) as fresh:

@@ -75,8 +75,8 @@ def study_report(study: dict) -> str:
     lines = [
         f"# What texts tell, what photos tell: `{study['task']}`",
         "",
-        f"{study['rows']} validation rows, from which also each run's epoch was chosen; mean ± standard deviation over "
-        f'{len(next(iter(runs.values())))} seeds, in percent. Always "{floor["label"]}": accuracy '
+        f"{study['rows']} validation rows, from which also each run's epoch was chosen; mean ± standard deviation, "
+        f'seeds: {len(next(iter(runs.values())))}, in percent. Always "{floor["label"]}": accuracy '
         f"{100 * floor['accuracy']:.1f}, macro F1 {100 * floor['macro_f1']:.1f}.",
         "",
         "| | accuracy | macro F1 | macro F1 minus text alone, by seed |",

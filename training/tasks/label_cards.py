@@ -25,7 +25,8 @@ JUDGE = CardText(
     use='valm-ask --checkpoint NAME photo.jpg "Two dogs are running."',
     limits="""For looking into what in a photo speaks for or against a sentence, in English. Not for checking facts or
 news: it is often wrong, above all about counts, positions and who does what, and judges much by how a statement is
-worded (see `without_photo` above).""",
+worded (see `without_photo` above). On VALSE and VSR,
+which it never learned from, it was no better than guessing.""",
 )
 FEEL = CardText(
     name="mood",
