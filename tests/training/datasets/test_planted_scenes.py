@@ -87,3 +87,23 @@ def test_backgrounds_are_cut_from_the_photos_of_a_folder(tmp_path):
     planted_scenes.write_scenes(tmp_path / "scenes", 1, 0, photos)
     pixels = np.asarray(Image.open(tmp_path / "scenes" / "00000.jpg"), dtype=int)
     assert (np.abs(pixels - (10, 20, 200)).max(axis=-1) < 12).mean() > 0.3
+
+
+def test_sentences_name_shapes_and_only_the_scene_tells_their_label(tmp_path):
+    generator = np.random.default_rng(0)
+    told = []
+    for _ in range(200):
+        shapes, colors = (
+            generator.permutation(names)[:3] for names in (planted_scenes.SHAPES, [*planted_scenes.COLORS])
+        )
+        objects = [{"shape": str(shape), "color": str(color)} for shape, color in zip(shapes, colors, strict=True)]
+        row = planted_scenes.sentence_about(objects, generator)
+        own = {item["shape"]: item["color"] in planted_scenes.WARM for item in objects}
+        named = [(word, label) for word, label in zip(row["tokens"], row["labels"], strict=True) if label != "O"]
+        assert 1 <= len(named) <= 3 and all((label == "B-WARM") == own[word] for word, label in named)
+        told += named
+    for shape in planted_scenes.SHAPES:  # no word tells its label
+        labels = [label for word, label in told if word == shape]
+        assert 0.3 < labels.count("B-WARM") / len(labels) < 0.7
+    rows = planted_scenes.write_scenes(tmp_path, 2, 1, rows="tags").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(row)["image"] for row in rows] == ["00000.jpg", "00001.jpg"]
