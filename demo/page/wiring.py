@@ -34,6 +34,7 @@ from valm_core.outputs import Predictor
 
 PACKAGED = "/examples"  # the address of the example photos
 HERE = Path(__file__).parent
+MEND = (HERE / "mend.js").read_text(encoding="utf-8")
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 MAX_WAITING = 96  # questions in the queue, of all visitors
@@ -301,7 +302,7 @@ def wire_browser(blocks: gr.Blocks, page: Page) -> None:
     """What happens in the browser alone."""
     page.ask.photo.upload(None, js=TO_QUESTION)
     page.map.next_question.click(None, js=TO_NEXT_QUESTION)
-    for script in (LEAVE_MENUS, LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD):
+    for script in (LEAVE_MENUS, LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD, MEND):
         blocks.load(None, js=script)
 
 

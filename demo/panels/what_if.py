@@ -107,7 +107,7 @@ def build_parts(predictor: Predictor) -> Parts:
             eraser=gr.Eraser(default_size=40),
             layers=False,
             transforms=[],
-            buttons=NO_SHARING,
+            buttons=[],
             visible=False,  # its code is large: the browser loads it when the panel is opened
             elem_id="painted",
         )
@@ -133,7 +133,7 @@ def build_parts(predictor: Predictor) -> Parts:
             )
         outcome = gr.HTML(elem_id="what-if-outcome")
         flip_picture = ShownPicture(
-            show_label=False,
+            label=label("The photo with these cells darkened"),
             interactive=False,
             visible=False,
             format="jpeg",

@@ -60,6 +60,15 @@ def unloaded(page, url: str):
     return come
 
 
+def own_photo() -> Path:
+    """An example photo in a file of its own, so that it is a visitor's."""
+    from PIL import Image
+
+    path = Path(tempfile.gettempdir()) / "valm-own-photo.jpg"
+    Image.open(PHOTO).save(path, quality=80)
+    return path
+
+
 def walk(page, url: str, theme: str):
     """The name of each state, once ``page`` is in it."""
     from page_states import finding, states
@@ -70,12 +79,26 @@ def walk(page, url: str, theme: str):
     come()
     page.locator("#ask").wait_for()
     page.locator("#first-frame").wait_for(state="hidden")
-    yield from states(page, PHOTO, describes=True)
+    yield from states(page, own_photo(), describes=True)
     page.goto(address.format(f"{url}/find"))
     page.locator("#find-button").wait_for()
     yield from finding(page, "a cup of coffee")
     page.goto(address.format(f"{url}/api"))
     yield "api"
+
+
+def picture(page, height: int, fingers: bool) -> bytes:
+    """The page down to a height as PNG.
+
+    A picture of more than the window takes the fingers away, so with fingers the window is made as high as the page.
+    """
+    if not fingers or height <= page.viewport_size["height"]:
+        return page.screenshot(full_page=height > page.viewport_size["height"])
+    former = page.viewport_size
+    page.set_viewport_size({"width": former["width"], "height": height})
+    shot = page.screenshot()
+    page.set_viewport_size(former)
+    return shot
 
 
 def visit(browser, url: str, width: int, theme: str, locale: str, pictures: Path | None, only: set[str]) -> dict:
@@ -104,7 +127,7 @@ def visit(browser, url: str, width: int, theme: str, locale: str, pictures: Path
         found[state] = {"findings": findings(page).splitlines(), "height": tall, "width": wide}
         if pictures:
             name = f"{number:02}-{state.replace(' ', '_').replace(',', '')}-{width}-{theme}-{locale[:2]}.png"
-            page.screenshot(path=pictures / name, full_page=state != "large")
+            (pictures / name).write_bytes(picture(page, SIZES[width] if state == "large" else tall, fingers))
     context.close()
     return found | ({"errors": errors} if errors else {})
 

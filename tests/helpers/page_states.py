@@ -6,6 +6,7 @@ from pathlib import Path
 from page_steps import ask, upload
 
 QUESTIONS = ("What color is the bus?", "Is it day or night?")
+LONG = 120_000  # milliseconds that a busy machine may search for what would change the answer
 FOLLOW_UP, DESCRIBE, TOO_LONG = "and the cat?", "describe this picture", "why " * 200
 
 
@@ -99,8 +100,12 @@ def panels(page) -> Iterator[str]:
     """Every panel below the answer: opened, and used."""
     open_panel(page, "details")
     open_panel(page, "heads")
-    page.locator("#head-maps > *").first.wait_for()
+    page.locator("#head-maps .head-map, #head-maps p").first.wait_for()
     yield "details"
+    page.locator("#method input").click()
+    page.locator("[role=option][data-value=attention], [role=option]:nth-child(2)").first.click()
+    page.locator("#head-maps .head-map").first.wait_for()
+    yield "all heads"
     close_panel(page, "details")
     page.locator("#go-paint").click()
     page.locator("#painted canvas").first.wait_for()
@@ -110,7 +115,7 @@ def panels(page) -> Iterator[str]:
     page.locator("#what-if-outcome .changed").wait_for()
     yield "asked again"
     page.locator("#flip").click()
-    page.locator("#what-if-outcome .changed").wait_for(state="detached")
+    page.locator("#what-if-outcome .changed").wait_for(state="detached", timeout=LONG)
     page.locator("#what-if-outcome .comparison").wait_for()
     yield "what would change it"
     close_panel(page, "what-if")
