@@ -15,8 +15,8 @@ from demo.languages.chinese import CHINESE
 from demo.languages.translate import translations
 from demo.page.about import card_routes
 from demo.page.events import Page
+from demo.page.find import ASK, build_find_page
 from demo.page.find import NAME as FIND
-from demo.page.find import build_find_page
 from demo.page.layout import SMALL, build_layout
 from demo.page.returning import Returning
 from demo.panels.share import LEAVE_LARGE
@@ -42,6 +42,13 @@ FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
 TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
+# Nor are the names of the two pages.
+TRANSLATE_NAMES = f"""() => {{
+  if (document.documentElement.lang === "en") return;
+  const names = {json.dumps({name: CHINESE[name] for name in (ASK, FIND)})};
+  for (const one of document.querySelectorAll("nav *"))
+    if (!one.children.length) one.textContent = names[one.textContent.trim()] ?? one.textContent;
+}}"""
 
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
@@ -151,10 +158,11 @@ def build_page(
         wire_links(blocks, page, returning)
         wire_visit(page, returning)
         if collection:
-            gr.Navbar(main_page_name="Ask")
+            gr.Navbar(main_page_name=ASK)
     if collection:
         with blocks.route(FIND, FIND_PATH):
             build_find_page(collection, STATE_SECONDS)
+            wire_both_pages(blocks)
     blocks.current_page = ""  # the API is of both
     with blocks:
         build_api(blocks, predictor, examples, captioner, collection)
@@ -302,7 +310,14 @@ def wire_browser(blocks: gr.Blocks, page: Page) -> None:
     """What happens in the browser alone."""
     page.ask.photo.upload(None, js=TO_QUESTION)
     page.map.next_question.click(None, js=TO_NEXT_QUESTION)
-    for script in (LEAVE_MENUS, LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD, MEND):
+    for script in (LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD):
+        blocks.load(None, js=script)
+    wire_both_pages(blocks)
+
+
+def wire_both_pages(blocks: gr.Blocks) -> None:
+    """What happens in the browser on this page and on Find; call it for each."""
+    for script in (LEAVE_MENUS, TRANSLATE_NAMES, MEND):
         blocks.load(None, js=script)
 
 
