@@ -65,7 +65,8 @@ SHOW_RESULT = """async () => {
   }
   if (!wanted || wanted.getBoundingClientRect().bottom <= window.innerHeight) return;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  document.querySelector("#result").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+  const first = document.querySelector(narrow ? "#sentence" : "#result");
+  first.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
 }"""
 # Back up to the question, on a phone: ready to be overwritten.
 TO_NEXT_QUESTION = """() => {

@@ -81,7 +81,7 @@ def build_what_if(
     searching = partial(gr.on, [parts.flip.click, flip.click])
     find_out(searching, panel.find_flip, [reply], changed, seconds)
     paint.click(None, js=OPEN.format(place="#painted"))
-    flip.click(None, js=OPEN.format(place="#what-if-outcome"))
+    flip.click(None, js=OPEN.format(place="#flip"))  # at once: what is found comes below it, seconds later perhaps
     if "what_if" in predictor.offers:
         parts.panel.expand(lambda: gr.update(visible=True), None, parts.painted, queue=False, show_progress="hidden")
     return panel.prepare, [parts.painted, parts.words, parts.heads, *changed]
