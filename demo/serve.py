@@ -64,12 +64,14 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
         raise ValueError(
             f"The checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
         ) from error
+    captioner = load_captioner(settings.describe_checkpoint)
     collection = None
-    if settings.collection:
+    if (
+        settings.collection
+    ):  # last: while its photos are indexed, no other model may be built (torch.fx, timm's encoders)
         from demo.finding.collection import open_collection
 
         collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
-    captioner = load_captioner(settings.describe_checkpoint)
     page = build_page(lend(predictor), settings=settings, captioner=captioner, collection=collection)
     place = {"server_name": bind_address(settings.address), "server_port": port}
     options = launch_options(settings)  # after the page, whose texts it takes

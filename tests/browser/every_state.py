@@ -39,10 +39,8 @@ def serve_all(folder: Path):
     for path in sorted((ROOT / "assets" / "examples").glob("*.jpg")):
         shutil.copy(path, photos)
     settings = Settings(feedback=str(folder / "corrections.db"))
-    collection = open_collection(str(photos), "", SHIPPED_FINDER)
-    return served(
-        load_predictor(checkpoint_folder()), settings, collection, captioner=load_captioner(SHIPPED_CAPTIONER)
-    )
+    predictor, captioner = load_predictor(checkpoint_folder()), load_captioner(SHIPPED_CAPTIONER)
+    return served(predictor, settings, open_collection(str(photos), "", SHIPPED_FINDER), captioner)
 
 
 def unloaded(page, url: str):
