@@ -247,8 +247,8 @@ def wire_map(page: Page) -> None:
     """What is selected, and how it is looked at: drawn again without the model."""
     memory, doubt, parts = page.memory, page.doubt, page.parts
     # One after the other with what selects: a map drawn for the former look would come last else.
-    redrawing = {"trigger_mode": "always_last", "show_progress": "hidden"}
-    redrawing |= {"concurrency_id": "select", "concurrency_limit": 1}
+    redrawing = {"trigger_mode": "always_last", "concurrency_id": "select", "concurrency_limit": 1}
+    redrawing["show_progress"] = "hidden"
     drawn_from = [memory.reply, memory.selected, *parts.look]
     gr.on([control.input for control in parts.look], page.on_map.draw, drawn_from, parts.drawing, **redrawing)
     # Every click counts, in its order: "always_last" would drop those that come while one is being drawn.

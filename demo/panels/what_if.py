@@ -107,7 +107,7 @@ def build_parts(predictor: Predictor) -> Parts:
             eraser=gr.Eraser(default_size=40),
             layers=False,
             transforms=[],
-            buttons=[],
+            buttons=["fullscreen"],
             visible=False,  # its code is large: the browser loads it when the panel is opened
             elem_id="painted",
         )
