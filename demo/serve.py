@@ -64,12 +64,12 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
         raise ValueError(
             f"The checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
         ) from error
+    captioner = load_captioner(settings.describe_checkpoint)
     collection = None
-    if settings.collection:
+    if settings.collection:  # last: while its photos are indexed, no other model may be traced (torch.fx)
         from demo.finding.collection import open_collection
 
         collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
-    captioner = load_captioner(settings.describe_checkpoint)
     more = None
     if settings.more:
         from demo.more.models import open_models

@@ -78,14 +78,14 @@ class Shown:
     @property
     def part(self) -> Explanation:
         """The explanation with the maps that are shown."""
-        from demo.visit.asking import part_of  # not above: torch, see there
+        from demo.visit.map_parts import part_of  # not above: torch, see there
 
         return part_of(self.reply.explanation, self.direction, self.layer, self.head)
 
     @property
     def place(self) -> str:
         """The maps' direction, layer and head in words."""
-        from demo.visit.asking import place_in
+        from demo.visit.map_parts import place_in
 
         return place_text(self.direction, *place_in(self.reply.explanation, self.layer, self.head))
 

@@ -70,19 +70,12 @@ def question_figure(
     explained, place = explained or best.text, place or place_text("text_to_image", None, None)
     subject = say("where it looked for “{answer}”", answer=explained)
     answered = say("answer: {answer} ({share})", answer=best.text, share=f"{best.probability:.0%}")
-    method = method_name(explanation.method)
     hottest = max(values.max() for _, values in maps)
     with rc_context({"font.family": _fonts(), "axes.titlesize": 11, "font.size": 9}):
         figure = Figure(figsize=(WIDTH * COLUMNS, panel * rows + 0.8), layout="constrained", dpi=300)
-        made_by = _wrapped(f"{method} · {place}", 150)
+        made_by = _wrapped(f"{method_name(explanation.method)} · {place}", 150)
         figure.suptitle(f"{_wrapped(f'{prediction.question} – {subject}', 110)}\n{made_by}", fontsize=12)
-        axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
-        for axis in axes[len(maps) + 1 :]:
-            axis.set_axis_off()
-        for axis in axes[: len(maps) + 1]:
-            axis.set_xticks([])
-            axis.set_yticks([])
-
+        axes = _empty_panels(figure, rows, len(maps) + 1)
         axes[0].imshow(photo)
         axes[0].set_title(_wrapped(answered, 32), fontweight="normal" if is_doubted(prediction) else "bold")
         axes[0].set_xlabel(say("The photo itself"))
@@ -101,6 +94,17 @@ def question_figure(
         if footer:
             figure.supxlabel(_wrapped(footer, 150), fontsize=7.5, color="0.35")
     return figure
+
+
+def _empty_panels(figure, rows: int, used: int):
+    """A row of panels after the other without ticks, of which those after the first ``used`` aren't seen."""
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
+    for axis in axes[used:]:
+        axis.set_axis_off()
+    for axis in axes[:used]:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return axes
 
 
 def _draw_map(axis, photo: Image.Image, values: np.ndarray, box: tuple[float, ...], hottest: float):

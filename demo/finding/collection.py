@@ -76,7 +76,7 @@ class Collection:
 
         try:
             changes = self.index.update(tell)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever it is: the next look may go well, so the thread must go on
             log.exception("indexing the collection failed")
             self.progress = Progress(len(self.index), fault=str(error))
         else:

@@ -518,6 +518,7 @@ CHINESE = {
     "Allow these answers only, with commas between": "只允许这些答案（英文，用逗号分隔）",
     "Ask again": "重新提问",
     "What would change the answer?": "什么会改变答案？",
+    "The photo with these cells darkened": "这些格子变暗后的照片",
     "Paint over something and ask again": "涂掉一处再问一次",
     "Only these answers of the model’s list were allowed; their shares sum to 100 % and are not calibrated.": (
         "只允许模型列表中的这些答案；它们的份额合计 100 %，未经校准。"

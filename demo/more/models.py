@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from valm_core.tasks.tagger import Tagged, Tagger
 
 PATH = "more"
 MAX_LOADED = 2  # models at once: each holds two encoders
+_labeller = partial(Labeller.from_checkpoint, fold=False)  # loaded while other threads answer
 LOADERS: dict[str, Callable[[str | Path], Any]] = {
     "tag": Tagger.from_checkpoint,
-    "relate": Labeller.from_checkpoint,
-    "judge": Labeller.from_checkpoint,
-    "feel": Labeller.from_checkpoint,
+    "relate": _labeller,
+    "judge": _labeller,
+    "feel": _labeller,
     "read": Reader.from_checkpoint,
 }
 

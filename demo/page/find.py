@@ -17,7 +17,7 @@ from demo.visit import asking
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Explanation, InputError
 
-NAME = "Find"
+NAME, ASK = "Find", "Ask"  # this page and the one that answers
 EXAMPLES = ("a dog on grass", "people at a table", "a street at night")
 ON_FINDER = {"concurrency_id": "find", "concurrency_limit": 1}
 CLAIM = (
@@ -121,7 +121,7 @@ def build_find_page(collection: Collection, seconds: float) -> None:
     """
     page = FindPage(collection)
     state = gr.State(time_to_live=seconds)
-    gr.Navbar(main_page_name="Ask")
+    gr.Navbar(main_page_name=ASK)
     gr.HTML(f'<header class="page-header">{label(CLAIM)}</header>')
     with gr.Row(elem_id="columns"):
         with gr.Column(scale=4, min_width=320, elem_id="ask-column"):

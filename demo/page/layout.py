@@ -1,7 +1,6 @@
-"""The page's components, part by part; wiring.py wires them to the callbacks of events.py."""
+"""Lays the page out, part by part; wiring.py wires the parts to callbacks."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,6 +9,7 @@ import gradio as gr
 from demo.languages.chinese import STEPS
 from demo.languages.translate import label
 from demo.page.about import build_about
+from demo.page.parts import AskColumn, DoubtColumn, LookColumn, MapColumn, Memory, Panels, Parts, Result, look_of
 from demo.panels.compare import build_compare
 from demo.panels.correct import build_corrections, made_with
 from demo.panels.share import build_close_button, build_keep, build_map_tools
@@ -18,7 +18,8 @@ from demo.rendering.photo_input import NO_SHARING, PhotoInput, ShownSlider
 from demo.server.first_frame import CLAIM
 from demo.settings import Settings
 from demo.visit import asking
-from demo.visit.asking import ALL
+from demo.visit.examples import Example
+from demo.visit.map_parts import ALL
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
 
@@ -37,150 +38,7 @@ DIRECTIONS = [
 NUMBERS = [(label("Evenness (entropy)"), "evenness"), (label("Attention in the selected cells"), "attention")]
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What the page keeps of one visitor between events."""
-
-    opened: gr.State  # OpenedPhoto: encoded once, asked often
-    asked: gr.State  # Outcome of the last question, perhaps of a photo that is gone
-    reply: gr.State  # Reply on the page: what every redraw is made from
-    again: gr.State  # Again: the last explanation of another answer or method
-    selected: gr.State  # Selection: words and cells
-    judged: gr.State  # JudgedWord: the last evidence for the map of one word
-    kept: gr.State  # PhotoHistory of each photo of this visit, to go back to
-    linked: gr.State  # Link that the page was opened with
-    visit_number: gr.State  # raised when the visit is forgotten
-    visit: gr.Textbox  # what the tab's own storage is to keep of this visit, see browser_storage.py
-    kept_by_tab: gr.State  # what it kept before the page was loaded again
-
-
-@dataclass(frozen=True)
-class AskColumn:
-    """The photo, where it comes from, and the question about it."""
-
-    photo: PhotoInput
-    strip: gr.HTML  # the photos of this visit
-    example_buttons: list[gr.Button]
-    question: gr.Textbox
-    ask_button: gr.Button
-    suggestions: list[gr.Button]
-    notice: gr.HTML
-
-
-@dataclass(frozen=True)
-class Result:
-    """The answers, and what stands in their place before there are any."""
-
-    empty: gr.HTML
-    announcement: gr.HTML  # the new answer, for screen readers
-    whole: gr.Column  # everything below, hidden until the first answer
-    sentence: gr.HTML  # the likeliest answer, and what to think of it
-    asked_as: gr.HTML  # what a follow-up was taken to ask
-    answers: gr.HTML
-    served: gr.HTML  # the words that the selected cells served
-    history: gr.HTML  # the questions about this photo
-
-
-@dataclass(frozen=True)
-class MapColumn:
-    """The map, the words that it belongs to, and how it is drawn."""
-
-    subject: gr.HTML
-    words: gr.HTML
-    several: gr.Checkbox
-    clear: gr.Button  # takes back what is selected
-    next_question: gr.Button  # back to the question, where that lies above the screen
-    forward: tuple[gr.Button, gr.Button]  # to "What if": to paint, to search what would change the answer
-    overlay: gr.HTML
-    slider: ShownSlider
-    map_button: gr.Button
-    description: gr.HTML
-    word_verdict: gr.HTML  # whether the map of one selected word can be believed
-    colour_bar: gr.HTML
-
-
-@dataclass(frozen=True)
-class LookColumn:
-    """How the map is drawn."""
-
-    view: gr.Radio
-    opacity: gr.Slider
-    raw_cells: gr.Checkbox
-    same_scale: gr.Checkbox
-
-
-@dataclass(frozen=True)
-class DoubtColumn:
-    """Whether the map can be believed, what it explains, and every layer and head of it."""
-
-    evidence: gr.HTML
-    explained: gr.Dropdown
-    method: gr.Dropdown
-    refusal: gr.HTML
-    direction: gr.Radio
-    layer: gr.Dropdown
-    head: gr.Dropdown
-    number: gr.Radio
-    heads: gr.HTML
-
-
-@dataclass(frozen=True)
-class Panels:
-    """What the page needs of the panels below the result, which wire themselves; see their ``build_`` functions."""
-
-    prepare_what_if: Callable[..., dict]
-    what_if_parts: list
-    empty_compare: Callable[..., dict]
-    compare_parts: list
-    empty_correction: Callable[..., dict]
-    correction_inputs: list
-    correction_parts: list  # none without a form
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The whole page."""
-
-    memory: Memory
-    ask: AskColumn
-    result: Result
-    map: MapColumn
-    drawn: LookColumn
-    doubt: DoubtColumn
-    panels: Panels
-    forget: gr.Button  # what the tab keeps
-
-    @property
-    def look(self) -> list:
-        """How the map is looked at, in the order in which ``Page.draw`` takes it."""
-        return look_of(self.drawn, self.doubt)
-
-    @property
-    def drawing(self) -> list:
-        """What ``Page.draw`` updates."""
-        column = self.map
-        drawn = [column.subject, column.words, column.clear, column.overlay, column.slider]
-        drawn += [column.description, column.word_verdict, column.colour_bar]
-        return [*drawn, self.result.served, self.doubt.heads]
-
-    @property
-    def shown(self) -> list:
-        """What a new answer updates."""
-        memory, result, doubt = self.memory, self.result, self.doubt
-        answered = [memory.opened, memory.reply, memory.selected, self.ask.notice]
-        answered += [result.empty, result.announcement, result.whole, result.sentence, result.asked_as, result.answers]
-        answered += [result.history, self.ask.strip]
-        chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]
-        return [*answered, *chosen, *self.drawing, *self.panels.what_if_parts, *self.panels.compare_parts]
-
-
-def look_of(drawn: LookColumn, doubt: DoubtColumn) -> list:
-    """The controls of how a map is looked at, see ``Parts.look``."""
-    place = [doubt.direction, doubt.layer, doubt.head]
-    return [*place, drawn.opacity, drawn.raw_cells, drawn.same_scale, drawn.view, doubt.number]
-
-
-def build_layout(predictor: Predictor, examples: Sequence[asking.Example], seconds: float, settings: Settings) -> Parts:
+def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: float, settings: Settings) -> Parts:
     """Lay the page out; call it within the page's block.
 
     Args:
@@ -232,7 +90,7 @@ def build_memory(seconds: float) -> Memory:
     )
 
 
-def build_ask_column(examples: Sequence[asking.Example]) -> AskColumn:
+def build_ask_column(examples: Sequence[Example]) -> AskColumn:
     """The left column: photo, question, what might be asked, the photos of this visit, examples."""
     with gr.Column(scale=4, min_width=320, elem_id="ask-column"):
         photo = PhotoInput(
@@ -267,7 +125,7 @@ def build_ask_column(examples: Sequence[asking.Example]) -> AskColumn:
     return AskColumn(photo, strip, example_buttons, question, ask_button, suggestions, notice)
 
 
-def example_card(example: asking.Example) -> gr.Button:
+def example_card(example: Example) -> gr.Button:
     """A photo as a button, so that the keyboard reaches it too; says how many questions the model gets right."""
     name = label(example.title)
     if example.right is not None:

@@ -7,6 +7,7 @@ import gradio as gr
 from demo.languages.translate import label, say, translated
 from demo.more.models import MoreModels
 from demo.more.results import labelled_html, map_picture_html, page_picture_html, read_html, tagged_html
+from demo.page.find import ASK
 from demo.rendering.photo_input import PhotoInput
 from demo.rendering.wording import notice_html
 from valm_core.inputs.photo import open_photo
@@ -113,7 +114,7 @@ def build_more_page(models: MoreModels) -> None:
     """Lay the page out and wire it; call it within the block of its route."""
     page = MorePage(models)
     first = TASKS[models.tasks[0]]
-    gr.Navbar(main_page_name="Ask")
+    gr.Navbar(main_page_name=ASK)
     gr.HTML(f'<header class="page-header">{label(CLAIM)}</header>')
     with gr.Row(elem_id="columns"):
         with gr.Column(scale=4, min_width=320, elem_id="ask-column"):

@@ -1,4 +1,4 @@
-"""The page: put together and wired. layout.py has its components, events.py what happens on them."""
+"""The page: put together and wired. layout.py has its components, events.py and those beside it what happens."""
 
 import json
 from functools import partial
@@ -17,11 +17,12 @@ from demo.more.models import PATH as MORE_PATH
 from demo.more.models import MoreModels
 from demo.page.about import card_routes
 from demo.page.events import Page
+from demo.page.find import ASK, build_find_page
 from demo.page.find import NAME as FIND
-from demo.page.find import build_find_page
 from demo.page.layout import SMALL, build_layout
 from demo.page.more import NAME as MORE
 from demo.page.more import build_more_page
+from demo.page.returning import Returning
 from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
@@ -29,14 +30,15 @@ from demo.server.api_page import api_routes
 from demo.server.first_frame import TITLE, small_pictures
 from demo.server.guard import exposure_options
 from demo.settings import Settings
-from demo.visit import asking
 from demo.visit.browser_storage import READ, WRITE
+from demo.visit.examples import read_examples
 from demo.visit.uploads import MAX_UPLOAD_BYTES, SealedBlocks
 from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Predictor
 
 PACKAGED = "/examples"  # the address of the example photos
 HERE = Path(__file__).parent
+MEND = (HERE / "mend.js").read_text(encoding="utf-8")
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 MAX_WAITING = 96  # questions in the queue, of all visitors
@@ -44,6 +46,13 @@ FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
 TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
+# Nor are the names of the two pages.
+TRANSLATE_NAMES = f"""() => {{
+  if (document.documentElement.lang === "en") return;
+  const names = {json.dumps({name: CHINESE[name] for name in (ASK, FIND)})};
+  for (const one of document.querySelectorAll("nav *"))
+    if (!one.children.length) one.textContent = names[one.textContent.trim()] ?? one.textContent;
+}}"""
 
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
@@ -71,9 +80,9 @@ SHOW_RESULT = """async () => {
     before = place;
     if (!box?.height || moves) { rests = 0; continue; }
     if (place <= innerHeight && box.top >= 0) { rests += 1; continue; }
-    const result = document.querySelector("#result");
-    if (Math.abs(result.getBoundingClientRect().top) < 2) { rests += 1; continue; }
-    result.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+    const first = document.querySelector(narrow ? "#sentence" : "#result");
+    if (Math.abs(first.getBoundingClientRect().top) < 2) { rests += 1; continue; }
+    first.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
   }
   own.abort();
 }"""
@@ -157,25 +166,28 @@ def build_page(
     and with ``more`` models a page for their tasks, More.
     """
     sha256 = predictor.facts.get("checkpoint_sha256")
-    examples = asking.read_examples(examples_folder, None if sha256 is None else str(sha256))
+    examples = read_examples(examples_folder, None if sha256 is None else str(sha256))
     with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
         page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings), captioner)
         wire_questions(page)
         wire_photo(page)
         wire_map(page)
         wire_explanations(page)
-        wire_history(page)
         wire_browser(blocks, page)
-        wire_links(blocks, page)
-        wire_visit(page)
+        returning = Returning(page)
+        wire_history(page, returning)
+        wire_links(blocks, page, returning)
+        wire_visit(page, returning)
         if collection or more:
-            gr.Navbar(main_page_name="Ask")
+            gr.Navbar(main_page_name=ASK)
     if collection:
         with blocks.route(FIND, FIND_PATH):
             build_find_page(collection, STATE_SECONDS)
+            wire_both_pages(blocks)
     if more:
         with blocks.route(MORE, MORE_PATH):
             build_more_page(more)
+            wire_both_pages(blocks)
     blocks.current_page = ""  # the API is of both
     with blocks:
         build_api(blocks, predictor, examples, captioner, collection)
@@ -258,20 +270,24 @@ def wire_photo(page: Page) -> None:
 def wire_map(page: Page) -> None:
     """What is selected, and how it is looked at: drawn again without the model."""
     memory, doubt, parts = page.memory, page.doubt, page.parts
-    redrawing = {"trigger_mode": "always_last", "concurrency_limit": 4, "show_progress": "hidden"}
+    # One after the other with what selects: a map drawn for the former look would come last else.
+    redrawing = {"trigger_mode": "always_last", "concurrency_id": "select", "concurrency_limit": 1}
+    redrawing["show_progress"] = "hidden"
     drawn_from = [memory.reply, memory.selected, *parts.look]
-    gr.on([control.input for control in parts.look], page.draw, drawn_from, parts.drawing, **redrawing)
+    gr.on([control.input for control in parts.look], page.on_map.draw, drawn_from, parts.drawing, **redrawing)
     # Every click counts, in its order: "always_last" would drop those that come while one is being drawn.
     selecting = {"trigger_mode": "multiple", "concurrency_id": "select", "concurrency_limit": 1}
     selecting["show_progress"] = "hidden"
     selected_from = [memory.reply, memory.selected, page.map.several, *parts.look]
-    picking = page.map.words.pick(page.select_words, selected_from, [memory.selected, *parts.drawing], **selecting)
+    picking = page.map.words.pick(
+        page.on_map.select_words, selected_from, [memory.selected, *parts.drawing], **selecting
+    )
     and_judge(page, picking)
-    page.map.overlay.pick(page.select_cells, selected_from, [memory.selected, *parts.drawing], **selecting)
+    page.map.overlay.pick(page.on_map.select_cells, selected_from, [memory.selected, *parts.drawing], **selecting)
     placed = [memory.selected, doubt.layer, doubt.head, *parts.drawing]
-    doubt.heads.pick(page.select_head, drawn_from, placed, **selecting)
+    doubt.heads.pick(page.on_map.select_head, drawn_from, placed, **selecting)
     cleared_from = [memory.reply, *parts.look]
-    page.map.clear.click(page.clear_selection, cleared_from, [memory.selected, *parts.drawing], **selecting)
+    page.map.clear.click(page.on_map.clear_selection, cleared_from, [memory.selected, *parts.drawing], **selecting)
 
 
 def and_judge(page: Page, event):
@@ -279,8 +295,8 @@ def and_judge(page: Page, event):
     memory = page.memory
     selected = [memory.reply, memory.selected]
     last = {"trigger_mode": "always_last"}  # a word that is selected while another is judged is judged next
-    judging = event.then(page.judge_word, selected, memory.judged, show_progress="hidden", **last, **ON_MODEL)
-    judging.then(page.show_judged, [memory.judged, *selected], page.map.word_verdict, **last, **AT_ONCE)
+    judging = event.then(page.on_map.judge_word, selected, memory.judged, show_progress="hidden", **last, **ON_MODEL)
+    judging.then(page.on_map.show_judged, [memory.judged, *selected], page.map.word_verdict, **last, **AT_ONCE)
 
 
 def wire_explanations(page: Page) -> None:
@@ -289,7 +305,7 @@ def wire_explanations(page: Page) -> None:
     place, chosen = [doubt.layer, doubt.head], [doubt.refusal, doubt.explained, doubt.method, doubt.evidence]
     explaining = gr.on(
         [doubt.explained.input, doubt.method.input],
-        page.explain_again,
+        page.on_map.explain_again,
         [memory.reply, memory.again, memory.asked, memory.kept, doubt.method, doubt.explained],
         memory.again,
         show_progress_on=[page.map.overlay, doubt.evidence],
@@ -297,7 +313,7 @@ def wire_explanations(page: Page) -> None:
         **ON_MODEL,
     )
     showing = explaining.then(
-        page.show_again,
+        page.on_map.show_again,
         [memory.again, memory.reply, memory.selected, *parts.look],
         [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing],
         trigger_mode="always_last",
@@ -307,30 +323,37 @@ def wire_explanations(page: Page) -> None:
     and_judge(page, showing)
 
 
-def wire_history(page: Page) -> None:
+def wire_history(page: Page, returning: Returning) -> None:
     """Back to an earlier question or photo."""
     ask, memory, parts = page.ask, page.memory, page.parts
     outputs = [memory.asked, ask.photo, ask.question, *ask.suggestions, *parts.shown]
     going_back = {"outputs": outputs, "trigger_mode": "multiple", **AT_ONCE}
     inputs = [memory.kept, memory.reply, *parts.look]
-    and_follow(page, page.result.history.pick(page.back_to_question, inputs, **going_back))
-    and_follow(page, ask.strip.pick(page.back_to_photo, [memory.kept, *parts.look], **going_back))
+    and_follow(page, page.result.history.pick(returning.back_to_question, inputs, **going_back))
+    and_follow(page, ask.strip.pick(returning.back_to_photo, [memory.kept, *parts.look], **going_back))
 
 
 def wire_browser(blocks: gr.Blocks, page: Page) -> None:
     """What happens in the browser alone."""
     page.ask.photo.upload(None, js=TO_QUESTION)
     page.map.next_question.click(None, js=TO_NEXT_QUESTION)
-    for script in (LEAVE_MENUS, LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD):
+    for script in (LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD):
+        blocks.load(None, js=script)
+    wire_both_pages(blocks)
+
+
+def wire_both_pages(blocks: gr.Blocks) -> None:
+    """What happens in the browser on this page and on Find; call it for each."""
+    for script in (LEAVE_MENUS, TRANSLATE_NAMES, MEND):
         blocks.load(None, js=script)
 
 
-def wire_links(blocks: gr.Blocks, page: Page) -> None:
+def wire_links(blocks: gr.Blocks, page: Page, returning: Returning) -> None:
     """The page is opened, perhaps by a link that brings a question."""
     ask, memory, parts = page.ask, page.memory, page.parts
     opened = [memory.linked, memory.kept_by_tab, ask.notice, ask.photo, ask.question, *ask.suggestions]
     # Through the queue: gradio tells of a changed State only there.
-    blocks.load(page.open_page, memory.visit, opened, js=READ, show_progress="hidden")
+    blocks.load(returning.open_page, memory.visit, opened, js=READ, show_progress="hidden")
     following = memory.linked.change(
         page.answer_link,
         [memory.linked, ask.photo, memory.opened, memory.asked, memory.visit_number],
@@ -343,12 +366,12 @@ def wire_links(blocks: gr.Blocks, page: Page) -> None:
     and_follow(page, following.then(page.show_link, inputs, outputs, **AT_ONCE))
 
 
-def wire_visit(page: Page) -> None:
+def wire_visit(page: Page, returning: Returning) -> None:
     """The page was loaded again: bring back what its tab kept; or the visit is to be forgotten."""
     ask, memory, parts = page.ask, page.memory, page.parts
     asked = [ask.photo, ask.question, *ask.suggestions]
     coming = memory.kept_by_tab.change(
-        page.come_back,
+        returning.come_back,
         [memory.kept_by_tab, *parts.look],
         [memory.kept, memory.asked, *asked, *parts.shown],
         show_progress_on=[page.result.empty, page.result.sentence],
@@ -356,5 +379,5 @@ def wire_visit(page: Page) -> None:
     )
     and_follow(page, coming)
     forgotten = [memory.visit_number, memory.kept, memory.asked, memory.visit, *asked, *parts.shown]
-    forgetting = parts.forget.click(page.forget_visit, memory.visit_number, forgotten, **AT_ONCE)
+    forgetting = parts.forget.click(returning.forget_visit, memory.visit_number, forgotten, **AT_ONCE)
     forgetting.then(None, memory.visit, memory.visit, js=WRITE)

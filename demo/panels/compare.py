@@ -69,12 +69,7 @@ def build_compare(
             theirs = ask_other(current, choice)
         except Exception as error:
             return {**empty(), message: notice_html(asking.message_for(error))}
-        ours = Answered(
-            say("ours"),
-            current.prediction.answers,
-            current.explanation,
-            map_note(current, current.explanation.method),
-        )
+        ours = answered_here(current)
         return {message: answered_html([ours, theirs])} | {
             picture: gr.update(
                 value=overlay(current.photo.picture, side.explanation, (), Look()),
@@ -87,6 +82,12 @@ def build_compare(
     parts = [message, *pictures]
     find_out(button.click, compare, [reply, other], parts, seconds)
     return empty, parts
+
+
+def answered_here(current: asking.Reply) -> Answered:
+    """What is on the page."""
+    note = map_note(current, current.explanation.method)
+    return Answered(say("ours"), current.prediction.answers, current.explanation, note)
 
 
 def answered_by_method(predictor: Predictor, current: asking.Reply, method: str) -> Answered:

@@ -109,23 +109,9 @@ def build_corrections(
     if usable is None:
         return dict, [], []
     settings = usable
-    with gr.Accordion(label("Wrong? Correct me"), open=False, elem_id="correct"):
-        about = gr.State(time_to_live=seconds)  # the Reply that the form was emptied for, and that is corrected
-        sent = gr.State((), time_to_live=seconds)  # when this visitor sent corrections
-        about_answer = gr.HTML(elem_id="correct-about")
-        right = gr.Textbox(
-            label=label("The right answer"),
-            placeholder=label("Type it, or pick one of the model’s other answers"),
-            max_length=1000,
-            lines=1,
-            elem_id="right-answer",
-        )
-        with gr.Row(elem_id="right-suggestions"):
-            suggestions = [gr.Button(size="sm", min_width=0, visible=False) for _ in range(SUGGESTIONS)]
-        terms = gr.HTML()
-        agreed = gr.Checkbox(label=label(AGREE), elem_id="agree")
-        button = gr.Button(label("Send"), variant="primary", elem_id="send-correction")
-        outcome = gr.HTML(elem_id="correct-outcome")
+    about = gr.State(time_to_live=seconds)  # the Reply that the form was emptied for, and that is corrected
+    sent = gr.State((), time_to_live=seconds)  # when this visitor sent corrections
+    about_answer, right, suggestions, terms, agreed, button, outcome = build_form()
 
     def empty(current, former) -> dict:
         """An empty form about a new answer; a question that was refused leaves the old answer, and the form."""
@@ -162,6 +148,26 @@ def build_corrections(
     for suggestion in suggestions:
         suggestion.click(lambda text: text, suggestion, right, queue=False, show_progress="hidden")
     return empty, [reply, about], [about, about_answer, terms, right, agreed, outcome, *suggestions]
+
+
+def build_form() -> tuple[gr.HTML, gr.Textbox, list[gr.Button], gr.HTML, gr.Checkbox, gr.Button, gr.HTML]:
+    """Lay out: what is corrected, the right answer, what it may be, the terms, consent, "Send", what came of it."""
+    with gr.Accordion(label("Wrong? Correct me"), open=False, elem_id="correct"):
+        about_answer = gr.HTML(elem_id="correct-about")
+        right = gr.Textbox(
+            label=label("The right answer"),
+            placeholder=label("Type it, or pick one of the model’s other answers"),
+            max_length=1000,
+            lines=1,
+            elem_id="right-answer",
+        )
+        with gr.Row(elem_id="right-suggestions"):
+            suggestions = [gr.Button(size="sm", min_width=0, visible=False) for _ in range(SUGGESTIONS)]
+        terms = gr.HTML()
+        agreed = gr.Checkbox(label=label(AGREE), elem_id="agree")
+        button = gr.Button(label("Send"), variant="primary", elem_id="send-correction")
+        outcome = gr.HTML(elem_id="correct-outcome")
+    return about_answer, right, suggestions, terms, agreed, button, outcome
 
 
 def store(

@@ -10,11 +10,22 @@ from demo.languages.translate import label
 from demo.rendering.overlay import Look
 from demo.rendering.wording import notice_html
 from demo.visit import asking, history
+from demo.visit.examples import right_answer
+from demo.visit.map_parts import place_in
 from valm_core.outputs import Predictor
 
 HELP = (
     "Files of the question and the maps on the page: a figure for paper or slides, all numbers, or a report that "
     "opens in any browser without a network. A link brings an example, its question and what is selected back."
+)
+# What each button makes, its place on the page, its name.
+BUTTONS = (
+    ("figure", "download-figure", label("Figure (PNG)")),
+    ("svg", "download-svg", label("Figure (SVG)")),
+    ("pdf", "download-pdf", label("Figure (PDF)")),
+    ("json", "download-json", label("Numbers (JSON)")),
+    ("report", "download-report", label("Report (HTML)")),
+    ("link", "make-link", label("Link to this view")),
 )
 # The file that was made is fetched by a link that the page clicks itself: a DownloadButton would need a second click.
 FETCH = """(file) => {
@@ -75,23 +86,17 @@ def build_keep(
     with gr.Accordion(label("Keep and share"), open=False, elem_id="keep"):
         gr.HTML(label(HELP), elem_classes="fine-print")
         with gr.Row():
-            buttons = {
-                "map": map_button,
-                "figure": gr.Button(label("Figure (PNG)"), size="sm", min_width=120, elem_id="download-figure"),
-                "svg": gr.Button(label("Figure (SVG)"), size="sm", min_width=120, elem_id="download-svg"),
-                "pdf": gr.Button(label("Figure (PDF)"), size="sm", min_width=120, elem_id="download-pdf"),
-                "json": gr.Button(label("Numbers (JSON)"), size="sm", min_width=120, elem_id="download-json"),
-                "report": gr.Button(label("Report (HTML)"), size="sm", min_width=120, elem_id="download-report"),
-                "link": gr.Button(label("Link to this view"), size="sm", min_width=120, elem_id="make-link"),
+            buttons = {"map": map_button} | {
+                kind: gr.Button(name, size="sm", min_width=120, elem_id=place) for kind, place, name in BUTTONS
             }
         message = gr.HTML(elem_id="keep-message")
         link = gr.Textbox(label=label("Link"), visible=False, interactive=False, buttons=["copy"], elem_id="link")
         file = gr.DownloadButton(visible=False)
 
     def shown_of(current, selection, direction, layer, head, percent, raw, same, view, *_) -> Shown:
-        layer, head = asking.place_in(current.explanation, layer, head)
+        layer, head = place_in(current.explanation, layer, head)
         look_now = Look(percent / 100, raw, same)
-        right = asking.right_answer(examples, current)
+        right = right_answer(examples, current)
         return Shown(current, selection, direction, layer, head, look_now, view, right)
 
     def make(kind: str, current, *state):

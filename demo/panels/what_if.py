@@ -81,7 +81,7 @@ def build_what_if(
     searching = partial(gr.on, [parts.flip.click, flip.click])
     find_out(searching, panel.find_flip, [reply], changed, seconds)
     paint.click(None, js=OPEN.format(place="#painted"))
-    flip.click(None, js=OPEN.format(place="#what-if-outcome"))
+    flip.click(None, js=OPEN.format(place="#flip"))  # at once: what is found comes below it, seconds later perhaps
     if "what_if" in predictor.offers:
         parts.panel.expand(lambda: gr.update(visible=True), None, parts.painted, queue=False, show_progress="hidden")
     return panel.prepare, [parts.painted, parts.words, parts.heads, *changed]
@@ -107,7 +107,7 @@ def build_parts(predictor: Predictor) -> Parts:
             eraser=gr.Eraser(default_size=40),
             layers=False,
             transforms=[],
-            buttons=NO_SHARING,
+            buttons=["fullscreen"],
             visible=False,  # its code is large: the browser loads it when the panel is opened
             elem_id="painted",
         )
@@ -133,7 +133,7 @@ def build_parts(predictor: Predictor) -> Parts:
             )
         outcome = gr.HTML(elem_id="what-if-outcome")
         flip_picture = ShownPicture(
-            show_label=False,
+            label=label("The photo with these cells darkened"),
             interactive=False,
             visible=False,
             format="jpeg",

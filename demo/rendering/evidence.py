@@ -71,61 +71,11 @@ def evidence_html(
         sure: HTML about how sure the answer is, None in a file, which says what the page has under "About".
         calibrated: whether the percentages are chances of being right.
     """
-    rows, blind_line = [], ""
+    blind = "" if evidence is None else f"<p>{blind_line(evidence)}</p>"
+    rows = [(PHOTO, say("Did it need the photo?"), blind + ("" if gate is None else gate_html(gate)))]
     if evidence is not None:
-        kind = evidence.verdict.replace(" ", "-")
-        agreement = evidence.agreement
-        if agreement >= 0.6:
-            agrees = say("They mostly agree")
-        else:
-            agrees = say("They agree in part") if agreement >= 0.3 else say("They disagree")
-        blind = evidence.blind_answer
-        rows = [
-            (
-                PLACE,
-                say("Does it matter where it looked?"),
-                f'<span class="verdict verdict-{escape(kind)}">{escape(say(VERDICT_WORDS[evidence.verdict]))}</span> '
-                f"{escape(evidence_text(evidence))}",
-            ),
-            (
-                "methods",
-                say("Do other methods agree?"),
-                say(
-                    "{agrees}: {agreement}, where 1 is the same order of cells and 0 no relation. Evenness of the map "
-                    "{evenness}, where 1 is everywhere the same.",
-                    agrees=agrees,
-                    agreement=f"{agreement:.2f}",
-                    evenness=f"{evidence.evenness:.2f}",
-                ),
-            ),
-        ]
-        values = {"answer": strong(blind.text), "share": percent(blind.probability)}
-        if evidence.same_as_blind:
-            blind_line = say_html(
-                "Without the photo it would say {answer} ({share}), the explained answer too.", **values
-            )
-        else:
-            blind_line = say_html(
-                "Without the photo it would say {answer} ({share}), not the explained answer.", **values
-            )
-        blind_line = f"<p>{blind_line}</p>"
-    unlike = (
-        say(
-            "They were measured on questions unlike this one or about photos unlike this one, so they may not hold "
-            "here."
-        )
-        if doubted
-        else ""
-    )
-    uncalibrated = (
-        ""
-        if calibrated
-        else say(
-            "They are the model’s own probabilities of each answer as a text, and were not calibrated: read them as an "
-            "order, not as chances of being right."
-        )
-    )
-    rows.insert(0, (PHOTO, say("Did it need the photo?"), blind_line + ("" if gate is None else gate_html(gate))))
+        rows += map_rows(evidence)
+    unlike, uncalibrated = reservations(doubted, calibrated)
     if sure is not None:
         notes = "".join(f"<p>{note}</p>" for note in (unlike, uncalibrated) if note)
         rows.insert(0, (HOW_SURE, say("How sure to be?"), sure + notes))
@@ -143,3 +93,48 @@ def evidence_html(
         rows += [("limits", say("What attention can’t show"), limits)]
     lines = "".join(f'<dt id="{place}">{title}</dt><dd>{text}</dd>' for place, title, text in rows)
     return f'<dl class="evidence{" doubted" if doubted else ""}">{lines}</dl>'
+
+
+def blind_line(evidence: Evidence) -> str:
+    """What the model would answer without the photo, in a sentence."""
+    blind = evidence.blind_answer
+    values = {"answer": strong(blind.text), "share": percent(blind.probability)}
+    if evidence.same_as_blind:
+        return say_html("Without the photo it would say {answer} ({share}), the explained answer too.", **values)
+    return say_html("Without the photo it would say {answer} ({share}), not the explained answer.", **values)
+
+
+def map_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """What speaks for and against the map, each with its place on the page and its title."""
+    kind, agreement = evidence.verdict.replace(" ", "-"), evidence.agreement
+    if agreement >= 0.6:
+        agrees = say("They mostly agree")
+    else:
+        agrees = say("They agree in part") if agreement >= 0.3 else say("They disagree")
+    verdict = (
+        f'<span class="verdict verdict-{escape(kind)}">{escape(say(VERDICT_WORDS[evidence.verdict]))}</span> '
+        f"{escape(evidence_text(evidence))}"
+    )
+    others = say(
+        "{agrees}: {agreement}, where 1 is the same order of cells and 0 no relation. Evenness of the map "
+        "{evenness}, where 1 is everywhere the same.",
+        agrees=agrees,
+        agreement=f"{agreement:.2f}",
+        evenness=f"{evidence.evenness:.2f}",
+    )
+    return [
+        (PLACE, say("Does it matter where it looked?"), verdict),
+        ("methods", say("Do other methods agree?"), others),
+    ]
+
+
+def reservations(doubted: bool, calibrated: bool) -> tuple[str, str]:
+    """Why the percentages may not hold: for this question or photo, and for this model; "" for no reason."""
+    unlike = say(
+        "They were measured on questions unlike this one or about photos unlike this one, so they may not hold here."
+    )
+    uncalibrated = say(
+        "They are the model’s own probabilities of each answer as a text, and were not calibrated: read them as an "
+        "order, not as chances of being right."
+    )
+    return unlike if doubted else "", "" if calibrated else uncalibrated

@@ -252,7 +252,7 @@ def heads_html(
     """Every head's map as a small picture with a number, a row a layer, as buttons for selection.js.
 
     Args:
-        parts: the explanation by layer and head, see ``asking.part_of``.
+        parts: the explanation by layer and head, see ``map_parts.part_of``.
         words: whose maps; none for the whole question.
         cells: selected cells.
         look: ``same_scale`` gives all heads one scale.

@@ -22,6 +22,7 @@ from demo.server.replies import (
     UploadedPhoto,
 )
 from demo.visit import asking
+from demo.visit.examples import Example
 from demo.visit.uploads import photo_content
 from valm_core.captions.captioner import MAX_BEAMS, Captioner
 from valm_core.explanations import DEFAULT_METHOD
@@ -93,7 +94,7 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
 def build_api(
     page: gr.Blocks,
     predictor: Predictor,
-    examples: Sequence[asking.Example],
+    examples: Sequence[Example],
     captioner: Captioner | None = None,
     collection: Collection | None = None,
 ) -> None:
@@ -159,7 +160,7 @@ def _tell_errors(endpoint):
 class Endpoints:
     """The endpoints; their docstrings, names and types are the API's documentation."""
 
-    def __init__(self, predictor: Predictor, packaged: Sequence[asking.Example], captioner: Captioner | None = None):
+    def __init__(self, predictor: Predictor, packaged: Sequence[Example], captioner: Captioner | None = None):
         self.predictor, self.packaged, self.captioner = predictor, packaged, captioner
 
     def opened(self, photo) -> Image.Image:

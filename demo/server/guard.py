@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
+from demo.server.dense_files import DenseFiles
 from demo.server.first_frame import FirstFrame
 from demo.settings import Settings
 from demo.visit.uploads import MAX_UPLOAD_BYTES
@@ -49,7 +50,11 @@ def exposure_options(settings: Settings) -> dict:
     return {
         "auth": list(settings.auth) or None,
         "run_history": settings.run_history,
-        "app_kwargs": {"middleware": [guard, Middleware(FirstFrame)], "docs_url": None, "redoc_url": None},
+        "app_kwargs": {
+            "middleware": [guard, Middleware(FirstFrame), Middleware(DenseFiles)],
+            "docs_url": None,
+            "redoc_url": None,
+        },
     }
 
 

@@ -15,6 +15,7 @@ FRONTEND = Path(gradio.__file__).parent / "templates" / "frontend"
 # What stands in the left column of the page, in the frontend's names.
 KINDS = ("column", "row", "form", "html", "image", "textbox", "button", "accordion")
 ENTRY = re.compile(r'src="\./assets/(index-[\w-]+\.js)"')
+NAMED = re.compile(r'(?:src|href)="\./assets/([\w.-]+\.(?:js|css))"')
 FILES = re.compile(r"m\.f=\[([^\]]*)\]")
 COMPONENT = r"[,{{]{kind}:\{{(.*?\))\}}"  # the loaders of one kind of component
 NEEDED = re.compile(r"__vite__mapDeps\(\[([\d,]*)\]\)")
@@ -39,6 +40,14 @@ def first_files(frontend: Path = FRONTEND) -> tuple[str, ...]:
     except (OSError, ValueError, IndexError):
         return ()
     return tuple(dict.fromkeys(name for name in wanted if not name.startswith("index-")))
+
+
+def entry_files(frontend: Path = FRONTEND) -> tuple[str, ...]:
+    """Names of the script and the style sheets that gradio's HTML itself names."""
+    try:
+        return tuple(NAMED.findall((frontend / "index.html").read_text(encoding="utf-8")))
+    except OSError:
+        return ()
 
 
 def listed(script: Path) -> list[str]:

@@ -74,12 +74,7 @@ def answer_batch(
     """
     source, output = Path(source), Path(output)
     folder = source if source.is_dir() else source.parent
-    if output.suffix not in FORMATS:
-        raise ValueError(f"--output is {str(output)!r}; its name must end in {' or '.join(FORMATS)}.")
-    if output.resolve() == source.resolve():
-        raise ValueError(f"--output is the file of the questions, {source}. Name another.")
-    if output.suffix == ".parquet":
-        parquet_library()
+    check_output(source, output)
     working = output if output.suffix == ".jsonl" else output.with_name(output.name + ".partial.jsonl")
     asked = read_source(source, questions, (output, working))
     rows = asked.rows
@@ -97,9 +92,7 @@ def answer_batch(
     started, answered = time.monotonic(), 0
     with working.open("a", encoding="utf-8") as file:
         for path, question, reply in _with_progress(answer_photos(predictor, waiting, top), waiting):
-            columns = columns_of(reply) | {"model": model or None, "top": top}
-            if columns["error"] is None:
-                columns["photo_sha256"] = photo_digest(path)
+            columns = columns_of(reply, path) | {"model": model or None, "top": top}
             for row in waiting[path][question]:
                 done[key_of(row)] = row | columns
                 file.write(json.dumps(done[key_of(row)], ensure_ascii=False) + "\n")
@@ -113,6 +106,16 @@ def answer_batch(
         working.unlink()
     errors = sum(row["error"] is not None for row in finished)
     return Summary(len(finished), errors, answered, time.monotonic() - started, asked.left_out)
+
+
+def check_output(source: Path, output: Path) -> None:
+    """Refuse an output that can't be written. Raises ValueError."""
+    if output.suffix not in FORMATS:
+        raise ValueError(f"--output is {str(output)!r}; its name must end in {' or '.join(FORMATS)}.")
+    if output.resolve() == source.resolve():
+        raise ValueError(f"--output is the file of the questions, {source}. Name another.")
+    if output.suffix == ".parquet":
+        parquet_library()
 
 
 def check_goes_on(output: Path, done: dict[Key, dict], model: str, top: int) -> None:
@@ -140,8 +143,8 @@ def check_photos(output: Path, folder: Path, asked: Source, done: list[dict]) ->
             )
 
 
-def columns_of(reply: Prediction | str) -> dict:
-    """A reply, or why there is none, as the columns of ``NOTHING``."""
+def columns_of(reply: Prediction | str, path: Path) -> dict:
+    """A reply about the photo at ``path``, or why there is none, as the columns of ``NOTHING``."""
     if isinstance(reply, str):
         return NOTHING | {"error": reply}
     return NOTHING | {
@@ -151,6 +154,7 @@ def columns_of(reply: Prediction | str) -> dict:
         "blind_predicted": reply.blind_answers[0].text,
         "gate": reply.gate,
         "unfamiliar": " ".join(reply.unfamiliar),
+        "photo_sha256": photo_digest(path),
     }
 
 

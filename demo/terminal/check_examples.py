@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demo import ASSETS
 from demo.settings import checkpoint_folder
-from demo.visit.asking import MODEL_ANSWERS_FILE, Example, read_examples
+from demo.visit.examples import MODEL_ANSWERS_FILE, Example, read_examples
 from valm_core.outputs import Predictor
 
 

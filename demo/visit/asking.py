@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from demo.languages.translate import label, say, translated
 from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import method_name
 from demo.visit.follow_up import Understood
-from valm_core.explanations import CONTROLS, DEFAULT_METHOD, WITHOUT_HEADS
+from valm_core.explanations import CONTROLS, DEFAULT_METHOD
 from valm_core.inputs.text import as_listed
 from valm_core.outputs import (
     EncodedImage,
@@ -35,8 +33,6 @@ GENERAL_QUESTIONS = (
     "How many people are there?",
     "What color is the background?",
 )
-MODEL_ANSWERS_FILE = "model_answers.json"  # beside examples.json: what demo.check_examples found
-ALL = -1  # in the menus of layers and heads
 NO_PHOTO = "Add a photo first: drop one, take one, or pick an example."
 NO_QUESTION = "Type a question first, for example “What is in the photo?”"
 LOST_PHOTO = "This photo is no longer on the server: photos are deleted after a few hours. Upload it again."
@@ -127,77 +123,9 @@ class Outcome:
     earlier: tuple[Outcome, ...] = ()
 
 
-@dataclass(frozen=True)
-class Example:
-    """A packaged photo and its suggested questions; ``known_wrong`` is (question, expected answer) or nothing.
-
-    ``accepted`` has, of each question, the answers that are right. ``right`` is how many of the questions the model
-    answered rightly when ``demo.check_examples`` asked it, None where it didn't.
-    """
-
-    path: Path
-    digest: str
-    title: str
-    questions: tuple[str, ...]
-    known_wrong: tuple[str, str] | None = None
-    accepted: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    right: int | None = None
-
-
-def read_examples(folder: Path, checkpoint_sha256: str | None = None) -> tuple[Example, ...]:
-    """The photos that ``examples.json`` in ``folder`` lists; none where there is no such file.
-
-    Args:
-        folder: of the photos.
-        checkpoint_sha256: of the model's weights. What ``model_answers.json`` there says of another model isn't shown.
-    """
-    index = folder / "examples.json"
-    if not index.is_file():
-        return ()
-    counted = right_counts(folder, checkpoint_sha256)
-    examples = []
-    for entry in json.loads(index.read_text(encoding="utf-8")):
-        wrong = entry.get("known_wrong")
-        known_wrong = (wrong["question"], wrong["expected"]) if wrong else None
-        questions = tuple(entry["questions"])
-        if known_wrong and known_wrong[0] not in questions:
-            questions += (known_wrong[0],)
-        path = folder / entry["file"]
-        accepted = {question: tuple(answers) for question, answers in entry.get("accepted", {}).items()}
-        digest, right = digest_of(path.read_bytes()), counted.get(entry["file"])
-        examples.append(Example(path, digest, entry["title"], questions, known_wrong, accepted, right))
-    return tuple(examples)
-
-
-def right_counts(folder: Path, checkpoint_sha256: str | None) -> dict[str, int]:
-    """How many of each photo's questions were answered rightly, by file; empty where it wasn't found out."""
-    try:
-        found = json.loads((folder / MODEL_ANSWERS_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    if not checkpoint_sha256 or found["checkpoint_sha256"] != checkpoint_sha256:
-        return {}
-    return {file: sum(reply["right"] for reply in replies) for file, replies in found["examples"].items()}
-
-
 def digest_of(content: bytes) -> str:
     """A name for a file's content: the same photo keeps it under any path."""
     return hashlib.sha256(content).hexdigest()
-
-
-def right_answer(examples: tuple[Example, ...], reply: Reply) -> str | None:
-    """The right answer where the model gets an offered question of an example wrong, None elsewhere."""
-    asked = reply.prediction.question.casefold()
-    for example in examples:
-        if example.digest != reply.photo.digest:
-            continue
-        accepted = {question.casefold(): answers for question, answers in example.accepted.items()}
-        if example.known_wrong:
-            accepted.setdefault(example.known_wrong[0].casefold(), example.known_wrong[1:])
-        answers = accepted.get(asked, ())
-        if answers and reply.prediction.answers[0].text not in answers:
-            return answers[0]
-    return None
 
 
 def open_photo(predictor: Predictor, path: str | None, opened: OpenedPhoto | None) -> OpenedPhoto:
@@ -317,62 +245,6 @@ def method_choices(predictor: Predictor) -> list[tuple]:
 def method_label(name: str) -> str:
     """A method's name for people; controls say that they are one."""
     return say(f"{name} (control)") if name in CONTROLS else method_name(name)
-
-
-def part_of(explanation: Explanation, direction: str, layer: int | None = None, head: int | None = None) -> Explanation:
-    """The same explanation with the maps of one direction, layer and head in place of the method's own.
-
-    Args:
-        explanation: W words, N cells, L layers, H heads.
-        direction: "text_to_image", where the words looked, or "image_to_text", which words the cells listened to.
-        layer: 0 to L - 1; None for the mean over all.
-        head: 0 to H - 1; None for the mean over all. A method without heads is never taken apart.
-
-    Returns:
-        Maps that sum to 1. Both None with "text_to_image" is the explanation itself; the map of the whole question is
-        the words' maps weighted by ``token_scores`` otherwise.
-    """
-    layer, head = place_in(explanation, layer, head)
-    everything = layer is None and head is None
-    if everything and direction == "text_to_image":
-        return explanation
-    layers = slice(None) if layer is None else slice(layer, layer + 1)
-    heads = slice(None) if head is None else slice(head, head + 1)
-    listened = explanation.patch_to_token  # [N, W]
-    if not everything:
-        listened = explanation.image_to_text[layers, heads].mean(axis=(0, 1))
-    maps = listened.T  # [W, N]
-    if direction == "text_to_image":
-        maps = explanation.text_to_image[layers, heads].mean(axis=(0, 1))
-    total = maps.sum(axis=1, keepdims=True)
-    maps = np.where(total > 0, maps / np.maximum(total, 1e-12), 1 / maps.shape[1])
-    return dataclasses.replace(
-        explanation,
-        token_to_patch=maps,
-        patch_to_token=listened,
-        image_map=(explanation.token_scores @ maps).reshape(explanation.grid),
-    )
-
-
-def has_heads(explanation: Explanation) -> bool:
-    """Whether a map is made of layers and heads, so that it can be shown for one of them."""
-    return explanation.method not in WITHOUT_HEADS
-
-
-def place_in(explanation: Explanation, layer: int | None, head: int | None) -> tuple[int | None, int | None]:
-    """The layer and head that can be shown, from what the menus say: None for all, as for a method without heads."""
-    return (place_or_all(layer), place_or_all(head)) if has_heads(explanation) else (None, None)
-
-
-def all_heads(explanation: Explanation, direction: str) -> list[list[Explanation]]:
-    """The explanation by layer and head: L lists of H."""
-    layers, heads = explanation.text_to_image.shape[:2]
-    return [[part_of(explanation, direction, layer, head) for head in range(heads)] for layer in range(layers)]
-
-
-def place_or_all(number: int | None) -> int | None:
-    """The layer or head that a menu gives: from 0, None for ``ALL`` of them."""
-    return None if number in (None, ALL) else number
 
 
 def select(old: tuple[int, ...], items, add: bool, count: int, most: int | None = None) -> tuple[int, ...]:

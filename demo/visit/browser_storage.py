@@ -7,7 +7,8 @@ tab forgets it when it is closed. What comes back is asked anew.
 import json
 
 from demo.visit import asking, history
-from demo.visit.asking import Example, Reply
+from demo.visit.asking import Reply
+from demo.visit.examples import Example
 from demo.visit.history import MAX_PHOTOS, MAX_QUESTIONS, PhotoHistory
 from demo.visit.uploads import upload_path
 from valm_core.outputs import InputError, Predictor

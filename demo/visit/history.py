@@ -15,7 +15,9 @@ from demo.languages.translate import say
 from demo.rendering.answers import is_doubted
 from demo.rendering.wording import data_address, percent
 from demo.visit import asking
-from demo.visit.asking import Example, OpenedPhoto, Outcome, Reply, Selection
+from demo.visit.asking import OpenedPhoto, Outcome, Reply, Selection
+from demo.visit.examples import Example
+from demo.visit.map_parts import place_in
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import InputError, Predictor
@@ -277,7 +279,7 @@ def selected_by(link: Link, reply: Reply) -> tuple[Selection, int | None, int | 
     }
     layer = link.layer if link.layer is not None and link.layer < layers else None
     head = link.head if link.head is not None and link.head < heads else None
-    layer, head = asking.place_in(explanation, layer, head)
+    layer, head = place_in(explanation, layer, head)
     found = inside | {"layer": layer, "head": head}
     ignored = [*link.ignored, *(name for name, value in found.items() if value != getattr(link, name))]
     message = say("Ignored in the link, because it can’t be used here: {names}.", names=", ".join(ignored))

@@ -35,6 +35,8 @@ def test_the_answer_its_bars_and_the_whole_map_are_one_look(visit, page_url, pho
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     sentence, bars, words, shown = (box(page, place) for place in (".sentence", ".answers", "#words", "#overlay .map"))
     assert bars["right"] - bars["left"] <= 700
+    whole = box(page, ".gradio-container")
+    assert whole["right"] - whole["left"] == min(width, 2400)  # whatever the texts in it are
     beside = width >= 1000
     if beside:  # all in the first screen, which was not scrolled, beside a column that stays in view
         assert page.evaluate("scrollY") == 0

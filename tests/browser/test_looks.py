@@ -1,7 +1,8 @@
-"""How the page looks: accessibility by axe-core, no jumps at four widths, light and dark, no jumps, previews."""
+"""How the page looks: accessibility by axe-core in every state and at four widths, no jumps, previews."""
 
 import pytest
-from page_steps import ask, findings, upload
+from page_states import settle, states
+from page_steps import ask, findings, needs_fake, upload
 
 WIDTHS = [390, 768, 1440, 2560]
 
@@ -38,8 +39,19 @@ def wait_until_still(page):
     )
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (768, False), (1440, True), (2560, False)])
-def test_axe_finds_nothing(visit, page_url, width, dark):
+@needs_fake
+def test_axe_finds_nothing_in_any_state(visit, form_url, photos):
+    page = visit(f"{form_url}/?__theme=dark", 390)
+    found = []
+    for state in states(page, photos / "red.png"):
+        settle(page)
+        found += [f"{state}: {one}" for one in findings(page).splitlines()]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, state
+    assert found == []
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (768, False), (1440, True), (2560, False)])
+def test_axe_finds_nothing_at_any_width(visit, page_url, width, dark):
     page = visit(page_url + ("/?__theme=dark" if dark else ""), width)
     assert findings(page) == ""
     page.locator(".example-card").first.click()

@@ -12,16 +12,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(predictor, settings=None, collection=None, more=None):
+def served(predictor, settings=None, collection=None, captioner=None, more=None):
     """The address of a page around ``predictor``, open for as long as the block runs; ``Settings`` by default.
 
-    With a ``collection`` of photos it has the page "Find".
+    With a ``collection`` of photos it has the page "Find"; with a ``captioner`` it describes photos.
     """
     from demo.page.wiring import build_page, launch_options
     from demo.settings import Settings
 
     settings, port = settings or Settings(), free_port()
-    page = build_page(predictor, settings=settings, collection=collection, more=more)
+    page = build_page(predictor, settings=settings, collection=collection, captioner=captioner, more=more)
     options = {"server_name": "127.0.0.1", "server_port": port, "prevent_thread_lock": True, "quiet": True}
     page.launch(**options, **launch_options(settings), _frontend=False)  # as ``serve_until_stopped``
     try:

@@ -8,7 +8,7 @@ import pytest
 from demo.settings import checkpoint_folder
 from demo.terminal.ask import main as ask
 from demo.terminal.check_examples import check_examples
-from demo.visit.asking import MODEL_ANSWERS_FILE, read_examples
+from demo.visit.examples import MODEL_ANSWERS_FILE, read_examples
 from valm_core.evidence.rules import VERDICTS
 from valm_core.outputs import Answer
 from valm_core.predictor import VqaPredictor

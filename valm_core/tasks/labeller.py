@@ -121,15 +121,20 @@ class Labeller:
         self.device = device
 
     @classmethod
-    def from_checkpoint(cls, name: str | Path, device: str = "auto") -> "Labeller":
+    def from_checkpoint(cls, name: str | Path, device: str = "auto", fold: bool = True) -> "Labeller":
         """Load a checkpoint that relates, judges or feels: its folder, or ``user/model`` on the Hugging Face hub.
+
+        Args:
+            name: its folder or its name.
+            device: see ``choose_device``.
+            fold: make the image encoder faster on a CPU. That traces it, so not while another thread runs a model.
 
         Raises:
             FileNotFoundError, ValueError: see ``load_checkpoint`` and ``choose_device``.
         """
         model = cast(Classifier, load_task_checkpoint(fetch_checkpoint(name), *LABEL_TASKS))
         chosen = choose_device(device)
-        if chosen.type == "cpu":
+        if fold and chosen.type == "cpu":
             ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
         return cls(model, chosen)
 

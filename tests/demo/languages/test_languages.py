@@ -33,6 +33,7 @@ from demo.rendering.wording import notice_html, strong
 from demo.rendering.words import place_text
 from demo.settings import Settings
 from demo.visit import asking, history
+from demo.visit.examples import read_examples
 from valm_core.corrections.database import OTHER_REASON, REASONS
 from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
 from valm_core.outputs import InputError, NotOffered
@@ -75,7 +76,7 @@ def test_every_text_that_the_page_says_has_its_chinese():
 def test_what_is_said_by_a_variable_has_its_chinese_too():
     methods = {name.replace("_", " ") for name in EXPLANATION_METHODS}
     verdicts = set(VERDICT_WORDS.values())
-    examples = {example.title for example in asking.read_examples(ROOT / "assets" / "examples")}
+    examples = {example.title for example in read_examples(ROOT / "assets" / "examples")}
     messages = {getattr(asking, name) for name in ("NO_PHOTO", "NO_QUESTION", "LOST_PHOTO", "NO_ANSWER", "OUR_FAULT")}
     messages |= {history.OWN_PHOTO, history.NO_SUCH_EXAMPLE, correct.LOST, correct.AGREE}
     controls = {f"{name} (control)" for name in CONTROLS}
@@ -92,7 +93,7 @@ def test_no_chinese_is_for_a_text_that_the_page_no_longer_has():
 
 
 def read_titles():
-    return asking.read_examples(ROOT / "assets" / "examples")
+    return read_examples(ROOT / "assets" / "examples")
 
 
 @pytest.mark.parametrize("english", [*CHINESE, *MESSAGES])

@@ -9,9 +9,10 @@ from PIL import Image
 
 from demo.languages.translate import speaking
 from demo.page.events import Page
+from demo.page.returning import Returning
 from demo.page.wiring import build_page
 from demo.visit import asking, browser_storage, history
-from demo.visit.asking import ALL
+from demo.visit.map_parts import ALL
 from demo.visit.uploads import get_upload_folder
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 
@@ -45,14 +46,14 @@ def upload(tmp_path, monkeypatch):
 def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):
     reply = asking.ask(page.predictor, upload(1), None, "What color?")
     again = asking.explain_again(page.predictor, reply, "random", reply.answer)
-    updates = page.show_again(again, reply, asking.Selection(), *LOOK)
+    updates = page.on_map.show_again(again, reply, asking.Selection(), *LOOK)
     for menu in (page.doubt.layer, page.doubt.head):
         assert updates[menu]["value"] == ALL and updates[menu]["visible"] is False
         assert [value for _, value in updates[menu]["choices"]] == [ALL]
     assert updates[page.map.subject].endswith("random · where the words looked · all layers and heads</p>")
     assert "isn’t made of layers and heads" in updates[page.doubt.heads]
     back = asking.explain_again(page.predictor, again.reply, "grad_cam", reply.answer)
-    updates = page.show_again(back, again.reply, asking.Selection(), *LOOK)
+    updates = page.on_map.show_again(back, again.reply, asking.Selection(), *LOOK)
     assert updates[page.doubt.head]["value"] == 0 and updates[page.doubt.head]["visible"] is True
     assert "attention in layer 1, head 1" in updates[page.map.subject]
 
@@ -61,35 +62,35 @@ def test_an_explanation_that_comes_after_another_question_is_dropped(page, uploa
     path = upload(1)
     reply, later = (asking.ask(page.predictor, path, None, question) for question in ("What color?", "Is it night?"))
     again = asking.explain_again(page.predictor, reply, "occlusion", reply.answer)
-    assert page.show_again(again, later, asking.Selection(), *LOOK) == {page.memory.reply: gr.skip()}
-    assert len(page.show_again(again, reply, asking.Selection(), *LOOK)) > 5
+    assert page.on_map.show_again(again, later, asking.Selection(), *LOOK) == {page.memory.reply: gr.skip()}
+    assert len(page.on_map.show_again(again, reply, asking.Selection(), *LOOK)) > 5
     # Nor is one begun while the later answer is on its way to the page; once it is there, one may go back from it.
     newest, chosen = asking.Outcome(path, later), ("occlusion", reply.answer)
-    assert page.explain_again(reply, None, newest, (), *chosen) is None
+    assert page.on_map.explain_again(reply, None, newest, (), *chosen) is None
     kept = history.remember((), path, later)
     for outcome, histories in ((newest, kept), (None, ()), (asking.Outcome(path, message="too long"), ())):
-        assert page.explain_again(reply, None, outcome, histories, *chosen).asked is reply
+        assert page.on_map.explain_again(reply, None, outcome, histories, *chosen).asked is reply
     elsewhere = asking.Outcome(upload(2), asking.ask(page.predictor, upload(2), None, "Is it night?"))
-    assert page.explain_again(reply, None, elsewhere, (), *chosen).asked is reply
+    assert page.on_map.explain_again(reply, None, elsewhere, (), *chosen).asked is reply
 
 
 def test_the_map_of_one_selected_word_is_judged(page, upload):
     reply = asking.ask(page.predictor, upload(1), None, "What color?")
     first, last = asking.Selection((0,)), asking.Selection((1,))
-    judged = page.judge_word(reply, first)
-    assert "Where “What” looked mattered." in page.show_judged(judged, reply, first)
+    judged = page.on_map.judge_word(reply, first)
+    assert "Where “What” looked mattered." in page.on_map.show_judged(judged, reply, first)
     # Another word, several, or another answer are on the page meanwhile: what was found out isn't theirs.
     later = asking.ask(page.predictor, upload(1), None, "What color?")
     for current, selection in ((reply, last), (reply, asking.Selection((0, 1))), (later, first), (None, first)):
-        assert page.show_judged(judged, current, selection) == ""
-    same = page.show_judged(page.judge_word(reply, last), reply, last)
+        assert page.on_map.show_judged(judged, current, selection) == ""
+    same = page.on_map.show_judged(page.on_map.judge_word(reply, last), reply, last)
     assert "“color?” looked where “What” did: its map says nothing of this word alone." in same
     for current, selection in ((None, first), (reply, asking.Selection()), (reply, asking.Selection((0, 1)))):
-        assert page.judge_word(current, selection) is None
+        assert page.on_map.judge_word(current, selection) is None
     page.predictor.offers = frozenset()
-    assert page.judge_word(reply, first) is None
-    assert page.draw(reply, asking.Selection(), *LOOK)[page.map.word_verdict] == ""
-    assert page.map.word_verdict not in page.draw(reply, first, *LOOK)
+    assert page.on_map.judge_word(reply, first) is None
+    assert page.on_map.draw(reply, asking.Selection(), *LOOK)[page.map.word_verdict] == ""
+    assert page.map.word_verdict not in page.on_map.draw(reply, first, *LOOK)
 
 
 def test_a_new_answer_is_announced_and_what_is_picked_can_be_cleared(page, upload):
@@ -98,7 +99,7 @@ def test_a_new_answer_is_announced_and_what_is_picked_can_be_cleared(page, uploa
     best = reply.prediction.answers[0]
     assert shown[page.result.announcement].startswith(f"Answer to “What &lt;color&gt;?”: {best.text}, ")
     assert shown[page.map.clear]["interactive"] is True
-    cleared = page.clear_selection(reply, *LOOK)
+    cleared = page.on_map.clear_selection(reply, *LOOK)
     assert cleared[page.memory.selected] == asking.Selection() and cleared[page.map.clear]["interactive"] is False
     assert page.no_result()[page.result.announcement] == ""
 
@@ -125,14 +126,14 @@ def test_a_reload_brings_the_visit_back_and_what_a_browser_makes_up_brings_nothi
     back, current = browser_storage.bring_back(page.predictor, (), text)
     assert [(history.path, len(history.replies)) for history in back] == [(upload(1), 2), (upload(2), 1)]
     assert current.prediction.question == "How many?" and current.photo.digest == reply.photo.digest
-    updates = page.come_back(text, *LOOK)
+    updates = Returning(page).come_back(text, *LOOK)
     assert updates[page.ask.photo] == upload(1) and updates[page.ask.question] == "How many?"
-    assert browser_storage.to_keep((), None, ()) == "" and page.forget_visit()[page.memory.visit] == ""
+    assert browser_storage.to_keep((), None, ()) == "" and Returning(page).forget_visit()[page.memory.visit] == ""
 
     asking.Path(upload(1)).unlink()
     back, current = browser_storage.bring_back(page.predictor, (), text)
     assert [history.path for history in back] == [upload(2)] and current is None
-    assert "deleted after a few hours" in page.come_back(text, *LOOK)[page.ask.notice]
+    assert "deleted after a few hours" in Returning(page).come_back(text, *LOOK)[page.ask.notice]
     secret = tmp_path / "secret.png"
     Image.new("RGB", (8, 8)).save(secret)
     made_up = browser_storage.json.dumps(
@@ -184,7 +185,7 @@ def test_a_quick_second_answer_leaves_the_first_in_the_visit(page, upload):
 def test_nothing_of_a_forgotten_visit_comes_back(page, upload):
     memory, path = page.memory, upload(1)
     before = page.answer(path, None, "What color?", (), None, 0)[memory.asked]
-    forgotten = page.forget_visit(0)
+    forgotten = Returning(page).forget_visit(0)
     assert forgotten[memory.visit_number] == 1 and forgotten[memory.kept] == () and forgotten[memory.asked] is None
     late = page.answer(path, None, "How many?", (), before, 0)[memory.asked]  # began before, ends after
     assert page.remember((), path, None, late, 1)[memory.kept] == ()
@@ -236,7 +237,7 @@ def test_who_goes_back_to_a_question_goes_on_from_there(page, upload):
     second = page.answer(path, None, "What color is the cat?", (), first, 0)[memory.asked]
     histories = page.remember((), path, second.reply, second, 0)[memory.kept]
     event = SimpleNamespace(_data={"items": [0]})
-    back = page.back_to_question(event, histories, second.reply, *LOOK)[memory.asked]
+    back = Returning(page).back_to_question(event, histories, second.reply, *LOOK)[memory.asked]
     third = page.answer(path, None, "What is it doing?", (), back, 0)[memory.asked]
     assert third.reply.prediction.question == "What is the dog doing?"
 

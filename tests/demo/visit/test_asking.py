@@ -12,6 +12,8 @@ from demo.downloads.files import Shown
 from demo.page.layout import example_card
 from demo.terminal.check_examples import check_examples
 from demo.visit import asking
+from demo.visit.examples import MODEL_ANSWERS_FILE, read_examples, right_answer
+from demo.visit.map_parts import ALL, all_heads, part_of, place_in
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.outputs import InputError
 
@@ -123,15 +125,15 @@ def test_an_answer_that_the_model_does_not_know_is_told_with_those_it_knows(tiny
 
 def test_a_part_of_an_explanation_is_the_attention_of_that_layer_and_head(tiny_predictor, photo):
     explanation = asking.ask(tiny_predictor, photo, None, "what color is the square?").explanation
-    assert asking.part_of(explanation, "text_to_image") is explanation
-    part = asking.part_of(explanation, "text_to_image", 1, 0)
+    assert part_of(explanation, "text_to_image") is explanation
+    part = part_of(explanation, "text_to_image", 1, 0)
     assert np.allclose(part.token_to_patch, explanation.text_to_image[1, 0], atol=1e-6)
     assert np.allclose(part.image_map.ravel(), explanation.token_scores @ explanation.text_to_image[1, 0], atol=1e-6)
-    read = asking.part_of(explanation, "image_to_text", None, 1)
+    read = part_of(explanation, "image_to_text", None, 1)
     expected = explanation.image_to_text[:, 1].mean(axis=0)  # [N, W]
     assert np.allclose(read.patch_to_token, expected)
     assert np.allclose(read.token_to_patch, (expected / expected.sum(axis=0)).T, atol=1e-6)
-    heads = asking.all_heads(explanation, "text_to_image")
+    heads = all_heads(explanation, "text_to_image")
     assert [len(layer) for layer in heads] == [2, 2]
     assert np.allclose(heads[0][1].token_to_patch, explanation.text_to_image[0, 1], atol=1e-6)
 
@@ -161,7 +163,7 @@ def test_the_packaged_examples_are_there_small_and_licensed():
     entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     table = (folder / "README.md").read_text(encoding="utf-8")
     assert len(entries) >= 6
-    for entry, example in zip(entries, asking.read_examples(folder), strict=True):
+    for entry, example in zip(entries, read_examples(folder), strict=True):
         assert example.path.stat().st_size < 200_000 and max(Image.open(example.path).size) <= 1024
         assert entry["licence"] in ("CC0", "Public domain") and entry["source"]
         assert len(example.questions) >= 3
@@ -177,9 +179,9 @@ def test_picking_nothing_clears_also_while_several_are_picked():
 def test_a_method_without_heads_shows_its_own_map_whatever_head_was_picked(tiny_predictor, photo, method):
     reply = asking.ask(tiny_predictor, photo, None, "what color is the square?")
     again = asking.explain_again(tiny_predictor, reply, method, reply.answer).reply
-    part = asking.part_of(again.explanation, "text_to_image", 1, 0)
-    assert part is again.explanation and asking.place_in(again.explanation, 1, 0) == (None, None)
-    assert asking.place_in(reply.explanation, 1, asking.ALL) == (1, None)
+    part = part_of(again.explanation, "text_to_image", 1, 0)
+    assert part is again.explanation and place_in(again.explanation, 1, 0) == (None, None)
+    assert place_in(reply.explanation, 1, ALL) == (1, None)
     shown = Shown(again, asking.Selection(), layer=1, head=0)
     assert shown.part is again.explanation and shown.place.endswith("all layers and heads")
 
@@ -191,36 +193,36 @@ def test_what_the_cards_say_is_what_was_found_out_about_this_model(tmp_path, pho
     (tmp_path / "examples.json").write_text(json.dumps([entry]))
     predictor = FakePredictor()
     sha = predictor.facts["checkpoint_sha256"]
-    assert asking.read_examples(tmp_path, sha)[0].right is None
-    report = check_examples(predictor, asking.read_examples(tmp_path))
+    assert read_examples(tmp_path, sha)[0].right is None
+    report = check_examples(predictor, read_examples(tmp_path))
     assert [reply["right"] for reply in report["examples"]["photo.png"]] == [True, False]
-    (tmp_path / asking.MODEL_ANSWERS_FILE).write_text(json.dumps(report))
-    examples = asking.read_examples(tmp_path, sha)
+    (tmp_path / MODEL_ANSWERS_FILE).write_text(json.dumps(report))
+    examples = read_examples(tmp_path, sha)
     assert examples[0].right == 1
-    assert asking.read_examples(tmp_path, "another")[0].right is None
+    assert read_examples(tmp_path, "another")[0].right is None
     assert '"key": "Red \\u00b7 gets 1 of 2 right"' in example_card(examples[0]).value
-    assert '"key": "Red"' in example_card(asking.read_examples(tmp_path, "another")[0]).value
+    assert '"key": "Red"' in example_card(read_examples(tmp_path, "another")[0]).value
     wrong = asking.ask(predictor, str(tmp_path / "photo.png"), None, "is it red?")
-    assert asking.right_answer(examples, wrong) == "purple"
+    assert right_answer(examples, wrong) == "purple"
     right = asking.ask(predictor, str(tmp_path / "photo.png"), None, "What?")
-    assert asking.right_answer(examples, right) is None
+    assert right_answer(examples, right) is None
     del entry["accepted"]["What?"]
     (tmp_path / "examples.json").write_text(json.dumps([entry]))
     with pytest.raises(ValueError, match=r"photo.png: “What\?” has no accepted answers"):
-        check_examples(predictor, asking.read_examples(tmp_path))
+        check_examples(predictor, read_examples(tmp_path))
 
 
 def test_a_known_mistake_is_offered_and_labelled(tmp_path, photo):
     entry = {"file": "photo.png", "title": "Red", "questions": ["What color is it?"]}
     entry["known_wrong"] = {"question": "How many buses?", "expected": "none"}
     (tmp_path / "examples.json").write_text(json.dumps([entry]))
-    examples = asking.read_examples(tmp_path)
+    examples = read_examples(tmp_path)
     assert examples[0].questions == ("What color is it?", "How many buses?")
     wrong = asking.ask(FakePredictor(), photo, None, "how many buses?")
     right = asking.ask(FakePredictor(), photo, None, "What color is it?")
-    assert asking.right_answer(examples, wrong) == "none"
-    assert asking.right_answer(examples, right) is None
-    assert asking.read_examples(tmp_path / "nowhere") == ()
+    assert right_answer(examples, wrong) == "none"
+    assert right_answer(examples, right) is None
+    assert read_examples(tmp_path / "nowhere") == ()
 
 
 def test_what_a_panel_finds_out_is_shown_only_beside_the_answer_it_is_about(photo):

@@ -7,6 +7,7 @@ import pytest
 from demo.visit import asking
 from demo.visit.antecedents import Before
 from demo.visit.description import is_command, wants_description
+from demo.visit.examples import read_examples
 from demo.visit.follow_up import understand
 from demo.visit.mentions import mentions_of
 from demo.visit.nouns import NOUNS, PEOPLE, is_plural, plural_of, singular_of
@@ -145,7 +146,7 @@ def test_what_is_not_certain_is_asked_as_typed_and_told(question, answer, probab
 
 def test_offered_questions_are_never_rewritten():
     offered = [*asking.GENERAL_QUESTIONS]
-    offered += [question for example in asking.read_examples(EXAMPLES) for question in example.questions]
+    offered += [question for example in read_examples(EXAMPLES) for question in example.questions]
     for question, answer, probability, *_ in [*REWRITTEN, *UNCLEAR]:
         for text in offered:
             assert understand(text, after(question, answer, probability)).asked == text, (question, text)

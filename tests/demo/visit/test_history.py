@@ -8,6 +8,7 @@ from fake_predictor import FakePredictor
 from PIL import Image
 
 from demo.visit import asking, history
+from demo.visit.examples import Example
 from demo.visit.history import Link, read_link, remember, to_query
 from valm_core.outputs import Answer, InputError
 
@@ -34,7 +35,7 @@ def photo(tmp_path):
 @pytest.fixture
 def example(photo):
     path = asking.Path(photo(7))
-    return asking.Example(path, asking.digest_of(path.read_bytes()), "Red", ("What is it?", "How many?"))
+    return Example(path, asking.digest_of(path.read_bytes()), "Red", ("What is it?", "How many?"))
 
 
 def asked(predictor, path, question, kept=()):

@@ -1,0 +1,80 @@
+"""The packaged photos with their questions, and which of these the model gets right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.visit.asking import Reply, digest_of
+
+MODEL_ANSWERS_FILE = "model_answers.json"  # beside examples.json: what demo.check_examples found
+
+
+@dataclass(frozen=True)
+class Example:
+    """A packaged photo and its suggested questions; ``known_wrong`` is (question, expected answer) or nothing.
+
+    ``accepted`` has, of each question, the answers that are right. ``right`` is how many of the questions the model
+    answered rightly when ``demo.check_examples`` asked it, None where it didn't.
+    """
+
+    path: Path
+    digest: str
+    title: str
+    questions: tuple[str, ...]
+    known_wrong: tuple[str, str] | None = None
+    accepted: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    right: int | None = None
+
+
+def read_examples(folder: Path, checkpoint_sha256: str | None = None) -> tuple[Example, ...]:
+    """The photos that ``examples.json`` in ``folder`` lists; none where there is no such file.
+
+    Args:
+        folder: of the photos.
+        checkpoint_sha256: of the model's weights. What ``model_answers.json`` there says of another model isn't shown.
+    """
+    index = folder / "examples.json"
+    if not index.is_file():
+        return ()
+    counted = right_counts(folder, checkpoint_sha256)
+    examples = []
+    for entry in json.loads(index.read_text(encoding="utf-8")):
+        wrong = entry.get("known_wrong")
+        known_wrong = (wrong["question"], wrong["expected"]) if wrong else None
+        questions = tuple(entry["questions"])
+        if known_wrong and known_wrong[0] not in questions:
+            questions += (known_wrong[0],)
+        path = folder / entry["file"]
+        accepted = {question: tuple(answers) for question, answers in entry.get("accepted", {}).items()}
+        digest, right = digest_of(path.read_bytes()), counted.get(entry["file"])
+        examples.append(Example(path, digest, entry["title"], questions, known_wrong, accepted, right))
+    return tuple(examples)
+
+
+def right_counts(folder: Path, checkpoint_sha256: str | None) -> dict[str, int]:
+    """How many of each photo's questions were answered rightly, by file; empty where it wasn't found out."""
+    try:
+        found = json.loads((folder / MODEL_ANSWERS_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not checkpoint_sha256 or found["checkpoint_sha256"] != checkpoint_sha256:
+        return {}
+    return {file: sum(reply["right"] for reply in replies) for file, replies in found["examples"].items()}
+
+
+def right_answer(examples: tuple[Example, ...], reply: Reply) -> str | None:
+    """The right answer where the model gets an offered question of an example wrong, None elsewhere."""
+    asked = reply.prediction.question.casefold()
+    for example in examples:
+        if example.digest != reply.photo.digest:
+            continue
+        accepted = {question.casefold(): answers for question, answers in example.accepted.items()}
+        if example.known_wrong:
+            accepted.setdefault(example.known_wrong[0].casefold(), example.known_wrong[1:])
+        answers = accepted.get(asked, ())
+        if answers and reply.prediction.answers[0].text not in answers:
+            return answers[0]
+    return None
