@@ -123,7 +123,8 @@ class FeatureCache:
         return torch.from_numpy(tokens)
 
     def _pool_images(self, whole: tuple[int, int], grid: tuple[int, int]) -> None:
-        photos, pooled = list(self.photo_key), {}
+        photos = list(self.photo_key)
+        pooled: dict[Path, Tensor] = {}
         for first in range(0, len(photos), POOLED_AT_ONCE):
             part = photos[first : first + POOLED_AT_ONCE]
             pooled |= dict(zip(part, pool_cells(self.image_tokens(part), whole, grid).half(), strict=True))
