@@ -76,9 +76,9 @@ def _folders(text: str) -> tuple[str | Path, ...]:
 
 
 def shipped_tasks() -> tuple[Path, ...]:
-    """The shipped checkpoints for tasks beside answering, finding and describing, as far as they are there."""
-    places = (ASSETS / "checkpoints" / name for name in ("tag", "relate", "judge", "feel", "read"))
-    return tuple(place for place in places if place.is_dir())
+    """The shipped checkpoints of the page More: those that are there; that which reads only where OCR is installed."""
+    names = ("tag", "relate", "judge", "feel", *(("read",) if find_spec("rapidocr_onnxruntime") else ()))
+    return tuple(place for place in (ASSETS / "checkpoints" / name for name in names) if place.is_dir())
 
 
 def _peers(text: str) -> dict[str, str]:
@@ -198,13 +198,13 @@ class Settings:
         ),
     )
     more: tuple[str | Path, ...] = field(
-        default=(),
+        default_factory=shipped_tasks,
         metadata=_variable(
             "VALM_MORE",
             _folders,
             "folders of checkpoints that tag, relate, judge, feel or read, with commas between; `shipped`; `none`",
-            "the page has another one, More, for these tasks",
-            "`none`, there is no such page",
+            "what the page More offers; `none` for no such page",
+            "`shipped`, those that need no package that isn't installed",
         ),
     )
     describe_checkpoint: str | Path = field(
