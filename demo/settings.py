@@ -198,7 +198,7 @@ class Settings:
         ),
     )
     more: tuple[str | Path, ...] = field(
-        default_factory=shipped_tasks,
+        default=shipped_tasks(),
         metadata=_variable(
             "VALM_MORE",
             _folders,

@@ -123,13 +123,8 @@ class FeatureCache:
         return torch.from_numpy(tokens)
 
     def _pool_images(self, whole: tuple[int, int], grid: tuple[int, int]) -> None:
-<<<<<<< HEAD
-        photos: list = list(self.photo_key)
-        pooled: dict = {}
-=======
         photos = list(self.photo_key)
         pooled: dict[Path, Tensor] = {}
->>>>>>> hC
         for first in range(0, len(photos), POOLED_AT_ONCE):
             part = photos[first : first + POOLED_AT_ONCE]
             pooled |= dict(zip(part, pool_cells(self.image_tokens(part), whole, grid).half(), strict=True))

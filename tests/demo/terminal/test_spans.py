@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.terminal.spans import ANSWER_COLOR, LINE_COLOR, answer_json, format_answer, format_tagged, marked_page
+from demo.rendering.page_frames import ANSWER_COLOR, LINE_COLOR, marked_page
+from demo.terminal.spans import answer_json, format_answer, format_tagged
 from demo.terminal.spans import tagged_json as json_of_tagged
 from valm_core.inputs.page import Line, page_of_lines
 from valm_core.tasks.reader import PageAnswer, ReadPage, boxes_of
