@@ -1,12 +1,12 @@
 """A served page and a browser to look at it with. VALM_BROWSER_CHECKPOINT=folder runs the same flow on a real model."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM_ARGUMENTS, CHROMIUMS, find_chromium
 from patience import PATIENCE, wait_until
 from PIL import Image
 from served_page import free_port, served
@@ -14,7 +14,6 @@ from served_page import free_port, served
 from demo.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM_ARGUMENTS = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +128,9 @@ def browser():
 
     Closed after each module, because while Playwright runs, no other event loop can in the main thread.
     """
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = find_chromium()
     if chromium is None:
-        message = "no Chromium: apt-get install chromium"
+        message = f"no Chromium: apt-get install {CHROMIUMS[0]}"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:

@@ -144,7 +144,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    from chromium import find_chromium
+
+    chromium = find_chromium()
     report, start = {}, time.time()
     with (
         tempfile.TemporaryDirectory() as folder,

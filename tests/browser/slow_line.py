@@ -7,7 +7,6 @@ Example:
 import argparse
 import json
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -57,11 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.visits < 1:
         parser.error(f"--visits is {options.visits}; at least 1 is needed.")
+    from chromium import find_chromium
     from fake_predictor import FakePredictor
     from playwright.sync_api import sync_playwright
     from served_page import served
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = find_chromium()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         with served(FakePredictor()) as url, sync_playwright() as playwright:
