@@ -56,7 +56,7 @@ def choose_file(page, path) -> None:
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_visit_by_keyboard_alone(visit, page_url, photos, predictor, width):
     page = visit(page_url, width)
-    tab_to(page, "to upload")
+    tab_to(page, "to choose one")
     choose_file(page, photos / "red.png")
     page.locator("#photo img").wait_for()
     page.wait_for_function("document.activeElement.tagName === 'TEXTAREA'")  # the question is next
