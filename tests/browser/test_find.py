@@ -36,3 +36,5 @@ def test_the_two_pages_lead_to_each_other(visit, find_url):
     page = visit(find_url)
     page.get_by_role("link", name="Find").or_(page.get_by_role("button", name="Find")).first.click()
     page.locator("#find-words").wait_for()
+    # Gradio tells of the requests that the way to the other page cut off.
+    visit.problems[:] = [one for one in visit.problems if "AbortError" not in one and "Connection errored" not in one]
