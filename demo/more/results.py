@@ -5,6 +5,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from demo.languages.translate import say, say_html
+from demo.rendering.answers import bars_html
 from demo.rendering.overlay import MAX_SIDE, Look, overlay
 from demo.rendering.page_frames import LEAST_FALL, marked_page
 from demo.rendering.wording import data_address, percent, strong
@@ -21,18 +22,6 @@ VERDICTS = {  # of ``evidence.rules``, as the main page says them
     "no difference": "no difference found",
     "cannot tell": "can’t be told",
 }
-
-
-def bars_html(answers: tuple[Answer, ...]) -> str:
-    """Labels as bars on one scale, 0 to 100 %."""
-    rows = "".join(
-        f'<li><span class="answer-text">{escape(answer.text)}</span>'
-        f'<span class="answer-share">{percent(answer.probability)}</span>'
-        f'<span class="answer-track" aria-hidden="true"><span style="width:{100 * answer.probability:.1f}%"></span>'
-        "</span></li>"
-        for answer in answers
-    )
-    return f'<ol class="answers" aria-label="{say("Likeliest answers and their probabilities")}">{rows}</ol>'
 
 
 def labelled_html(labelled: Labelled) -> str:

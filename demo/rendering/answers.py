@@ -42,12 +42,17 @@ def is_doubted(prediction: Prediction) -> bool:
 
 def answers_html(prediction: Prediction) -> str:
     """The likeliest answers as bars on one common scale, 0 to 100 %."""
+    return bars_html(prediction.answers)
+
+
+def bars_html(answers: tuple[Answer, ...]) -> str:
+    """Texts with their probabilities as bars on one common scale, 0 to 100 %."""
     rows = "".join(
         f'<li><span class="answer-text">{escape(answer.text)}</span>'
         f'<span class="answer-share">{percent(answer.probability)}</span>'
         f'<span class="answer-track" aria-hidden="true"><span style="width:{100 * answer.probability:.1f}%"></span>'
         "</span></li>"
-        for answer in prediction.answers
+        for answer in answers
     )
     return f'<ol class="answers" aria-label="{say("Likeliest answers and their probabilities")}">{rows}</ol>'
 

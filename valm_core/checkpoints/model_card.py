@@ -131,7 +131,7 @@ Finds photos by words and words by photos, and shows which cells of a photo matc
 
     valm-find FOLDER "a dog on a beach"
 
-{_measured_and_learned(figures, command, data_note)}
+{measured_and_learned(figures, command, data_note)}
 
 ## Intended use and limits
 
@@ -173,7 +173,7 @@ Describes a photo in a sentence, and shows for every word where in the photo it 
 
     valm-describe photo.jpg
 
-{_measured_and_learned(figures, command, data_note)}
+{measured_and_learned(figures, command, data_note)}
 
 ## Intended use and limits
 
@@ -241,7 +241,7 @@ def task_card(config: ValmConfig, stored: int, figures: str, command: str, data_
 
     {text.use}
 
-{_measured_and_learned(figures, command, data_note)}
+{measured_and_learned(figures, command, data_note)}
 
 ## Intended use and limits
 
@@ -249,7 +249,7 @@ def task_card(config: ValmConfig, stored: int, figures: str, command: str, data_
 """
 
 
-def _measured_and_learned(figures: str, command: str, data_note: str) -> str:
+def measured_and_learned(figures: str, command: str, data_note: str) -> str:
     """What a card says of its figures and its data."""
     return f"""## Figures
 

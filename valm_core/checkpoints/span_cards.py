@@ -1,6 +1,6 @@
 """Model cards of checkpoints that mark words: of sentences by a label, of documents as an answer."""
 
-from valm_core.checkpoints.model_card import _text_encoder
+from valm_core.checkpoints.model_card import _text_encoder, measured_and_learned
 from valm_core.config import ValmConfig
 
 
@@ -32,7 +32,7 @@ Gives each word of a sentence one label in BIO form, and shows which other words
 
     valm-ask --checkpoint FOLDER "Angela Merkel visited Paris."
 
-{_figures_and_data(figures, command, data_note)}
+{measured_and_learned(figures, command, data_note)}
 
 ## Intended use and limits
 
@@ -60,7 +60,7 @@ Answers a question about a scanned document with words that stand on it, and sho
 
     valm-ask --checkpoint FOLDER receipt.jpg "What is the total on the receipt?"
 
-{_figures_and_data(figures, command, data_note)}
+{measured_and_learned(figures, command, data_note)}
 
 ## Intended use and limits
 
@@ -81,21 +81,3 @@ def _metadata(pipeline: str, tag: str, name: str) -> str:
         model_name=name,
     )
     return f"---\n{metadata.to_yaml()}\n---"
-
-
-def _figures_and_data(figures: str, command: str, data_note: str) -> str:
-    return f"""## Figures
-
-On the validation rows, from which also the epoch was chosen, so they are slightly flattering:
-
-```
-{figures}
-```
-
-Trained by:
-
-    {command}
-
-## Data
-
-{data_note.strip() or "Not described."}"""
