@@ -46,10 +46,10 @@ FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
 TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
-# Nor are the names of the two pages.
+# Nor are the names of the pages.
 TRANSLATE_NAMES = f"""() => {{
   if (document.documentElement.lang === "en") return;
-  const names = {json.dumps({name: CHINESE[name] for name in (ASK, FIND)})};
+  const names = {json.dumps({name: CHINESE[name] for name in (ASK, FIND, MORE)})};
   for (const one of document.querySelectorAll("nav *"))
     if (!one.children.length) one.textContent = names[one.textContent.trim()] ?? one.textContent;
 }}"""
