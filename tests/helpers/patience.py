@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-PATIENCE = 120  # seconds; whatever takes longer hangs
+PATIENCE = 300  # seconds; whatever takes longer hangs
 
 
 def wait_until(condition: Callable[[], object], message: Callable[[], str] = str, pause: float = 0.05) -> None:
