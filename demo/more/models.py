@@ -55,10 +55,6 @@ class MoreModels:
         page = reader.open(document, number)
         return page, reader.ask(page, question)
 
-    def sees_photos(self, task: str) -> bool:
-        """Whether a task's model takes a photo beside the text; known once it was loaded."""
-        return bool(self._model(task).model.sees_photos)
-
     def _model(self, task: str) -> Any:
         with self._lock:
             if task not in self._loaded:

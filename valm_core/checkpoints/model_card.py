@@ -100,21 +100,9 @@ def retrieval_card(config: ValmConfig, stored: int, figures: str, command: str, 
         command: that trained it.
         data_note: what it learned from, with licences and what is known to be wrong with it.
     """
-    from huggingface_hub import ModelCardData
-
-    metadata = ModelCardData(
-        library_name="valm",
-        pipeline_tag="image-text-to-text",
-        language="en",
-        license="apache-2.0",
-        tags=["explainability", "image-retrieval"],
-        model_name="VALM retrieval checkpoint",
-    )
     text = _text_encoder(config)
     image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
-    return f"""---
-{metadata.to_yaml()}
----
+    return f"""{card_metadata("image-text-to-text", ["explainability", "image-retrieval"], "VALM retrieval checkpoint")}
 
 # VALM retrieval checkpoint
 
@@ -143,20 +131,8 @@ child follows the looks that annotators named; don't use it to sort people.
 
 def caption_card(config: ValmConfig, stored: int, figures: str, command: str, data_note: str) -> str:
     """Markdown for the ``README.md`` of a checkpoint that describes photos. Arguments as of ``retrieval_card``."""
-    from huggingface_hub import ModelCardData
-
-    metadata = ModelCardData(
-        library_name="valm",
-        pipeline_tag="image-to-text",
-        language="en",
-        license="apache-2.0",
-        tags=["explainability", "image-captioning"],
-        model_name="VALM caption checkpoint",
-    )
     image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
-    return f"""---
-{metadata.to_yaml()}
----
+    return f"""{card_metadata("image-to-text", ["explainability", "image-captioning"], "VALM caption checkpoint")}
 
 # VALM caption checkpoint
 
@@ -202,16 +178,6 @@ def task_card(config: ValmConfig, stored: int, figures: str, command: str, data_
 
     Arguments as of ``retrieval_card``, and ``text``, what it says of the task.
     """
-    from huggingface_hub import ModelCardData
-
-    metadata = ModelCardData(
-        library_name="valm",
-        pipeline_tag=text.pipeline_tag,
-        language="en",
-        license="apache-2.0",
-        tags=list(text.tags),
-        model_name=f"VALM {text.name} checkpoint",
-    )
     image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
     if config.image_encoder_of:
         image = f", that of the checkpoint `{config.image_encoder_of}`, sha256 `{config.image_encoder_of_sha256[:12]}…`"
@@ -224,9 +190,7 @@ def task_card(config: ValmConfig, stored: int, figures: str, command: str, data_
         parts.append(f"| image encoder | `{config.image_encoder}` at {config.image_size} px{image} |")
         parts.append(f"| fusion | {fusion} |")
     table = "\n".join(parts)
-    return f"""---
-{metadata.to_yaml()}
----
+    return f"""{card_metadata(text.pipeline_tag, list(text.tags), f"VALM {text.name} checkpoint")}
 
 # VALM {text.name} checkpoint
 
@@ -247,6 +211,21 @@ def task_card(config: ValmConfig, stored: int, figures: str, command: str, data_
 
 {text.limits}
 """
+
+
+def card_metadata(pipeline_tag: str, tags: list[str], name: str) -> str:
+    """The block of Hugging Face metadata that a card begins with."""
+    from huggingface_hub import ModelCardData
+
+    metadata = ModelCardData(
+        library_name="valm",
+        pipeline_tag=pipeline_tag,
+        language="en",
+        license="apache-2.0",
+        tags=tags,
+        model_name=name,
+    )
+    return f"---\n{metadata.to_yaml()}\n---"
 
 
 def measured_and_learned(figures: str, command: str, data_note: str) -> str:

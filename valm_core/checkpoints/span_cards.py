@@ -1,7 +1,10 @@
 """Model cards of checkpoints that mark words: of sentences by a label, of documents as an answer."""
 
-from valm_core.checkpoints.model_card import _text_encoder, measured_and_learned
+from valm_core.checkpoints.model_card import _text_encoder, card_metadata, measured_and_learned
 from valm_core.config import ValmConfig
+
+TAGGING_TAGS = ["explainability", "named-entity-recognition"]
+READING_TAGS = ["explainability", "document-question-answering"]
 
 
 def tag_card(config: ValmConfig, stored: int, figures: str, command: str, data_note: str) -> str:
@@ -15,7 +18,7 @@ def tag_card(config: ValmConfig, stored: int, figures: str, command: str, data_n
         data_note: where the data comes from, its licence, what is known to be wrong with it.
     """
     photos = "" if config.fusion == "text" else f"\n| photo | `{config.image_encoder}` by {config.fusion} |"
-    return f"""{_metadata("token-classification", "named-entity-recognition", "VALM tagging checkpoint")}
+    return f"""{card_metadata("token-classification", TAGGING_TAGS, "VALM tagging checkpoint")}
 
 # VALM tagging checkpoint
 
@@ -43,7 +46,7 @@ that are rare there are found less often. Not for decisions about people.
 
 def read_card(config: ValmConfig, stored: int, figures: str, command: str, data_note: str) -> str:
     """Markdown for the ``README.md`` of a checkpoint that reads documents. Arguments as of ``tag_card``."""
-    return f"""{_metadata("document-question-answering", "document-question-answering", "VALM reading checkpoint")}
+    return f"""{card_metadata("document-question-answering", READING_TAGS, "VALM reading checkpoint")}
 
 # VALM reading checkpoint
 
@@ -67,17 +70,3 @@ Answers a question about a scanned document with words that stand on it, and sho
 For looking into how an answer is found on a page, on receipts like those of its training data. Not for bookkeeping:
 check what it says against the page, where the words that it used are marked.
 """
-
-
-def _metadata(pipeline: str, tag: str, name: str) -> str:
-    from huggingface_hub import ModelCardData
-
-    metadata = ModelCardData(
-        library_name="valm",
-        pipeline_tag=pipeline,
-        language="en",
-        license="apache-2.0",
-        tags=["explainability", tag],
-        model_name=name,
-    )
-    return f"---\n{metadata.to_yaml()}\n---"
