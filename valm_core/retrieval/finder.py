@@ -15,7 +15,7 @@ from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.model.folding import ready_for_inference
 from valm_core.model.packages import sha256_of
-from valm_core.model.retrieval import RetrievalModel, pair_scores
+from valm_core.model.retrieval import RANKING_SIDE, RetrievalModel, pair_scores
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 from valm_core.predictor import choose_device
 
@@ -75,6 +75,17 @@ class PhotoFinder:
         if chosen.type == "cpu":
             ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
         return cls(model, chosen, folder)
+
+    @property
+    def width(self) -> int:
+        """Size D of a vector and of a cell."""
+        return self.model.photo_vector.out_features
+
+    @property
+    def cells(self) -> int:
+        """How many cells M an index keeps of a photo."""
+        rows, columns = self.model.image_encoder.grid
+        return min(rows, RANKING_SIDE) * min(columns, RANKING_SIDE)
 
     @torch.no_grad()
     def encode_photos(self, photos: Sequence[Photo]) -> PhotoKeys:

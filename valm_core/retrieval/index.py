@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from valm_core.inputs.photo import open_photo, photos_in
-from valm_core.inputs.text import writable
+from valm_core.inputs.text import printable, writable
 from valm_core.outputs import InputError
 from valm_core.retrieval.finder import PhotoFinder, PhotoKeys, Query
 
 ENCODED_AT_ONCE = 32  # photos; as many are lost at most when indexing is interrupted
 RANKED_AGAIN = 50  # of the photos whose vectors fit best, how many are compared word by cell
 LOCK_SECONDS = 5
+LENGTH_TOLERANCE = 0.02  # of a vector's squared length from 1, for what half precision rounds
 VERSION = 1
 TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -191,15 +192,37 @@ class PhotoIndex:
         keys = []
         for name, row in zip(names, rows, strict=True):
             if row is not None:
-                vector = np.frombuffer(row[0], dtype=np.float16)
-                keys.append((name, vector, np.frombuffer(row[1], dtype=np.int8).reshape(-1, len(vector))))
+                cells = self._numbers(row[1], np.int8, self.finder.cells * self.finder.width, name)
+                keys.append((name, self._vector(row[0], name), cells.reshape(self.finder.cells, self.finder.width)))
         return keys
 
     def _load(self) -> None:
         with self._opened() as database:
             rows = database.execute("SELECT name, vector FROM photos WHERE fault = '' ORDER BY name").fetchall()
-        vectors = np.frombuffer(b"".join(vector for _, vector in rows), dtype=np.float16).astype(np.float32)
-        self._known = Known(tuple(name for name, _ in rows), vectors.reshape(len(rows), -1) if rows else vectors)
+        vectors = np.empty((len(rows), self.finder.width), dtype=np.float32)
+        for place, (name, vector) in enumerate(rows):
+            vectors[place] = self._vector(vector, name)
+        self._known = Known(tuple(name for name, _ in rows), vectors)
+
+    def _vector(self, stored: object, name: str) -> np.ndarray:
+        """A photo's vector [D] float16; whose squares sum to about 1, so that no forged one outdoes all others."""
+        vector = self._numbers(stored, np.float16, self.finder.width, name)
+        length = float(np.square(vector, dtype=np.float32).sum())
+        if not abs(length - 1) < LENGTH_TOLERANCE:  # so written that what is no number is damaged, too
+            raise self._damaged(name)
+        return vector
+
+    def _numbers(self, stored: object, kind: type[np.generic], count: int, name: str) -> np.ndarray:
+        """What is stored of a photo as [count] numbers of a kind. Raises IndexFault where it is something else."""
+        if not isinstance(name, str) or not isinstance(stored, bytes) or len(stored) != count * np.dtype(kind).itemsize:
+            raise self._damaged(name)
+        return np.frombuffer(stored, dtype=kind)
+
+    def _damaged(self, name: object) -> IndexFault:
+        return IndexFault(
+            f"{self.path} is damaged: what it holds of {printable(name)!r} is no vector of this model. Delete it "
+            "to index anew."
+        )
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

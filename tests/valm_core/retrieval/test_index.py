@@ -127,6 +127,47 @@ def test_a_database_of_something_else_is_refused_and_stays(folder, finder, tmp_p
     assert path.read_bytes() == before
 
 
+def damage(path, column, value):
+    with sqlite3.connect(path) as database:
+        changed = database.execute(f"UPDATE photos SET {column} = ? WHERE name = '1.png'", (value,)).rowcount
+    assert changed == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "forged"),
+    [
+        ("vector", lambda width: b""),
+        ("vector", lambda width: np.full(width, 1 / width**0.5, np.float16).tobytes()[:-1]),
+        ("vector", lambda width: np.full(2 * width, (2 * width) ** -0.5, np.float16).tobytes()),
+        ("vector", lambda width: np.full(width, np.nan, np.float16).tobytes()),
+        ("vector", lambda width: np.full(width, 1000, np.float16).tobytes()),  # would be the best of all searches
+        ("vector", lambda width: "a text"),
+        ("vector", lambda width: None),
+        ("name", lambda width: b"../../1.png"),
+        ("name", lambda width: None),
+    ],
+)
+def test_a_forged_index_is_refused_and_the_remedy_is_named(index, folder, finder, column, forged):
+    damage(index.path, column, forged(finder.width))
+    with pytest.raises(IndexFault, match="is damaged.*Delete it to index anew"):
+        PhotoIndex(index.path, folder, finder)
+
+
+@pytest.mark.parametrize("forged", [b"", b"\x7f" * 10, None, 7])
+def test_forged_cells_are_refused_when_they_are_compared(index, folder, finder, forged):
+    damage(index.path, "cells", forged)
+    opened = PhotoIndex(index.path, folder, finder)
+    with pytest.raises(IndexFault, match="'1.png' is no vector of this model"):
+        opened.search(finder.encode_words("red"), top=70)
+
+
+def test_a_forged_name_outside_the_folder_goes_with_the_next_update(index, folder, finder):
+    damage(index.path, "name", "../secret.png")
+    opened = PhotoIndex(index.path, folder, finder)
+    changes = opened.update()
+    assert (changes.added, changes.removed) == (1, 1) and "../secret.png" not in opened._known.names
+
+
 def test_an_empty_folder_finds_nothing(finder, tmp_path):
     (tmp_path / "empty").mkdir()
     index = PhotoIndex(tmp_path / "index", tmp_path / "empty", finder)
