@@ -1,4 +1,4 @@
-"""kill -9 at random moments: while a checkpoint is written, and while corrections are. It must always open."""
+"""kill -9 at random moments: while a checkpoint, corrections or an index of photos are written. All must open."""
 
 import os
 import random
@@ -11,11 +11,14 @@ from itertools import count
 from pathlib import Path
 from typing import TextIO
 
+import torch
 from PIL import Image
 
 from valm_core.checkpoints.atomic_files import recover_folder
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.corrections.database import add_correction, read_corrections
+from valm_core.retrieval.finder import PhotoFinder
+from valm_core.retrieval.index import ENCODED_AT_ONCE, PhotoIndex
 
 
 def killed(write: Callable[[TextIO], None], seconds: float) -> list[str]:
@@ -96,3 +99,47 @@ def kill_checkpoint_writers(folder: Path, moments: int, chance: random.Random) -
         if load_checkpoint(recover_folder(folder)).answers != model.answers:
             raise ValueError(f"{folder} has other answers")
     return saves
+
+
+def kill_indexers(folder: Path, finder: PhotoFinder, moments: int, chance: random.Random, longest: float = 3.0) -> int:
+    """Kill those who index a folder that grows; the index must open, and the next one must go on with what is left.
+
+    Args:
+        folder: an empty one, to work in.
+        finder: encodes the photos.
+        moments: how often.
+        chance: when.
+        longest: seconds from opening the index; a commit takes the shipped model about two.
+
+    Returns:
+        How many photos are in the index at the end.
+
+    Raises:
+        RuntimeError: a photo that was indexed is lost, or one can't be found at the end.
+        IndexFault: the index doesn't open.
+    """
+    photos, path = folder / "photos", folder / "index"
+    photos.mkdir()
+
+    def write(lines: TextIO) -> None:
+        torch.set_num_threads(1)  # the threads of the process that was forked are not here
+        index = PhotoIndex(path, photos, finder)
+        lines.write("opened\n")
+        index.update(lambda done, total: lines.write(f"{done}\n") and None)
+        time.sleep(60)  # to be killed
+
+    kept = 0
+    for moment in range(moments):
+        for number in range(ENCODED_AT_ONCE + 8):  # more than one commit each time
+            noise = Image.effect_noise((24, 24), 60 + moment).convert("RGB")
+            noise.save(photos / f"{moment}-{number}.png")
+        killed(write, chance.uniform(0, longest))
+        found = len(PhotoIndex(path, photos, finder))
+        if found < kept:
+            raise RuntimeError(f"{kept - found} of {kept} indexed photos are lost")
+        kept = found
+    index = PhotoIndex(path, photos, finder)
+    index.update()
+    if len(index) != moments * (ENCODED_AT_ONCE + 8):
+        raise RuntimeError(f"{len(index)} photos are indexed of {moments * (ENCODED_AT_ONCE + 8)}")
+    return len(index)

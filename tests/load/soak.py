@@ -23,10 +23,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 PARTS = ("corpus", "fuzz", "load", "life", "kills")
+PHOTO_DOORS = ("describe", "find photo")  # where nothing is asked
+MORE_TASKS = ("feel", "read")
 
 
 def corpus(predictor, folder: Path, options) -> dict:
-    """The whole hostile corpus, large photos too, through the predictor, the page's handler, HTTP and the API."""
+    """The whole hostile corpus, large photos too, through the predictor, the page's handlers, HTTP and the API."""
     from hostile.doors import faults_of, through, write
     from hostile.photos import PICTURE, hostile_photos, saved
     from hostile.questions import HOSTILE_QUESTIONS
@@ -38,14 +40,21 @@ def corpus(predictor, folder: Path, options) -> dict:
     with served(predictor) as url:
         doors = {"predictor": predictor_door(predictor), "page": page_door(predictor), "http": http_door(url)}
         doors["api"] = api_door(url)
+        doors |= task_doors(folder)
         for name, door in doors.items():
             passages, faults = [], []
             photos = islice(hostile_photos(large=True), 0, None, 1 if name == "predictor" else options.every)
             pairs = [(write(folder, photo.name[-80:], photo.content), "what is in the photo?") for photo in photos]
             right = write(folder, "right.png", saved(PICTURE, "PNG"))
-            pairs += [
-                (right, text) for text in HOSTILE_QUESTIONS if name in ("predictor", "page") or "\ud800" not in text
-            ]
+            if name in PHOTO_DOORS:
+                texts = []
+            elif name in ("http", "api"):
+                texts = [text for text in HOSTILE_QUESTIONS if "\ud800" not in text]
+            else:
+                texts = list(HOSTILE_QUESTIONS)
+            pairs += [(right, text) for text in texts]
+            if name == "find words":
+                pairs = pairs[-len(texts) :]  # no photo goes through it
             for path, question in pairs:
                 passages.append(through(door, path, question))
                 faults += [f"{path.name}, {question[:30]!r}: {fault}" for fault in faults_of(passages[-1])]
@@ -57,6 +66,31 @@ def corpus(predictor, folder: Path, options) -> dict:
                 "most_megabytes": max(passage.megabytes for passage in passages),
             }
     return result
+
+
+def task_doors(folder: Path) -> dict:
+    """The doors of describing, finding and the page More, each with its shipped model."""
+    from hostile.photos import PICTURE
+    from hostile.task_doors import describe_door, find_photo_door, find_words_door, more_door
+
+    from demo.finding.collection import Collection
+    from demo.more.models import MoreModels
+    from demo.page.more import MorePage
+    from valm_core.captions.captioner import Captioner
+    from valm_core.retrieval.finder import PhotoFinder
+
+    shipped = ROOT / "assets" / "checkpoints"
+    (folder / "collection").mkdir()
+    PICTURE.save(folder / "collection" / "right.png")
+    collection = Collection(folder / "collection", PhotoFinder.from_checkpoint(shipped / "find", "cpu"))
+    collection.update()
+    page = MorePage(MoreModels({task: shipped / task for task in MORE_TASKS}))
+    doors = {
+        "describe": describe_door(Captioner.from_checkpoint(shipped / "describe", "cpu")),
+        "find photo": find_photo_door(collection),
+        "find words": find_words_door(collection),
+    }
+    return doors | {f"more: {task}": more_door(page, task) for task in MORE_TASKS}
 
 
 def fuzz(predictor, folder: Path, options) -> dict:
@@ -121,16 +155,20 @@ def life(predictor, folder: Path, options) -> dict:
 
 def kills(predictor, folder: Path, options) -> dict:
     """kill -9 during writes."""
-    from load.kills import kill_checkpoint_writers, kill_correction_writers
+    from load.kills import kill_checkpoint_writers, kill_correction_writers, kill_indexers
 
     from demo.settings import checkpoint_folder
+    from valm_core.retrieval.finder import PhotoFinder
 
     shutil.copytree(checkpoint_folder(), folder / "checkpoint")
     chance = random.Random(options.seed)
+    finder = PhotoFinder.from_checkpoint(ROOT / "assets" / "checkpoints" / "find", "cpu")
+    (folder / "find").mkdir()
     return {
         "moments_each": options.kills,
         "corrections_kept": kill_correction_writers(folder / "corrections.sqlite", options.kills, chance),
         "checkpoint_saves": kill_checkpoint_writers(folder / "checkpoint", options.kills, chance),
+        "photos_indexed": kill_indexers(folder / "find", finder, options.kills, chance),
     }
 
 
@@ -187,7 +225,8 @@ def report(figures: dict) -> str:
         lines.append(
             f"- **kill -9** at {row['moments_each']} random moments each: the database opened every time and lost no "
             f"reported correction ({row['corrections_kept']} kept); the checkpoint loaded every time "
-            f"({row['checkpoint_saves']} finished saves)."
+            f"({row['checkpoint_saves']} finished saves); the index opened every time, lost no photo and was finished "
+            f"afterwards ({row['photos_indexed']} photos)."
         )
     return "\n".join(lines) + "\n"
 
@@ -198,7 +237,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which (default: all)")
     parser.add_argument("--questions", type=int, default=2000, help="of the long life")
     parser.add_argument("--visitors", type=int, default=64, help="at once")
-    parser.add_argument("--kills", type=int, default=50, help="random moments, for each of two writers")
+    parser.add_argument("--kills", type=int, default=50, help="random moments, for each of three writers")
     parser.add_argument("--fuzz-seconds", type=int, default=600)
     parser.add_argument("--every", type=int, default=1, help="through page, HTTP and API only each Nth hostile photo")
     parser.add_argument("--seed", type=int, default=0)

@@ -149,7 +149,7 @@ def damage(path, column, value):
 )
 def test_a_forged_index_is_refused_and_the_remedy_is_named(index, folder, finder, column, forged):
     damage(index.path, column, forged(finder.width))
-    with pytest.raises(IndexFault, match="is damaged.*Delete it to index anew"):
+    with pytest.raises(IndexFault, match=r"is damaged.*Delete it to index anew"):
         PhotoIndex(index.path, folder, finder)
 
 
@@ -157,7 +157,7 @@ def test_a_forged_index_is_refused_and_the_remedy_is_named(index, folder, finder
 def test_forged_cells_are_refused_when_they_are_compared(index, folder, finder, forged):
     damage(index.path, "cells", forged)
     opened = PhotoIndex(index.path, folder, finder)
-    with pytest.raises(IndexFault, match="'1.png' is no vector of this model"):
+    with pytest.raises(IndexFault, match=r"'1\.png' is no vector of this model"):
         opened.search(finder.encode_words("red"), top=70)
 
 
