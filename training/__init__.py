@@ -14,6 +14,7 @@ SHORT_NAMES = {
     "pointing": "measuring.pointing",
     "presence": "measuring.presence",
     "search": "experiments.search",
+    "search_speed": "benchmark.search_speed",
     "training_speed": "benchmark.training_speed",
     "word_maps": "measuring.word_maps",
 }

@@ -171,6 +171,7 @@ TRAINING += [
     "benchmark",
     "batch_answer",
     "training_speed",
+    "search_speed",
     "presence",
     "word_maps",
     "modalities",
