@@ -207,6 +207,10 @@ def wire_questions(page: Page) -> None:
         "trigger_mode": "multiple",
         **ON_MODEL,
     }
+    answering = dict(asking)
+    if "write" in page.predictor.offers:
+        asking |= {"fn": page.write, "inputs": [*asking["inputs"], ask.prompt]}
+        asking["outputs"] = [*asking["outputs"], page.result.writing]
     and_show(page, gr.on([ask.ask_button.click, ask.question.submit], **asking))
     for button in ask.suggestions:
         and_show(page, button.click(lambda text: text, button, ask.question, **AT_ONCE).then(**asking))
@@ -215,7 +219,7 @@ def wire_questions(page: Page) -> None:
         choose = partial(page.choose, example)
         and_show(page, button.click(choose, memory.kept, chosen, **AT_ONCE).then(**asking))
     exactly = [ask.photo, memory.opened, memory.reply, memory.kept, memory.asked, memory.visit_number]
-    and_show(page, page.result.asked_as.pick(**asking | {"fn": page.answer_exactly, "inputs": exactly}))
+    and_show(page, page.result.asked_as.pick(**answering | {"fn": page.answer_exactly, "inputs": exactly}))
 
 
 def and_show(page: Page, asking) -> None:

@@ -33,6 +33,12 @@ def answer(image, question, top=5):
 
 
 @borrowing_gpu
+def write(image, question, top=5):
+    """``TransformersPredictor.write`` of the lent predictor: a generator, as ZeroGPU asks of what comes in parts."""
+    yield from _predictor.write(image, question, top)
+
+
+@borrowing_gpu
 def ask(image, question, method=None, answer=None, top=5, prediction=None):
     """``VqaPredictor.ask`` of the lent predictor: one borrowing for answers, map and evidence."""
     return _predictor.ask(image, question, method, answer, top, prediction)
@@ -68,7 +74,7 @@ def lend(predictor: Predictor) -> Predictor:
     if not os.environ.get("SPACES_ZERO_GPU"):
         return predictor
     _predictor = predictor
-    borrowing = (encode, answer, ask, explain, word_evidence, what_if, counterfactual)
+    borrowing = (encode, answer, write, ask, explain, word_evidence, what_if, counterfactual)
     calls = {function.__name__: function for function in borrowing}
     without_gpu = ("open_photo", "concepts", "masks", "track_record", "notice", *PROPERTIES)
     needs_no_gpu = {name: getattr(predictor, name) for name in without_gpu}

@@ -6,6 +6,7 @@ Nothing here outlives the visit: what is kept lies in a ``gr.State``, bounded in
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +26,7 @@ from valm_core.outputs import InputError, Predictor
 MAX_PHOTOS = 4  # each about 3 MB
 MAX_QUESTIONS = 20  # for each photo; a reply's maps take about 100 kB
 THUMBNAIL_SIDE = 160  # pixels
+SHOWN_ANSWER = 80  # characters
 DIRECTIONS = ("text_to_image", "image_to_text")
 LINKED = ("photo", "question", "answer", "method", "words", "cells", "direction", "layer", "head")
 NO_SUCH_EXAMPLE = "This link names no example that is here, so nothing of it was opened."
@@ -75,14 +77,18 @@ def remember(kept: tuple[PhotoHistory, ...], path: str | None, reply: Reply | No
     replies = old.replies if old else ()
     place = next((i for i, known in enumerate(replies) if known.prediction is reply.prediction), None)
     if place is None:
-        question = reply.prediction.question
-        replies = (*(known for known in replies if known.prediction.question != question), reply)[-MAX_QUESTIONS:]
+        replies = (*(known for known in replies if _asked_by(known) != _asked_by(reply)), reply)[-MAX_QUESTIONS:]
     else:
         replies = (*replies[:place], reply, *replies[place + 1 :])
     new = PhotoHistory(reply.photo, path, replies)
     if old is None:
         return (*kept, new)[-MAX_PHOTOS:]
     return tuple(new if history is old else history for history in kept)
+
+
+def _asked_by(reply: Reply) -> tuple[str, str | None]:
+    """A reply's question, and the prompt that was chosen for it."""
+    return reply.prediction.question, reply.prediction.prompt
 
 
 def catch_up(
@@ -141,8 +147,8 @@ def _asked(reply: Reply) -> str:
     kind = "asked-doubted" if is_doubted(reply.prediction) else "asked-answer"
     return (
         f'<span class="asked-question">{escape(reply.prediction.question)}</span>'
-        f'<span class="{kind}">{escape(best.text)}</span>'
-        f"<span>{percent(best.probability)}</span>"
+        f'<span class="{kind}">{escape(shorten(best.text, SHOWN_ANSWER, placeholder="…"))}</span>'
+        f"<span>{'' if reply.prediction.long else percent(best.probability)}</span>"
     )
 
 
