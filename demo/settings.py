@@ -167,6 +167,16 @@ class Settings:
             "none, they are called not calibrated",
         ),
     )
+    gpu_seconds: int = field(
+        default=30,
+        metadata=_variable(
+            "VALM_GPU_SECONDS",
+            _whole(1, 600),
+            "a whole number from 1 to 600",
+            "on a ZeroGPU Space: for how long a call may borrow the GPU; an open model with its evidence takes longer "
+            "than the shipped one",
+        ),
+    )
     find_checkpoint: str | Path = field(
         default=SHIPPED_FINDER,
         metadata=_variable(

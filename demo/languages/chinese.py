@@ -631,6 +631,9 @@ MESSAGES = {
     "A longer text changes with everything that is hidden. Ask for a short answer first.": (
         "较长的文字会随任何遮挡而变化。请先要求简短的回答。"
     ),
+    "The GPU’s memory is full. Ask again with a smaller photo, or for a shorter answer.": (
+        "GPU 内存已满。请换一张较小的照片再问，或要求较短的回答。"
+    ),
     "This prompt is too long: {most} characters at most.": "提示词太长：最多 {most} 个字符。",
     "A prompt needs {image}, where the photo goes, and {question}, once each.": (
         "提示词需要 {image}（放照片处）和 {question}，各出现一次。"

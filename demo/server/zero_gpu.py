@@ -4,6 +4,7 @@ import os
 from types import SimpleNamespace
 from typing import cast
 
+from demo.settings import read_variable
 from valm_core.outputs import Predictor
 
 PROPERTIES = ("answers", "facts", "offers", "explanation_methods", "attention_heads")
@@ -17,7 +18,7 @@ def borrowing_gpu(function):
         return function
     import spaces
 
-    return spaces.GPU(duration=30)(function)
+    return spaces.GPU(duration=read_variable("VALM_GPU_SECONDS", os.environ))(function)
 
 
 @borrowing_gpu

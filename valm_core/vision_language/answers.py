@@ -59,6 +59,17 @@ def end_tokens(model: Any) -> list[int]:
     return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
+def answers_apart(model: Any) -> bool:
+    """Whether answers come from a decoder that reads the prompt by cross-attention, as T5's, not after it."""
+    text = getattr(model.config, "text_config", None)
+    return bool(getattr(model.config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False))
+
+
+def prompt_length(model: Any, inputs: Mapping[str, Tensor]) -> int:
+    """How many tokens stand before an answer in what ``generate`` gives."""
+    return 1 if answers_apart(model) else inputs["input_ids"].shape[1]
+
+
 def placeholders(model: Any) -> list[int]:
     """Tokens that stand for photos and videos, which are no part of an answer."""
     names = ("image_token_id", "video_token_id")
@@ -78,8 +89,7 @@ def write(model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], beams: int =
     ends = end_tokens(model)
     settings = _settings(model, MAX_NEW_TOKENS, beams)
     made = model.generate(**inputs, generation_config=settings)
-    length = inputs["input_ids"].shape[1]
-    sequences = made.sequences[:, length:].tolist()
+    sequences = made.sequences[:, prompt_length(model, inputs) :].tolist()
     scores = made.sequences_scores.tolist() if beams > 1 else [math.nan] * len(sequences)
     texts = []
     for ids, score in zip(sequences, scores, strict=True):
@@ -165,7 +175,7 @@ def write_on(
         stopping_criteria=StoppingCriteriaList([Left()]),
     )
     ends = end_tokens(model)
-    ids = made.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    ids = made.sequences[0, prompt_length(model, inputs) :].tolist()
     stop = next((place for place, token in enumerate(ids) if token in ends), len(ids))
     kept = tuple(ids[:stop])
     text = " ".join(tokenizer.decode(kept, skip_special_tokens=True).split())
@@ -207,7 +217,12 @@ def piece_log_probabilities(
         ids: the answer's P tokens.
         suffix_type: see ``extended``.
     """
-    longer: dict[str, Any] = {**extended(inputs, ids, suffix_type)}
+    if answers_apart(model):
+        start = [model.generation_config.decoder_start_token_id, *ids]
+        begun = torch.tensor([start], device=inputs["input_ids"].device).expand(inputs["input_ids"].shape[0], -1)
+        longer: dict[str, Any] = {**inputs, "decoder_input_ids": begun}
+    else:
+        longer = {**extended(inputs, ids, suffix_type)}
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
         longer["logits_to_keep"] = len(ids) + 1
     logits = model(**longer, use_cache=False).logits[:, -len(ids) - 1 :].float()  # [B, P + 1, vocabulary]

@@ -42,6 +42,7 @@ ROW_METHODS = {"grad_cam": "gradients", "raw_attention": "attention", "relative_
 ANY_MODEL = ("occlusion", "random", "center")  # need nothing but answers
 
 MAX_CANDIDATES = 20
+NO_MEMORY = "The GPU’s memory is full. Ask again with a smaller photo, or for a shorter answer."
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,21 @@ class _NobodyWaits(Exception):
 
 
 def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that waits until no other question is being answered, and asks by the prompt of its photo."""
+    """A method that waits until no other question is being answered, and asks by the prompt of its photo.
+
+    It raises InputError where the GPU has no memory left.
+    """
 
     @functools.wraps(method)
     def alone(self: "TransformersPredictor", *arguments: Any, **named: Any) -> Any:
         with self.turn:
             first = arguments[0] if arguments else named.get("image")
             asker = self._asking_by(first.prompt) if isinstance(first, EncodedPhoto) else self
-            return method(asker, *arguments, **named)
+            try:
+                return method(asker, *arguments, **named)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                raise InputError(NO_MEMORY) from error
 
     return alone
 
@@ -247,7 +255,7 @@ class TransformersPredictor:
         prediction: Prediction | None = None,
     ) -> tuple[Prediction, Explanation, Evidence]:
         """What ``answer``, ``explain`` and ``evidence`` give together."""
-        method = self._chosen(method)
+        method = self._chosen(method, image)
         prediction = prediction or self.answer(image, question, top)
         answer = prediction.answers[0].text if answer is None else answer
         explanation = self.explain(image, question, method, answer)
@@ -265,7 +273,7 @@ class TransformersPredictor:
             ValueError: an unknown method.
             UnknownAnswer: an answer that a model with a list doesn't have.
         """
-        method = self._chosen(method)
+        method = self._chosen(method, image)
         question, picture = clean_question(question), _picture(image)
         answer = self._answer(image, question, answer)
         words = (*question.split(), *answer.split())
@@ -292,7 +300,7 @@ class TransformersPredictor:
         explanation: Explanation | None = None,
     ) -> Evidence:
         """How far a map can be believed, by hiding in pixels what it marks. Raises what ``explain`` does."""
-        method = self._chosen(method)
+        method = self._chosen(method, image)
         answer = self._answer(image, clean_question(question), answer)
         if explanation is None:
             explanation = self.explain(image, question, method, answer)
@@ -388,10 +396,14 @@ class TransformersPredictor:
         """None: how often such answers are right isn't known."""
         return None
 
-    def _chosen(self, method: str | None) -> str:
-        if method is not None and method not in self.explanation_methods:
-            raise ValueError(f"method is {method!r}; this model allows: {', '.join(self.explanation_methods)}.")
-        return method or self.explanation_methods[0]
+    def _chosen(self, method: str | None, image: EncodedImage) -> str:
+        """A method of this model: the one that is asked for, else the first that this photo has maps of."""
+        methods = self.explanation_methods
+        if method is not None and method not in methods:
+            raise ValueError(f"method is {method!r}; this model allows: {', '.join(methods)}.")
+        if method is None and methods[0] in ROW_METHODS and self.reader.places(_picture(image)) is None:
+            return ANY_MODEL[0]  # its tokens lie elsewhere than the family's do
+        return method or methods[0]
 
     def _answer(self, image: EncodedImage, question: str, answer: str | None) -> str:
         if answer is not None and (text := self.reader.as_written(answer)):

@@ -18,6 +18,7 @@ from valm_core.vision_language.answers import (
     BEAMS,
     MAX_NEW_TOKENS,
     Written,
+    answers_apart,
     extended,
     forms,
     merged,
@@ -55,7 +56,8 @@ class SequenceReader:
     Args:
         model: in evaluation mode, without gradients of its parameters, with the attention of ``attention_rows``.
         processor: of the same checkpoint.
-        family: ``UNKNOWN`` where the table has none: then there are no places and no rows.
+        family: ``UNKNOWN`` where the table has none: then there are no places and no rows, and neither where answers
+            come from a decoder of their own (T5).
         prompt: in place of the family's, with ``{image}`` and ``{question}``.
     """
 
@@ -64,7 +66,7 @@ class SequenceReader:
     def __init__(self, model: Any, processor: Any, family: Family, prompt: str | None = None):
         self.model, self.processor, self.family, self.prompt = model, processor, family, prompt
         self.title = family.title
-        self.sees_words = self.gradients = self.relative = family is not UNKNOWN
+        self.sees_words = self.gradients = self.relative = family is not UNKNOWN and not answers_apart(model)
         self.suffix_type = int(model.config.model_type == "paligemma")
 
     @property
@@ -122,10 +124,7 @@ class SequenceReader:
 
     def places(self, picture: Image.Image) -> Places | None:
         """Where image tokens lie on a photo; of a model with queries, where the patches lie that these read."""
-        if self.family.places is None:
-            return None
-        inputs = self.inputs([picture], "?")
-        return self._places(picture, inputs)
+        return self._places(picture, self.inputs([picture], "?")) if self.sees_words else None
 
     def _places(self, picture: Image.Image, inputs: dict[str, Tensor]) -> Places | None:
         if self.family.places is None:
