@@ -225,6 +225,9 @@ CHINESE = {
         "<h3>百分比的含义</h3><p>它们是模型自己给出的每个答案作为文字的概率，没有在测试问题上校准："
         "只看次序，不当作答对的可能。</p>"
     ),
+    "It is about the answer that the model writes word after word, not the likeliest of several.": (
+        "这里说的是模型逐词写出的答案，而不是多个候选中最可能的那个。"
+    ),
     "without the last {count} words": "未画出最后 {count} 个词",
     "This kind of model can’t be asked again without parts.": "这类模型不能在去掉部分内容后再次提问。",
     "The attention heads of this kind of model can’t be switched off.": "这类模型的注意力头不能关闭。",

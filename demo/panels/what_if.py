@@ -215,7 +215,7 @@ class WhatIf:
         drawn = region is not None and bool(region.any())
         picture = region_picture(photo.picture, region, photo.encoded) if region is not None and drawn else None
         return {
-            outcome: flip_html(found, current.prediction.question),
+            outcome: flip_html(found, current.prediction.question, best),
             self.parts.flip_picture: gr.update(value=picture, visible=bool(drawn)),
         }
 
@@ -294,8 +294,8 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: 
     return f'<div class="comparison" role="status"><p>{message}</p>{changed}{asked}{lists}{note}</div>'
 
 
-def flip_html(found: Counterfactual, question: str) -> str:
-    """What would change the answer, in two sentences."""
+def flip_html(found: Counterfactual, question: str, best: str | None = None) -> str:
+    """What would change the answer, in two sentences; ``best`` is the likeliest on the page, None for the same."""
     answer = strong(found.answer)
     if found.region is None:
         region = say_html("It answers {answer} even when the whole photo is hidden.", answer=answer)
@@ -314,6 +314,9 @@ def flip_html(found: Counterfactual, question: str) -> str:
         new = strong(found.words_answer or "")
         words = say_html("Without {words} it answers {new}.", words=dropped, new=new)
     note = say("Found by a greedy search: a smaller set of other cells may exist.")
+    if best not in (None, found.answer):
+        other = say("It is about the answer that the model writes word after word, not the likeliest of several.")
+        note = f"{other} {note}"
     return f'<div class="comparison" role="status"><p>{region}</p><p>{words}</p><p class="fine-print">{note}</p></div>'
 
 

@@ -104,11 +104,13 @@ def _settings(model: Any, most: int, beams: int) -> Any:
     from transformers import GenerationConfig
 
     ends, pad = end_tokens(model), model.generation_config.pad_token_id
+    # The score of a beam is the log-probability of its text.
+    of_beams = {"length_penalty": 0.0} if beams > 1 else {}
     return GenerationConfig(
         max_new_tokens=most,
         num_beams=beams,
         num_return_sequences=beams,
-        length_penalty=0.0,  # the score of a beam is the log-probability of its text
+        **of_beams,
         repetition_penalty=1.0,
         do_sample=False,
         return_dict_in_generate=True,

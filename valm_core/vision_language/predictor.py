@@ -401,9 +401,13 @@ class TransformersPredictor:
         methods = self.explanation_methods
         if method is not None and method not in methods:
             raise ValueError(f"method is {method!r}; this model allows: {', '.join(methods)}.")
-        if method is None and methods[0] in ROW_METHODS and self.reader.places(_picture(image)) is None:
-            return ANY_MODEL[0]  # its tokens lie elsewhere than the family's do
-        return method or methods[0]
+        return method or self._methods_for(image)[0]
+
+    def _methods_for(self, image: EncodedImage) -> tuple[str, ...]:
+        """The methods that have maps of a photo: of one whose tokens lie elsewhere than the family's do, few have."""
+        methods = self.explanation_methods
+        known = methods[0] in ROW_METHODS and self.reader.places(_picture(image)) is not None
+        return methods if known else ANY_MODEL
 
     def _answer(self, image: EncodedImage, question: str, answer: str | None) -> str:
         if answer is not None and (text := self.reader.as_written(answer)):
@@ -462,7 +466,7 @@ class TransformersPredictor:
         thresholds = self.calibration.thresholds if self.calibration else None
         others = [
             self.explain(image, question, name, answer).image_map
-            for name in self.explanation_methods
+            for name in self._methods_for(image)
             if name in ROW_METHODS and name != explanation.method
         ] or [_control("center", question, image)]
         return gather_evidence(

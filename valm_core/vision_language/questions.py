@@ -62,7 +62,7 @@ class QuestionReader:
             **self.inputs(pictures, question),
             num_beams=beams,
             num_return_sequences=beams,
-            length_penalty=0.0,  # the score of a beam is the log-probability of its text
+            **({"length_penalty": 0.0} if beams > 1 else {}),  # a beam's score is the log-probability of its text
             do_sample=False,
             max_new_tokens=MAX_NEW_TOKENS,
             return_dict_in_generate=True,

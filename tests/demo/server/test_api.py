@@ -199,11 +199,8 @@ def test_python_as_in_the_docs(page_url):
 def test_every_parameter_has_a_name_a_description_an_example_and_its_limits(page_url):
     endpoints = json.loads(curl(f"{page_url}/gradio_api/info"))["named_endpoints"]
     offered = {name: told for name, told in api.PARAMETERS.items() if f"/{name}" in endpoints}
-    assert offered.keys() == api.PARAMETERS.keys() - {
-        "describe",
-        "find",
-        "write",
-    }  # which need a model, a collection, an open model
+    needy = {"describe", "find", "write"}  # a model, a collection, an open model
+    assert offered.keys() == api.PARAMETERS.keys() - needy
     for name, told in offered.items():
         parameters = endpoints[f"/{name}"]["parameters"]
         assert [part["parameter_name"] for part in parameters] == [part["label"] for part in parameters] == [*told]

@@ -1,5 +1,6 @@
 """ZeroGPU, simulated: what needs a GPU borrows one, the model is there before, nothing else is changed."""
 
+import functools
 import importlib
 import sys
 from types import ModuleType
@@ -19,6 +20,7 @@ def borrowed(monkeypatch):
 
     def gpu(duration):
         def decorate(function):
+            @functools.wraps(function)
             def lent(*arguments, **named):
                 calls.append((function.__name__, duration))
                 return function(*arguments, **named)
