@@ -86,7 +86,7 @@ def question_figure(
         figure.suptitle(f"{_wrapped(f'{prediction.question} – {subject}', 110)}\n{made_by}", fontsize=12)
         axes = _empty_panels(figure, rows, len(maps) + 1)
         axes[0].imshow(photo)
-        axes[0].set_title(_wrapped(answered, 32), fontweight="normal" if is_doubted(prediction) else "bold")
+        axes[0].set_title(_wrapped(answered, 26), fontweight="normal" if is_doubted(prediction) else "bold")
         axes[0].set_xlabel(say("The photo itself"))
         heat = None
         for axis, (name, values) in zip(axes[1:], maps, strict=False):

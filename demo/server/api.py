@@ -269,7 +269,9 @@ class Endpoints:
         return cast(Explained, reply_json(*asked, self.predictor.facts))
 
     @_tell_errors_between
-    def write(self, photo: UploadedPhoto | str, question: str, prompt: str | None = None) -> Written:
+    def write(  # type: ignore[misc]  # gradio documents what is yielded
+        self, photo: UploadedPhoto | str, question: str, prompt: str | None = None
+    ) -> Written:
         """Answer a question at any length: the text comes word by word, at last with its maps and evidence.
 
         Args:

@@ -142,7 +142,7 @@ def write_on(
     from transformers import StoppingCriteria, StoppingCriteriaList
     from transformers.generation.streamers import BaseStreamer
 
-    class Telling(BaseStreamer):  # type: ignore[misc]  # transformers has no types for it
+    class Telling(BaseStreamer):
         """Tells the text at the end of every word."""
 
         def __init__(self) -> None:
@@ -163,7 +163,7 @@ def write_on(
         def end(self) -> None:
             """Nothing: who asked gets the whole text."""
 
-    class Left(StoppingCriteria):  # type: ignore[misc]
+    class Left(StoppingCriteria):
         """Ends the text where nobody waits for it."""
 
         def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
