@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -154,9 +155,10 @@ def prompt_of(photo: OpenedPhoto) -> str | None:
 
 def with_prompt(photo: OpenedPhoto, prompt: str | None) -> OpenedPhoto:
     """A photo to be asked about by another prompt; itself where it is that already, or where models have none."""
-    if not hasattr(photo.encoded, "prompt") or photo.encoded.prompt == prompt:
+    encoded: Any = photo.encoded
+    if not hasattr(encoded, "prompt") or encoded.prompt == prompt:
         return photo
-    return dataclasses.replace(photo, encoded=dataclasses.replace(photo.encoded, prompt=prompt))
+    return dataclasses.replace(photo, encoded=dataclasses.replace(encoded, prompt=prompt))
 
 
 def photo_and_question(

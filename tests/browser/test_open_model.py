@@ -39,7 +39,8 @@ def test_a_question_is_answered_and_a_word_changes_the_map(visit, open_model_url
 
 
 def test_a_longer_answer_comes_word_by_word_and_each_word_has_its_map(visit, open_model_url, photos, monkeypatch):
-    monkeypatch.setattr("valm_core.vision_language.answers.MAX_TEXT_TOKENS", 60)
+    monkeypatch.setattr("valm_core.vision_language.answers.MAX_TEXT_TOKENS", 40)
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
     page = visit(open_model_url)
     page.locator("#photo input[type=file]").first.set_input_files(photos / "red.png")
     page.locator("#prompt-box > button").click()

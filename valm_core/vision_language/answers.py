@@ -155,7 +155,7 @@ def write_on(
                 return
             self.ids += value.flatten().tolist()
             text = tokenizer.decode(self.ids, skip_special_tokens=True)
-            whole = text[: len(text.rstrip()) if text[-1:].isspace() else text.rfind(" ") + 1].strip()
+            whole = " ".join(text.split() if text[-1:].isspace() else text.split()[:-1])
             if tell is not None and len(whole) > len(self.told):
                 self.told = whole
                 tell(whole)

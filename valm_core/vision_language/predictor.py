@@ -496,8 +496,9 @@ class TransformersPredictor:
         hidden = hidden_variants(colours, np.frombuffer(question.encode(), dtype=np.uint8), list(maps))
         pictures = [without_regions(picture, cells.reshape(grid), image.box) for cells in hidden]
         found = self.reader.likelihood(pictures, question, answer)
-        calibrated = self.calibration is not None and not found.long
-        return split_variants(self.calibration.apply(found.probabilities) if calibrated else found.probabilities)
+        if self.calibration is None or found.long:
+            return split_variants(found.probabilities)
+        return split_variants(self.calibration.apply(found.probabilities))
 
 
 def _picture(image: EncodedImage) -> Image.Image:

@@ -49,8 +49,12 @@ class Reader(Protocol):
     sees_words: bool
     gradients: bool
     relative: bool  # whether a neutral prompt makes sense
-    asks: str  # its prompt with {image} and {question}, which can be changed; empty where there is none
     model: Any
+
+    @property
+    def asks(self) -> str:
+        """Its prompt with ``{image}`` and ``{question}``, which can be changed; empty where there is none."""
+        ...
 
     def asked_by(self, prompt: str | None) -> "Reader":
         """The same model, asked by another prompt; None for its own. Raises InputError."""
