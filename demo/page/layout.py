@@ -140,8 +140,8 @@ def build_prompt(predictor: Predictor) -> gr.Textbox:
     longer = for_longer_texts(own)
     offered = "write" in predictor.offers
     with gr.Accordion(label("What the model is asked"), open=False, visible=offered, elem_id="prompt-box"):
-        about = label(ABOUT_PROMPT)
-        prompt = gr.Textbox(own, label=label("Prompt"), info=about, lines=2, max_length=MAX_PROMPT, elem_id="prompt")
+        gr.HTML(label(ABOUT_PROMPT), elem_classes="fine-print")  # no ``info``, which gradio doesn't translate
+        prompt = gr.Textbox(own, label=label("Prompt"), lines=2, max_length=MAX_PROMPT, elem_id="prompt")
         with gr.Row(visible=longer != own):
             for name, text in (("Longer answers", longer), ("Short answers", own)):
                 button = gr.Button(label(name), size="sm", min_width=0)

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from starlette.routing import Mount
@@ -199,7 +200,7 @@ def wire_questions(page: Page) -> None:
     """A question is typed, or comes with a button or an example: ask it and show the answer."""
     ask, memory, parts = page.ask, page.memory, page.parts
     # Gradio's own rule, "once", would drop a question that comes while the one before is being answered.
-    asking = {
+    asking: dict[str, Any] = {
         "fn": page.answer,
         "inputs": [ask.photo, memory.opened, ask.question, memory.kept, memory.asked, memory.visit_number],
         "outputs": [memory.asked, memory.opened],

@@ -11,7 +11,7 @@ from PIL import Image
 
 from valm_core.outputs import InputError, NotOffered, Prediction
 from valm_core.vision_language.answers import MAX_NEW_TOKENS, MAX_TEXT_TOKENS, Written, write_on
-from valm_core.vision_language.families import SHORT, for_longer_texts
+from valm_core.vision_language.families import FAMILIES, SHORT, for_longer_texts
 from valm_core.vision_language.predictor import TransformersPredictor
 
 PICTURE = Image.effect_noise((40, 30), 60).convert("RGB")
@@ -56,6 +56,17 @@ def test_a_long_answer_comes_word_by_word_and_is_the_greedy_one(predictor, image
     )
     assert answer.text == " ".join(plain.split())
     assert predictor.answer(image, QUESTION).answers == prediction.answers  # unstreamed
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.reads in ("sequence", "queries")])
+def test_every_family_that_writes_tells_its_text_and_where_each_word_looked(tiny_reader, name, monkeypatch):
+    monkeypatch.setattr("valm_core.vision_language.answers.MAX_TEXT_TOKENS", 24)
+    reader, told = tiny_reader(name).asked_by(LONG), []
+    text = write_on(reader.model, reader.processor.tokenizer, reader.inputs([PICTURE], QUESTION), told.append)
+    assert 0 < len(text.ids) <= 24
+    assert all(text.text.startswith(part) for part in told) and told == sorted(told, key=len)
+    rows = reader.word_rows(PICTURE, QUESTION, TEXT, "gradients")
+    assert rows.answer_words == len(TEXT.split()) and np.isfinite(rows.weights).all()
 
 
 def test_its_probability_is_that_of_one_piece(predictor, image):
