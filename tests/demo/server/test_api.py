@@ -502,7 +502,7 @@ def test_a_model_that_writes_is_asked_by_any_prompt_and_tells_its_text_word_by_w
     assert parts and all(part["explained"] is None and last["text"].startswith(part["text"]) for part in parts)
     assert differences(replies.Written, json.loads(json.dumps(last)), "Written") == []
     explained = last["explained"]
-    assert explained["explanation"]["words"] == ["what", "is", "it?", *last["text"].split()]
+    assert [*explained["explanation"]["words"]] == ["what", "is", "it?", *last["text"].split()]
     assert explained["model"]["prompt"] == "{image}{question}"
     with pytest.raises(gr.Error, match=r"needs \{image\}"):
         list(writing["write"](photo, "what is it?", "no places"))
