@@ -167,6 +167,16 @@ class Settings:
             "none, they are called not calibrated",
         ),
     )
+    gpu_seconds: int = field(
+        default=30,
+        metadata=_variable(
+            "VALM_GPU_SECONDS",
+            _whole(1, 600),
+            "a whole number from 1 to 600",
+            "on a ZeroGPU Space: for how long a call may borrow the GPU; an open model with its evidence takes longer "
+            "than the shipped one",
+        ),
+    )
     find_checkpoint: str | Path = field(
         default=SHIPPED_FINDER,
         metadata=_variable(
@@ -416,6 +426,11 @@ def read_variable(name: str, environment: Mapping[str, str]) -> Any:
         fault = f"{name} has another form" if one.metadata["secret"] else f"{name} is {text!r}"
         allowed = one.metadata["allowed"].replace("`", "")
         raise ValueError(f"{fault}; allowed: {allowed}. Change it, or unset it.") from error
+
+
+def gpu_seconds() -> int:
+    """For how long a call may borrow the GPU of a ZeroGPU Space. Raises ValueError, see ``read_settings``."""
+    return int(read_variable("VALM_GPU_SECONDS", os.environ))
 
 
 def checkpoint_folder() -> str | Path:

@@ -11,6 +11,7 @@ SHORT_NAMES = {
     "familiarity": "measuring.familiarity",
     "modalities": "experiments.modalities",
     "feedback": "corrections.manage",
+    "open_model_maps": "benchmark.open_model_maps",
     "pointing": "measuring.pointing",
     "presence": "measuring.presence",
     "search": "experiments.search",

@@ -5,8 +5,9 @@
 The answers and their order stay as they are; how sure the model says it is changes, in ``config.json``,
 ``metrics.json`` and the model card. ``training.train`` does the same at the end of every run.
 
-An open vision-language model is asked the questions, and what its percentages are worth is written to a file, for
-``VALM_CALIBRATION=c.json`` of the page and ``--calibration c.json`` of the terminal:
+An open vision-language model is asked the questions, and what its percentages are worth is written to a file, with the
+thresholds of the verdicts beside its maps, for ``VALM_CALIBRATION=c.json`` of the page and ``--calibration c.json`` of
+the terminal:
 
     python -m training.calibrate --checkpoint HuggingFaceTB/SmolVLM-256M-Instruct --data questions.jsonl --output c.json
 """
@@ -146,13 +147,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--output", help="of an open model: the file to write (default: valm_calibration.json)")
     parser.add_argument("--prompt", help="of an open model: what it is asked, with {image} and {question}")
+    parser.add_argument(
+        "--maps", type=int, default=100, help="of an open model: questions to check shuffled maps on, 0 for none (100)"
+    )
     options = parser.parse_args(arguments)
     try:
         if is_open_model(options.checkpoint):
             from training.open_models import calibrate_open_model, format_calibration  # not above: it imports this file
 
             output = options.output or CALIBRATION_FILE
-            found = calibrate_open_model(options.checkpoint, options.data, output, options.device, options.prompt)
+            found = calibrate_open_model(
+                options.checkpoint, options.data, output, options.device, options.prompt, options.maps
+            )
             print(format_calibration(found, output))
             return
         report = recalibrate(options.checkpoint, options.data, options.device, options.blind)

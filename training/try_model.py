@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
             lines += ["", *measure(predictor, predictor.encode(options.photos / ASKED[0][0]))]
     except (OSError, ValueError, ImportError) as error:
         parser.exit(2, f"{error}\n")
-    facts = ", ".join(f"{name} {value}" for name, value in predictor.facts.items() if name != "prompt")
+    facts = ", ".join(f"{name} {value}" for name, value in predictor.facts.items() if not name.startswith("prompt"))
     print(f"{facts}\nprompt: {predictor.facts['prompt']!r}")
     print(f"VALM {__version__}, transformers {transformers.__version__}, torch {torch.__version__}, ", end="")
     print(f"Python {platform.python_version()}\n")

@@ -9,7 +9,7 @@ tensors.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Photo = str | Path | bytes | Image.Image  # what people send: a file, its content, or an opened picture
 # What a predictor may be unable to do: its methods of these names raise NotOffered then.
-OFFERS = ("what_if", "counterfactual", "concepts", "word_evidence")
+OFFERS = ("what_if", "counterfactual", "concepts", "word_evidence", "write")
 
 
 class InputError(ValueError):
@@ -152,6 +152,10 @@ class Prediction:
     shares, 0..1, of "yes/no", "number" and "other" answers; ``unfamiliar`` names "photo" and "question" where they are
     unlike those that the model learned from. Both are empty where they aren't known. ``calibrated`` says whether the
     probabilities are chances of being right.
+
+    Of open models alone: ``prompt`` is what was asked in place of their own prompt; ``long`` says that the one answer
+    is a longer text, whose probability is that of one of its pieces, in the geometric mean; ``any_language`` that it
+    isn't known which languages the model reads.
     """
 
     question: str
@@ -161,6 +165,9 @@ class Prediction:
     kinds: dict[str, float] = field(default_factory=dict)
     unfamiliar: tuple[str, ...] = ()
     calibrated: bool = True
+    prompt: str | None = None
+    long: bool = False
+    any_language: bool = False
 
     @property
     def guessed_from_question(self) -> bool:
@@ -214,7 +221,7 @@ class Evidence:
     ``random_hidden`` without as many at random (mean of ``random_draws`` draws). ``agreement`` is the mean rank
     correlation with the maps of other methods, -1..1; ``evenness`` the map's entropy as a share of a uniform map's,
     0..1. ``support`` and ``verdict`` ("matters", "matters a little", "no difference", "cannot tell"): see
-    ``evidence.rules``.
+    ``evidence.rules``. ``own_thresholds`` says whether the verdict's thresholds were measured on this model.
     """
 
     method: str
@@ -230,6 +237,7 @@ class Evidence:
     evenness: float
     support: float
     verdict: str
+    own_thresholds: bool = True
 
 
 @dataclass(frozen=True)
@@ -313,6 +321,10 @@ class Predictor(Protocol):
 
     def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
         """What ``answer`` gives for each photo and its question."""
+        ...
+
+    def write(self, image: EncodedImage, question: str, top: int = 5) -> Iterator[str | Prediction]:
+        """What ``answer`` gives, after the text as far as it is written. Raises InputError, NotOffered."""
         ...
 
     def ask(

@@ -5,7 +5,7 @@ import functools
 import json
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -116,8 +116,8 @@ class VqaPredictor:
 
     @property
     def offers(self) -> frozenset[str]:
-        """Which of ``outputs.OFFERS`` this model can do: all, ``concepts`` where it learned any."""
-        return frozenset(OFFERS) - (frozenset() if self.model.concepts else {"concepts"})
+        """Which of ``outputs.OFFERS`` this model can do: all but ``write``, ``concepts`` where it learned any."""
+        return frozenset(OFFERS) - {"write"} - (frozenset() if self.model.concepts else {"concepts"})
 
     @property
     def explanation_methods(self) -> tuple[str, ...]:
@@ -228,6 +228,10 @@ class VqaPredictor:
         questions, text = self._encode_questions(questions)
         tokens = torch.cat([image.tokens for image in images]).to(self.device)  # [B, N, D_image]
         return self._predict(questions, text, tokens, top)
+
+    def write(self, image: EncodedImage, question: str, top: int = 5) -> Iterator[str | Prediction]:
+        """Not offered: such a model chooses its answer from a list."""
+        raise NotOffered("This model chooses its answer from a list; it writes none.")
 
     @_on_cpu_when_gpu_fails
     def ask(

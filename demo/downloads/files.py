@@ -127,7 +127,7 @@ def reply_json(prediction: Prediction, explanation: Explanation, evidence: Evide
             },
         },
         "evidence": dataclasses.asdict(evidence) if evidence else None,
-        "model": facts,
+        "model": facts_of(facts, prediction),
         "valm_version": __version__,
     }
 
@@ -190,7 +190,16 @@ def facts_line(facts: dict) -> str:
     """Which model this was, in one line."""
     name, digest = facts.get("checkpoint"), facts.get("checkpoint_sha256", "")[:12]
     model = f"{say('checkpoint')} {name} (sha256 {digest}…) · " if name else ""
+    if "family" in facts:  # an open model
+        return f"VALM {__version__} · {model}{facts['family']}, {facts['precision']}"
     return f"VALM {__version__} · {model}{say('temperature')} {facts.get('temperature', 1):.3f}"
+
+
+def facts_of(facts: dict, prediction: Prediction) -> dict:
+    """A model's facts, with the prompt that this answer was asked by."""
+    if prediction.prompt is None:
+        return facts
+    return facts | {"prompt": prediction.prompt, "prompt_without_template": prediction.prompt}
 
 
 def report_file(shown: Shown, facts: dict) -> bytes:
@@ -216,7 +225,7 @@ def report_file(shown: Shown, facts: dict) -> bytes:
         say("Heat map opacity (%)"): f"{100 * shown.look.opacity:.0f}",
         say("Part of the photo that the model saw"): ", ".join(f"{side:.2f}" for side in part.box),
         "VALM": __version__,
-    } | {say(name.replace("_", " ")): value for name, value in facts.items()}
+    } | {say(name.replace("_", " ")): value for name, value in facts_of(facts, prediction).items()}
     rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in settings.items())
     evidence = evidence_html(reply.evidence, prediction.gate, is_doubted(prediction), calibrated=prediction.calibrated)
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

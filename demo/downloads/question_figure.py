@@ -18,6 +18,7 @@ from valm_core.outputs import Explanation, Prediction
 COLUMNS = 4
 WIDTH = 3.2  # inches of a panel
 OPACITY = Look().opacity
+MOST_MAPS = 31  # of a longer text not every word has its own
 COLOUR_MAP = "inferno"  # of matplotlib: the page's colours
 # matplotlib's own font has no Chinese, Japanese or Korean letters: the first of these that is installed lends them.
 FONTS_FOR_MORE_LETTERS = (
@@ -64,12 +65,20 @@ def question_figure(
 
     maps = [(say("whole question"), explanation.image_map)]
     maps += [(word, explanation.token_map(index)) for index, word in enumerate(explanation.tokens)]
+    if explanation.answer_words:
+        first = len(maps) - explanation.answer_words
+        maps[first] = (f"→ {maps[first][0]}", maps[first][1])  # from here on the words are the answer's
+    left_out, maps = len(maps) - MOST_MAPS, maps[:MOST_MAPS]
     rows = math.ceil((len(maps) + 1) / COLUMNS)
     panel = WIDTH * min(max(photo.height / photo.width, 0.5), 2) + 0.8  # inches, words above and below included
     best = prediction.answers[0]
-    explained, place = explained or best.text, place or place_text("text_to_image", None, None)
+    explained = textwrap.shorten(explained or best.text, 80, placeholder="…")
+    text = textwrap.shorten(best.text, 200, placeholder="…")
+    place = place or place_text("text_to_image", None, None)
     subject = say("where it looked for “{answer}”", answer=explained)
-    answered = say("answer: {answer} ({share})", answer=best.text, share=f"{best.probability:.0%}")
+    answered = say("answer: {answer} ({share})", answer=text, share=f"{best.probability:.0%}")
+    if left_out > 0:
+        footer = " · ".join(filter(None, (say("without the last {count} words", count=left_out), footer)))
     hottest = max(values.max() for _, values in maps)
     with rc_context({"font.family": _fonts(), "axes.titlesize": 11, "font.size": 9}):
         figure = Figure(figsize=(WIDTH * COLUMNS, panel * rows + 0.8), layout="constrained", dpi=300)
@@ -77,7 +86,7 @@ def question_figure(
         figure.suptitle(f"{_wrapped(f'{prediction.question} – {subject}', 110)}\n{made_by}", fontsize=12)
         axes = _empty_panels(figure, rows, len(maps) + 1)
         axes[0].imshow(photo)
-        axes[0].set_title(_wrapped(answered, 32), fontweight="normal" if is_doubted(prediction) else "bold")
+        axes[0].set_title(_wrapped(answered, 26), fontweight="normal" if is_doubted(prediction) else "bold")
         axes[0].set_xlabel(say("The photo itself"))
         heat = None
         for axis, (name, values) in zip(axes[1:], maps, strict=False):

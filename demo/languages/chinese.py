@@ -197,6 +197,38 @@ CHINESE = {
     "random (control)": "随机（对照）",
     "center (control)": "中心（对照）",
     # open models
+    "What the model is asked": "模型收到的提问",
+    "Prompt": "提示词",
+    "{image} is where the photo goes, {question} your question. A prompt that doesn’t ask for one word or a short "
+    "phrase lets the model write longer answers, which come word by word and take longer.": (
+        "{image} 处放照片，{question} 处放您的问题。如果提示词不要求用一个词或短语回答，模型会写出较长的回答，"
+        "逐词出现，也需要更长时间。"
+    ),
+    "Longer answers": "较长的回答",
+    "Short answers": "简短的回答",
+    "A text of {count} words. Each of its pieces was {share} likely after those before it, in the geometric mean.": (
+        "这段文字有 {count} 个词。按几何平均，其中每个词片在前文之后的概率为 {share}。"
+    ),
+    "Without the photo it writes another text.": "不看照片时，它写出另一段文字。",
+    "What counts as mattering was measured on another model, the one that VALM ships, and not on this one.": (
+        "判断“有影响”的界限是在另一个模型（VALM 自带的模型）上测得的，不是在这个模型上。"
+    ),
+    "Only these answers were allowed, each scored by how likely the model is to write it; the shares sum to 100 % and "
+    "are not calibrated.": "只允许这些答案，按模型写出每个答案的可能性评分；各项合计 100 %，未经校准。",
+    "<h3>The model</h3><p>This page asks {checkpoint}, an open vision-language model, which VALM didn’t make. It looks "
+    "at the photo in small squares, called cells, reads the question word by word, and answers.</p>": (
+        "<h3>模型</h3><p>本页面使用 {checkpoint}，这是一个开放的视觉语言模型，并非 VALM 制作。"
+        "它把照片分成小方格（称为格子）来看，逐词阅读问题，然后回答。</p>"
+    ),
+    "<h3>What the percentages mean</h3><p>They are the model’s own probabilities of each answer as a text, and were "
+    "not set right on test questions: read them as an order, not as chances of being right.</p>": (
+        "<h3>百分比的含义</h3><p>它们是模型自己给出的每个答案作为文字的概率，没有在测试问题上校准："
+        "只看次序，不当作答对的可能。</p>"
+    ),
+    "It is about the answer that the model writes word after word, not the likeliest of several.": (
+        "这里说的是模型逐词写出的答案，而不是多个候选中最可能的那个。"
+    ),
+    "without the last {count} words": "未画出最后 {count} 个词",
     "This kind of model can’t be asked again without parts.": "这类模型不能在去掉部分内容后再次提问。",
     "The attention heads of this kind of model can’t be switched off.": "这类模型的注意力头不能关闭。",
     "They are the model’s own probabilities of each answer as a text, and were not calibrated: read them as an order, "
@@ -598,6 +630,18 @@ CHINESE = {
 
 # What an InputError says that isn't said elsewhere on the page, by its template; "{name}" is filled with its values.
 MESSAGES = {
+    "This model chooses its answer from a list; it writes none.": "该模型从列表中选择答案，不会自己写。",
+    "A longer text changes with everything that is hidden. Ask for a short answer first.": (
+        "较长的文字会随任何遮挡而变化。请先要求简短的回答。"
+    ),
+    "The GPU’s memory is full. Ask again with a smaller photo, or for a shorter answer.": (
+        "GPU 内存已满。请换一张较小的照片再问，或要求较短的回答。"
+    ),
+    "This prompt is too long: {most} characters at most.": "提示词太长：最多 {most} 个字符。",
+    "A prompt needs {image}, where the photo goes, and {question}, once each.": (
+        "提示词需要 {image}（放照片处）和 {question}，各出现一次。"
+    ),
+    "This answer is too long for the model to score. Shorten it.": "该答案太长，模型无法评分。请缩短。",
     "There is no document yet. Choose a photo or a PDF of one.": "还没有文档。请选择一张照片或一个 PDF。",
     "This server has no model that describes photos.": "本服务器没有描述照片的模型。",
     "beams is {beams!r}; allowed: 1 to {most}.": "beams 为 {beams!r}；允许 1 到 {most}。",

@@ -27,6 +27,14 @@ SHARES = (
     "<h3>What the percentages mean</h3><p>They were set right on many test questions: of all answers given with 60 %, "
     "about 60 of 100 were right. That holds on average, not for each one, and less for other kinds of photos.</p>"
 )
+OPEN_MODEL = (
+    "<h3>The model</h3><p>This page asks {checkpoint}, an open vision-language model, which VALM didn’t make. It looks "
+    "at the photo in small squares, called cells, reads the question word by word, and answers.</p>"
+)
+OWN_SHARES = (
+    "<h3>What the percentages mean</h3><p>They are the model’s own probabilities of each answer as a text, and were "
+    "not set right on test questions: read them as an order, not as chances of being right.</p>"
+)
 PRIVACY = "<h3>Your photos</h3><p>Photos stay on this server for a few hours at most."
 EXCEPTION = "Those that their owners agree to keep with a correction stay longer."
 VISIT = (
@@ -75,7 +83,10 @@ def build_about(predictor: Predictor, corrections: bool, settings: Settings) -> 
         The button that forgets the visit.
     """
     card, source = card_address(settings), source_address(settings)
-    texts = [MODEL, *([CARD] if card else []), LIMITS, SHARES, PRIVACY, *([EXCEPTION] if corrections else []), VISIT]
+    ours = "family" not in predictor.facts  # of open models, see ``vision_language.loading.facts_of``
+    calibrated = predictor.facts.get("probabilities") != "not calibrated"
+    texts = [MODEL if ours else OPEN_MODEL, *([CARD] if card else []), LIMITS, SHARES if calibrated else OWN_SHARES]
+    texts += [PRIVACY, *([EXCEPTION] if corrections else []), VISIT]
     texts += [FOR_PROGRAMS, *([SOURCE] if source else [])]
     checkpoint = str(predictor.facts.get("checkpoint", "checkpoint"))
     text = label(*texts, checkpoint=checkpoint, address=escape(card), source=escape(source))

@@ -8,7 +8,7 @@ from markupsafe import escape
 
 from demo.page.map_events import MapEvents, evidence_of, known_method, sentence_of
 from demo.page.parts import Parts
-from demo.rendering.answers import announcement_text, likely_html
+from demo.rendering.answers import announcement_text, likely_html, writing_html
 from demo.rendering.wording import notice_html
 from demo.visit import asking, browser_storage, conversation, history
 from demo.visit.examples import Example, right_answer
@@ -60,6 +60,7 @@ class Page:
             self.memory.reply: None,
             self.memory.selected: asking.Selection(),
             self.ask.notice: notice_html(""),
+            self.result.writing: "",
             self.result.empty: gr.update(visible=True),
             self.result.whole: gr.update(visible=False),
             self.result.sentence: "",
@@ -103,12 +104,27 @@ class Page:
         outcome = conversation.answer(self.predictor, path, known, text, last, captioner=self.captioner)
         return self.answered(outcome, last, visit)
 
+    def write(self, path, known, text, histories, last, visit, prompt):
+        """As ``answer``, of a model that writes: its text as far as it is written comes first."""
+        known = history.already_opened(histories, path) or known
+        for part in conversation.write(self.predictor, path, known, text, last, self.prompt_in(prompt)):
+            if isinstance(part, str):
+                yield {self.result.writing: writing_html(part)}
+            else:
+                yield self.answered(part, last, visit)
+
+    def prompt_in(self, typed) -> str | None:
+        """What a visitor wants the model asked by; None for its own prompt."""
+        own, prompt = self.predictor.facts.get("prompt_without_template"), (typed or "").strip()
+        return prompt if prompt and prompt != str(own).strip() else None
+
     def answer_exactly(self, path, known, current, histories, last, visit) -> dict:
         """The answer to what was typed, word for word, where something else was asked in its place."""
         if current is None:
             return {self.memory.asked: gr.skip()}
         known, typed = history.already_opened(histories, path) or known, conversation.shown_question(current)
-        outcome = conversation.answer(self.predictor, path, known, typed, exactly=True)
+        prompt = asking.prompt_of(current.photo)
+        outcome = conversation.answer(self.predictor, path, known, typed, exactly=True, prompt=prompt)
         return self.answered(outcome, last, visit)
 
     def answer_link(self, link, path, known, last, visit) -> dict:
@@ -129,7 +145,8 @@ class Page:
             return {self.memory.reply: gr.skip()}
         offered = self.offer(outcome.suggestions) if outcome.suggestions else {}
         if outcome.reply is None:  # an earlier answer on this photo stays
-            return {self.ask.notice: outcome.described + notice_html(outcome.message), **offered}
+            said = {self.ask.notice: outcome.described + notice_html(outcome.message), self.result.writing: ""}
+            return {**said, **offered}
         shown = self.present(outcome.reply, asking.Selection(), outcome.message, toward, None, None, *wanted)
         shown[self.ask.notice] = outcome.described + shown[self.ask.notice]
         return {**shown, **offered}
@@ -154,6 +171,7 @@ class Page:
             self.memory.reply: current,
             self.memory.selected: selection,
             self.ask.notice: notice_html(" ".join(filter(None, messages))),
+            self.result.writing: "",
             self.result.empty: gr.update(visible=False),
             self.result.whole: gr.update(visible=True),
             self.result.sentence: sentence_of(self.predictor, current),

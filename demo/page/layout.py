@@ -1,5 +1,6 @@
 """Lays the page out, part by part; wiring.py wires the parts to callbacks."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from demo.visit.examples import Example
 from demo.visit.map_parts import ALL
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
+from valm_core.vision_language.families import for_longer_texts
 
 SELECTION_SCRIPT, ZOOM_SCRIPT = (
     (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("selection.js", "zoom.js")
@@ -30,6 +32,11 @@ HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></heade
 GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
 EMPTY_RESULT = f'<section class="empty-result">{label(STEPS)}{GHOST_BARS}</section>'
 SMALL = "/small-examples"  # the address of the example photos for cards, see wiring.launch_options
+ABOUT_PROMPT = (
+    "{image} is where the photo goes, {question} your question. A prompt that doesn’t ask for one word or a short "
+    "phrase lets the model write longer answers, which come word by word and take longer."
+)
+MAX_PROMPT = 1000  # characters
 VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
 DIRECTIONS = [
     (label("Words → photo: where each looked"), "text_to_image"),
@@ -50,8 +57,9 @@ def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: flo
     memory = build_memory(seconds)
     gr.HTML(HEADER)
     with gr.Row(elem_id="columns"):
-        ask = build_ask_column(examples)
+        ask = build_ask_column(examples, predictor)
         with gr.Column(scale=8, min_width=320, elem_id="result-column"):
+            writing = gr.HTML(elem_id="writing", visible="write" in predictor.offers)
             empty = gr.HTML(EMPTY_RESULT, elem_id="empty")
             announcement = gr.HTML(elem_id="announcement")  # outside of what is hidden: it must be there beforehand
             with gr.Column(visible=False, elem_id="result") as whole:
@@ -69,7 +77,7 @@ def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: flo
                 look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
     forget = build_about(predictor, bool(panels.correction_parts), settings)
-    result = Result(empty, announcement, whole, sentence, asked_as, answers, served, history)
+    result = Result(empty, writing, announcement, whole, sentence, asked_as, answers, served, history)
     return Parts(memory, ask, result, map_column, drawn, doubt, panels, forget)
 
 
@@ -90,7 +98,7 @@ def build_memory(seconds: float) -> Memory:
     )
 
 
-def build_ask_column(examples: Sequence[Example]) -> AskColumn:
+def build_ask_column(examples: Sequence[Example], predictor: Predictor) -> AskColumn:
     """The left column: photo, question, what might be asked, the photos of this visit, examples."""
     with gr.Column(scale=4, min_width=320, elem_id="ask-column"):
         photo = PhotoInput(
@@ -115,6 +123,7 @@ def build_ask_column(examples: Sequence[Example]) -> AskColumn:
                 ask_button = gr.Button(label("Ask"), variant="primary", scale=1, min_width=88, elem_id="ask")
             with gr.Row(elem_id="suggestions"):
                 suggestions = [gr.Button(text, size="sm", min_width=0) for text in asking.GENERAL_QUESTIONS]
+            prompt = build_prompt(predictor)
             notice = gr.HTML(elem_id="notice")
         strip = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="strip")
         with (
@@ -122,7 +131,22 @@ def build_ask_column(examples: Sequence[Example]) -> AskColumn:
             gr.Row(elem_id="examples"),
         ):
             example_buttons = [example_card(example) for example in examples]
-    return AskColumn(photo, strip, example_buttons, question, ask_button, suggestions, notice)
+    return AskColumn(photo, strip, example_buttons, question, prompt, ask_button, suggestions, notice)
+
+
+def build_prompt(predictor: Predictor) -> gr.Textbox:
+    """What an open model is asked, to be changed, and buttons for longer and short answers."""
+    own = str(predictor.facts.get("prompt_without_template", ""))
+    longer = for_longer_texts(own)
+    offered = "write" in predictor.offers
+    with gr.Accordion(label("What the model is asked"), open=False, visible=offered, elem_id="prompt-box"):
+        gr.HTML(label(ABOUT_PROMPT), elem_classes="fine-print")  # no ``info``, which gradio doesn't translate
+        prompt = gr.Textbox(own, label=label("Prompt"), lines=2, max_length=MAX_PROMPT, elem_id="prompt")
+        with gr.Row(visible=longer != own):
+            for name, text in (("Longer answers", longer), ("Short answers", own)):
+                button = gr.Button(label(name), size="sm", min_width=0)
+                button.click(None, js=f"() => {json.dumps(text)}", outputs=prompt)
+    return prompt
 
 
 def example_card(example: Example) -> gr.Button:

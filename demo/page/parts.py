@@ -33,6 +33,7 @@ class AskColumn:
     strip: gr.HTML  # the photos of this visit
     example_buttons: list[gr.Button]
     question: gr.Textbox
+    prompt: gr.Textbox  # of a model that writes
     ask_button: gr.Button
     suggestions: list[gr.Button]
     notice: gr.HTML
@@ -43,6 +44,7 @@ class Result:
     """The answers, and what stands in their place before there are any."""
 
     empty: gr.HTML
+    writing: gr.HTML  # a longer text as far as it is written, of a model that writes
     announcement: gr.HTML  # the new answer, for screen readers
     whole: gr.Column  # everything below, hidden until the first answer
     sentence: gr.HTML  # the likeliest answer, and what to think of it
@@ -139,7 +141,8 @@ class Parts:
         """What a new answer updates."""
         memory, result, doubt = self.memory, self.result, self.doubt
         answered = [memory.opened, memory.reply, memory.selected, self.ask.notice]
-        answered += [result.empty, result.announcement, result.whole, result.sentence, result.asked_as, result.answers]
+        answered += [result.empty, result.writing, result.announcement, result.whole]
+        answered += [result.sentence, result.asked_as, result.answers]
         answered += [result.history, self.ask.strip]
         chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]
         return [*answered, *chosen, *self.drawing, *self.panels.what_if_parts, *self.panels.compare_parts]

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from starlette.routing import Mount
@@ -199,7 +200,7 @@ def wire_questions(page: Page) -> None:
     """A question is typed, or comes with a button or an example: ask it and show the answer."""
     ask, memory, parts = page.ask, page.memory, page.parts
     # Gradio's own rule, "once", would drop a question that comes while the one before is being answered.
-    asking = {
+    asking: dict[str, Any] = {
         "fn": page.answer,
         "inputs": [ask.photo, memory.opened, ask.question, memory.kept, memory.asked, memory.visit_number],
         "outputs": [memory.asked, memory.opened],
@@ -207,6 +208,10 @@ def wire_questions(page: Page) -> None:
         "trigger_mode": "multiple",
         **ON_MODEL,
     }
+    answering = dict(asking)
+    if "write" in page.predictor.offers:
+        asking |= {"fn": page.write, "inputs": [*asking["inputs"], ask.prompt]}
+        asking["outputs"] = [*asking["outputs"], page.result.writing]
     and_show(page, gr.on([ask.ask_button.click, ask.question.submit], **asking))
     for button in ask.suggestions:
         and_show(page, button.click(lambda text: text, button, ask.question, **AT_ONCE).then(**asking))
@@ -215,7 +220,7 @@ def wire_questions(page: Page) -> None:
         choose = partial(page.choose, example)
         and_show(page, button.click(choose, memory.kept, chosen, **AT_ONCE).then(**asking))
     exactly = [ask.photo, memory.opened, memory.reply, memory.kept, memory.asked, memory.visit_number]
-    and_show(page, page.result.asked_as.pick(**asking | {"fn": page.answer_exactly, "inputs": exactly}))
+    and_show(page, page.result.asked_as.pick(**answering | {"fn": page.answer_exactly, "inputs": exactly}))
 
 
 def and_show(page: Page, asking) -> None:

@@ -1,5 +1,6 @@
 """The panel "What if": change the photo, the question or the model, and see the answers beside the former ones."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -36,6 +37,10 @@ HELP = (
     "model is asked again; its former answers stay beside the new ones."
 )
 MASKED = "Only these answers of the model’s list were allowed; their shares sum to 100 % and are not calibrated."
+BY_LIKELIHOOD = (
+    "Only these answers were allowed, each scored by how likely the model is to write it; the shares sum to 100 % and "
+    "are not calibrated."
+)
 BY_MEANING = (
     "Not all of these answers are in the model’s list, so each was scored by its nearness in meaning to what the model "
     "finds likely; the shares sum to 100 % and are not calibrated."
@@ -173,7 +178,10 @@ class WhatIf:
         try:
             choices = split_candidates(allowed)
             changed = painted_photo(edited)
-            encoded = self.predictor.encode(changed) if changed else current.photo.encoded
+            encoded = current.photo.encoded
+            if changed:
+                painted = dataclasses.replace(current.photo, encoded=self.predictor.encode(changed))
+                encoded = asking.with_prompt(painted, asking.prompt_of(current.photo)).encoded
             asked = self.predictor.what_if(
                 encoded,
                 current.prediction.question,
@@ -181,11 +189,17 @@ class WhatIf:
                 masked_heads=[tuple(json.loads(head)) for head in heads_off],
                 candidates=choices,
             )
-            rule = "" if not choices else say(MASKED if self.predictor.masks(choices) else BY_MEANING)
+            rule = say(self.rule_for(choices)) if choices else ""
             off = switched_off(current.prediction.question, words_off, heads_off, choices, changed is not None)
             return hidden | {outcome: comparison_html(current.prediction, asked, rule, off)}
         except Exception as error:
             return hidden | {outcome: notice_html(asking.message_for(error))}
+
+    def rule_for(self, choices: list[str]) -> str:
+        """How given answers are scored, in words."""
+        if not self.predictor.answers:  # it writes them
+            return BY_LIKELIHOOD
+        return MASKED if self.predictor.masks(choices) else BY_MEANING
 
     def find_flip(self, current) -> dict:
         """The fewest cells and words without which the answer is another."""
@@ -201,7 +215,7 @@ class WhatIf:
         drawn = region is not None and bool(region.any())
         picture = region_picture(photo.picture, region, photo.encoded) if region is not None and drawn else None
         return {
-            outcome: flip_html(found, current.prediction.question),
+            outcome: flip_html(found, current.prediction.question, best),
             self.parts.flip_picture: gr.update(value=picture, visible=bool(drawn)),
         }
 
@@ -280,8 +294,8 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: 
     return f'<div class="comparison" role="status"><p>{message}</p>{changed}{asked}{lists}{note}</div>'
 
 
-def flip_html(found: Counterfactual, question: str) -> str:
-    """What would change the answer, in two sentences."""
+def flip_html(found: Counterfactual, question: str, best: str | None = None) -> str:
+    """What would change the answer, in two sentences; ``best`` is the likeliest on the page, None for the same."""
     answer = strong(found.answer)
     if found.region is None:
         region = say_html("It answers {answer} even when the whole photo is hidden.", answer=answer)
@@ -300,6 +314,9 @@ def flip_html(found: Counterfactual, question: str) -> str:
         new = strong(found.words_answer or "")
         words = say_html("Without {words} it answers {new}.", words=dropped, new=new)
     note = say("Found by a greedy search: a smaller set of other cells may exist.")
+    if best not in (None, found.answer):
+        other = say("It is about the answer that the model writes word after word, not the likeliest of several.")
+        note = f"{other} {note}"
     return f'<div class="comparison" role="status"><p>{region}</p><p>{words}</p><p class="fine-print">{note}</p></div>'
 
 

@@ -37,12 +37,25 @@ def is_doubted(prediction: Prediction) -> bool:
 
     What was measured on the validation questions says nothing about such an answer.
     """
-    return bool(prediction.unfamiliar) or is_doubtful(prediction.question)
+    return bool(prediction.unfamiliar) or (not prediction.any_language and is_doubtful(prediction.question))
+
+
+def writing_html(text: str) -> str:
+    """A longer text as far as it is written."""
+    return f'<p class="writing" aria-busy="true">{escape(text)} <span aria-hidden="true">▍</span></p>'
 
 
 def answers_html(prediction: Prediction) -> str:
-    """The likeliest answers as bars on one common scale, 0 to 100 %."""
-    return bars_html(prediction.answers)
+    """The likeliest answers as bars on one common scale, 0 to 100 %; of a longer text how likely one piece of it is."""
+    if not prediction.long:
+        return bars_html(prediction.answers)
+    best = prediction.answers[0]
+    text = say(
+        "A text of {count} words. Each of its pieces was {share} likely after those before it, in the geometric mean.",
+        count=len(best.text.split()),
+        share=percent(best.probability),
+    )
+    return f'<p class="answers fine-print">{text}</p>'
 
 
 def bars_html(answers: tuple[Answer, ...]) -> str:
@@ -140,7 +153,7 @@ def guess_html(prediction: Prediction) -> str:
 
 def warnings_html(prediction: Prediction) -> str:
     """What makes the answers doubtful, each thing said once."""
-    doubts = doubt_html(prediction.question)
+    doubts = "" if prediction.any_language else doubt_html(prediction.question)
     return doubts + unfamiliar_html(tuple(p for p in prediction.unfamiliar if not (doubts and p == "question")))
 
 

@@ -55,6 +55,13 @@ def evidence_text(evidence: Evidence) -> str:
     )
 
 
+def thresholds_text(evidence: Evidence) -> str:
+    """Whose thresholds the verdict goes by, where they aren't this model's; plain text."""
+    if evidence.own_thresholds:
+        return ""
+    return say("What counts as mattering was measured on another model, the one that VALM ships, and not on this one.")
+
+
 def evidence_html(
     evidence: Evidence | None,
     gate: float | None,
@@ -113,7 +120,7 @@ def map_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
         agrees = say("They agree in part") if agreement >= 0.3 else say("They disagree")
     verdict = (
         f'<span class="verdict verdict-{escape(kind)}">{escape(say(VERDICT_WORDS[evidence.verdict]))}</span> '
-        f"{escape(evidence_text(evidence))}"
+        f"{escape(evidence_text(evidence))} {escape(thresholds_text(evidence))}"
     )
     others = say(
         "{agrees}: {agreement}, where 1 is the same order of cells and 0 no relation. Evenness of the map "

@@ -39,7 +39,7 @@ SENTENCES = {
     "probably": Sentence("right in 45 to 85 %", "Probably {answer}."),
     "perhaps": Sentence("right in 30 to 45 %", "Perhaps {answer}."),
     "unknown": Sentence("right in less than 30 %", "It does not know. Its best guess is {answer}."),
-    "doubted": Sentence("a warning stands above", "It says {answer}."),
+    "doubted": Sentence("a warning stands above, or its percentages are not calibrated", "It says {answer}."),
     "always": Sentence("right in 95 % or more", "When it is this sure, it is nearly always right."),
     "half": Sentence("right in 45 to 55 %", "When it is this sure, it is right about half the time."),
     "often": Sentence("any other share", "When it is this sure, it is right in about {count} of 10 cases."),
@@ -54,6 +54,9 @@ SENTENCES = {
     ),
     "guessed": Sentence(
         "without the photo the same answer, about as likely", "It guessed from the question: the photo hardly mattered."
+    ),
+    "other text": Sentence(
+        "the answer is a longer text, and another without the photo", "Without the photo it writes another text."
     ),
     "matters": Sentence("hiding the marked places moves the answer", "Where it looked mattered."),
     "matters a little": Sentence("hiding them moves it a little", "Where it looked mattered a little."),
@@ -112,7 +115,7 @@ def photo_sentence(prediction: Prediction) -> str:
         return ""
     best, blind = prediction.answers[0], prediction.blind_answers[0]
     if best.text != blind.text:
-        return say_sentence("photo")
+        return say_sentence("other text" if prediction.long else "photo")
     if prediction.guessed_from_question:
         return say_sentence("guessed")
     return say_sentence("more sure" if best.probability > blind.probability else "less sure")
@@ -153,13 +156,16 @@ def sentence_html(
     """
     best = prediction.answers[0]
     record = None if doubted else record
-    name = "doubted" if doubted else answer_name(record.accuracy if record else best.probability)
+    unknown = doubted or (record is None and not prediction.calibrated)
+    name = "doubted" if unknown else answer_name(record.accuracy if record else best.probability)
     parts = (
         (HOW_SURE, right_sentence(record)),
         (PHOTO, photo_sentence(prediction)),
         (PLACE, place_sentence(evidence, best.text)),
     )
     links = " ".join(f'<a href="#{place}" data-details>{escape(text)}</a>' for place, text in parts if text)
+    if prediction.long:
+        return f'<div class="sentence"><h2 class="long">{escape(best.text)}</h2><p>{links}</p></div>'
     answer = say_html(SENTENCES[name].text, answer=best.text)
     return f'<div class="sentence"><h2>{answer}</h2><p>{links}</p></div>'
 

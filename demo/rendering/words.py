@@ -5,6 +5,7 @@ Every text that came from a person or from the model is escaped here, by ``escap
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from markupsafe import escape
@@ -16,6 +17,8 @@ from valm_core.explanations import DEFAULT_METHOD
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Explanation
+
+SHOWN_ANSWER = 80  # characters
 
 
 def place_text(direction: str, layer: int | None, head: int | None) -> str:
@@ -49,7 +52,7 @@ def subject_html(
     """
     names = [f"“{explanation.tokens[word]}”" for word in words]
     if not names:
-        title = say_html("Where it looked for “{answer}”", answer=answer)
+        title = say_html("Where it looked for “{answer}”", answer=shorten(answer, SHOWN_ANSWER, placeholder="…"))
     elif len(names) == 1:
         title = say_html("Where it looked for the word {word}", word=names[0])
     else:

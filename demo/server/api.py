@@ -20,6 +20,7 @@ from demo.server.replies import (
     Method,
     PackagedExample,
     UploadedPhoto,
+    Written,
 )
 from demo.visit import asking
 from demo.visit.examples import Example
@@ -79,6 +80,14 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "examples": ["cat"],
         },
     },
+    "write": {
+        "photo": PHOTO,
+        "question": QUESTION,
+        "prompt": {
+            "description": "what the model is asked, with {image} and {question}; null: its own, for a short answer",
+            "examples": ["{image}\n{question} Answer in two sentences."],
+        },
+    },
     "find": {
         "words": {**QUESTION, "examples": ["a dog on grass"]},
         "top": {
@@ -117,6 +126,8 @@ def build_api(
     gr.api(endpoints.answer, api_name="answer", **on_model)
     gr.api(endpoints.explain, api_name="explain", **on_model)
     gr.api(endpoints.examples, api_name="examples")
+    if "write" in predictor.offers:
+        gr.api(endpoints.write, api_name="write", **on_model)
     if captioner is not None:
         gr.api(endpoints.describe, api_name="describe", **on_model)
     if collection is not None:
@@ -153,6 +164,21 @@ def _tell_errors(endpoint):
             with speaking("en"):  # as the API's documentation is
                 message = asking.message_for(error)
         raise gr.Error(message, print_exception=False)
+
+    return with_message
+
+
+def _tell_errors_between(endpoint):
+    """``_tell_errors`` of an endpoint that gives one reply after the other."""
+
+    @functools.wraps(endpoint)
+    def with_message(*arguments, **named):
+        try:
+            yield from endpoint(*arguments, **named)
+        except Exception as error:
+            with speaking("en"):
+                message = asking.message_for(error)
+            raise gr.Error(message, print_exception=False) from error
 
     return with_message
 
@@ -241,6 +267,33 @@ class Endpoints:
         _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
         asked = self.predictor.ask(self.encoded(photo), question, method, answer or None)
         return cast(Explained, reply_json(*asked, self.predictor.facts))
+
+    @_tell_errors_between
+    def write(  # type: ignore[misc]  # gradio documents what is yielded
+        self, photo: UploadedPhoto | str, question: str, prompt: str | None = None
+    ) -> Written:
+        """Answer a question at any length: the text comes word by word, at last with its maps and evidence.
+
+        Args:
+            photo: as for answer
+            question: in English, at most 300 characters
+            prompt: what the model is asked, with {image} and {question}; by default its own, for a short answer
+
+        Returns:
+            several objects, one after the other, each with "text", the answer as far as it is written
+            "explained", null but in the last: what explain gives, "words" being those of the question and the answer
+        """
+        _check(isinstance(question, str), f"question is {question!r}; send text.")
+        _check(prompt is None or isinstance(prompt, str), f"prompt is {prompt!r}; send text, or nothing.")
+        opened = asking.OpenedPhoto("", self.opened(photo), self.encoded(photo))
+        image = asking.with_prompt(opened, prompt or None).encoded
+        for part in self.predictor.write(image, question):
+            if isinstance(part, str):
+                yield {"text": part, "explained": None}
+            else:
+                prediction, explanation, evidence = self.predictor.ask(image, question, prediction=part)
+        explained = reply_json(prediction, explanation, evidence, self.predictor.facts)
+        yield {"text": prediction.answers[0].text, "explained": explained}
 
     @_tell_errors
     def describe(self, photo: UploadedPhoto | str, beams: int = 3) -> Described:

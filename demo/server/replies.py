@@ -97,6 +97,7 @@ class MapEvidence(TypedDict):
     evenness: Share
     support: float
     verdict: Verdict
+    own_thresholds: Annotated[bool, {"description": "whether the verdict's thresholds were measured on this model"}]
 
 
 class Explained(Answers):
@@ -106,6 +107,13 @@ class Explained(Answers):
     evidence: MapEvidence
     model: dict[str, str | float]
     valm_version: str
+
+
+class Written(TypedDict):
+    """What ``write`` gives, several times: the answer as far as it is written, at last with its maps."""
+
+    text: str
+    explained: Explained | None
 
 
 class DescribedWord(TypedDict):
@@ -163,6 +171,7 @@ class Refusal(TypedDict):
 REPLIES = {
     "answer": Answers,
     "explain": Explained,
+    "write": Written,
     "describe": Described,
     "examples": list[PackagedExample],
     "find": list[FoundPhoto],

@@ -4,6 +4,7 @@ import os
 from types import SimpleNamespace
 from typing import cast
 
+from demo.settings import gpu_seconds
 from valm_core.outputs import Predictor
 
 PROPERTIES = ("answers", "facts", "offers", "explanation_methods", "attention_heads")
@@ -17,7 +18,7 @@ def borrowing_gpu(function):
         return function
     import spaces
 
-    return spaces.GPU(duration=30)(function)
+    return spaces.GPU(duration=gpu_seconds())(function)
 
 
 @borrowing_gpu
@@ -30,6 +31,12 @@ def encode(photo):
 def answer(image, question, top=5):
     """``VqaPredictor.answer`` of the lent predictor."""
     return _predictor.answer(image, question, top)
+
+
+@borrowing_gpu
+def write(image, question, top=5):
+    """``TransformersPredictor.write`` of the lent predictor: a generator, as ZeroGPU asks of what comes in parts."""
+    yield from _predictor.write(image, question, top)
 
 
 @borrowing_gpu
@@ -68,7 +75,7 @@ def lend(predictor: Predictor) -> Predictor:
     if not os.environ.get("SPACES_ZERO_GPU"):
         return predictor
     _predictor = predictor
-    borrowing = (encode, answer, ask, explain, word_evidence, what_if, counterfactual)
+    borrowing = (encode, answer, write, ask, explain, word_evidence, what_if, counterfactual)
     calls = {function.__name__: function for function in borrowing}
     without_gpu = ("open_photo", "concepts", "masks", "track_record", "notice", *PROPERTIES)
     needs_no_gpu = {name: getattr(predictor, name) for name in without_gpu}

@@ -25,25 +25,28 @@ import sys
 from typing import TYPE_CHECKING
 
 from demo.downloads.files import reply_json
-from demo.rendering.evidence import VERDICT_WORDS, evidence_text
+from demo.rendering.evidence import VERDICT_WORDS, evidence_text, thresholds_text
 from demo.settings import checkpoint_folder
 from demo.terminal.tasks import ask_task, task_of_checkpoint
 from valm_core.commands import can_show
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
-    from valm_core.outputs import Evidence, Prediction, Predictor
+    from valm_core.outputs import EncodedImage, Evidence, Prediction, Predictor
 
 BAR_WIDTH = 30
 
 
 def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     """The reply as lines of text with bars, and how far its map can be believed."""
-    width = max(len(answer.text) for answer in prediction.answers)
     lines = [prediction.question]
+    if prediction.long:
+        best = prediction.answers[0]
+        lines += [best.text, f"Each of its pieces was {best.probability:.1%} likely, in the geometric mean."]
+    width = max(len(answer.text) for answer in prediction.answers)
     block = "█" if can_show("█") else "#"
     if prediction.guessed_from_question:
         lines.append("A guess from the question alone: without the photo the answer is the same, and about as likely.")
-    for answer in prediction.answers:
+    for answer in () if prediction.long else prediction.answers:
         bar = block * round(answer.probability * BAR_WIDTH)
         lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar}")
     blind = prediction.blind_answers[0]
@@ -56,14 +59,34 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     for part in prediction.unfamiliar:
         lines.append(f"Few {part}s that the model learned from are like this one: the percentages may not hold.")
     lines.append(f"Map of {evidence.method}: {VERDICT_WORDS[evidence.verdict]}. {evidence_text(evidence)}")
+    if not prediction.calibrated and not prediction.long:
+        lines.append("The percentages are the model's own and not calibrated: an order, no chances of being right.")
+    if not evidence.own_thresholds:
+        lines.append(thresholds_text(evidence))
     return "\n".join(lines)
+
+
+def write(predictor: Predictor, image: EncodedImage, question: str, top: int, aloud: bool) -> Prediction:
+    """The answer of a model that writes; ``aloud``: a longer text is shown on the error output word by word."""
+    told = ""
+    for part in predictor.write(image, question, top):
+        if not isinstance(part, str):
+            prediction = part
+        elif aloud and sys.stderr.isatty():
+            print(part.removeprefix(told), end="", file=sys.stderr, flush=True)
+            told = part
+    if told:
+        print(file=sys.stderr)
+    return prediction
 
 
 def run_batch(predictor: Predictor, options: argparse.Namespace) -> int:
     """Answer what ``--batch`` names and tell how it went. Returns the exit code."""
     from demo.terminal.batch import answer_batch, model_name
 
-    model = model_name(options.checkpoint)
+    model = model_name(predictor, options.checkpoint)
+    if options.prompt or options.calibration:  # answers of another prompt aren't gone on with
+        model = ", ".join(filter(None, (model, options.prompt, options.calibration)))
     try:
         summary = answer_batch(predictor, options.batch, options.output, options.asked, options.top, model)
     except KeyboardInterrupt:
@@ -116,7 +139,12 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(run_batch(predictor, options))
         photo = predictor.open_photo(options.photo)
         encoded = predictor.encode(photo)
-        prediction, explanation, evidence = predictor.ask(encoded, options.question, top=options.top)
+        written = None
+        if "write" in predictor.offers:
+            written = write(predictor, encoded, options.question, options.top, not options.json)
+        prediction, explanation, evidence = predictor.ask(
+            encoded, options.question, top=options.top, prediction=written
+        )
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     if options.json:

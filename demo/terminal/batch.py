@@ -164,6 +164,7 @@ def _with_progress(replies: Iterable, waiting: dict[Path, dict[str, list[dict]]]
     return tqdm(replies, total=sum(map(len, waiting.values())), unit="question", disable=None)
 
 
-def model_name(checkpoint: str | Path) -> str:
+def model_name(predictor: Predictor, checkpoint: str | Path) -> str:
     """What tells a checkpoint's answers from another's: the first 12 digits of its weights' sha256."""
-    return sha256_of(Path(checkpoint) / WEIGHTS_FILE)[:12]
+    known = str(predictor.facts.get("checkpoint_sha256", ""))  # also of a hub's model and of several files
+    return (known or sha256_of(Path(checkpoint) / WEIGHTS_FILE))[:12]

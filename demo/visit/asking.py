@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -146,23 +148,76 @@ def open_photo(predictor: Predictor, path: str | None, opened: OpenedPhoto | Non
     return OpenedPhoto(digest, small, encoded)
 
 
-def ask(predictor: Predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Reply:
-    """Answer a question about the photo at ``path`` and explain the answer. Raises InputError."""
+def prompt_of(photo: OpenedPhoto) -> str | None:
+    """The prompt that a photo is asked about by, of an open model; None for the model's own."""
+    return getattr(photo.encoded, "prompt", None)
+
+
+def with_prompt(photo: OpenedPhoto, prompt: str | None) -> OpenedPhoto:
+    """A photo to be asked about by another prompt; itself where it is that already, or where models have none."""
+    encoded: Any = photo.encoded
+    if not hasattr(encoded, "prompt") or encoded.prompt == prompt:
+        return photo
+    return dataclasses.replace(photo, encoded=dataclasses.replace(encoded, prompt=prompt))
+
+
+def photo_and_question(
+    predictor: Predictor, path: str | None, opened: OpenedPhoto | None, question: str | None, prompt: str | None
+) -> tuple[OpenedPhoto, str]:
+    """The photo at ``path``, to be asked about by a prompt, and the question with single spaces. Raises InputError."""
     question = " ".join((question or "").split())
     if not path:
         raise InputError(NO_PHOTO)
     if not question:
         raise InputError(NO_QUESTION)
-    photo = open_photo(predictor, path, opened)
+    return with_prompt(open_photo(predictor, path, opened), prompt), question
+
+
+def ask(
+    predictor: Predictor,
+    path: str | None,
+    opened: OpenedPhoto | None,
+    question: str | None,
+    prompt: str | None = None,
+) -> Reply:
+    """Answer a question about the photo at ``path`` and explain the answer. Raises InputError."""
+    photo, question = photo_and_question(predictor, path, opened, question, prompt)
     return Reply(photo, *predictor.ask(photo.encoded, question))
 
 
-def answer(predictor: Predictor, path: str | None, opened: OpenedPhoto | None, question: str | None) -> Outcome:
+def answer(
+    predictor: Predictor,
+    path: str | None,
+    opened: OpenedPhoto | None,
+    question: str | None,
+    prompt: str | None = None,
+) -> Outcome:
     """``ask``, with whatever goes wrong turned into a message for the person."""
     try:
-        return Outcome(path, ask(predictor, path, opened, question))
+        return Outcome(path, ask(predictor, path, opened, question, prompt))
     except Exception as error:
         return Outcome(path, message=message_for(error))
+
+
+def write(
+    predictor: Predictor,
+    path: str | None,
+    opened: OpenedPhoto | None,
+    question: str | None,
+    prompt: str | None = None,
+) -> Iterator[str | Outcome]:
+    """What ``answer`` gives of a model that writes, after its text as far as it is written."""
+    try:
+        photo, question = photo_and_question(predictor, path, opened, question, prompt)
+        prediction = None
+        for part in predictor.write(photo.encoded, question):
+            if isinstance(part, str):
+                yield part
+            else:
+                prediction = part
+        yield Outcome(path, Reply(photo, *predictor.ask(photo.encoded, question, prediction=prediction)))
+    except Exception as error:
+        yield Outcome(path, message=message_for(error))
 
 
 def explain_again(predictor: Predictor, reply: Reply, method: str, answer: str | None) -> Again:

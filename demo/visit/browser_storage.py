@@ -7,7 +7,7 @@ tab forgets it when it is closed. What comes back is asked anew.
 import json
 
 from demo.visit import asking, history
-from demo.visit.asking import Reply
+from demo.visit.asking import Reply, prompt_of
 from demo.visit.examples import Example
 from demo.visit.history import MAX_PHOTOS, MAX_QUESTIONS, PhotoHistory
 from demo.visit.uploads import upload_path
@@ -32,7 +32,9 @@ def to_keep(histories: tuple[PhotoHistory, ...], current: Reply | None, examples
     for kept in histories:
         example = history.example_of(examples, kept.photo)
         name = {"example": example.path.stem} if example else {"upload": kept.path}
-        photos.append(name | {"questions": [reply.prediction.question for reply in kept.replies]})
+        prompts = {reply.prediction.question: prompt for reply in kept.replies if (prompt := prompt_of(reply.photo))}
+        questions = [reply.prediction.question for reply in kept.replies]
+        photos.append(name | {"questions": questions} | ({"prompts": prompts} if prompts else {}))
     here = history.history_of(histories, current.photo) if current else None
     shown = [histories.index(here), current.prediction.question] if here and current else None
     return json.dumps({"photos": photos, "shown": shown})
@@ -61,7 +63,8 @@ def bring_back(
         for text in asked:
             try:
                 path = _path_of(photo, examples)
-                reply = asking.ask(predictor, path, history.already_opened(histories, path), text)
+                prompt = photo.get("prompts", {}).get(text)
+                reply = asking.ask(predictor, path, history.already_opened(histories, path), text, prompt)
             except InputError:
                 continue
             histories = history.remember(histories, path, reply)
@@ -90,6 +93,7 @@ def _read(kept: str) -> tuple[list[dict], tuple[int, str]]:
         photos, shown = found["photos"][:MAX_PHOTOS], found["shown"] or (-1, "")
         for photo in photos:
             texts = [photo.get("upload", ""), photo.get("example", ""), *photo["questions"][-MAX_QUESTIONS:]]
+            texts += photo.get("prompts", {}).values()
             if not all(isinstance(text, str) for text in texts) or not ("upload" in photo or "example" in photo):
                 return nothing
         place, question = shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from demo.languages.translate import say, say_html
@@ -15,6 +16,7 @@ from demo.visit.description import is_command, wants_description
 from demo.visit.follow_up import Understood, understand
 from demo.visit.suggestions import concepts_of, named_concepts, questions_for
 from valm_core.outputs import Predictor
+from valm_core.vision_language.families import for_longer_texts
 
 if TYPE_CHECKING:  # for real it would load torch
     from valm_core.captions.captioner import Captioner
@@ -30,6 +32,7 @@ def answer(
     last: Outcome | None = None,
     exactly: bool = False,
     captioner: Captioner | None = None,
+    prompt: str | None = None,
 ) -> Outcome:
     """Answer what was typed, see ``follow_up.understand``; whatever goes wrong is turned into a message.
 
@@ -41,12 +44,37 @@ def answer(
         last: what became of the question before.
         exactly: ask nothing but what was typed.
         captioner: describes photos; None where there is none.
+        prompt: of an open model, in place of its own.
     """
     typed = " ".join((text or "").split())
     if path and not exactly and wants_description(typed):
         return describe(predictor, path, known, typed, captioner)
     understood = Understood(typed, typed) if exactly else understand(typed, before(last, path))
-    outcome = asking.answer(predictor, path, known, understood.asked)
+    return as_understood(asking.answer(predictor, path, known, understood.asked, prompt), understood)
+
+
+def write(
+    predictor: Predictor,
+    path: str | None,
+    known: OpenedPhoto | None,
+    text: str | None,
+    last: Outcome | None = None,
+    prompt: str | None = None,
+) -> Iterator[str | Outcome]:
+    """What ``answer`` gives of a model that writes, after its text as far as it is written.
+
+    It describes photos itself: where that is wished for, its own prompt lets the answer be longer.
+    """
+    typed = " ".join((text or "").split())
+    if prompt is None and is_command(typed):
+        prompt = for_longer_texts(str(predictor.facts["prompt_without_template"]))
+    understood = understand(typed, before(last, path))
+    for part in asking.write(predictor, path, known, understood.asked, prompt):
+        yield part if isinstance(part, str) else as_understood(part, understood)
+
+
+def as_understood(outcome: Outcome, understood: Understood) -> Outcome:
+    """An outcome with what was typed, where that was a follow-up."""
     follows = understood.rewritten or understood.unclear
     if outcome.reply is None or not follows:
         return outcome

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.visit.asking import Reply, digest_of
+from demo.visit.mentions import words_of
+from valm_core.outputs import Prediction
 
 MODEL_ANSWERS_FILE = "model_answers.json"  # beside examples.json: what demo.check_examples found
 
@@ -75,6 +77,15 @@ def right_answer(examples: tuple[Example, ...], reply: Reply) -> str | None:
         if example.known_wrong:
             accepted.setdefault(example.known_wrong[0].casefold(), example.known_wrong[1:])
         answers = accepted.get(asked, ())
-        if answers and reply.prediction.answers[0].text not in answers:
+        if answers and not is_right(reply.prediction, answers):
             return answers[0]
     return None
+
+
+def is_right(prediction: Prediction, accepted: tuple[str, ...]) -> bool:
+    """Whether the likeliest answer is one of those accepted; an open model, which writes freely, may say more."""
+    text = prediction.answers[0].text
+    if not prediction.any_language:
+        return text in accepted
+    words = " ".join(words_of(text.casefold()))
+    return any(f" {' '.join(words_of(answer.casefold()))} " in f" {words} " for answer in accepted)

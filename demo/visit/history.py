@@ -6,6 +6,7 @@ Nothing here outlives the visit: what is kept lies in a ``gr.State``, bounded in
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,8 +26,11 @@ from valm_core.outputs import InputError, Predictor
 MAX_PHOTOS = 4  # each about 3 MB
 MAX_QUESTIONS = 20  # for each photo; a reply's maps take about 100 kB
 THUMBNAIL_SIDE = 160  # pixels
+SHOWN_ANSWER = 80  # characters
 DIRECTIONS = ("text_to_image", "image_to_text")
-LINKED = ("photo", "question", "answer", "method", "words", "cells", "direction", "layer", "head")
+METHODS = (*EXPLANATION_METHODS, "relative_attention")  # the last is that of open models
+MAX_PROMPT = 1000  # characters
+LINKED = ("photo", "question", "prompt", "answer", "method", "words", "cells", "direction", "layer", "head")
 NO_SUCH_EXAMPLE = "This link names no example that is here, so nothing of it was opened."
 OWN_PHOTO = (
     "A link can’t carry a photo of your own: it stays on this server for a few hours and is shown to nobody else. "
@@ -47,8 +51,8 @@ class PhotoHistory:
 class Link:
     """A state of the page that a link can carry: an example, what was asked about it, and what is looked at.
 
-    ``answer`` and ``method`` are what is explained and how, None for the likeliest and the default; ``layer`` and
-    ``head`` count from 0, None for all.
+    ``prompt`` is that of an open model, None for its own; ``answer`` and ``method`` are what is explained and how, None
+    for the likeliest and the default; ``layer`` and ``head`` count from 0, None for all.
     """
 
     photo: str
@@ -60,6 +64,7 @@ class Link:
     direction: str = DIRECTIONS[0]
     layer: int | None = None
     head: int | None = None
+    prompt: str | None = None
     ignored: tuple[str, ...] = ()  # names of what stood in it and can't be used
 
 
@@ -75,14 +80,18 @@ def remember(kept: tuple[PhotoHistory, ...], path: str | None, reply: Reply | No
     replies = old.replies if old else ()
     place = next((i for i, known in enumerate(replies) if known.prediction is reply.prediction), None)
     if place is None:
-        question = reply.prediction.question
-        replies = (*(known for known in replies if known.prediction.question != question), reply)[-MAX_QUESTIONS:]
+        replies = (*(known for known in replies if _asked_by(known) != _asked_by(reply)), reply)[-MAX_QUESTIONS:]
     else:
         replies = (*replies[:place], reply, *replies[place + 1 :])
     new = PhotoHistory(reply.photo, path, replies)
     if old is None:
         return (*kept, new)[-MAX_PHOTOS:]
     return tuple(new if history is old else history for history in kept)
+
+
+def _asked_by(reply: Reply) -> tuple[str, str | None]:
+    """A reply's question, and the prompt that was chosen for it."""
+    return reply.prediction.question, reply.prediction.prompt
 
 
 def catch_up(
@@ -141,8 +150,8 @@ def _asked(reply: Reply) -> str:
     kind = "asked-doubted" if is_doubted(reply.prediction) else "asked-answer"
     return (
         f'<span class="asked-question">{escape(reply.prediction.question)}</span>'
-        f'<span class="{kind}">{escape(best.text)}</span>'
-        f"<span>{percent(best.probability)}</span>"
+        f'<span class="{kind}">{escape(shorten(best.text, SHOWN_ANSWER, placeholder="…"))}</span>'
+        f"<span>{'' if reply.prediction.long else percent(best.probability)}</span>"
     )
 
 
@@ -192,7 +201,8 @@ def link_to(
         photo=example.path.stem,
         question=reply.prediction.question,
         answer=None if reply.answer == best else reply.answer,
-        method=method if method in EXPLANATION_METHODS and method != DEFAULT_METHOD else None,
+        prompt=reply.prediction.prompt,
+        method=method if method in METHODS and method != DEFAULT_METHOD else None,
         words=selection.words,
         cells=selection.cells,
         direction=direction,
@@ -204,7 +214,7 @@ def link_to(
 def to_query(link: Link) -> str:
     """A link's part from the question mark on; layers, heads, words and cells count from 1 there, as on the page."""
     values = {"photo": link.photo, "question": link.question}
-    values |= {name: getattr(link, name) for name in ("answer", "method") if getattr(link, name) is not None}
+    values |= {name: getattr(link, name) for name in ("prompt", "answer", "method") if getattr(link, name) is not None}
     for name in ("words", "cells"):
         if numbers := getattr(link, name):
             values[name] = ",".join(str(number + 1) for number in numbers)
@@ -229,7 +239,7 @@ def read_link(query: Mapping[str, str], examples: tuple[Example, ...]) -> Link |
     if example is None:
         raise InputError(NO_SUCH_EXAMPLE)
     ignored = []
-    allowed = {"method": tuple(EXPLANATION_METHODS), "direction": DIRECTIONS}
+    allowed = {"method": METHODS, "direction": DIRECTIONS}
     read: dict[str, Any] = {"photo": example.path.stem, "question": example.questions[0]}
     for name, text in asked.items():
         if name == "photo":
@@ -237,6 +247,8 @@ def read_link(query: Mapping[str, str], examples: tuple[Example, ...]) -> Link |
         value: Any
         if name in ("question", "answer"):
             value = " ".join(text.split()) if len(text) <= MAX_QUESTION_CHARACTERS else None
+        elif name == "prompt":
+            value = text if len(text) <= MAX_PROMPT else None
         elif name in allowed:
             value = text if text in allowed[name] else None
         else:
@@ -260,10 +272,11 @@ def _numbers(text: str) -> tuple[int, ...] | None:
 
 def follow_link(predictor: Predictor, path: str | None, known: OpenedPhoto | None, link: Link) -> Outcome:
     """Ask what a link asks about its photo, which the page has at ``path``, and explain what it wants explained."""
-    outcome = asking.answer(predictor, path, known, link.question)
-    if outcome.reply is None or (link.answer is None and link.method is None):
+    outcome = asking.answer(predictor, path, known, link.question, link.prompt)
+    wanted = link.method if link.method in predictor.explanation_methods else None
+    if outcome.reply is None or (link.answer is None and wanted is None):
         return outcome
-    method, answer = link.method or asking.default_method(predictor), link.answer or outcome.reply.answer
+    method, answer = wanted or asking.default_method(predictor), link.answer or outcome.reply.answer
     again = asking.explain_again(predictor, outcome.reply, method, answer)
     messages = [message for message in (outcome.message, again.message) if message]
     return Outcome(path, again.reply or outcome.reply, " ".join(messages))

@@ -33,10 +33,10 @@ def part_of(explanation: Explanation, direction: str, layer: int | None = None, 
     heads = slice(None) if head is None else slice(head, head + 1)
     listened = explanation.patch_to_token  # [N, W]
     if not everything:
-        listened = explanation.image_to_text[layers, heads].mean(axis=(0, 1))
+        listened = explanation.image_to_text[layers, heads].mean(axis=(0, 1), dtype=np.float32)
     maps = listened.T  # [W, N]
     if direction == "text_to_image":
-        maps = explanation.text_to_image[layers, heads].mean(axis=(0, 1))
+        maps = explanation.text_to_image[layers, heads].mean(axis=(0, 1), dtype=np.float32)
     total = maps.sum(axis=1, keepdims=True)
     maps = np.where(total > 0, maps / np.maximum(total, 1e-12), 1 / maps.shape[1])
     return dataclasses.replace(

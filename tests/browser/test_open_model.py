@@ -25,7 +25,9 @@ def test_a_question_is_answered_and_a_word_changes_the_map(visit, open_model_url
     assert words[1:6] == ["what", "color", "is", "the", "photo?"]
     assert any(word.startswith("→ ") for word in words[6:])  # the answer's words are there, too
     page.locator("#details > button").click()
-    assert "not calibrated" in page.locator("#evidence").inner_text()
+    evidence = page.locator("#evidence").inner_text()
+    assert "not calibrated" in evidence and "measured on another model" in evidence
+    assert page.locator("#sentence h2").inner_text().startswith("It says ")  # not "very likely": nobody calibrated it
     assert page.locator("#evidence .gate").count() == 0
     before = page.locator("#overlay").inner_html()
     page.locator("#words button", has_text="color").click()
@@ -34,3 +36,42 @@ def test_a_question_is_answered_and_a_word_changes_the_map(visit, open_model_url
     page.get_by_role("button", name="What if …").click()
     assert page.get_by_text("attention heads of this kind of model can’t be switched off").is_visible()
     assert not page.locator("#heads-off").is_visible()
+
+
+def test_a_longer_answer_comes_word_by_word_and_each_word_has_its_map(visit, open_model_url, photos, monkeypatch):
+    monkeypatch.setattr("valm_core.vision_language.answers.MAX_TEXT_TOKENS", 40)
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
+    page = visit(open_model_url)
+    page.locator("#photo input[type=file]").first.set_input_files(photos / "red.png")
+    page.locator("#prompt-box > button").click()
+    page.get_by_role("button", name="Longer answers").click()
+    page.wait_for_function("() => !document.querySelector('#prompt textarea').value.includes('one word')")
+    page.evaluate(
+        """() => { window.told = []; new MutationObserver(() => {
+          const text = document.querySelector("#writing .writing")?.innerText;
+          if (text && text !== window.told.at(-1)) window.told.push(text);
+        }).observe(document.body, {subtree: true, childList: true, characterData: true}); }"""
+    )
+    page.locator("#question textarea, #question input").first.fill("what is it?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator("#sentence h2.long").wait_for()
+    assert len(page.evaluate("() => window.told")) > 1
+    assert page.locator("#writing .writing").count() == 0
+    text = page.locator("#sentence h2.long").inner_text()
+    words = page.locator("#words button").all_inner_texts()[1:]
+    assert words[:3] == ["what", "is", "it?"] and len(words) == 3 + len(text.split())
+    before = page.locator("#overlay").inner_html()
+    page.locator("#words button").last.click()
+    page.wait_for_function("before => document.querySelector('#overlay').innerHTML !== before", arg=before)
+    page.get_by_role("button", name="Short answers").click()
+    page.wait_for_function("() => document.querySelector('#prompt textarea').value.includes('one word')")
+
+
+def test_a_prompt_without_its_places_is_refused_in_words(visit, open_model_url, photos):
+    page = visit(open_model_url)
+    page.locator("#photo input[type=file]").first.set_input_files(photos / "red.png")
+    page.locator("#prompt-box > button").click()
+    page.locator("#prompt textarea").fill("Look at it.")
+    page.locator("#question textarea, #question input").first.fill("what is it?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator("#notice", has_text="A prompt needs {image}").wait_for()

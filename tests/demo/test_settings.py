@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 GOOD = {
     "VALM_CALIBRATION": ("c.json", "calibration", "c.json"),
     "VALM_COLLECTION": ("my photos", "collection", "my photos"),
+    "VALM_GPU_SECONDS": ("120", "gpu_seconds", 120),
     "VALM_MORE": ("runs/tag,runs/read", "more", ("runs/tag", "runs/read")),
     "VALM_COLLECTION_INDEX": ("my.index", "collection_index", "my.index"),
     "VALM_CHECKPOINT": ("me/model@main", "checkpoint", "me/model@main"),
@@ -52,6 +53,7 @@ GOOD = {
 }
 BAD = [
     ("VALM_PROMPT", "What is it?"),
+    ("VALM_GPU_SECONDS", "0"),
     ("VALM_COMPARE", "nonsense"),
     ("VALM_COMPARE", "a=x,a=y"),
     ("VALM_COMPARE", "=x"),

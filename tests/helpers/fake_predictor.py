@@ -21,6 +21,7 @@ from valm_core.outputs import (
     Evidence,
     Explanation,
     InputError,
+    NotOffered,
     Prediction,
     TrackRecord,
     WordEvidence,
@@ -117,6 +118,10 @@ class FakePredictor:
         blind = (Answer("yes", 0.41), Answer("no", 0.22), Answer("red", 0.08))
         return Prediction(question, answers[:top], blind, float(generator.uniform(0.3, 0.8)))
 
+    def write(self, image: EncodedImage, question: str, top: int = 5):
+        """Not offered."""
+        raise NotOffered("It writes no answers.")
+
     def ask(
         self,
         image: EncodedImage,
@@ -202,7 +207,7 @@ class FakePredictor:
 
     facts: ClassVar = {"checkpoint": "fake", "checkpoint_sha256": "00ff", "temperature": 1.25, "fusion": "none"}
     notice = ""
-    offers = frozenset(OFFERS)
+    offers = frozenset(OFFERS) - {"write"}
     explanation_methods = tuple(EXPLANATION_METHODS)
     attention_heads = (("text_to_image", 0, 0), ("text_to_image", 0, 1), ("image_to_text", 0, 0))
 

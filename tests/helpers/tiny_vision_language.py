@@ -309,6 +309,23 @@ def _blip_2(folder: Path) -> None:
     _save(folder, "Blip2ForConditionalGeneration", config, processor)
 
 
+def build_tiny_t5(folder: Path) -> Path:
+    """A tiny BLIP-2 whose answers come from a T5's decoder, in a folder, which is returned."""
+    tokenizer = tiny_tokenizer({})
+    processor = transformers.Blip2Processor(transformers.BlipImageProcessor(size=SIDE), tokenizer, num_query_tokens=4)
+    queries = {"vocab_size": 64, "cross_attention_frequency": 1, "encoder_hidden_size": 16} | SMALL
+    text = {"model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 4}
+    config = transformers.Blip2Config(
+        vision_config=SMALL | {"image_size": 32, "patch_size": 8},
+        qformer_config=queries,
+        text_config=text | _ids(tokenizer) | {"decoder_start_token_id": tokenizer.pad_token_id},
+        num_query_tokens=4,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    _save(folder, "Blip2ForConditionalGeneration", config, processor)
+    return folder
+
+
 def _instructblip(folder: Path) -> None:
     tokenizer = tiny_tokenizer({})  # the processor adds <image>
     images = transformers.BlipImageProcessor(size=SIDE)

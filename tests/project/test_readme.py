@@ -170,6 +170,7 @@ TRAINING += [
     "export",
     "benchmark",
     "batch_answer",
+    "open_model_maps",
     "training_speed",
     "search_speed",
     "presence",

@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 from tiny_vision_language import build_tiny
 
-from demo.rendering.evidence import evidence_html
+from demo.rendering.evidence import evidence_html, thresholds_text
 from training.calibrate import main
+from training.datasets import load_rows
 from training.metrics.calibration import expected_calibration_error
-from training.open_models import fit_scaling, held_out
+from training.open_models import fit_scaling, held_out, shuffled_support, thresholds_of, with_thresholds
+from valm_core.evidence.rules import verdict
 from valm_core.predictor import load_predictor
 from valm_core.vision_language.calibration import Calibration, read_calibration, scaled
 
@@ -49,6 +51,8 @@ def test_the_order_of_answers_stays_and_certainty_is_no_infinity():
         ({"slope": -1.0}, "slope -1.0"),
         ({"slope": float("nan")}, "slope nan"),
         ({"more": 1}, "is no calibration"),
+        ({"thresholds": [3.0, 1.0]}, "two rising numbers"),
+        ({"thresholds": [1.0]}, "is no calibration"),
     ],
 )
 def test_a_calibration_of_something_else_is_refused(tmp_path, change, message):
@@ -74,8 +78,10 @@ def questions(tmp_path_factory):
 
 def test_the_command_writes_what_the_page_then_says(tmp_path, questions, capsys):
     model, output = build_tiny("vilt", tmp_path / "vilt"), tmp_path / "c.json"
-    main(["--checkpoint", str(model), "--data", str(questions), "--output", str(output), "--device", "cpu"])
-    assert "20 questions; calibration error" in capsys.readouterr().out
+    command = ["--checkpoint", str(model), "--data", str(questions), "--output", str(output), "--device", "cpu"]
+    main([*command, "--maps", "4"])
+    printed = capsys.readouterr().out
+    assert "20 questions; calibration error" in printed and "from shuffled maps of 4 questions; 3 % reach" in printed
     plain, calibrated = load_predictor(model, "cpu"), load_predictor(model, "cpu", calibration=output)
     picture = questions.with_name("red.png")
     before, after = (one.answer(one.encode(picture), "what color is it?") for one in (plain, calibrated))
@@ -84,6 +90,11 @@ def test_the_command_writes_what_the_page_then_says(tmp_path, questions, capsys)
     assert [answer.probability for answer in after.answers] == pytest.approx(expected.tolist())
     assert (before.calibrated, after.calibrated) == (False, True)
     assert calibrated.facts["probabilities"] == "calibrated on 20 questions"
+    little, much = calibrated.calibration.thresholds
+    assert 0 < little <= much and calibrated.calibration.map_questions == 4
+    judged = [one.evidence(one.encode(picture), "what color is it?") for one in (plain, calibrated)]
+    assert [evidence.own_thresholds for evidence in judged] == [False, True]
+    assert ["another model" in thresholds_text(evidence) for evidence in judged] == [True, False]
     notes = [evidence_html(None, None, sure="", calibrated=one.calibrated) for one in (before, after)]
     assert ["not calibrated" in note for note in notes] == [True, False]
 
@@ -99,7 +110,32 @@ def test_too_few_questions_are_refused_before_the_model_is_loaded(tmp_path, ques
 
 
 def test_one_photo_has_no_other_half(questions):
-    from training.datasets import load_rows
-
     rows = [row for row in load_rows(str(questions), photos=True) if row.image.name == "red.png"]
     assert held_out(rows, np.full(len(rows), 0.5), np.ones(len(rows))) is None
+
+
+def test_thresholds_are_what_few_shuffled_maps_reach(questions):
+    support = np.random.default_rng(0).normal(size=(1000, 12))
+    little, much = thresholds_of(support)
+    assert (support >= little).mean() == pytest.approx(0.03, abs=0.002)
+    assert (support >= much).mean() == pytest.approx(0.005, abs=0.001)
+    assert thresholds_of(np.full((4, 12), -1.0)) == (0.1, 0.1)  # no map that knows nothing is worth a verdict
+    rows = load_rows(str(questions), photos=True)
+    of_rows = np.random.default_rng(1).normal(size=(len(rows), 400))
+    found = with_thresholds(CALIBRATION, rows, of_rows)
+    assert found.map_questions == len(rows) and found.passing == pytest.approx(0.03, abs=0.01)
+
+
+def test_the_thresholds_of_a_model_decide_its_verdict():
+    hottest, random = np.full(4, 0.2), np.linspace(0.5, 0.6, 8)[:, None].repeat(4, axis=1)
+    assert verdict(0.9, hottest, random) == verdict(0.9, hottest, random, (1.0, 2.0)) == "matters"
+    assert verdict(0.9, hottest, random, (1.0, 1e6)) == "matters a little"
+    assert verdict(0.9, hottest, random, (1e6, 1e7)) == "no difference"
+
+
+def test_shuffled_maps_know_nothing(tmp_path, questions):
+    predictor = load_predictor(build_tiny("vilt", tmp_path / "vilt"), "cpu")
+    rows = load_rows(str(questions), photos=True)[:2]
+    support = shuffled_support(predictor, rows)
+    assert support.shape == (2, 4 + 8) and np.isfinite(support).all()
+    np.testing.assert_array_equal(support, shuffled_support(predictor, rows))  # the same ones every time

@@ -59,6 +59,8 @@ def gather_evidence(
     blind_answer: Answer,
     image_map: np.ndarray,
     others: list[np.ndarray],
+    thresholds: tuple[float, float] | None = None,
+    own_thresholds: bool = True,
 ) -> Evidence:
     """The evidence for one map.
 
@@ -69,6 +71,8 @@ def gather_evidence(
         blind_answer: the likeliest answer without the photo.
         image_map: [rows, columns].
         others: maps of other methods.
+        thresholds: as of ``verdict``.
+        own_thresholds: whether they were measured on this model.
     """
     probability, (hottest,), random = probabilities
     return Evidence(
@@ -84,7 +88,8 @@ def gather_evidence(
         agreement=agreement(image_map, others),
         evenness=evenness(image_map),
         support=support(hottest, random),
-        verdict=verdict(probability, hottest, random),
+        verdict=verdict(probability, hottest, random, thresholds),
+        own_thresholds=own_thresholds,
     )
 
 
@@ -103,7 +108,9 @@ def support(hottest: np.ndarray, random: np.ndarray) -> float:
     return float((levels.mean() - _log_odds(hottest).mean()) / max(levels.std(ddof=1), SMALLEST_SPREAD))
 
 
-def verdict(probability: float, hottest: np.ndarray, random: np.ndarray) -> str:
+def verdict(
+    probability: float, hottest: np.ndarray, random: np.ndarray, thresholds: tuple[float, float] | None = None
+) -> str:
     """One of ``VERDICTS``.
 
     "cannot tell" where the answer stays whatever is hidden: no share of hottest or of random cells moves it by what
@@ -113,13 +120,15 @@ def verdict(probability: float, hottest: np.ndarray, random: np.ndarray) -> str:
         probability: the answer's with the whole photo.
         hottest: without the map's hottest cells [S].
         random: without random cells [draws, S].
+        thresholds: the least support for "matters a little" and for "matters"; the default checkpoint's for None.
     """
+    little, much = thresholds or (LITTLE_SUPPORT, SUPPORT)
     if not any(differ(probability, moved) for moved in [*hottest, *random.mean(axis=0)]):
         return "cannot tell"
     value = support(hottest, random)
-    if value < LITTLE_SUPPORT or not has_effect(probability, hottest, random):
+    if value < little or not has_effect(probability, hottest, random):
         return "no difference"
-    return "matters" if value >= SUPPORT else "matters a little"
+    return "matters" if value >= much else "matters a little"
 
 
 def has_effect(probability: float, hottest: np.ndarray, random: np.ndarray) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -288,6 +288,10 @@ class OnnxPredictor:
     def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
         """Not offered."""
         raise NotOffered("An exported model can't look for what would change its answer. Use its checkpoint for that.")
+
+    def write(self, image: EncodedImage, question: str, top: int = 5) -> Iterator[str | Prediction]:
+        """Not offered: such a model chooses its answer from a list."""
+        raise NotOffered("This model chooses its answer from a list; it writes none.")
 
     def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
         """Not offered."""

@@ -1,21 +1,23 @@
-"""Short answers of a model that writes: the likeliest by beams, their probabilities, and the likelihood of given ones.
+"""Answers of a model that writes: short ones by beams, longer texts word by word, and the likelihood of given ones.
 
-A probability is that of the answer as text, the product over its tokens and the end; it isn't calibrated.
+A probability is that of the answer as text, the product over its tokens and the end; of a longer text it is that of one
+token, in the geometric mean. It isn't calibrated.
 """
 
 import inspect
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from valm_core.outputs import Answer
+from valm_core.outputs import Answer, InputError
 
-MAX_NEW_TOKENS = 16
+MAX_NEW_TOKENS = 16  # of a short answer
+MAX_TEXT_TOKENS = 256  # of a longer text
 BEAMS = 5
 BATCH_TOKENS = 8192  # of all photos that are answered at once
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
@@ -28,6 +30,11 @@ class Written:
     text: str
     ids: tuple[int, ...]
     probability: float
+
+    @property
+    def long(self) -> bool:
+        """Whether it is longer than a short answer."""
+        return len(self.ids) > MAX_NEW_TOKENS
 
 
 def normal_form(text: str) -> str:
@@ -52,6 +59,17 @@ def end_tokens(model: Any) -> list[int]:
     return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
+def answers_apart(model: Any) -> bool:
+    """Whether answers come from a decoder that reads the prompt by cross-attention, as T5's, not after it."""
+    text = getattr(model.config, "text_config", None)
+    return bool(getattr(model.config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False))
+
+
+def prompt_length(model: Any, inputs: Mapping[str, Tensor]) -> int:
+    """How many tokens stand before an answer in what ``generate`` gives."""
+    return 1 if answers_apart(model) else inputs["input_ids"].shape[1]
+
+
 def placeholders(model: Any) -> list[int]:
     """Tokens that stand for photos and videos, which are no part of an answer."""
     names = ("image_token_id", "video_token_id")
@@ -68,15 +86,31 @@ def write(model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], beams: int =
         inputs: of B examples, all equally long.
         beams: how many texts; 1 is greedy and gives no probability (NaN).
     """
+    ends = end_tokens(model)
+    settings = _settings(model, MAX_NEW_TOKENS, beams)
+    made = model.generate(**inputs, generation_config=settings)
+    sequences = made.sequences[:, prompt_length(model, inputs) :].tolist()
+    scores = made.sequences_scores.tolist() if beams > 1 else [math.nan] * len(sequences)
+    texts = []
+    for ids, score in zip(sequences, scores, strict=True):
+        stop = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+        kept = tuple(ids[:stop])
+        texts.append(Written(tokenizer.decode(kept, skip_special_tokens=True), kept, math.exp(score)))
+    return [texts[first : first + beams] for first in range(0, len(texts), beams)]
+
+
+def _settings(model: Any, most: int, beams: int) -> Any:
+    """How the model is to write at most so many tokens."""
     from transformers import GenerationConfig
 
-    ends = end_tokens(model)
-    pad = model.generation_config.pad_token_id
-    settings = GenerationConfig(
-        max_new_tokens=MAX_NEW_TOKENS,
+    ends, pad = end_tokens(model), model.generation_config.pad_token_id
+    # The score of a beam is the log-probability of its text.
+    of_beams = {"length_penalty": 0.0} if beams > 1 else {}
+    return GenerationConfig(
+        max_new_tokens=most,
         num_beams=beams,
         num_return_sequences=beams,
-        length_penalty=0.0,  # the score of a beam is the log-probability of its text
+        **of_beams,
         repetition_penalty=1.0,
         do_sample=False,
         return_dict_in_generate=True,
@@ -86,16 +120,68 @@ def write(model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], beams: int =
         pad_token_id=pad if pad is not None else (ends or [0])[0],
         bos_token_id=model.generation_config.bos_token_id,
     )
-    made = model.generate(**inputs, generation_config=settings)
-    length = inputs["input_ids"].shape[1]
-    sequences = made.sequences[:, length:].tolist()
-    scores = made.sequences_scores.tolist() if beams > 1 else [math.nan] * len(sequences)
-    texts = []
-    for ids, score in zip(sequences, scores, strict=True):
-        stop = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-        kept = tuple(ids[:stop])
-        texts.append(Written(tokenizer.decode(kept, skip_special_tokens=True), kept, math.exp(score)))
-    return [texts[first : first + beams] for first in range(0, len(texts), beams)]
+
+
+@torch.no_grad()
+def write_on(
+    model: Any,
+    tokenizer: Any,
+    inputs: Mapping[str, Tensor],
+    tell: Callable[[str], None] | None = None,
+    left: Callable[[], bool] | None = None,
+) -> Written:
+    """What the model writes as long as it likes, up to ``MAX_TEXT_TOKENS``; without a probability (NaN).
+
+    Args:
+        model: with ``generate``.
+        tokenizer: of the model.
+        inputs: of one example.
+        tell: gets the text as far as it is written, whole words only, whenever it has grown.
+        left: whether nobody waits for the text any more; then it ends there.
+    """
+    from transformers import StoppingCriteria, StoppingCriteriaList
+    from transformers.generation.streamers import BaseStreamer
+
+    class Telling(BaseStreamer):
+        """Tells the text at the end of every word."""
+
+        def __init__(self) -> None:
+            self.ids: list[int] = []
+            self.told, self.begun = "", False
+
+        def put(self, value: Tensor) -> None:
+            if not self.begun:  # the first is the prompt
+                self.begun = True
+                return
+            self.ids += value.flatten().tolist()
+            text = tokenizer.decode(self.ids, skip_special_tokens=True)
+            whole = " ".join(text.split() if text[-1:].isspace() else text.split()[:-1])
+            if tell is not None and len(whole) > len(self.told):
+                self.told = whole
+                tell(whole)
+
+        def end(self) -> None:
+            """Nothing: who asked gets the whole text."""
+
+    class Left(StoppingCriteria):
+        """Ends the text where nobody waits for it."""
+
+        def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+            ended = left is not None and left()
+            return torch.full((input_ids.shape[0],), ended, dtype=torch.bool, device=input_ids.device)
+
+    made = model.generate(
+        **inputs,
+        generation_config=_settings(model, MAX_TEXT_TOKENS, beams=1),
+        streamer=Telling(),
+        stopping_criteria=StoppingCriteriaList([Left()]),
+    )
+    ends = end_tokens(model)
+    ids = made.sequences[0, prompt_length(model, inputs) :].tolist()
+    stop = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    kept = tuple(ids[:stop])
+    text = " ".join(tokenizer.decode(kept, skip_special_tokens=True).split())
+    return Written(text, kept, math.nan)
 
 
 def extended(inputs: Mapping[str, Tensor], ids: Sequence[int], suffix_type: int = 0) -> dict[str, Tensor]:
@@ -133,7 +219,12 @@ def piece_log_probabilities(
         ids: the answer's P tokens.
         suffix_type: see ``extended``.
     """
-    longer: dict[str, Any] = {**extended(inputs, ids, suffix_type)}
+    if answers_apart(model):
+        start = [model.generation_config.decoder_start_token_id, *ids]
+        begun = torch.tensor([start], device=inputs["input_ids"].device).expand(inputs["input_ids"].shape[0], -1)
+        longer: dict[str, Any] = {**inputs, "decoder_input_ids": begun}
+    else:
+        longer = {**extended(inputs, ids, suffix_type)}
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
         longer["logits_to_keep"] = len(ids) + 1
     logits = model(**longer, use_cache=False).logits[:, -len(ids) - 1 :].float()  # [B, P + 1, vocabulary]
@@ -150,13 +241,20 @@ def piece_log_probabilities(
 def forms(answer: str, tokenizer: Any, spaced: bool) -> list[tuple[int, ...]]:
     """The ways in which a model may write an answer, as tokens: in lower case, capitalised, with a full stop.
 
+    A text longer than ``MAX_NEW_TOKENS`` has one, its own.
+
     Args:
         answer: in any form; as given it is the first.
         tokenizer: of the model.
         spaced: whether a space comes before the answer, because the prompt ends without one.
+
+    Raises:
+        InputError: the answer is longer than any that the model writes.
     """
     texts = [answer, answer.lower(), answer[:1].upper() + answer[1:]]
     texts += [f"{text}." for text in texts if not text.endswith(".")]
     found = [f" {text}" if spaced else text for text in texts]
-    ids = (tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in found)
-    return [kept for kept in dict.fromkeys(ids) if kept and len(kept) <= 4 * MAX_NEW_TOKENS]
+    ids = [tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in found]
+    if len(ids[0]) > MAX_TEXT_TOKENS + MAX_NEW_TOKENS or not ids[0]:
+        raise InputError("This answer is too long for the model to score. Shorten it.")
+    return ids[:1] if len(ids[0]) > MAX_NEW_TOKENS else [kept for kept in dict.fromkeys(ids) if kept]

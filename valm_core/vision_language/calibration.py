@@ -21,6 +21,10 @@ class Calibration:
 
     ``checkpoint_sha256`` and ``prompt`` say whose it is, ``questions`` how many it was fitted on; ``error`` is the
     expected calibration error 0..1 on photos that it was not fitted on, ``error_before`` that without it.
+
+    ``thresholds`` are the least support for the verdicts "matters a little" and "matters", which 3 % and 0.5 % of
+    shuffled maps of ``map_questions`` questions reach; ``passing`` is the share of shuffled maps, 0..1, that reach the
+    lower threshold of other photos. None where they weren't measured.
     """
 
     slope: float
@@ -30,6 +34,9 @@ class Calibration:
     questions: int
     error_before: float
     error: float | None
+    thresholds: tuple[float, float] | None = None
+    map_questions: int = 0
+    passing: float | None = None
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities 0..1 of any shape, calibrated."""
@@ -65,10 +72,17 @@ def read_calibration(path: str | Path, facts: dict[str, str | float]) -> Calibra
     try:
         calibration = Calibration(**json.loads(Path(path).read_text(encoding="utf-8")))
         numbers = [float(calibration.slope), float(calibration.intercept)]
+        if calibration.thresholds is not None:
+            little, much = map(float, calibration.thresholds)
+            calibration = dataclasses.replace(calibration, thresholds=(little, much))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is no calibration. Write one with python -m training.calibrate.") from error
     if not (np.isfinite(numbers).all() and calibration.slope > 0):
         raise ValueError(f"{path} has slope {calibration.slope}; a number above 0 is needed. Calibrate again.")
+    if calibration.thresholds is not None and not 0 < calibration.thresholds[0] <= calibration.thresholds[1] < np.inf:
+        raise ValueError(
+            f"{path} has thresholds {calibration.thresholds}; two rising numbers above 0 are needed. Calibrate again."
+        )
     for name in ("checkpoint_sha256", "prompt"):
         if getattr(calibration, name) != facts.get(name, ""):
             raise ValueError(

@@ -17,6 +17,12 @@ SHORT = "Answer with one word or a short phrase."
 CHAT = "{image}\n{question} " + SHORT  # where a checkpoint has a chat template, it goes around this
 
 
+def for_longer_texts(prompt: str) -> str:
+    """A prompt without the wish for a short answer; itself where it has none in these words."""
+    before, found, after = prompt.partition(SHORT)
+    return f"{before.rstrip(' ')}{after}".rstrip() if found else prompt
+
+
 @dataclass(frozen=True)
 class Seen:
     """One photo as its processor handed it on: everything that places may depend on.

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from valm_core.inputs.text import as_listed
 from valm_core.outputs import Answer, UnknownAnswer
+from valm_core.vision_language.answers import Written, normal_form
 from valm_core.vision_language.geometry import Places, one_grid
-from valm_core.vision_language.reader import PieceLikelihood, WordRows
+from valm_core.vision_language.reader import PieceLikelihood, Reader, WordRows
 
 
 class LabelReader:
@@ -24,6 +25,7 @@ class LabelReader:
 
     title = "ViLT"
     sees_words, gradients, relative = True, True, False
+    asks = ""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype):
         from transformers import ViltForQuestionAnswering, ViltProcessor
@@ -47,6 +49,18 @@ class LabelReader:
         patch = self.model.config.patch_size
         seen = inputs["pixel_mask"][0, ::patch, ::patch]
         return int(seen[:, 0].sum()), int(seen[0].sum())
+
+    def asked_by(self, prompt: str | None) -> Reader:
+        """Itself: it has no prompt."""
+        return self
+
+    def written(self, picture: Image.Image, question: str, tell: Any = None, left: Any = None) -> Written | None:
+        """None: its answers are short."""
+        return None
+
+    def as_written(self, answer: str) -> str:
+        """A given answer in its normal form."""
+        return normal_form(answer)
 
     @torch.no_grad()
     def _probabilities(self, pictures: Sequence[Image.Image], question: str) -> Tensor:

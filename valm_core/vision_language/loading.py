@@ -1,5 +1,6 @@
 """From a folder or hub name to a reader: which family it is, how much memory it takes, its model and processor."""
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -78,17 +79,25 @@ def facts_of(folder: Path, reader: Reader) -> dict[str, str | float]:
     revision = folder.name if folder.parent.name == "snapshots" else ""
     facts: dict[str, str | float] = {
         "checkpoint": folder.parent.parent.name if revision else folder.resolve().name,
-        "checkpoint_sha256": sha256_of(weights[0])
-        if len(weights) == 1
-        else fingerprint([f.stat().st_size for f in weights]),
+        "checkpoint_sha256": sha256_of(weights[0]) if len(weights) == 1 else fingerprint([*map(_ends_of, weights)]),
         "family": reader.title,
         "model_type": str(model_type_of(folder)),
         "parameters": float(parameters_in(folder)),
         "precision": str(reader.model.dtype).removeprefix("torch."),
         "probabilities": "not calibrated",
         "prompt": getattr(reader, "asked", ""),
+        "prompt_without_template": reader.asks,
     }
     return facts | ({"revision": revision} if revision else {})
+
+
+def _ends_of(file: Path) -> list[str | int]:
+    """Name, size, first and last megabyte (as a hash) of one of several files: all of them take minutes to read."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        first = opened.read(2**20)
+        opened.seek(max(size - 2**20, 0))
+        return [file.name, size, hashlib.sha256(first + opened.read()).hexdigest()]
 
 
 def _sequence_model(folder: Path, device: torch.device, dtype: torch.dtype, four_bit: bool) -> Any:

@@ -7,6 +7,8 @@ from valm_core.vision_language.geometry import WHOLE, Box
 from valm_core.vision_language.pixels import stretched
 from valm_core.vision_language.reader import WordRows
 
+MOST_WEIGHTS = 2**22  # of layers, heads, words and cells: 8 MB
+
 
 def from_rows(
     method: str, words: tuple[str, ...], rows: WordRows, grid: tuple[int, int], box: Box = WHOLE
@@ -16,6 +18,9 @@ def from_rows(
     The map of the whole question is all words' attention together: a word counts by the share of its attention that
     went to the photo. What a cell gave to each word is the same attention, seen from the cell.
 
+    Layers and heads are kept in half precision, since a page holds many replies; of a longer text, whose maps would
+    still be too many, all heads of a layer together.
+
     Args:
         method: that made the rows.
         words: of the question and then of the answer.
@@ -24,6 +29,8 @@ def from_rows(
     """
     weights = rows.weights.astype(np.float32)
     together = weights.mean(axis=(0, 1))  # [W, N]
+    if weights.size > MOST_WEIGHTS:
+        weights = weights.mean(axis=1, keepdims=True)
     return Explanation(
         method=method,
         tokens=words,
@@ -31,8 +38,8 @@ def from_rows(
         token_scores=in_shares(together.sum(axis=1)),
         token_to_patch=in_shares(together),
         patch_to_token=in_shares(together.T),
-        text_to_image=in_shares(weights),
-        image_to_text=in_shares(np.swapaxes(weights, 2, 3)),
+        text_to_image=in_shares(weights).astype(np.float16),
+        image_to_text=in_shares(np.swapaxes(weights, 2, 3)).astype(np.float16),
         grid=grid,
         box=box,
         answer_words=rows.answer_words,

@@ -11,6 +11,8 @@ import torch
 BYTES = {torch.float32: 4.0, torch.bfloat16: 2.0, torch.float16: 2.0}
 FOUR_BIT = 0.6  # bytes a parameter, with the scales and what stays in 16 bits
 OVERHEAD = 1.15  # activations and attention rows of one question, as a factor of the weights
+UNKNOWN = 2**62
+MEMINFO, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 SIZES = (0.25, 0.5, 1, 2, 3, 4, 7, 8, 11, 13, 26, 32, 72)  # billions of parameters that such models come in
 
 
@@ -37,14 +39,22 @@ def _parameters_of(file: Path) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; a very large number where that can't be found out."""
+    """Bytes that are free on a device, ``UNKNOWN`` where that can't be found out; a container's own limit counts."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        try:
+            return int(torch.cuda.mem_get_info(device)[0])
+        except RuntimeError:  # ZeroGPU lends the GPU later
+            return UNKNOWN
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
+        lines = MEMINFO.read_text(encoding="utf-8").splitlines()
+        free = int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
     except (OSError, StopIteration, ValueError):
-        return 2**62
+        return UNKNOWN
+    try:
+        limit, used = (int((CONTAINER / name).read_text(encoding="utf-8")) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free
+    return min(free, max(limit - used, 0))
 
 
 def choose_precision(
@@ -70,9 +80,8 @@ def choose_precision(
     size, where = parameters / 1e9, f"{device.type.upper()}"
     precision = str(dtype).removeprefix("torch.")
     needed = parameters * BYTES[dtype] * OVERHEAD
-    line = (
-        f"{name}: {size:.2f} billion parameters in {precision} take {_gigabytes(needed)}; {_gigabytes(free)} are free"
-    )
+    there = "how much is free isn't known" if free == UNKNOWN else f"{_gigabytes(free)} are free"
+    line = f"{name}: {size:.2f} billion parameters in {precision} take {_gigabytes(needed)}; {there}"
     if needed <= free:
         return dtype, False, f"{line} on the {where}."
     if device.type == "cuda" and four_bit_there and (four := parameters * FOUR_BIT * OVERHEAD) <= free:

@@ -1,9 +1,11 @@
 """TransformersPredictor: an open vision-language model behind the ``Predictor`` protocol, asked in pixels."""
 
+import copy
 import functools
+import queue
 import threading
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,26 +42,44 @@ ROW_METHODS = {"grad_cam": "gradients", "raw_attention": "attention", "relative_
 ANY_MODEL = ("occlusion", "random", "center")  # need nothing but answers
 
 MAX_CANDIDATES = 20
+NO_MEMORY = "The GPU’s memory is full. Ask again with a smaller photo, or for a shorter answer."
 
 
 @dataclass(frozen=True)
 class EncodedPhoto(EncodedImage):
-    """A photo as such a model is asked about it: in pixels. ``tokens`` are the cells' mean colours [1, N, 3]."""
+    """A photo as such a model is asked about it: in pixels. ``tokens`` are the cells' mean colours [1, N, 3].
+
+    ``prompt`` is what is asked in place of the model's own, with ``{image}`` and ``{question}``; None for that.
+    """
 
     picture: Image.Image | None = None
+    prompt: str | None = None
 
     def to(self, device: torch.device | str) -> "EncodedPhoto":
         """Itself: a photo lies on no device."""
         return self
 
 
+class _NobodyWaits(Exception):
+    """Whoever asked has left."""
+
+
 def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that waits until no other question is being answered: one at a time a model."""
+    """A method that waits until no other question is being answered, and asks by the prompt of its photo.
+
+    It raises InputError where the GPU has no memory left.
+    """
 
     @functools.wraps(method)
     def alone(self: "TransformersPredictor", *arguments: Any, **named: Any) -> Any:
         with self.turn:
-            return method(self, *arguments, **named)
+            first = arguments[0] if arguments else named.get("image")
+            asker = self._asking_by(first.prompt) if isinstance(first, EncodedPhoto) else self
+            try:
+                return method(asker, *arguments, **named)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                raise InputError(NO_MEMORY) from error
 
     return alone
 
@@ -78,7 +98,7 @@ class TransformersPredictor:
 
     notice = ""
     attention_heads: tuple[tuple[str, int, int], ...] = ()  # none can be masked
-    offers: frozenset[str] = frozenset({"what_if", "counterfactual"})
+    prompt: str | None = None  # of the photo that is being asked about, where it has one of its own
 
     def __init__(self, reader: Reader, facts: dict[str, str | float], calibration: Calibration | None = None):
         self.reader, self.facts, self.calibration = reader, facts, calibration
@@ -102,6 +122,20 @@ class TransformersPredictor:
         reader = load_reader(folder, device, str(name), prompt)
         facts = facts_of(folder, reader)
         return cls(reader, facts, read_calibration(calibration, facts) if calibration else None)
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """Which of ``outputs.OFFERS`` this model can do; ``write`` where it has a prompt."""
+        return frozenset({"what_if", "counterfactual"} | ({"write"} if self.reader.asks else set()))
+
+    def _asking_by(self, prompt: str | None) -> "TransformersPredictor":
+        """The same predictor with another prompt, which no calibration holds for. Raises InputError."""
+        reader = self.reader.asked_by(prompt)
+        if reader is self.reader:
+            return self
+        other = copy.copy(self)
+        other.reader, other.prompt, other.calibration = reader, prompt, None
+        return other
 
     @property
     def explanation_methods(self) -> tuple[str, ...]:
@@ -134,17 +168,77 @@ class TransformersPredictor:
     @_one_at_a_time
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
         """The ``top`` likeliest answers, with the photo and with its mean colour in its place. Raises InputError."""
-        question, picture = clean_question(question), _picture(image)
-        answers = self.reader.answers(picture, question, top)
+        return self._predict(_picture(image), clean_question(question), top)
+
+    def _predict(
+        self,
+        picture: Image.Image,
+        question: str,
+        top: int,
+        tell: Callable[[str], None] | None = None,
+        left: Callable[[], bool] | None = None,
+    ) -> Prediction:
+        """What ``answer`` gives; ``tell`` and ``left`` as in ``write_on``. Raises InputError, _NobodyWaits."""
+        text = self.reader.written(picture, question, tell, left)
+        if left is not None and left():
+            raise _NobodyWaits
+        long = text is not None and text.long
+        answers = (
+            (Answer(text.text, text.probability),) if text and long else self.reader.answers(picture, question, top)
+        )
         if not answers:
             raise InputError("The model wrote nothing. Ask in other words.")
         return Prediction(
             question=question,
-            answers=self.calibration.answers(answers) if self.calibration else answers,
-            blind_answers=self._blind(picture, question, top),
+            answers=self.calibration.answers(answers) if self.calibration and not long else answers,
+            blind_answers=self._blind(picture, question, top, left),
             gate=None,
-            calibrated=self.calibration is not None,
+            calibrated=self.calibration is not None and not long,
+            prompt=self.prompt,
+            long=long,
+            any_language=True,
         )
+
+    def write(self, image: EncodedImage, question: str, top: int = 5) -> Iterator[str | Prediction]:
+        """What ``answer`` gives, after the text as far as it is written, where the prompt lets it be long.
+
+        It is written in a thread of its own, and ends there once nobody waits for it any more.
+
+        Raises:
+            InputError: the question or the prompt can't be asked.
+        """
+        _picture(image)
+        return self._told(image, clean_question(question), top)
+
+    def _told(self, image: EncodedImage, question: str, top: int) -> Iterator[str | Prediction]:
+        parts: queue.SimpleQueue[str | Prediction | Exception] = queue.SimpleQueue()
+        left = threading.Event()
+
+        def work() -> None:
+            try:
+                parts.put(self._write(image, question, top, parts.put, left.is_set))
+            except Exception as error:
+                parts.put(error)
+
+        threading.Thread(target=work, name="valm-writes", daemon=True).start()
+        try:
+            while True:
+                part = parts.get()
+                if isinstance(part, Exception):
+                    raise part
+                yield part
+                if isinstance(part, Prediction):
+                    return
+        finally:
+            left.set()
+
+    @_one_at_a_time
+    def _write(
+        self, image: EncodedImage, question: str, top: int, tell: Callable[[str], None], left: Callable[[], bool]
+    ) -> Prediction:
+        if left():
+            raise _NobodyWaits
+        return self._predict(_picture(image), question, top, tell, left)
 
     def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
         """What ``answer`` gives for each photo and its question."""
@@ -161,7 +255,7 @@ class TransformersPredictor:
         prediction: Prediction | None = None,
     ) -> tuple[Prediction, Explanation, Evidence]:
         """What ``answer``, ``explain`` and ``evidence`` give together."""
-        method = self._chosen(method)
+        method = self._chosen(method, image)
         prediction = prediction or self.answer(image, question, top)
         answer = prediction.answers[0].text if answer is None else answer
         explanation = self.explain(image, question, method, answer)
@@ -179,7 +273,7 @@ class TransformersPredictor:
             ValueError: an unknown method.
             UnknownAnswer: an answer that a model with a list doesn't have.
         """
-        method = self._chosen(method)
+        method = self._chosen(method, image)
         question, picture = clean_question(question), _picture(image)
         answer = self._answer(image, question, answer)
         words = (*question.split(), *answer.split())
@@ -206,7 +300,7 @@ class TransformersPredictor:
         explanation: Explanation | None = None,
     ) -> Evidence:
         """How far a map can be believed, by hiding in pixels what it marks. Raises what ``explain`` does."""
-        method = self._chosen(method)
+        method = self._chosen(method, image)
         answer = self._answer(image, clean_question(question), answer)
         if explanation is None:
             explanation = self.explain(image, question, method, answer)
@@ -248,17 +342,23 @@ class TransformersPredictor:
             picture = without_regions(picture, hidden_cells, image.box)
         choices = _cleaned(candidates)
         if not choices:
-            return self.answer(EncodedPhoto(image.tokens, image.grid, image.box, picture=picture), left, top)
+            return self._predict(picture, left, top)
         shown, blind = (self._among(choices, seen, left, top) for seen in (picture, blind_picture(picture)))
-        return Prediction(left, shown, blind, None, calibrated=False)
+        return Prediction(left, shown, blind, None, calibrated=False, prompt=self.prompt, any_language=True)
 
     @_one_at_a_time
     def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
         """A small region and a few words whose hiding makes the model write another answer first, found greedily.
 
         The answer to flip is always the one that it writes first; ``answer`` only makes sure that it can be given.
+
+        Raises:
+            InputError: the question can't be asked.
+            NotOffered: the answer is a longer text, which changes with everything that is hidden.
         """
         question, picture = clean_question(question), _picture(image)
+        if (text := self.reader.written(picture, question)) is not None and text.long:
+            raise NotOffered("A longer text changes with everything that is hidden. Ask for a short answer first.")
         answer = self.reader.first_answers([picture], question)[0]
         cells, _ = self._falls(picture, question, answer, image)
         region = smallest_region(self.reader, picture, question, answer, cells, image.box)
@@ -296,24 +396,38 @@ class TransformersPredictor:
         """None: how often such answers are right isn't known."""
         return None
 
-    def _chosen(self, method: str | None) -> str:
-        if method is not None and method not in self.explanation_methods:
-            raise ValueError(f"method is {method!r}; this model allows: {', '.join(self.explanation_methods)}.")
-        return method or self.explanation_methods[0]
+    def _chosen(self, method: str | None, image: EncodedImage) -> str:
+        """A method of this model: the one that is asked for, else the first that this photo has maps of."""
+        methods = self.explanation_methods
+        if method is not None and method not in methods:
+            raise ValueError(f"method is {method!r}; this model allows: {', '.join(methods)}.")
+        return method or self._methods_for(image)[0]
+
+    def _methods_for(self, image: EncodedImage) -> tuple[str, ...]:
+        """The methods that have maps of a photo: of one whose tokens lie elsewhere than the family's do, few have."""
+        methods = self.explanation_methods
+        known = methods[0] in ROW_METHODS and self.reader.places(_picture(image)) is not None
+        return methods if known else ANY_MODEL
 
     def _answer(self, image: EncodedImage, question: str, answer: str | None) -> str:
-        if answer is not None and (text := normal_form(answer)):
+        if answer is not None and (text := self.reader.as_written(answer)):
             return text
         return self.answer(image, question, 1).answers[0].text
 
-    def _blind(self, picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:
+    def _blind(
+        self, picture: Image.Image, question: str, top: int, left: Callable[[], bool] | None = None
+    ) -> tuple[Answer, ...]:
         """The likeliest answers with the photo's mean colour in its place; one at least."""
-        answers = self.reader.answers(blind_picture(picture), question, top) or (Answer("nothing", 0.0),)
+        picture = blind_picture(picture)
+        if (text := self.reader.written(picture, question, left=left)) is not None and text.long:
+            return (Answer(text.text, text.probability),)
+        answers = self.reader.answers(picture, question, top) or (Answer("nothing", 0.0),)
         return self.calibration.answers(answers) if self.calibration else answers
 
     def _among(self, choices: tuple[str, ...], picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:
-        likely = np.array([self.reader.likelihood([picture], question, text).probabilities[0] for text in choices])
-        shares = likely / likely.sum() if likely.sum() > 0 else np.full(len(choices), 1 / len(choices))
+        levels = np.array([self.reader.likelihood([picture], question, text).pieces[0].sum() for text in choices])
+        likely = np.exp(levels - levels.max())  # in logarithms: long answers are less likely than a number can say
+        shares = likely / likely.sum()
         best = np.argsort(-shares, kind="stable")[:top]
         return tuple(Answer(choices[place], float(shares[place])) for place in best)
 
@@ -347,25 +461,44 @@ class TransformersPredictor:
     def _evidence(
         self, image: EncodedImage, question: str, answer: str, explanation: Explanation, blind: Answer
     ) -> Evidence:
-        """The evidence on a coarse grid: that many photos with parts hidden are read."""
-        picture, question = _picture(image), clean_question(question)
-        grid = coarse_grid(*picture.size)
-        heat = stretched(explanation.image_map, grid)
-        colours = cell_colours(picture, grid, image.box)
-        asked = np.frombuffer(question.encode(), dtype=np.uint8)
-        hidden = hidden_variants(colours, asked, [heat])
-        pictures = [without_regions(picture, cells.reshape(grid), image.box) for cells in hidden]
-        probabilities = self.reader.likelihood(pictures, question, answer).probabilities
-        if self.calibration:
-            probabilities = self.calibration.apply(probabilities)
+        heat = stretched(explanation.image_map, coarse_grid(*_picture(image).size))
+        probabilities = self.hiding(image, question, answer, [heat])
+        thresholds = self.calibration.thresholds if self.calibration else None
         others = [
             self.explain(image, question, name, answer).image_map
-            for name in self.explanation_methods
+            for name in self._methods_for(image)
             if name in ROW_METHODS and name != explanation.method
         ] or [_control("center", question, image)]
         return gather_evidence(
-            explanation.method, answer, split_variants(probabilities), blind, explanation.image_map, others
+            explanation.method,
+            answer,
+            probabilities,
+            blind,
+            explanation.image_map,
+            others,
+            thresholds,
+            own_thresholds=thresholds is not None,
         )
+
+    @_one_at_a_time
+    def hiding(
+        self, image: EncodedImage, question: str, answer: str, maps: Sequence[np.ndarray]
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """What hiding does to an answer's probability, see ``split_variants``: that many photos are read.
+
+        Args:
+            image, question, answer: what was asked.
+            maps: M maps of the photo's ``coarse_grid``.
+        """
+        picture, question = _picture(image), clean_question(question)
+        grid = coarse_grid(*picture.size)
+        colours = cell_colours(picture, grid, image.box)
+        hidden = hidden_variants(colours, np.frombuffer(question.encode(), dtype=np.uint8), list(maps))
+        pictures = [without_regions(picture, cells.reshape(grid), image.box) for cells in hidden]
+        found = self.reader.likelihood(pictures, question, answer)
+        if self.calibration is None or found.long:
+            return split_variants(found.probabilities)
+        return split_variants(self.calibration.apply(found.probabilities))
 
 
 def _picture(image: EncodedImage) -> Image.Image:

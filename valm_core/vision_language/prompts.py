@@ -27,6 +27,11 @@ def without_special_tokens(text: str, tokenizer: Any) -> str:
     return text
 
 
+def own_prompt(processor: Any, family: Family) -> str:
+    """The family's prompt with ``{image}`` and ``{question}``, as this checkpoint takes it."""
+    return family.prompt if getattr(processor, "chat_template", None) else family.plain
+
+
 def prompt_text(processor: Any, family: Family, question: str, prompt: str | None = None) -> str:
     """The whole prompt, with the checkpoint's own chat template around it where it has one.
 
@@ -39,8 +44,8 @@ def prompt_text(processor: Any, family: Family, question: str, prompt: str | Non
     question = without_special_tokens(question, processor.tokenizer)
     marker = image_marker(processor)
     if not getattr(processor, "chat_template", None):
-        return (prompt or family.plain).replace("{image}", marker).replace("{question}", question)
-    before, _, after = (prompt or family.prompt).rpartition("{image}")
+        return (prompt or own_prompt(processor, family)).replace("{image}", marker).replace("{question}", question)
+    before, _, after = (prompt or own_prompt(processor, family)).rpartition("{image}")
     content: list[dict[str, str]] = []
     if before.strip():
         content.append({"type": "text", "text": before.strip().replace("{question}", question)})

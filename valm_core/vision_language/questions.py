@@ -14,7 +14,7 @@ from valm_core.outputs import Answer
 from valm_core.vision_language.answers import BEAMS, MAX_NEW_TOKENS, Written, merged, normal_form
 from valm_core.vision_language.geometry import Places, one_grid
 from valm_core.vision_language.labels import encoder_inputs, merged_words
-from valm_core.vision_language.reader import PieceLikelihood, WordRows
+from valm_core.vision_language.reader import PieceLikelihood, Reader, WordRows
 
 
 class QuestionReader:
@@ -23,6 +23,7 @@ class QuestionReader:
     title = "BLIP (VQA)"
     labels: list[str] = []  # noqa: RUF012  (never written to)
     sees_words, gradients, relative = True, True, False
+    asks = ""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype):
         from transformers import BlipForQuestionAnswering, BlipProcessor
@@ -43,13 +44,25 @@ class QuestionReader:
         patch = self.model.config.vision_config.patch_size
         return one_grid(height // patch, width // patch, before=1)
 
+    def asked_by(self, prompt: str | None) -> Reader:
+        """Itself: it has no prompt."""
+        return self
+
+    def written(self, picture: Image.Image, question: str, tell: Any = None, left: Any = None) -> Written | None:
+        """None: its answers are short."""
+        return None
+
+    def as_written(self, answer: str) -> str:
+        """A given answer in its normal form."""
+        return normal_form(answer)
+
     @torch.no_grad()
     def _write(self, pictures: Sequence[Image.Image], question: str, beams: int) -> list[list[Written]]:
         made = self.model.generate(
             **self.inputs(pictures, question),
             num_beams=beams,
             num_return_sequences=beams,
-            length_penalty=0.0,  # the score of a beam is the log-probability of its text
+            **({"length_penalty": 0.0} if beams > 1 else {}),  # a beam's score is the log-probability of its text
             do_sample=False,
             max_new_tokens=MAX_NEW_TOKENS,
             return_dict_in_generate=True,

@@ -1,6 +1,6 @@
 """What ``TransformersPredictor`` asks of a model of any architecture: answers, likelihoods and attention rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from valm_core.outputs import Answer
+from valm_core.vision_language.answers import Written
 from valm_core.vision_language.geometry import Places
 
 
@@ -27,16 +28,17 @@ class WordRows:
 class PieceLikelihood:
     """How likely an answer is for each of F photos: log-probabilities [F, P] of its pieces, the end among them.
 
-    ``words`` has, for each word of the answer, its pieces.
+    ``words`` has, for each word of the answer, its pieces. ``long`` says that the answer is a longer text.
     """
 
     pieces: np.ndarray
     words: tuple[tuple[int, ...], ...]
+    long: bool = False
 
     @property
     def probabilities(self) -> np.ndarray:
-        """[F], 0..1: of the whole answer."""
-        return np.exp(self.pieces.sum(axis=1))
+        """[F], 0..1: of the whole answer; of one piece of a longer text, in the geometric mean."""
+        return np.exp(self.pieces.mean(axis=1) if self.long else self.pieces.sum(axis=1))
 
 
 class Reader(Protocol):
@@ -48,6 +50,29 @@ class Reader(Protocol):
     gradients: bool
     relative: bool  # whether a neutral prompt makes sense
     model: Any
+
+    @property
+    def asks(self) -> str:
+        """Its prompt with ``{image}`` and ``{question}``, which can be changed; empty where there is none."""
+        ...
+
+    def asked_by(self, prompt: str | None) -> "Reader":
+        """The same model, asked by another prompt; None for its own. Raises InputError."""
+        ...
+
+    def written(
+        self,
+        picture: Image.Image,
+        question: str,
+        tell: Callable[[str], None] | None = None,
+        left: Callable[[], bool] | None = None,
+    ) -> Written | None:
+        """What it writes as long as it likes; None where its prompt asks for short answers. See ``write_on``."""
+        ...
+
+    def as_written(self, answer: str) -> str:
+        """A given answer in the form that it has here: its normal form, or as it is where it is a longer text."""
+        ...
 
     def places(self, picture: Image.Image) -> Places | None:
         """Where its image tokens lie; None where that isn't known."""

@@ -1,8 +1,10 @@
 """Models that write: image tokens stand among the words of one sequence, or query tokens that read the photo do."""
 
+import copy
+import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -10,32 +12,42 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from valm_core.outputs import Answer
+from valm_core.outputs import Answer, InputError
 from valm_core.vision_language.answers import (
     BATCH_TOKENS,
     BEAMS,
+    MAX_NEW_TOKENS,
+    Written,
+    answers_apart,
     extended,
     forms,
     merged,
     normal_form,
     piece_log_probabilities,
     write,
+    write_on,
 )
 from valm_core.vision_language.attention_rows import Collector, collecting
-from valm_core.vision_language.families import UNKNOWN, Family, Seen
+from valm_core.vision_language.families import SHORT, UNKNOWN, Family, Seen
 from valm_core.vision_language.geometry import Places
 from valm_core.vision_language.prompts import (
     NEUTRAL,
     image_marker,
+    own_prompt,
     pieces_of_words,
     prompt_text,
     question_pieces,
+    without_special_tokens,
     word_spans,
 )
 from valm_core.vision_language.reader import PieceLikelihood, WordRows
 
 LEFT_OUT = ("labels",)  # of what processors give: for training only
 MIN_SHARE = 0.05  # of a uniform map: what relative attention divides by at least
+MAX_PROMPT = 1000  # characters of a prompt that a visitor sends
+
+
+PLACES_OF_A_PROMPT = "A prompt needs {image}, where the photo goes, and {question}, once each."
 
 
 class SequenceReader:
@@ -44,7 +56,8 @@ class SequenceReader:
     Args:
         model: in evaluation mode, without gradients of its parameters, with the attention of ``attention_rows``.
         processor: of the same checkpoint.
-        family: ``UNKNOWN`` where the table has none: then there are no places and no rows.
+        family: ``UNKNOWN`` where the table has none: then there are no places and no rows, and neither where answers
+            come from a decoder of their own (T5).
         prompt: in place of the family's, with ``{image}`` and ``{question}``.
     """
 
@@ -53,8 +66,35 @@ class SequenceReader:
     def __init__(self, model: Any, processor: Any, family: Family, prompt: str | None = None):
         self.model, self.processor, self.family, self.prompt = model, processor, family, prompt
         self.title = family.title
-        self.sees_words = self.gradients = self.relative = family is not UNKNOWN
+        self.sees_words = self.gradients = self.relative = family is not UNKNOWN and not answers_apart(model)
         self.suffix_type = int(model.config.model_type == "paligemma")
+
+    @property
+    def asks(self) -> str:
+        """The prompt with ``{image}`` and ``{question}``, without the chat template around it."""
+        return self.prompt or own_prompt(self.processor, self.family)
+
+    @property
+    def short(self) -> bool:
+        """Whether the prompt asks for short answers: the family's own does, and every other that says so."""
+        return self.asks == own_prompt(self.processor, self.family) or SHORT in self.asks
+
+    def asked_by(self, prompt: str | None) -> "SequenceReader":
+        """The same model, asked by a visitor's prompt, in which special tokens are words; None for its own.
+
+        Raises:
+            InputError: it is too long, or lacks ``{image}`` or ``{question}``.
+        """
+        if prompt is None or prompt == self.asks:
+            return self
+        if len(prompt) > MAX_PROMPT:
+            raise InputError("This prompt is too long: {most} characters at most.", most=MAX_PROMPT)
+        images = prompt.count("{image}")
+        if prompt.count("{question}") != 1 or images > 1 or (not images and "{image}" in self.asks):
+            raise InputError(PLACES_OF_A_PROMPT, image="{image}", question="{question}")
+        other = copy.copy(self)
+        other.prompt = without_special_tokens(prompt, self.processor.tokenizer)
+        return other
 
     @property
     def asked(self) -> str:
@@ -84,10 +124,7 @@ class SequenceReader:
 
     def places(self, picture: Image.Image) -> Places | None:
         """Where image tokens lie on a photo; of a model with queries, where the patches lie that these read."""
-        if self.family.places is None:
-            return None
-        inputs = self.inputs([picture], "?")
-        return self._places(picture, inputs)
+        return self._places(picture, self.inputs([picture], "?")) if self.sees_words else None
 
     def _places(self, picture: Image.Image, inputs: dict[str, Tensor]) -> Places | None:
         if self.family.places is None:
@@ -111,6 +148,29 @@ class SequenceReader:
         written = write(self.model, self.processor.tokenizer, self.inputs([picture], question), max(BEAMS, top))
         return merged(written[0], top)
 
+    def written(
+        self,
+        picture: Image.Image,
+        question: str,
+        tell: Callable[[str], None] | None = None,
+        left: Callable[[], bool] | None = None,
+    ) -> Written | None:
+        """What the model writes as long as it likes, with one token's probability; None where it is to be short."""
+        if self.short:
+            return None
+        inputs = self.inputs([picture], question)
+        text = write_on(self.model, self.processor.tokenizer, inputs, tell, left)
+        if not text.long:
+            return text
+        with torch.no_grad():
+            pieces = piece_log_probabilities(self.model, inputs, text.ids, self.suffix_type)
+        return dataclasses.replace(text, probability=float(pieces.mean().exp()))
+
+    def as_written(self, answer: str) -> str:
+        """A given answer in its normal form; a text longer than short answers are as it is."""
+        ids = self.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        return normal_form(answer) if self.short or len(ids) <= MAX_NEW_TOKENS else " ".join(answer.split())
+
     def first_answers(self, pictures: Sequence[Image.Image], question: str) -> list[str]:
         """What the model writes first, greedily, for each photo."""
         texts: list[str] = []
@@ -128,7 +188,8 @@ class SequenceReader:
                 for part in self._batches(pictures, question)
             ]
         words = tuple(tuple(word) for word in self._answer_pieces(ids))
-        return PieceLikelihood(torch.cat(parts).double().cpu().numpy(), words)
+        long = not self.short and len(ids) > MAX_NEW_TOKENS
+        return PieceLikelihood(torch.cat(parts).double().cpu().numpy(), words, long)
 
     @torch.no_grad()
     def answer_ids(self, picture: Image.Image, question: str, answer: str) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
 """Menus, captions, marks and what is announced agree with what is drawn."""
 
+import dataclasses
 from types import SimpleNamespace
+from typing import ClassVar
 
 import gradio as gr
 import pytest
@@ -15,6 +17,9 @@ from demo.visit import asking, browser_storage, history
 from demo.visit.map_parts import ALL
 from demo.visit.uploads import get_upload_folder
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
+from valm_core.outputs import Answer
+from valm_core.vision_language.families import SHORT
+from valm_core.vision_language.predictor import EncodedPhoto
 
 LOOK = ("text_to_image", 0, 0, 55, False, False, "map", "evenness")  # a head is selected
 
@@ -286,3 +291,78 @@ def test_a_photo_brings_questions_about_what_is_on_it(page, upload):
     assert [updates[button]["value"] for button in page.ask.suggestions] == [*asking.GENERAL_QUESTIONS]
     updates = page.encode(str(page.examples[0].path), None, ())
     assert updates[page.ask.suggestions[0]]["value"] == page.examples[0].questions[0]
+
+
+class Writer(FakePredictor):
+    """Writes its answer in three parts where the photo isn't asked about by the model's own prompt."""
+
+    offers = FakePredictor.offers | {"write"}
+    facts: ClassVar = {"prompt_without_template": "{image}\n{question} " + SHORT}
+
+    def encode(self, photo):
+        """A photo that may have a prompt."""
+        image = super().encode(photo)
+        return EncodedPhoto(image.tokens, image.grid, image.box)
+
+    def write(self, image, question, top=5):
+        """The text as it grows, and the whole as the answer."""
+        prediction = self.answer(image, question, top)
+        if image.prompt is None:
+            yield prediction
+            return
+        words = ["A", "<red>", "bus"]
+        for count in (1, 2):
+            yield " ".join(words[:count])
+        long = (Answer(" ".join(words), 0.5),)
+        yield dataclasses.replace(prediction, answers=long, long=True, prompt=image.prompt, calibrated=False)
+
+
+@pytest.fixture
+def writer(monkeypatch) -> Page:
+    """The callbacks of a page around a model that writes."""
+    made = []
+    monkeypatch.setattr("demo.page.wiring.Page", lambda *arguments: made.append(Page(*arguments)) or made[0])
+    build_page(Writer())
+    return made[0]
+
+
+def ended(page, path, question, prompt, last=None):
+    """What a question to a model that writes gives: what is shown meanwhile, and the outcome."""
+    *parts, end = page.write(path, None, question, (), last, 0, prompt)
+    return [part[page.result.writing] for part in parts], end[page.memory.asked]
+
+
+def test_a_longer_text_is_shown_as_it_is_written_and_then_as_the_answer(writer, upload):
+    path, prompt = upload(1), "{image}{question}"
+    parts, outcome = ended(writer, path, "What is it?", prompt)
+    assert ["A <" in part for part in parts] == [True, False] and "A &lt;red&gt; <" in parts[1]
+    shown = writer.show(outcome, path, 0, *LOOK)
+    assert (
+        shown[writer.result.writing] == ""
+        and '<h2 class="long">A &lt;red&gt; bus</h2>' in shown[writer.result.sentence]
+    )
+    assert "A text of 3 words. Each of its pieces was 50" in shown[writer.result.answers]
+    assert asking.prompt_of(outcome.reply.photo) == outcome.reply.prediction.prompt == prompt
+    failed = asking.Outcome(path, message="It can’t be asked.", visit=0)
+    assert writer.show(failed, path, 0, *LOOK)[writer.result.writing] == ""
+
+
+def test_the_models_own_prompt_is_none_and_a_description_may_be_long(writer, upload):
+    own = Writer.facts["prompt_without_template"]
+    for prompt in (own, f" {own}\n", "", None):
+        parts, outcome = ended(writer, upload(1), "What is it?", prompt)
+        assert not parts and asking.prompt_of(outcome.reply.photo) is None and not outcome.reply.prediction.long
+    parts, outcome = ended(writer, upload(1), "Describe this photo.", own)
+    assert parts and outcome.reply.prediction.long and asking.prompt_of(outcome.reply.photo) == "{image}\n{question}"
+
+
+def test_both_answers_of_two_prompts_are_kept_and_come_back_with_their_prompt(writer, upload):
+    path, prompt = upload(1), "{image}{question}"
+    histories = ()
+    for asked in (None, prompt):
+        histories = history.remember(histories, path, ended(writer, path, "What is it?", asked)[1].reply)
+    (kept,) = histories
+    assert [reply.prediction.prompt for reply in kept.replies] == [None, prompt]
+    text = browser_storage.to_keep(histories, kept.replies[-1], ())
+    _, current = browser_storage.bring_back(writer.predictor, (), text)
+    assert asking.prompt_of(current.photo) == prompt

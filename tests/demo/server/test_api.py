@@ -199,7 +199,8 @@ def test_python_as_in_the_docs(page_url):
 def test_every_parameter_has_a_name_a_description_an_example_and_its_limits(page_url):
     endpoints = json.loads(curl(f"{page_url}/gradio_api/info"))["named_endpoints"]
     offered = {name: told for name, told in api.PARAMETERS.items() if f"/{name}" in endpoints}
-    assert offered.keys() == api.PARAMETERS.keys() - {"describe", "find"}  # which need a model, a collection
+    needy = {"describe", "find", "write"}  # a model, a collection, an open model
+    assert offered.keys() == api.PARAMETERS.keys() - needy
     for name, told in offered.items():
         parameters = endpoints[f"/{name}"]["parameters"]
         assert [part["parameter_name"] for part in parameters] == [part["label"] for part in parameters] == [*told]
@@ -478,6 +479,35 @@ def test_mcp_is_on_where_it_is_installed_and_wanted(monkeypatch):
     assert mcp_wanted(True) and not mcp_wanted(False)
     monkeypatch.setattr("demo.server.api.find_spec", lambda name: None)
     assert not mcp_wanted(True)
+
+
+def test_a_model_that_writes_is_asked_by_any_prompt_and_tells_its_text_word_by_word(tmp_path, monkeypatch):
+    """Its replies are plain JSON that fits their record; other models have no such endpoint."""
+    import gradio as gr
+    from tiny_vision_language import build_tiny
+
+    from valm_core.predictor import load_predictor
+
+    monkeypatch.setattr("valm_core.vision_language.answers.MAX_TEXT_TOKENS", 40)
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
+    names = {}
+    for predictor in (FakePredictor(), load_predictor(build_tiny("smolvlm", tmp_path / "smolvlm"), "cpu")):
+        with gr.Blocks() as page:
+            build_api(page, predictor, ())
+        names[type(predictor)] = {event.api_name: event.fn for event in page.fns.values()}
+    writing, other = names.pop(type(predictor)), names[FakePredictor]
+    assert set(writing) - set(other) == {"write"}
+    photo = data_text(small_photo())
+    *parts, last = writing["write"](photo, "what is it?", "{image}{question}")
+    assert parts and all(part["explained"] is None and last["text"].startswith(part["text"]) for part in parts)
+    assert differences(replies.Written, json.loads(json.dumps(last)), "Written") == []
+    explained = last["explained"]
+    assert [*explained["explanation"]["words"]] == ["what", "is", "it?", *last["text"].split()]
+    assert explained["model"]["prompt"] == "{image}{question}"
+    with pytest.raises(gr.Error, match=r"needs \{image\}"):
+        list(writing["write"](photo, "what is it?", "no places"))
+    with pytest.raises(gr.Error, match="prompt is 3"):
+        list(writing["write"](photo, "what is it?", 3))
 
 
 def test_a_description_is_offered_where_there_is_a_model_for_it(tiny_predictor, tiny_captioner):

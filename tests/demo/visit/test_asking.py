@@ -1,5 +1,6 @@
 """demo/visit/asking.py and app.py: one encoding per photo, clear messages, nothing stale, examples that exist."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from demo.downloads.files import Shown
 from demo.page.layout import example_card
 from demo.terminal.check_examples import check_examples
 from demo.visit import asking
-from demo.visit.examples import MODEL_ANSWERS_FILE, read_examples, right_answer
+from demo.visit.examples import MODEL_ANSWERS_FILE, is_right, read_examples, right_answer
 from demo.visit.map_parts import ALL, all_heads, part_of, place_in
 from valm_core.explanations import EXPLANATION_METHODS
-from valm_core.outputs import InputError
+from valm_core.outputs import Answer, InputError, Prediction
 
 ROOT = Path(__file__).parents[3]
 
@@ -223,6 +224,13 @@ def test_a_known_mistake_is_offered_and_labelled(tmp_path, photo):
     assert right_answer(examples, wrong) == "none"
     assert right_answer(examples, right) is None
     assert read_examples(tmp_path / "nowhere") == ()
+
+
+@pytest.mark.parametrize(("text", "right"), [("a tabby cat", True), ("It is a Cat.", True), ("cats and a dog", False)])
+def test_a_model_that_writes_freely_is_right_where_it_names_the_answer(text, right):
+    prediction = Prediction("what is it?", (Answer(text, 0.5),), (), None, any_language=True)
+    assert is_right(prediction, ("cat",)) is right
+    assert not is_right(dataclasses.replace(prediction, any_language=False), ("cat",))
 
 
 def test_what_a_panel_finds_out_is_shown_only_beside_the_answer_it_is_about(photo):

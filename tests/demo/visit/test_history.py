@@ -110,6 +110,20 @@ def test_a_link_brings_back_all_that_it_carries(predictor, example):
     assert (layer, head) == (None, None) and message.endswith("layer.")  # that method has none
 
 
+def test_a_link_carries_an_open_models_prompt_and_method_which_others_leave(predictor, example):
+    link = Link("photo7", "What is it?", prompt="{image}\n{question} & why?", method="relative_attention")
+    query = {name: values[0] for name, values in parse_qs(to_query(link)[1:]).items()}
+    assert read_link(query, (example,)) == link
+    reply = asked(predictor, str(example.path), "What is it?")
+    prompted = dataclasses.replace(reply.prediction, prompt=link.prompt)
+    linked = history.link_to(
+        dataclasses.replace(reply, prediction=prompted), (example,), asking.Selection(), "text_to_image", None, None
+    )
+    assert linked.prompt == link.prompt
+    found = history.follow_link(predictor, str(example.path), None, link)  # of a model that has neither
+    assert found.message == "" and found.reply.explanation.method == "grad_cam"
+
+
 def test_an_own_photo_has_no_link_and_a_page_without_one_opens_nothing(predictor, photo, example):
     reply = asked(predictor, photo(1), "What?")
     assert history.link_to(reply, (example,), asking.Selection(), "text_to_image", None, None) is None
@@ -131,6 +145,7 @@ def test_an_own_photo_has_no_link_and_a_page_without_one_opens_nothing(predictor
         ({"layer": "1,2"}, "layer"),
         ({"question": "x" * 301}, "question"),
         ({"answer": " "}, "answer"),
+        ({"prompt": "x" * 1001}, "prompt"),
     ],
 )
 def test_what_a_link_cannot_mean_is_ignored_and_named(query, ignored, example):

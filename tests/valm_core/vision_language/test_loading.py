@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from valm_core.predictor import VqaPredictor, is_open_model, load_predictor
-from valm_core.vision_language import families
+from valm_core.vision_language import families, loading, memory
 from valm_core.vision_language.loading import load_reader
 from valm_core.vision_language.memory import choose_precision, parameters_in
 from valm_core.vision_language.predictor import TransformersPredictor
@@ -95,3 +95,63 @@ def test_trying_a_model_prints_a_table(tiny_folder, capsys, monkeypatch):
     with pytest.raises(SystemExit) as refused:
         try_model.main([str(ROOT / "assets" / "checkpoints" / "everyday"), "--device", "cpu"])
     assert refused.value.code == 2
+
+
+def test_a_containers_limit_counts_and_an_unknown_one_refuses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    assert memory.free_memory(CPU) == memory.UNKNOWN
+    _, _, line = choose_precision("big", 8_000_000_000, CPU, memory.UNKNOWN)
+    assert line.endswith("take 36.8 GB; how much is free isn't known on the CPU.")
+    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n", encoding="utf-8")
+    assert memory.free_memory(CPU) == 8_000_000 * 1024
+    (tmp_path / "memory.max").write_text("2000000000\n", encoding="utf-8")
+    (tmp_path / "memory.current").write_text("500000000\n", encoding="utf-8")
+    assert memory.free_memory(CPU) == 1_500_000_000
+    (tmp_path / "memory.max").write_text("max\n", encoding="utf-8")
+    assert memory.free_memory(CPU) == 8_000_000 * 1024
+
+
+def test_the_memory_is_said_before_the_model_is_loaded_and_what_is_too_large_never_is(tiny_folder, monkeypatch, caplog):
+    def never(*_):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(loading, "_sequence_model", never)
+    monkeypatch.setattr(loading, "free_memory", lambda device: 1000)
+    with pytest.raises(ValueError, match="no such model would fit"):
+        load_reader(tiny_folder("smolvlm"), CPU)
+    monkeypatch.setattr(loading, "free_memory", lambda device: 10**9)
+    with caplog.at_level("INFO", "valm"), pytest.raises(AssertionError, match="was loaded"):
+        load_reader(tiny_folder("smolvlm"), CPU)
+    assert "billion parameters in float32 take" in caplog.text
+
+
+def test_four_bits_are_asked_of_bitsandbytes_on_a_gpu(tiny_folder, monkeypatch):
+    import transformers
+
+    asked = {}
+
+    class Loaded:
+        def eval(self):
+            return self
+
+        def requires_grad_(self, wanted):
+            return self
+
+    def from_pretrained(folder, **settings):
+        asked.update(settings)
+        return Loaded()
+
+    monkeypatch.setattr(transformers, "BitsAndBytesConfig", lambda **settings: settings)
+    monkeypatch.setattr(transformers.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
+    loading._sequence_model(tiny_folder("smolvlm"), GPU, torch.bfloat16, four_bit=True)
+    assert asked["quantization_config"] == {"load_in_4bit": True, "bnb_4bit_compute_dtype": torch.bfloat16}
+    assert asked["device_map"] == {"": GPU} and asked["trust_remote_code"] is False
+
+
+def test_models_of_several_files_are_told_apart_by_what_is_in_them(tmp_path):
+    for name, byte in (("a", b"1"), ("b", b"2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model-00001-of-00002.safetensors").write_bytes(b"0" * 100 + byte)
+    first, second = (loading._ends_of(tmp_path / name / "model-00001-of-00002.safetensors") for name in "ab")
+    assert first[:2] == second[:2] and first[2] != second[2]

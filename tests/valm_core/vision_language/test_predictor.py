@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_vision_language import TINY
+from tiny_vision_language import TINY, build_tiny_t5
 
 from valm_core.evidence.rules import VERDICTS
 from valm_core.outputs import InputError, NotOffered, UnknownAnswer
+from valm_core.vision_language.answers import piece_log_probabilities, write
 from valm_core.vision_language.families import UNKNOWN
 from valm_core.vision_language.predictor import ANY_MODEL, ROW_METHODS, TransformersPredictor
 from valm_core.vision_language.sequence import SequenceReader
@@ -150,3 +151,27 @@ def test_an_answer_that_a_list_lacks_is_refused(tiny_vlm):
     assert predictor.answers == ["yes", "no", "red", "blue", "2"]
     with pytest.raises(UnknownAnswer, match="'zebra'"):
         predictor.explain(image, QUESTION, answer="zebra")
+
+
+def test_a_model_with_a_decoder_of_its_own_answers_and_gets_the_maps_that_any_model_has(tmp_path, monkeypatch):
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
+    predictor = TransformersPredictor.from_pretrained(build_tiny_t5(tmp_path / "blip-2-t5"), torch.device("cpu"))
+    assert predictor.explanation_methods == ANY_MODEL
+    image = predictor.encode(PICTURE)
+    prediction, explanation, evidence = predictor.ask(image, QUESTION)
+    assert prediction.answers and explanation.method == "occlusion" and evidence.verdict in VERDICTS
+    reader = predictor.reader
+    best = write(reader.model, reader.processor.tokenizer, reader.inputs([PICTURE], QUESTION))[0][0]
+    pieces = piece_log_probabilities(reader.model, reader.inputs([PICTURE], QUESTION), best.ids)
+    assert float(pieces.sum().exp()) == pytest.approx(best.probability, rel=1e-3)  # the beam search's own
+
+
+def test_a_photo_whose_tokens_lie_elsewhere_is_answered_and_explained_by_hiding(tiny_vlm, monkeypatch):
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
+    predictor = tiny_vlm("smolvlm")
+    monkeypatch.setattr(SequenceReader, "places", lambda self, picture: None)
+    image = predictor.encode(PICTURE)
+    prediction, explanation, _ = predictor.ask(image, QUESTION)
+    assert prediction.answers and explanation.method == "occlusion"
+    with pytest.raises(InputError, match="Choose occlusion"):
+        predictor.explain(image, QUESTION, "grad_cam")
