@@ -118,7 +118,8 @@ def test_twenty_corrections_change_the_answer_and_nothing_is_forgotten(config_fi
     """Orange is unknown to the toy model. Corrections, checks of them and validation have no photo in common."""
     old, validation = squares(tmp_path / "old", range(0, 24, 4)), squares(tmp_path / "validation", range(2, 24, 4))
     files = ["--data", old, "--validation", validation, "--output", tmp_path / "start"]
-    train([str(word) for word in ["--config", config_file, "--device", "cpu", *files, "epochs=6", "repeat=5", "batch_size=16"]])
+    settings = ["epochs=6", "repeat=5", "batch_size=16"]
+    train([str(word) for word in ["--config", config_file, "--device", "cpu", *files, *settings]])
     start = tmp_path / "start" / "checkpoint"
     predictor = VqaPredictor.from_checkpoint(start, "cpu")
     unseen = [orange(number) for number in (3, 9, 15)]
