@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -42,11 +43,15 @@ WORDS = [
 ]
 
 FORKS = pytest.StashKey[Forks]()
+# What libraries import only once a model is built or a figure drawn: seconds for each program that has to do it itself.
+IMPORTED_LATE = ("transformers.models.bert.modeling_bert", "transformers.models.vit.modeling_vit", "matplotlib.figure")
 
 
 def pytest_collection_finish(session):
     """Forks are made while all is imported and nothing has been started yet."""
     if any("forks" in getattr(item, "fixturenames", ()) for item in session.items) and not TRUE_PROCESSES:
+        for name in IMPORTED_LATE:
+            importlib.import_module(name)
         session.config.stash[FORKS] = Forks()
 
 
