@@ -5,9 +5,9 @@
 # soak: the long tests of load, faults and hostile input; rewrites docs/reports/running/reliability.*
 PYTHON ?= python3
 BIN := .venv/bin
-# How many processes test beside each other: each takes about 2 GB, and a third of its time it waits for a browser or a
-# process that it started, so there may be more than cores. WORKERS=0 tests in one, for a debugger.
-WORKERS ?= 2
+# How many processes test beside each other: each takes about 2 GB, and the one that has the browser tests mostly waits
+# for the browser, so there may be more than cores: three for two. WORKERS=0 tests in one, for a debugger.
+WORKERS ?= 3
 # What installs packages. CI takes uv, which unpacks torch three times as fast; pip keeps to everybody's own settings.
 INSTALL ?= $(BIN)/python -m pip install
 TEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal

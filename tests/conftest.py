@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -42,11 +43,15 @@ WORDS = [
 ]
 
 FORKS = pytest.StashKey[Forks]()
+# What libraries import only once a model is built or a figure drawn: seconds for each program that has to do it itself.
+IMPORTED_LATE = ("transformers.models.bert.modeling_bert", "transformers.models.vit.modeling_vit", "matplotlib.figure")
 
 
 def pytest_collection_finish(session):
     """Forks are made while all is imported and nothing has been started yet."""
     if any("forks" in getattr(item, "fixturenames", ()) for item in session.items) and not TRUE_PROCESSES:
+        for name in IMPORTED_LATE:
+            importlib.import_module(name)
         session.config.stash[FORKS] = Forks()
 
 
@@ -63,6 +68,14 @@ def one_thread():
     """As OMP_NUM_THREADS says, also after a test that changed it."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """Files of tests need not outlive the machine: the system writes them when it likes, whatever is flushed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture

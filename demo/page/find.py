@@ -8,6 +8,7 @@ from PIL import Image
 from demo.finding.collection import Collection, Search
 from demo.finding.results import found_html, photo_html, progress_html, refusal_html
 from demo.languages.translate import label, say
+from demo.page.into_view import into_view
 from demo.page.layout import SELECTION_SCRIPT
 from demo.rendering.map import map_html
 from demo.rendering.overlay import Look
@@ -24,13 +25,7 @@ CLAIM = (
     "<h1>Find photos</h1><p>Type what a photo shows, or give a photo. Of this collection the best fits come first; "
     "each shows where it fits.</p>"
 )
-# The photo lies below those found: bring it into view if it isn't.
-SHOW_PHOTO = """() => {
-  const photo = document.querySelector("#overlay");
-  if (!photo || photo.getBoundingClientRect().bottom <= window.innerHeight) return;
-  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  document.querySelector("#found-photo").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
-}"""
+SHOW_PHOTO = into_view("#overlay", "#found-photo")  # it lies below those found
 WEAK = "It matches things and their looks. “No”, counts, and who does what to whom hardly change what is found."
 
 

@@ -20,6 +20,7 @@ from demo.page.about import card_routes
 from demo.page.events import Page
 from demo.page.find import ASK, build_find_page
 from demo.page.find import NAME as FIND
+from demo.page.into_view import into_view
 from demo.page.layout import SMALL, build_layout
 from demo.page.more import NAME as MORE
 from demo.page.more import build_more_page
@@ -58,35 +59,19 @@ TRANSLATE_NAMES = f"""() => {{
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
 
-# On a phone the result lies below the fold, and no component can scroll to another: bring it into view unless it is.
-# What stands around it may come later and move it, so look again until it rests, unless the person goes elsewhere. The
-# examples above it fold up once, so that the way back to the question is short.
-SHOW_RESULT = """async () => {
+# On a phone the result lies below the fold. The examples above it fold up once, so that the way back to the question is
+# short.
+FOLD_EXAMPLES = """() => {
   const narrow = matchMedia("(max-width: 699px)").matches, strip = document.querySelector("#example-strip");
   if (strip && !strip.dataset.folded && narrow && matchMedia("(pointer: coarse)").matches) {
     strip.dataset.folded = "once";
     strip.querySelector(".label-wrap.open")?.click();
   }
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches, start = performance.now();
-  const own = new AbortController();
-  for (const kind of ["wheel", "touchstart", "keydown", "mousedown"])
-    addEventListener(kind, () => own.abort(), {signal: own.signal, passive: true});
-  let before = NaN, rests = 0;
-  while (rests < 3 && performance.now() - start < 3000) {
-    await new Promise((done) => setTimeout(done, 50));
-    if (own.signal.aborted) return;
-    const wanted = (narrow && document.querySelector("#result .map")) || document.querySelector("#result .answers");
-    const box = wanted?.getBoundingClientRect(), place = box?.bottom;
-    const moves = place !== before;
-    before = place;
-    if (!box?.height || moves) { rests = 0; continue; }
-    if (place <= innerHeight && box.top >= 0) { rests += 1; continue; }
-    const first = document.querySelector(narrow ? "#sentence" : "#result");
-    if (Math.abs(first.getBoundingClientRect().top) < 2) { rests += 1; continue; }
-    first.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
-  }
-  own.abort();
 }"""
+SHOW_RESULT = f"""() => {{
+  ({FOLD_EXAMPLES})();
+  return ({into_view("#result .answers", "#result", phone=("#result .map", "#sentence"))})();
+}}"""
 # Back up to the question, on a phone: ready to be overwritten.
 TO_NEXT_QUESTION = """() => {
   const box = document.querySelector("#question textarea, #question input");

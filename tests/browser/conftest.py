@@ -16,7 +16,7 @@ from demo.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def predictor():
     """The fake predictor, or the real one from the folder that VALM_BROWSER_CHECKPOINT names."""
     checkpoint = os.environ.get("VALM_BROWSER_CHECKPOINT")
@@ -29,7 +29,7 @@ def predictor():
     return FakePredictor()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def page_url(predictor):
     """The address of the page under test."""
     with served(predictor) as url:
@@ -57,7 +57,7 @@ def app_url(tmp_path_factory):
 def held_page():
     """The address of a page, and its fake model, which answers when the test lets it.
 
-    Open until the module's tests end, because a page that closes empties gradio's folder of files for all pages.
+    Open until the module's tests end, because a page that closes deletes its photos, which others may show, too.
     """
     from fake_predictor import HeldPredictor
 
@@ -99,7 +99,7 @@ def form_url(corrections_database):
         yield url
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def own_folder_for_uploads(tmp_path_factory):
     """Keep these pages' files apart from those of other pages, in these tests or in a demo on the same machine."""
     with pytest.MonkeyPatch.context() as patch:
@@ -107,7 +107,7 @@ def own_folder_for_uploads(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def photos(tmp_path_factory):
     """Paths of a red photo, a blue photo and three files that are no photos."""
     folder = tmp_path_factory.mktemp("photos")
@@ -122,11 +122,11 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser():
     """Chromium, headless. Missing: the tests are skipped, but fail where CI is set.
 
-    Closed after each module, because while Playwright runs, no other event loop can in the main thread.
+    Closed after the last browser test, because while Playwright runs, no other event loop can in the main thread.
     """
     chromium = find_chromium()
     if chromium is None:
@@ -139,9 +139,9 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def contexts(browser):
-    """The module's browser windows by size and language: a new tab finds the page's scripts in its window's cache."""
+    """The browser's windows by kind: a new tab finds the page's scripts in its window's cache, compiled."""
     contexts = {}
     yield contexts
     for context in contexts.values():
@@ -168,12 +168,11 @@ def visit(browser, contexts):
             problems.append(line.text)
 
     def visit(url: str, width: int = 1280, height: int = 900, locale: str = "en-US", ask_button: str = "Ask"):
-        size = {"width": width, "height": height}
-        kind = (width, height, locale)
-        if kind not in contexts:
-            contexts[kind] = browser.new_context(viewport=size, reduced_motion="reduce", locale=locale)
-        page = contexts[kind].new_page()
+        if locale not in contexts:
+            contexts[locale] = browser.new_context(reduced_motion="reduce", locale=locale)
+        page = contexts[locale].new_page()
         pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
         page.set_default_timeout(1000 * PATIENCE)
         page.on("console", note_console)
         page.on("pageerror", lambda error: problems.append(str(error)))

@@ -1,7 +1,7 @@
 """The page "Find" in a browser: words find photos, a photo is chosen, a word shows where it fits."""
 
 import pytest
-from page_steps import findings
+from page_steps import findings, wait_in_view
 from served_page import served
 
 from demo.finding.collection import Collection
@@ -25,6 +25,7 @@ def test_words_find_photos_and_a_word_shows_where_it_fits(visit, find_url):
     page.locator(".found").nth(1).click()
     page.locator(".found").nth(1).and_(page.locator("[aria-current=true]")).wait_for()
     assert page.locator("#subject").inner_text() == "Photo 2 of 2"
+    wait_in_view(page, "#overlay", -1, 845)  # it lies below those found
     before = page.locator("#overlay .map img").get_attribute("src")
     page.locator("#words button", has_text="red").click()
     page.locator("#words button[aria-pressed=true]", has_text="red").wait_for()

@@ -32,9 +32,9 @@ def tab_to(page, name: str, shift: bool = False) -> list[str]:
     raise AssertionError(f"{name!r} is out of reach; passed: {passed}")
 
 
-def open_section(page, name: str) -> None:
+def open_section(page, name: str, shift: bool = False) -> None:
     """Go to an accordion and open it."""
-    tab_to(page, name)
+    tab_to(page, name, shift)
     page.keyboard.press("Enter")
     page.wait_for_function("document.activeElement.matches('.label-wrap.open')")
     page.wait_for_function(FILLED)  # what is in it comes a moment later
@@ -92,7 +92,8 @@ def test_a_visit_by_keyboard_alone(visit, page_url, photos, predictor, width):
     page.keyboard.press("Enter")
     page.wait_for_function("before => document.querySelector('#subject').innerText !== before", arg=before)
     page.wait_for_function("!document.querySelector('[role=listbox]')")  # no menu stays open behind
-    for section in ("All layers and heads", "What if", "Compare", "Keep and share"):
+    for section in ("All layers and heads", "Compare", "Keep and share"):
         open_section(page, section)
     tab_to(page, "Link to this view")
-    tab_to(page, "Ask again", shift=True)
+    open_section(page, "What if", shift=True)  # last: gradio's editor draws its canvas without end
+    tab_to(page, "Ask again")

@@ -1,7 +1,9 @@
 """What stands where at four widths, measured in the browser, and what a finger can do."""
 
 import pytest
+from page_states import settle
 from page_steps import ask, findings, upload, wait_in_view
+from patience import PATIENCE
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
 FINGER = 44  # pixels that a target has at least, each way
@@ -31,13 +33,15 @@ def test_the_answer_its_bars_and_the_whole_map_are_one_look(visit, page_url, pho
     ask(page, "What color is the bus?")
     page.locator("#overlay .map img").wait_for()
     page.locator(".sentence a").nth(2).wait_for()
-    page.wait_for_timeout(700)
+    beside = width >= 1000
+    if not beside:
+        wait_in_view(page, ".answers", 0, height)
+    settle(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     sentence, bars, words, shown = (box(page, place) for place in (".sentence", ".answers", "#words", "#overlay .map"))
     assert bars["right"] - bars["left"] <= 700
     whole = box(page, ".gradio-container")
     assert whole["right"] - whole["left"] == min(width, 2400)  # whatever the texts in it are
-    beside = width >= 1000
     if beside:  # all in the first screen, which was not scrolled, beside a column that stays in view
         assert page.evaluate("scrollY") == 0
         for part in (sentence, bars, words, shown):
@@ -79,20 +83,22 @@ def test_each_part_of_the_sentence_opens_its_evidence(visit, page_url):
 
 
 @pytest.fixture
-def phone(browser, page_url, photos):
-    """The page on a phone with fingers, with an answer; and its line to the browser, for touches."""
-    context = browser.new_context(
-        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, reduced_motion="reduce"
-    )
-    page = context.new_page()
+def phone(browser, contexts, page_url, photos):
+    """The page on a phone with fingers, with an answer in view; and its line to the browser, for touches."""
+    if "phone" not in contexts:
+        contexts["phone"] = browser.new_context(
+            viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, reduced_motion="reduce"
+        )
+    page = contexts["phone"].new_page()
+    page.set_default_timeout(1000 * PATIENCE)
     page.goto(page_url)
     page.locator("#ask").wait_for()
     upload(page, photos / "red.png")
     ask(page, "What color is the bus?")
-    page.locator("#overlay .map img").wait_for()
-    page.wait_for_timeout(700)
-    yield page, context.new_cdp_session(page)
-    context.close()
+    wait_in_view(page, "#overlay .map", -1, 845)
+    settle(page)
+    yield page, contexts["phone"].new_cdp_session(page)
+    page.close()
 
 
 def touch(line, kind: str, *points) -> None:
@@ -198,6 +204,7 @@ def unloaded(browser, page_url):
     def open_page(locale="en-US"):
         contexts.append(browser.new_context(locale=locale))
         page, waiting, may_come = contexts[-1].new_page(), [], []
+        page.set_default_timeout(1000 * PATIENCE)
         page.route("**/assets/*.js", lambda route: route.continue_() if may_come else waiting.append(route))
         page.goto(page_url, wait_until="commit")
 

@@ -24,6 +24,7 @@ def served(predictor, settings=None, collection=None, captioner=None, more=None)
     page = build_page(predictor, settings=settings, collection=collection, captioner=captioner, more=more)
     options = {"server_name": "127.0.0.1", "server_port": port, "prevent_thread_lock": True, "quiet": True}
     page.launch(**options, **launch_options(settings), _frontend=False)  # as ``serve_until_stopped``
+    page._queue.sleep_when_free = 0.01  # gradio looks for work a thousand times a second, for a tenth of a core
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -3,13 +3,12 @@
 import fnmatch
 import os
 import re
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from huggingface_hub import SpaceCard
+from patience import PATIENCE
 
 from hosting.space import LARGE_OR_BINARY, assemble, main
 
@@ -58,11 +57,12 @@ def test_what_the_readme_links_to_is_there(space):
     assert links and [link for link in links if not (space / link).exists()] == []
 
 
-def test_the_space_answers_from_its_folder_alone(space):
+def test_the_space_answers_from_its_folder_alone(forks, space):
     code = "import demo.terminal.ask, valm_core; print(valm_core.__file__); demo.terminal.ask.main()"
-    words = [sys.executable, "-c", code, "assets/examples/cat.jpg", "What animal is this?"]
+    words = ["-c", code, "assets/examples/cat.jpg", "What animal is this?"]
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VALM_CHECKPOINT")}
-    done = subprocess.run(words, cwd=space, env=variables, capture_output=True, text=True, check=True)
+    done = forks.run(words, cwd=space, env=variables, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
     module, asked, first, *_ = done.stdout.splitlines()
     assert module == str(space / "valm_core" / "__init__.py")
     assert asked == "What animal is this?" and first.split()[0] == "cat"

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
+
+from valm_core.checkpoints.storage import save_checkpoint
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
@@ -38,17 +41,22 @@ def test_every_command_lies_in_a_package_that_sees_to_it():
         assert "\nprint_what_can_be_shown()\n" in text
 
 
-def test_the_terminals_answer_has_bars_of_letters_that_it_knows():
+def test_the_terminals_answer_has_bars_of_letters_that_it_knows(forks, tiny_model, tmp_path):
+    save_checkpoint(tiny_model, tmp_path / "checkpoint")
     code = (
         "import sys\n"
         "from demo.terminal.ask import main\n"
         "arguments = ['assets/examples/cat.jpg', 'What animal is this?', '--device', 'cpu', '--top', '2']\n"
+        f"arguments += ['--checkpoint', {str(tmp_path / 'checkpoint')!r}]\n"
         "main(arguments)\n"
         "print('then')\n"
         "sys.stdout.reconfigure(encoding='utf-8')\n"
         "main(arguments)"
     )
-    before, after = run(code, "cp1252").stdout.split(b"then")
+    shown, told = tmp_path / "shown.txt", tmp_path / "told.txt"
+    terminal = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    assert forks.start(["-c", code], env=terminal, stdout=shown, stderr=told).wait(PATIENCE) == 0, told.read_text()
+    before, after = shown.read_bytes().split(b"then")
     shown = before.decode("cp1252")
-    assert "  cat " in shown and "####" in shown and "\\u2588" not in shown
-    assert "████" in after.decode("utf-8")
+    assert " %  ##" in shown and "\\u2588" not in shown
+    assert " %  ██" in after.decode("utf-8")

@@ -100,6 +100,16 @@ def predict(checkpoint: Path, rows: list[Row], cache: str) -> list[str]:
     return chosen_answers(model, predict_logits(model, QuestionDataset(rows, model, features)))
 
 
+def run_alone(command: list[str], log: Path) -> tuple[int, int]:
+    """Run a command in a process of its own, what it prints in ``log``: its exit code and the most bytes it held."""
+    with log.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return process.returncode, usage.ru_maxrss * unit
+
+
 def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[Row], cache: str) -> dict:
     """Train one cell in a process of its own and measure its checkpoint; of an earlier run's, the answers are read.
 
@@ -121,16 +131,12 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
     command += ["--resume"] if (folder / "last").exists() else []
     command += settings
     start = time.perf_counter()
-    with (folder / "log.txt").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    code, peak_bytes = run_alone(command, folder / "log.txt")
     seconds = time.perf_counter() - start
-    if process.returncode:
+    if code:
         said = (folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()[-1:]
-        raise ValueError(f"{mode} with {rows or 'all'} rows ended with {process.returncode}: {' '.join(said)}")
+        raise ValueError(f"{mode} with {rows or 'all'} rows ended with {code}: {' '.join(said)}")
     report = json.loads((folder / "checkpoint" / METRICS_FILE).read_text(encoding="utf-8"))
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     cell = {
         "name": mode,
         "rows": rows,
@@ -138,7 +144,7 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
         "best_epoch": report["best_epoch"],
         "learning_parameters": report["learning_parameters"],
         "seconds": round(seconds, 1),
-        "peak_memory_mb": round(usage.ru_maxrss * unit / 2**20),
+        "peak_memory_mb": round(peak_bytes / 2**20),
     }
     answers = predict(folder / "checkpoint", measured, cache)
     write_text(finished, json.dumps(cell | {"answers": answers}, indent=2) + "\n")

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import types
 import typing
 from html import unescape
@@ -282,14 +281,15 @@ def api_page(page_url):
 
 
 @pytest.mark.parametrize("name", ["python", "curl"])
-def test_the_snippets_of_the_page_run_as_they_are_copied(api_page, page_url, tmp_path, name):
+def test_the_snippets_of_the_page_run_as_they_are_copied(forks, api_page, page_url, tmp_path, name):
     code = unescape(re.search(rf'<pre id="{name}"[^>]*>(.*?)</pre>', api_page, re.DOTALL)[1])
     assert page_url in code and f'data-copies="{name}"' in api_page
     shutil.copy(CAT, tmp_path / "photo.jpg")
-    command = ["bash", "-ec", code]
     if name == "python":  # gradio_client gives a busy machine five seconds
-        command = [sys.executable, "-c", code.replace(f'"{page_url}"', f'"{page_url}", httpx_kwargs={PATIENT}')]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE)
+        code = code.replace(f'"{page_url}"', f'"{page_url}", httpx_kwargs={PATIENT}')
+        done = forks.run(["-c", code], cwd=tmp_path, timeout=PATIENCE)
+    else:
+        done = subprocess.run(["bash", "-ec", code], capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     best = FakePredictor().answer(FakePredictor().encode(CAT), QUESTION).answers[0].text
     assert f"'{best}'" in done.stdout or f'"{best}"' in done.stdout

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import base64
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from served_page import served
 
 from demo.visit.uploads import NOT_UPLOADED
 
-mcp = pytest.importorskip("mcp", reason="gradio[mcp] is not installed")
+pytestmark = pytest.mark.skipif(find_spec("mcp") is None, reason="gradio[mcp] is not installed")
 
 CAT = Path(__file__).parents[3] / "assets" / "examples" / "cat.jpg"
 
@@ -24,6 +25,7 @@ def test_an_mcp_client_finds_and_calls_the_three_tools(monkeypatch, tmp_path):
 
 
 async def talk(url: str) -> None:
+    import mcp
     from mcp.client.streamable_http import streamablehttp_client
 
     async with (

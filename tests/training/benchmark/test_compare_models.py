@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from patience import PATIENCE
 from toy_data import ANSWERS
 from transformers import BlipConfig, BlipForQuestionAnswering, ViltConfig, ViltForQuestionAnswering
 
@@ -105,7 +106,11 @@ def test_wrong_options_are_named(capsys):
         assert message in capsys.readouterr().err
 
 
-def test_a_contender_that_fails_alone_is_named(tmp_path):
+def test_a_contender_that_fails_alone_is_named(forks, tmp_path, monkeypatch):
+    def fork(command: list[str], env: dict[str, str], **_):
+        return forks.run(command[1:], env=env, timeout=PATIENCE)
+
+    monkeypatch.setattr(compare_models.subprocess, "run", fork)
     with pytest.raises(RuntimeError, match="valm failed"):
         compare_models.measure_alone("valm", tmp_path / "nothing", "cpu", threads=1)
 

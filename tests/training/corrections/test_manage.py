@@ -118,7 +118,8 @@ def test_twenty_corrections_change_the_answer_and_nothing_is_forgotten(config_fi
     """Orange is unknown to the toy model. Corrections, checks of them and validation have no photo in common."""
     old, validation = squares(tmp_path / "old", range(0, 24, 4)), squares(tmp_path / "validation", range(2, 24, 4))
     files = ["--data", old, "--validation", validation, "--output", tmp_path / "start"]
-    train([str(word) for word in ["--config", config_file, "--device", "cpu", *files, "epochs=30", "batch_size=16"]])
+    settings = ["epochs=6", "repeat=5", "batch_size=16"]
+    train([str(word) for word in ["--config", config_file, "--device", "cpu", *files, *settings]])
     start = tmp_path / "start" / "checkpoint"
     predictor = VqaPredictor.from_checkpoint(start, "cpu")
     unseen = [orange(number) for number in (3, 9, 15)]
@@ -143,7 +144,7 @@ def test_a_run_that_would_forget_too_much_is_refused(config_file, tmp_path, caps
     """Every row says "blue" now: with big steps and no rehearsal the model would soon say nothing else."""
     old = squares(tmp_path / "old", range(0, 8, 4))
     words = ["--config", config_file, "--device", "cpu", "--validation", old, "batch_size=8"]
-    train([str(word) for word in [*words, "--data", old, "--output", tmp_path / "start", "epochs=20"]])
+    train([str(word) for word in [*words, "--data", old, "--output", tmp_path / "start", "epochs=4", "repeat=5"]])
     rows = [json.loads(line) | {"answer": "blue"} for line in old.read_text().splitlines()]
     data = write_rows(old.with_name("blue.jsonl"), rows)
     words += ["--data", data, "--init", tmp_path / "start" / "checkpoint", "--output", tmp_path / "lost"]

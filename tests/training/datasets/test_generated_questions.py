@@ -37,10 +37,10 @@ def texts() -> dict[str, PhotoTexts]:
 def asked(texts, **settings) -> dict[str, list[tuple[str, str, str]]]:
     """The presence questions by noun."""
     sentences = [caption for one in texts.values() for caption in one.captions]
-    by_noun = defaultdict(list)
+    by_noun, nouns = defaultdict(list), nouns_to_ask(texts, sentences)
     for photo, question, answer in presence_questions(texts, sentences, **settings):
         words = set(re.findall("[a-z]+", question.lower()))
-        noun = next(noun for noun in nouns_to_ask(texts, sentences) if words & {noun, noun + "s", noun + "es", "men"})
+        noun = next(noun for noun in nouns if words & {noun, noun + "s", noun + "es", "men"})
         by_noun[noun if "men" not in words else "man"].append((photo, question, answer))
     return by_noun
 

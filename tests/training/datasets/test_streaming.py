@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from training.datasets.readers.jsonl import DataError, read_rows
 from training.datasets.streaming import StreamingBatches
 from training.train import main
 
-datasets = pytest.importorskip("datasets", reason="pip install -e '.[stream]'")
+pytestmark = pytest.mark.skipif(find_spec("datasets") is None, reason="pip install -e '.[stream]'")
 ROWS = 8
 
 
@@ -73,6 +74,8 @@ def test_faults_are_named(tiny_model, tmp_path):
         StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 8, 4, seed=0)
     with pytest.raises(ValueError, match="rows is 0; a stream has no length"):
         StreamingBatches(f"stream:{tmp_path}/*.tar", tiny_model, 0, 4, seed=0)
+    import datasets
+
     datasets.Dataset.from_dict({"question": ["what?"], "answer": ["red"]}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"a\.parquet, 0: there is no photo"):
         next(StreamingBatches(f"stream:{tmp_path}/a.parquet", tiny_model, 8, 4, seed=0).read(0))
@@ -124,6 +127,8 @@ def test_a_missing_library_says_what_to_install(tiny_model, colored_squares, tmp
 
 
 def test_a_stream_without_a_known_answer_ends(tiny_model, colored_squares, tmp_path):
+    import datasets
+
     photo = read_rows(colored_squares)[0].image.read_bytes()
     columns = {"image": [photo], "question": ["what?"], "answer": ["zebra"]}
     datasets.Dataset.from_dict(columns).to_parquet(tmp_path / "a.parquet")

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import optuna
 import pytest
 import yaml
 
@@ -32,7 +31,9 @@ def arguments(config_file, space_file, tmp_path, trials: int = 3, *more: str) ->
     return [*files, "--trials", str(trials), "batch_size=4", *more]
 
 
-def trials_of(tmp_path, name: str = "runs") -> list[optuna.trial.FrozenTrial]:
+def trials_of(tmp_path, name: str = "runs") -> list:
+    import optuna
+
     return optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / name / 'search.db'}").trials
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,6 @@ from PIL import Image
 from shared import made_once
 from turned_photos import write_turned
 
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
-
 from training.export import graphs as command
 from training.export.check import compare_with_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
@@ -25,6 +23,9 @@ from valm_core.model.build import build_model
 from valm_core.outputs import InputError, NotOffered, UnknownAnswer
 from valm_core.predictor import VqaPredictor, load_predictor
 
+pytestmark = pytest.mark.skipif(
+    not (find_spec("onnxruntime") and find_spec("onnxscript")), reason="pip install -e '.[export]'"
+)
 ROOT = Path(__file__).parents[3]
 QUESTION = "what color is the square?"
 WITHOUT_TORCH = """

@@ -1,5 +1,6 @@
 """Every explanation method on every fusion family, against slow reference implementations written out here."""
 
+import copy
 import dataclasses
 import gc
 import resource
@@ -23,16 +24,23 @@ GRADIENT_METHODS = ("grad_cam", "gradient_relevancy")
 CELLS = 16
 
 
-@pytest.fixture(params=FUSIONS)
-def model(request, tiny_config) -> ValmModel:
-    """A tiny model of each family; weights large enough for its maps to be far from flat."""
+@pytest.fixture(scope="module", params=FUSIONS)
+def built(request, tiny_config):
+    """A tiny model of each family, weights large enough for its maps to be far from flat; and torch's random state."""
     torch.manual_seed(3)
     model = build_model(dataclasses.replace(tiny_config, fusion=request.param), ANSWERS).eval()
     for parameter in model.fusion.parameters():
         if parameter.ndim == 2:
             parameter.data *= 2
     model.mean_image_token.copy_(torch.randn(16, generator=torch.Generator().manual_seed(4)))
-    return model
+    return model, torch.get_rng_state()
+
+
+@pytest.fixture
+def model(built) -> ValmModel:
+    """A fresh copy of it."""
+    torch.set_rng_state(built[1])
+    return copy.deepcopy(built[0])
 
 
 @torch.no_grad()
@@ -310,7 +318,7 @@ def resident_bytes() -> int:
     return int(path.read_text().split()[1]) * resource.getpagesize() if path.exists() else 0
 
 
-@pytest.mark.parametrize("model", [ValmConfig().fusion], indirect=True)
+@pytest.mark.parametrize("built", [ValmConfig().fusion], indirect=True)
 def test_eight_threads_get_the_sequential_explanations(model):
     jobs = [(method, seed, seed % 6) for method in EXPLANATION_METHODS for seed in range(6)]
 

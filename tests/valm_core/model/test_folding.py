@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import timm
 import torch
 import torchvision
 from torch import nn
@@ -44,10 +43,16 @@ def norms(network: nn.Module) -> int:
     return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
+def efficientnet() -> nn.Module:
+    import timm
+
+    return timm.create_model("tf_efficientnet_lite0", pretrained=False)
+
+
 @pytest.mark.parametrize(
     ("build", "left", "pointwise"),
     [
-        (lambda: timm.create_model("tf_efficientnet_lite0", pretrained=False), 0, 32),
+        (efficientnet, 0, 32),
         (lambda: torchvision.models.resnet18(weights=None), 0, 0),  # its 1 x 1 convolutions have stride 2
         (PreActivation, 3, 1),
     ],
