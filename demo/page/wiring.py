@@ -58,11 +58,13 @@ ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and a
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
 
 # On a phone the result lies below the fold, and no component can scroll to another: bring it into view unless it is.
+# A description stands below the question, and that is what was asked for.
 # What stands around it may come later and move it, so look again until it rests, unless the person goes elsewhere. The
-# examples above it fold up once, so that the way back to the question is short.
+# examples above an answer fold up once, so that the way back to the question is short.
 SHOW_RESULT = """async () => {
   const narrow = matchMedia("(max-width: 699px)").matches, strip = document.querySelector("#example-strip");
-  if (strip && !strip.dataset.folded && narrow && matchMedia("(pointer: coarse)").matches) {
+  const answered = document.querySelector("#sentence .sentence");
+  if (answered && strip && !strip.dataset.folded && narrow && matchMedia("(pointer: coarse)").matches) {
     strip.dataset.folded = "once";
     strip.querySelector(".label-wrap.open")?.click();
   }
@@ -74,13 +76,15 @@ SHOW_RESULT = """async () => {
   while (rests < 3 && performance.now() - start < 3000) {
     await new Promise((done) => setTimeout(done, 50));
     if (own.signal.aborted) return;
-    const wanted = (narrow && document.querySelector("#result .map")) || document.querySelector("#result .answers");
+    const described = document.querySelector("#notice .described");
+    const map = narrow ? document.querySelector("#result .map") : null;
+    const wanted = described || map || document.querySelector("#result .answers");
     const box = wanted?.getBoundingClientRect(), place = box?.bottom;
     const moves = place !== before;
     before = place;
     if (!box?.height || moves) { rests = 0; continue; }
     if (place <= innerHeight && box.top >= 0) { rests += 1; continue; }
-    const first = document.querySelector(narrow ? "#sentence" : "#result");
+    const first = document.querySelector(described ? "#question" : narrow ? "#sentence" : "#result");
     if (Math.abs(first.getBoundingClientRect().top) < 2) { rests += 1; continue; }
     first.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
   }
@@ -315,7 +319,7 @@ def wire_explanations(page: Page) -> None:
     showing = explaining.then(
         page.on_map.show_again,
         [memory.again, memory.reply, memory.selected, *parts.look],
-        [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing],
+        [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing, *page.panels.compare_parts],
         trigger_mode="always_last",
         **AT_ONCE,
     )
