@@ -37,7 +37,7 @@ def settle(page) -> None:
           window.formerTops = boxes.length + " " + boxes.reduce((one, other) => one + other, 0);
           return former === window.formerTops && still && [...document.images].every(image => image.complete);
         }""",
-        polling=250,
+        polling=500,
     )
 
 
@@ -176,6 +176,22 @@ def later_questions(page, describes: bool) -> Iterator[str]:
     ask(page, TOO_LONG)
     page.locator("#notice .notice").wait_for()
     yield "refused"
+
+
+def answered(page, photo: Path) -> None:
+    """What ``panels`` and ``later_questions`` start from, where nothing went before."""
+    upload(page, photo)
+    page.locator("#photo img").wait_for()
+    asked(page, QUESTIONS[0])
+
+
+def more(page) -> Iterator[str]:
+    """The name of each state of the page of further tasks."""
+    yield "more"
+    page.locator("#more-task label").nth(1).click()
+    page.locator("#more-run").click()
+    page.locator("#more-result .answers, #more-result .entities, #more-result .notice").first.wait_for()
+    yield "more, answered"
 
 
 def finding(page, words: str) -> Iterator[str]:
