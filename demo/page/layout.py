@@ -113,6 +113,7 @@ def build_ask_column(examples: Sequence[Example]) -> AskColumn:
                     elem_id="question",
                 )
                 ask_button = gr.Button(label("Ask"), variant="primary", scale=1, min_width=88, elem_id="ask")
+            gr.HTML(f'<a href="#sentence">{label("To the answer")}</a>', elem_id="skip")  # seen with the focus only
             with gr.Row(elem_id="suggestions"):
                 suggestions = [gr.Button(text, size="sm", min_width=0) for text in asking.GENERAL_QUESTIONS]
             notice = gr.HTML(elem_id="notice")
