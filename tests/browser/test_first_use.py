@@ -1,4 +1,4 @@
-"""Compare offers what differs, as large as the map; a description is brought into view where it was asked for."""
+"""What annoyed who used the page for the first time: what came out of view, was offered twice, or lay far away."""
 
 import numpy as np
 import pytest
@@ -61,3 +61,36 @@ def test_a_description_comes_into_view(visit, describing_url, photos, width, hei
     page.locator("#ask").dispatch_event("click")
     page.locator(".described").wait_for()
     wait_in_view(page, ".described", 0, height)
+
+
+@needs_fake
+def test_by_keyboard_the_answer_is_two_steps_from_the_question(visit, page_url, photos):
+    page = visit(page_url, 1440)
+    upload(page, photos / "red.png")
+    page.locator("#photo img").wait_for()
+    ask(page, "What color is it?")
+    page.locator("#overlay .map img").wait_for()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "To the answer"
+    assert page.locator("#skip a").bounding_box()["height"] >= 44
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.matches('.sentence a')")
+
+
+@needs_fake
+def test_on_a_phone_a_refusal_leaves_the_examples_that_it_names_open(browser, page_url):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(page_url)
+    page.locator("#ask").wait_for()
+    page.locator("#first-frame").wait_for(state="hidden")
+    ask(page, "What color is it?")
+    page.locator("#notice .notice").wait_for()
+    page.wait_for_timeout(1000)
+    assert page.locator(".example-card").first.is_visible()
+    page.locator(".example-card").first.click()
+    page.locator("#overlay .map img").wait_for()
+    page.locator(".example-card").first.wait_for(state="hidden")
+    context.close()
