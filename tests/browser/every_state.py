@@ -11,6 +11,7 @@ Example:
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -194,12 +195,21 @@ def summary(walked: dict) -> dict:
     width = min((one["width"] for one in states.values()), default=0)
     return {
         "heights": {state: one["height"] for state, one in states.items()},
-        "axe": {state: one["findings"] for state, one in states.items() if one["findings"]},
-        "small_targets": {state: one["small"] for state, one in states.items() if one["small"]},
+        "axe": by_finding({state: one["findings"] for state, one in states.items()}),
+        "small_targets": by_finding({state: one["small"] for state, one in states.items()}),
         "too_wide": {state: one["width"] for state, one in states.items() if one["width"] > width},
         "errors": walked["errors"],
         "stopped": walked["stopped"],
     }
+
+
+def by_finding(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """In which states each finding was made, without the server's address."""
+    states: dict[str, list[str]] = {}
+    for state, findings in found.items():
+        for finding in findings:
+            states.setdefault(re.sub(r"127\.0\.0\.1:\d+", "server", finding), []).append(state)
+    return states
 
 
 def report_text(parts: dict) -> str:
@@ -233,7 +243,9 @@ def counts_text(part: dict | None, state: str) -> str:
     """What was found in a state, counted; a dash where it wasn't walked."""
     if part is None or state not in part["heights"]:
         return "–"
-    return " + ".join(str(len(part[kind].get(state, ()))) for kind in ("axe", "small_targets"))
+    return " + ".join(
+        str(sum(states.count(state) for states in part[kind].values())) for kind in ("axe", "small_targets")
+    )
 
 
 def as_name(part: tuple) -> str:
