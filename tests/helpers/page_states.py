@@ -6,7 +6,7 @@ from pathlib import Path
 from page_steps import ask, upload
 
 QUESTIONS = ("What color is the bus?", "Is it day or night?")
-LONG = 120_000  # milliseconds that a busy machine may search for what would change the answer
+LONG = 600_000  # milliseconds that a busy machine may search for what would change the answer
 FOLLOW_UP, DESCRIBE, TOO_LONG = "and the cat?", "describe this picture", "why " * 200
 
 
