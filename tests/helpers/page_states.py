@@ -188,9 +188,11 @@ def answered(page, photo: Path) -> None:
 def more(page) -> Iterator[str]:
     """The name of each state of the page of further tasks."""
     yield "more"
-    page.locator("#more-task label").nth(1).click()
     page.locator("#more-run").click()
-    page.locator("#more-result .answers, #more-result .entities, #more-result .notice").first.wait_for()
+    page.locator("#more-result .notice").wait_for()
+    yield "more, refused"
+    page.locator("#more-example").click()
+    page.locator("#more-result .answers, #more-result .entities").first.wait_for()
     yield "more, answered"
 
 
