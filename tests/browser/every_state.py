@@ -25,6 +25,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
 THEMES, LOCALES = ("light", "dark"), ("en-US", "zh-CN")
+KINDS = ("axe", "small_targets")
 GROUPS = ("start", "panels", "later", "find", "more")
 FINGERS = 1000  # narrower windows are those of phones and tablets
 PATIENCE = 120_000  # milliseconds that a step may take on a busy machine
@@ -180,7 +181,7 @@ def visit(browser, url: str, width: int, theme: str, locale: str, group: str, pi
                 )
                 (pictures / name).write_bytes(picture(page, SIZES[width] if state == "large" else tall, fingers))
     except Error as error:
-        stopped = f"after {[*found][-1:]}: {str(error)[:500]}"
+        stopped = f"after {[*found][-1:]}: {str(error).splitlines()[0]}"
         if pictures:
             (pictures / f"{group}-{number + 1:02}-stopped-{width}-{theme}-{locale[:2]}.png").write_bytes(
                 page.screenshot()
@@ -222,7 +223,9 @@ def report_text(parts: dict) -> str:
         "By `python -m tests.browser.every_state`, with the shipped models: what axe-core finds, by all its rules up "
         "to AA, + how many targets are below 44 px on touch screens; – where that state was not walked.",
         "",
-        f"Walked so far: {len(parts)} of {every} parts (width, theme, language and group of states).",
+        f"Walked so far, of {every} parts (width, theme, language and group of states): "
+        f"{sum(not part['stopped'] for part in parts.values())} whole, "
+        f"{sum(bool(part['stopped']) for part in parts.values())} until they stopped.",
         "",
         "| state | " + " | ".join(visits) + " |",
         "|---|" + len(visits) * "---:|",
@@ -233,9 +236,10 @@ def report_text(parts: dict) -> str:
             cells = [counts_text(of_group.get(visit), state) for visit in visits]
             lines.append(f"| {state} | " + " | ".join(cells) + " |")
     for name, part in parts.items():
-        for what in ("axe", "small_targets", "too_wide", "errors", "stopped"):
-            if part[what]:
-                lines += ["", f"{name}, {what.replace('_', ' ')}: `{json.dumps(part[what], ensure_ascii=False)}`"]
+        found = [f"{finding} (states: {len(states)})" for kind in KINDS for finding, states in part[kind].items()]
+        found += [f"too wide: {part['too_wide']}"] if part["too_wide"] else []
+        found += [*part["errors"], *([f"stopped {part['stopped']}"] if part["stopped"] else [])]
+        lines += ["", f"{name}: {len(part['heights'])} states.", "", *(f"- `{one}`" for one in found)]
     return "\n".join(lines) + "\n"
 
 
@@ -243,9 +247,7 @@ def counts_text(part: dict | None, state: str) -> str:
     """What was found in a state, counted; a dash where it wasn't walked."""
     if part is None or state not in part["heights"]:
         return "–"
-    return " + ".join(
-        str(sum(states.count(state) for states in part[kind].values())) for kind in ("axe", "small_targets")
-    )
+    return " + ".join(str(sum(states.count(state) for states in part[kind].values())) for kind in KINDS)
 
 
 def as_name(part: tuple) -> str:
