@@ -9,6 +9,29 @@ STEPS = """<h2>Your answer appears here</h2><ol>
 <li><strong>Doubt it</strong>: explain another answer, by another method, and see whether the map matters.</li></ol>
 <p class="fine-print">You get five answers, how likely each is, and whether the photo mattered.</p>"""
 
+# The names of icons that gradio 6.31 has in English alone.
+GRADIO_NAMES = {
+    "Fullscreen": "全屏",
+    "Remove Image": "移除图片",
+    "Upload file": "上传文件",
+    "Capture from camera": "用相机拍照",
+    "Paste from clipboard": "从剪贴板粘贴",
+    "Click to upload or drop files": "点击上传或拖放文件",
+    "Pan": "移动",
+    "Zoom out": "缩小",
+    "Zoom in": "放大",
+    "undo": "撤销",
+    "Undo": "撤销",
+    "Redo": "重做",
+    "Clear canvas": "清空画布",
+    "Brush": "画笔",
+    "Erase": "橡皮",
+    "Color": "颜色",
+    "Brush Size": "画笔大小",
+    "Download": "下载",
+    "Copy": "复制",
+}
+
 CHINESE = {
     # more
     "<h1>More than questions</h1><p>Small models for single tasks. Each says how likely it is, and what "
@@ -153,6 +176,7 @@ CHINESE = {
     "Ask": "提问",
     "Select several words or cells": "可选多个词或格子",
     "Clear the selection": "清除所选",
+    "To the answer": "跳到回答",
     "Show": "显示",
     "Map": "热图",
     "Side by side": "并排",
@@ -331,7 +355,7 @@ CHINESE = {
     "head {head}": "第 {head} 头",
     "all heads": "所有头",
     "Where it looked for “{answer}”": "为了“{answer}”，它看了哪里",
-    "Where it looked for the word {word}": "为了 {word} 这个词，它看了哪里",
+    "Where it looked for {word}": "为了 {word} 这个词，它看了哪里",
     "Where it looked for the words {words}": "为了 {words} 这些词，它看了哪里",
     " and ": "和",
     "{share} of the question’s weight": "占问题权重的 {share}",

@@ -186,7 +186,7 @@ class Page:
             **self.on_map.draw(current, selection, toward, in_layer, in_head, *wanted),
             # Here, not as events of their own: those could overtake a quick click.
             **self.panels.prepare_what_if(current),
-            **self.panels.empty_compare(),
+            **self.panels.empty_compare(current),
         }
 
     def remember(self, histories, path, current, outcome=None, visit=-1) -> dict:

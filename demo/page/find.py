@@ -25,7 +25,7 @@ CLAIM = (
     "<h1>Find photos</h1><p>Type what a photo shows, or give a photo. Of this collection the best fits come first; "
     "each shows where it fits.</p>"
 )
-SHOW_PHOTO = into_view("#overlay", "#found-photo")  # it lies below those found
+SHOW_PHOTO = into_view(("#overlay", "#found-photo"))  # it lies below those found
 WEAK = "It matches things and their looks. “No”, counts, and who does what to whom hardly change what is found."
 
 

@@ -4,7 +4,7 @@ import json
 
 # What stands around it may come later and move it, so look again until it rests, unless the person goes elsewhere.
 SCROLL = """async (wide, phone) => {
-  const narrow = matchMedia("(max-width: 699px)").matches, [wanted, top] = narrow ? phone : wide;
+  const narrow = matchMedia("(max-width: 699px)").matches, parts = narrow ? phone : wide;
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches, start = performance.now();
   const own = new AbortController();
   for (const kind of ["wheel", "touchstart", "keydown", "mousedown"])
@@ -13,7 +13,8 @@ SCROLL = """async (wide, phone) => {
   while (rests < 3 && performance.now() - start < 3000) {
     await new Promise((done) => setTimeout(done, 50));
     if (own.signal.aborted) return;
-    const box = (document.querySelector(wanted) ?? document.querySelector(wide[0]))?.getBoundingClientRect();
+    const [wanted, top] = parts.find(([part]) => document.querySelector(part)) ?? [];
+    const box = wanted && document.querySelector(wanted).getBoundingClientRect();
     const place = box?.bottom, moves = place !== before;
     before = place;
     if (!box?.height || moves) { rests = 0; continue; }
@@ -24,15 +25,15 @@ SCROLL = """async (wide, phone) => {
   }
   own.abort();
 }"""
+Part = tuple[str, str]  # selects what is to be seen, and what then stands at the screen's upper edge
 
 
-def into_view(wanted: str, top: str, phone: tuple[str, str] | None = None) -> str:
+def into_view(*wide: Part, phone: tuple[Part, ...] = ()) -> str:
     """JavaScript that scrolls until one part of the page is seen whole, unless it is already.
 
     Args:
-        wanted: selects the part that is to be seen.
-        top: selects what then stands at the screen's upper edge, the part itself or what leads to it.
-        phone: both in a narrow window, where ``wanted`` serves as long as the part wanted there isn't on the page.
+        wide: the part that is to be seen, the first of them that is on the page; and what then stands at the screen's
+            upper edge, the part itself or what leads to it.
+        phone: the same in a narrow window; as in a wide one by default.
     """
-    wide = [wanted, top]
     return f"() => ({SCROLL})({json.dumps(wide)}, {json.dumps(phone or wide)})"

@@ -73,7 +73,7 @@ def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: flo
                         drawn = build_look_column()
                         history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
                 doubt = build_doubt_column(predictor)
-                panels = build_panels(predictor, memory.reply, seconds, settings, map_column.forward)
+                panels = build_panels(predictor, memory.reply, seconds, settings, map_column.forward, doubt)
                 look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
     forget = build_about(predictor, bool(panels.correction_parts), settings)
@@ -121,6 +121,7 @@ def build_ask_column(examples: Sequence[Example], predictor: Predictor) -> AskCo
                     elem_id="question",
                 )
                 ask_button = gr.Button(label("Ask"), variant="primary", scale=1, min_width=88, elem_id="ask")
+            gr.HTML(f'<a href="#sentence">{label("To the answer")}</a>', elem_id="skip")  # seen with the focus only
             with gr.Row(elem_id="suggestions"):
                 suggestions = [gr.Button(text, size="sm", min_width=0) for text in asking.GENERAL_QUESTIONS]
             prompt = build_prompt(predictor)
@@ -253,10 +254,16 @@ def build_doubt_column(predictor: Predictor) -> DoubtColumn:
 
 
 def build_panels(
-    predictor: Predictor, reply: gr.State, seconds: float, settings: Settings, forward: tuple[gr.Button, gr.Button]
+    predictor: Predictor,
+    reply: gr.State,
+    seconds: float,
+    settings: Settings,
+    forward: tuple[gr.Button, gr.Button],
+    doubt: DoubtColumn,
 ) -> Panels:
     """The panels "What if", with its two buttons under the map, "Compare", and the form for corrections if set up."""
     what_if = build_what_if(predictor, reply, seconds, forward)
-    compare = build_compare(predictor, reply, seconds, settings.compare or {})
+    place = [doubt.direction, doubt.layer, doubt.head]
+    compare = build_compare(predictor, reply, place, seconds, settings.compare or {})
     corrections = build_corrections(reply, seconds, settings, made_with(predictor))
     return Panels(what_if[0], what_if[1], compare[0], compare[1], *corrections)

@@ -155,6 +155,7 @@ class MapEvents:
             doubt.evidence: evidence_of(self.predictor, current),
             **self.offer_heads(current, in_layer, in_head),
             **self.draw(current, selection, toward, in_layer, in_head, *wanted),
+            **self.parts.panels.empty_compare(current),
         }
 
 

@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 from demo import ASSETS
 from demo.finding.collection import PATH as FIND_PATH
 from demo.finding.collection import Collection
-from demo.languages.chinese import CHINESE
+from demo.languages.chinese import CHINESE, GRADIO_NAMES
 from demo.languages.translate import translations
 from demo.more.models import PATH as MORE_PATH
 from demo.more.models import MoreModels
@@ -40,7 +40,7 @@ from valm_core.outputs import Predictor
 
 PACKAGED = "/examples"  # the address of the example photos
 HERE = Path(__file__).parent
-MEND = (HERE / "mend.js").read_text(encoding="utf-8")
+MEND = (HERE / "mend.js").read_text(encoding="utf-8").replace("NAMES", json.dumps(GRADIO_NAMES))
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 MAX_WAITING = 96  # questions in the queue, of all visitors
@@ -59,18 +59,25 @@ TRANSLATE_NAMES = f"""() => {{
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
 
-# On a phone the result lies below the fold. The examples above it fold up once, so that the way back to the question is
-# short.
+# On a phone the result lies below the fold. The examples above an answer fold up once, so that the way back to the
+# question is short.
 FOLD_EXAMPLES = """() => {
   const narrow = matchMedia("(max-width: 699px)").matches, strip = document.querySelector("#example-strip");
-  if (strip && !strip.dataset.folded && narrow && matchMedia("(pointer: coarse)").matches) {
+  const answered = document.querySelector("#sentence .sentence");
+  if (answered && strip && !strip.dataset.folded && narrow && matchMedia("(pointer: coarse)").matches) {
     strip.dataset.folded = "once";
     strip.querySelector(".label-wrap.open")?.click();
   }
 }"""
+DESCRIBED = "#notice .described", "#question"  # stands below the question, and is what was asked for
+TO_RESULT = into_view(
+    DESCRIBED,
+    ("#result .answers", "#result"),
+    phone=(DESCRIBED, ("#result .map", "#sentence"), ("#result .answers", "#sentence")),
+)
 SHOW_RESULT = f"""() => {{
   ({FOLD_EXAMPLES})();
-  return ({into_view("#result .answers", "#result", phone=("#result .map", "#sentence"))})();
+  return ({TO_RESULT})();
 }}"""
 # Back up to the question, on a phone: ready to be overwritten.
 TO_NEXT_QUESTION = """() => {
@@ -305,7 +312,7 @@ def wire_explanations(page: Page) -> None:
     showing = explaining.then(
         page.on_map.show_again,
         [memory.again, memory.reply, memory.selected, *parts.look],
-        [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing],
+        [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing, *page.panels.compare_parts],
         trigger_mode="always_last",
         **AT_ONCE,
     )

@@ -12,7 +12,9 @@ from demo.rendering.answers import side_by_side_html
 from demo.rendering.overlay import Look, overlay
 from demo.rendering.photo_input import NO_SHARING, ShownPicture
 from demo.rendering.wording import notice_html
+from demo.rendering.words import place_text
 from demo.visit import asking
+from demo.visit.map_parts import part_of, place_in
 from valm_core.evidence.rules import is_flat
 from valm_core.outputs import Predictor
 
@@ -23,21 +25,22 @@ HELP = (
 
 
 def build_compare(
-    predictor: Predictor, reply: gr.State, seconds: float, others: Mapping[str, str]
+    predictor: Predictor, reply: gr.State, place: list, seconds: float, others: Mapping[str, str]
 ) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
     Args:
         predictor: ours, for the other methods.
         reply: the ``Reply`` on the page, None without one.
+        place: the controls of the direction, layer and head whose map is on the page.
         seconds: how long what it found out stays in memory.
         others: folders or hub names of other models, by name; set by who runs the page, never by a visitor.
 
     Returns:
-        What empties the panel for a new answer (it returns the updates), and the components that takes.
+        What empties the panel for another answer or map (it takes the ``Reply``, and returns the updates), and the
+        components that takes.
     """
-    choices = [(label("model") + f": {name}", f"model:{name}") for name in others]
-    choices += [(text, name) for text, name in asking.method_choices(predictor)[1:]]  # the first is on the page
+    choices = choices_beside(predictor, asking.default_method(predictor), others)
 
     @functools.cache
     def peer(name: str):
@@ -48,10 +51,13 @@ def build_compare(
             return peer(choice.removeprefix("model:")).ask(current.photo.picture, current.prediction.question)
         return answered_by_method(predictor, current, choice)
 
-    with gr.Accordion(label("Compare"), open=False, elem_id="compare"):
+    with gr.Accordion(label("Compare"), open=False, visible=bool(choices), elem_id="compare"):
         gr.HTML(label(HELP), elem_classes="fine-print")
         other = gr.Dropdown(
-            choices, value=choices[0][1], label=label("Beside our answer and map"), elem_id="compare-with"
+            choices,
+            value=choices[0][1] if choices else None,
+            label=label("Beside our answer and map"),
+            elem_id="compare-with",
         )
         button = gr.Button(label("Compare"), elem_id="compare-button")
         message = gr.HTML(elem_id="compare-message")
@@ -59,17 +65,20 @@ def build_compare(
             look = {"interactive": False, "visible": False, "format": "jpeg", "min_width": 300, "buttons": NO_SHARING}
             pictures = [ShownPicture(label=label("ours"), **look), ShownPicture(label=label("the other"), **look)]
 
-    def empty() -> dict:
-        return {message: "", **{picture: gr.update(value=None, visible=False) for picture in pictures}}
+    def empty(current: asking.Reply) -> dict:
+        offered = choices_beside(predictor, current.explanation.method, others)
+        cleared = {picture: gr.update(value=None, visible=False) for picture in pictures}
+        menu = gr.update(choices=offered, value=offered[0][1]) if offered else gr.skip()
+        return {message: "", other: menu, **cleared}
 
-    def compare(current, choice) -> dict:
+    def compare(current, choice, toward, layer, head) -> dict:
         if current is None:
             return {message: notice_html(asking.NO_QUESTION)}
         try:
             theirs = ask_other(current, choice)
         except Exception as error:
-            return {**empty(), message: notice_html(asking.message_for(error))}
-        ours = answered_here(current)
+            return {**empty(current), other: choice, message: notice_html(asking.message_for(error))}
+        ours = answered_here(current, toward, *place_in(current.explanation, layer, head))
         return {message: answered_html([ours, theirs])} | {
             picture: gr.update(
                 value=overlay(current.photo.picture, side.explanation, (), Look()),
@@ -79,15 +88,23 @@ def build_compare(
             for picture, side in zip(pictures, (ours, theirs), strict=True)
         }
 
-    parts = [message, *pictures]
-    find_out(button.click, compare, [reply, other], parts, seconds)
+    parts = [message, other, *pictures]
+    find_out(button.click, compare, [reply, other, *place], parts, seconds)
     return empty, parts
 
 
-def answered_here(current: asking.Reply) -> Answered:
-    """What is on the page."""
+def choices_beside(predictor: Predictor, shown: str, others: Mapping[str, str]) -> list[tuple]:
+    """What can stand beside a map by the method ``shown``: other models, and the methods that aren't on the page."""
+    models = [(label("model") + f": {name}", f"model:{name}") for name in others]
+    return models + [choice for choice in asking.method_choices(predictor) if choice[1] != shown]
+
+
+def answered_here(current: asking.Reply, toward: str, layer: int | None, head: int | None) -> Answered:
+    """What is on the page; the layer and head are None for all."""
     note = map_note(current, current.explanation.method)
-    return Answered(say("ours"), current.prediction.answers, current.explanation, note)
+    if (toward, layer, head) != ("text_to_image", None, None):
+        note = f"{note} · {place_text(toward, layer, head)}"
+    return Answered(say("ours"), current.prediction.answers, part_of(current.explanation, toward, layer, head), note)
 
 
 def answered_by_method(predictor: Predictor, current: asking.Reply, method: str) -> Answered:

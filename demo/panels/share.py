@@ -35,6 +35,10 @@ FETCH = """(file) => {
   link.click();
   link.remove();
 }"""
+# What became of it stands below the buttons, perhaps below the screen.
+SHOW_MADE = """() => setTimeout(() => {
+  document.querySelector("#keep-message .notice, #link")?.scrollIntoView({block: "nearest"});
+}, 100)"""
 WHOLE_ADDRESS = "(query) => query ? location.origin + location.pathname + query : query"
 # The whole window, and where a browser can (phones often can't), the whole screen; Escape goes back too.
 ENLARGE = """() => {
@@ -126,4 +130,5 @@ def build_keep(
         making = {"concurrency_id": "export", "concurrency_limit": 1, "show_progress_on": buttons[kind]}
         buttons[kind].click(partial(make, kind), state, [file, message], **making).then(None, file, js=FETCH)
     at_once = {"queue": False, "show_progress": "hidden"}
-    buttons["link"].click(make_link, state, [link, message], **at_once).then(None, link, link, js=WHOLE_ADDRESS)
+    linking = buttons["link"].click(make_link, state, [link, message], **at_once)
+    linking.then(None, link, link, js=WHOLE_ADDRESS).then(None, js=SHOW_MADE)

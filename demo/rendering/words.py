@@ -54,7 +54,7 @@ def subject_html(
     if not names:
         title = say_html("Where it looked for “{answer}”", answer=shorten(answer, SHOWN_ANSWER, placeholder="…"))
     elif len(names) == 1:
-        title = say_html("Where it looked for the word {word}", word=names[0])
+        title = say_html("Where it looked for {word}", word=names[0])  # short: on a phone it has one line
     else:
         title = say_html("Where it looked for the words {words}", words=say(" and ").join(names))
     made = escape(f"{method_name(explanation.method)} · {place_text(direction, layer, head)}")

@@ -26,7 +26,9 @@ STYLE = """:root { color-scheme: light dark; } body { margin: 2rem auto; max-wid
 font: 16px/1.5 system-ui, sans-serif; } pre { padding: 1rem; overflow-x: auto; border: 1px solid; border-radius: 8px; }
 button { min-height: 44px; padding: 0 1rem; font: inherit; cursor: pointer; }"""
 COPY = """for (const button of document.querySelectorAll("button")) button.addEventListener("click", async () => {
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
+  const code = document.getElementById(button.dataset.copies);
+  getSelection().selectAllChildren(code);  // without HTTPS a page may not copy, but its reader can
+  await navigator.clipboard.writeText(code.textContent);
   button.textContent = button.dataset.done;
 });"""
 

@@ -1,12 +1,17 @@
 """Every state of the page at four widths, light and dark, in both languages: pictures to look at, and axe-core's word.
 
+A part is one width, theme, language and group of states. The report has the parts that were walked so far: a later call
+adds its own to it, and leaves out those that it has, unless told ``--again``.
+
 Example:
-    python -m tests.browser.every_state --pictures /tmp/pictures --report docs/reports/running/accessibility.json
+    python -m tests.browser.every_state --pictures /tmp/pictures --report docs/reports/running/every_state.json
+    python -m tests.browser.every_state --widths 390 --themes light --locales en-US --groups panels --report FILE
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,15 +25,19 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
 THEMES, LOCALES = ("light", "dark"), ("en-US", "zh-CN")
+KINDS = ("axe", "small_targets")
+GROUPS = ("start", "panels", "later", "find", "more")
 FINGERS = 1000  # narrower windows are those of phones and tablets
+PATIENCE = 120_000  # milliseconds that a step may take on a busy machine
 PHOTO = ROOT / "assets" / "examples" / "coffee.jpg"
 
 
-def serve_all(folder: Path):
-    """The whole page with all that is shipped, and the form for corrections: a context manager for its address."""
+def serve_all(folder: Path, groups: list[str]):
+    """The page with all that is shipped and these groups need, and the form for corrections: its address's manager."""
     from served_page import served
 
     from demo.finding.collection import open_collection
+    from demo.more.models import open_models
     from demo.serve import load_captioner
     from demo.settings import SHIPPED_CAPTIONER, SHIPPED_FINDER, Settings, checkpoint_folder
     from valm_core.predictor import load_predictor
@@ -36,11 +45,12 @@ def serve_all(folder: Path):
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
     photos = folder / "photos"
     photos.mkdir()
-    for path in sorted((ROOT / "assets" / "examples").glob("*.jpg")):
+    for path in sorted((ROOT / "assets" / "examples").glob("*.jpg"))[: None if "find" in groups else 1]:
         shutil.copy(path, photos)
     settings = Settings(feedback=str(folder / "corrections.db"))
     predictor, captioner = load_predictor(checkpoint_folder()), load_captioner(SHIPPED_CAPTIONER)
-    return served(predictor, settings, open_collection(str(photos), "", SHIPPED_FINDER), captioner)
+    collection = open_collection(str(photos), "", SHIPPED_FINDER)
+    return served(predictor, settings, collection, captioner, open_models(settings.more))
 
 
 def unloaded(page, url: str):
@@ -67,22 +77,37 @@ def own_photo() -> Path:
     return path
 
 
-def walk(page, url: str, theme: str):
-    """The name of each state, once ``page`` is in it."""
-    from page_states import finding, states
+def walk(page, url: str, theme: str, group: str):
+    """The name of each state of a group, once ``page`` is in it."""
+    import page_states
 
     address = f"{{}}/?__theme={theme}"
-    come = unloaded(page, address.format(url))
-    yield "before gradio"
-    come()
+    if group == "start":
+        come = unloaded(page, address.format(url))
+        yield "before gradio"
+        come()
+    elif group in ("find", "more"):
+        page.goto(address.format(f"{url}/{group}"))
+    else:
+        page.goto(address.format(url))
+    if group == "find":
+        page.locator("#find-button").wait_for()
+        yield from page_states.finding(page, "a cup of coffee")
+        page.goto(address.format(f"{url}/api"))
+        yield "api"
+        return
+    if group == "more":
+        page.locator("#more-run").wait_for()
+        yield from page_states.more(page)
+        return
     page.locator("#ask").wait_for()
     page.locator("#first-frame").wait_for(state="hidden")
-    yield from states(page, own_photo(), describes=True)
-    page.goto(address.format(f"{url}/find"))
-    page.locator("#find-button").wait_for()
-    yield from finding(page, "a cup of coffee")
-    page.goto(address.format(f"{url}/api"))
-    yield "api"
+    if group == "start":
+        yield from page_states.before_an_answer(page, own_photo())
+        yield from page_states.after_an_answer(page)
+        return
+    page_states.answered(page, own_photo())
+    yield from page_states.panels(page) if group == "panels" else page_states.later_questions(page, describes=True)
 
 
 def picture(page, height: int, fingers: bool) -> bytes:
@@ -99,10 +124,32 @@ def picture(page, height: int, fingers: bool) -> bytes:
     return shot
 
 
-def visit(browser, url: str, width: int, theme: str, locale: str, pictures: Path | None, only: set[str]) -> dict:
-    """Walk through all states once: what axe-core finds and the page's height, by state."""
+# Whatever a finger is to hit, smaller than 44 px: not the map's cells, which a drag selects, nor links within a text.
+SMALL_TARGETS = """() => {
+  const small = [];
+  for (const one of document.querySelectorAll("button, input, select, a[href], [role=button], [role=option]")) {
+    if (one.matches(".cell, :disabled")) continue;
+    if (!one.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+    if (one.matches("a") && getComputedStyle(one).display === "inline") continue;
+    const label = one.matches("[type=checkbox], [type=radio]") && one.closest("label");
+    const box = (label || one).getBoundingClientRect();
+    if (box.width > 1 && box.height > 1 && Math.min(box.width, box.height) < 43.5)
+      small.push(`${Math.round(box.width)} × ${Math.round(box.height)} px: ${(label || one).outerHTML.slice(0, 120)}`);
+  }
+  return small;
+}"""
+
+
+def visit(browser, url: str, width: int, theme: str, locale: str, group: str, pictures: Path | None) -> dict:
+    """Walk through a group's states once, as far as it goes: what was seen by state, and what went wrong.
+
+    Returns:
+        ``states``, each with what axe-core finds, targets too small for a finger, and the page's height and width in
+        pixels; ``errors`` of the page's scripts; ``stopped``, why the walk ended before its end, "" where it didn't.
+    """
     from page_states import settle
     from page_steps import findings
+    from playwright.sync_api import Error
 
     fingers = width < FINGERS
     context = browser.new_context(
@@ -113,32 +160,111 @@ def visit(browser, url: str, width: int, theme: str, locale: str, pictures: Path
         color_scheme=theme,
         reduced_motion="reduce",
     )
-    page, found, errors = context.new_page(), {}, []
+    page, found, errors, stopped = context.new_page(), {}, [], ""
     page.on("pageerror", lambda error: errors.append(str(error)))
-    for number, state in enumerate(walk(page, url, theme)):
-        if only and state not in only:
-            continue
-        if state not in ("before gradio", "api"):
-            settle(page)
-        tall = page.evaluate("document.documentElement.scrollHeight")
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        found[state] = {"findings": findings(page).splitlines(), "height": tall, "width": wide}
+    page.set_default_timeout(PATIENCE)
+    number = 0
+    try:
+        for number, state in enumerate(walk(page, url, theme, group)):
+            if state not in ("before gradio", "api"):
+                settle(page)
+            tall = page.evaluate("document.documentElement.scrollHeight")
+            found[state] = {
+                "findings": findings(page).splitlines(),
+                "small": page.evaluate(SMALL_TARGETS) if fingers else [],
+                "height": tall,
+                "width": page.evaluate("document.documentElement.scrollWidth"),
+            }
+            if pictures:
+                name = (
+                    f"{group}-{number:02}-{state.replace(' ', '_').replace(',', '')}-{width}-{theme}-{locale[:2]}.png"
+                )
+                (pictures / name).write_bytes(picture(page, SIZES[width] if state == "large" else tall, fingers))
+    except Error as error:
+        stopped = f"after {[*found][-1:]}: {str(error).splitlines()[0]}"
         if pictures:
-            name = f"{number:02}-{state.replace(' ', '_').replace(',', '')}-{width}-{theme}-{locale[:2]}.png"
-            (pictures / name).write_bytes(picture(page, SIZES[width] if state == "large" else tall, fingers))
+            (pictures / f"{group}-{number + 1:02}-stopped-{width}-{theme}-{locale[:2]}.png").write_bytes(
+                page.screenshot()
+            )
     context.close()
-    return found | ({"errors": errors} if errors else {})
+    return {"states": found, "errors": errors, "stopped": stopped}
+
+
+def summary(walked: dict) -> dict:
+    """What a part's walk leaves in the report: its states' names and heights, and all that is wrong."""
+    states = walked["states"]
+    width = min((one["width"] for one in states.values()), default=0)
+    return {
+        "heights": {state: one["height"] for state, one in states.items()},
+        "axe": by_finding({state: one["findings"] for state, one in states.items()}),
+        "small_targets": by_finding({state: one["small"] for state, one in states.items()}),
+        "too_wide": {state: one["width"] for state, one in states.items() if one["width"] > width},
+        "errors": walked["errors"],
+        "stopped": walked["stopped"],
+    }
+
+
+def by_finding(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """In which states each finding was made, without the server's address."""
+    states: dict[str, list[str]] = {}
+    for state, findings in found.items():
+        for finding in findings:
+            states.setdefault(re.sub(r"127\.0\.0\.1:\d+", "server", finding), []).append(state)
+    return states
+
+
+def report_text(parts: dict) -> str:
+    """The report to read: a row a state, a column a width, theme and language, in it the number of findings."""
+    visits = [visit for visit in map(as_name, product(SIZES, THEMES, LOCALES)) if f"{visit} " in " ".join(parts)]
+    every = len(SIZES) * len(THEMES) * len(LOCALES) * len(GROUPS)
+    lines = [
+        "# Every state of the page",
+        "",
+        "By `python -m tests.browser.every_state`, with the shipped models: what axe-core finds, by all its rules up "
+        "to AA, + how many targets are below 44 px on touch screens; – where that state was not walked.",
+        "",
+        f"Walked so far, of {every} parts (width, theme, language and group of states): "
+        f"{sum(not part['stopped'] for part in parts.values())} whole, "
+        f"{sum(bool(part['stopped']) for part in parts.values())} until they stopped.",
+        "",
+        "| state | " + " | ".join(visits) + " |",
+        "|---|" + len(visits) * "---:|",
+    ]
+    for group in GROUPS:
+        of_group = {visit: parts[f"{visit} {group}"] for visit in visits if f"{visit} {group}" in parts}
+        for state in dict.fromkeys(state for part in of_group.values() for state in part["heights"]):
+            cells = [counts_text(of_group.get(visit), state) for visit in visits]
+            lines.append(f"| {state} | " + " | ".join(cells) + " |")
+    for name, part in parts.items():
+        found = [f"{finding} (states: {len(states)})" for kind in KINDS for finding, states in part[kind].items()]
+        found += [f"too wide: {part['too_wide']}"] if part["too_wide"] else []
+        found += [*part["errors"], *([f"stopped {part['stopped']}"] if part["stopped"] else [])]
+        lines += ["", f"{name}: {len(part['heights'])} states.", "", *(f"- `{one}`" for one in found)]
+    return "\n".join(lines) + "\n"
+
+
+def counts_text(part: dict | None, state: str) -> str:
+    """What was found in a state, counted; a dash where it wasn't walked."""
+    if part is None or state not in part["heights"]:
+        return "–"
+    return " + ".join(str(sum(states.count(state) for states in part[kind].values())) for kind in KINDS)
+
+
+def as_name(part: tuple) -> str:
+    """What a part is called in the report."""
+    return " ".join(map(str, part))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each state; default: none is made")
-    parser.add_argument("--report", type=Path, help="write what was found to this JSON file")
+    parser.add_argument("--report", type=Path, help="add what was found to this JSON file, and to a table beside it")
+    parser.add_argument("--again", action="store_true", help="also walk the parts that the report has")
     parser.add_argument("--widths", type=int, nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--themes", nargs="+", default=list(THEMES), choices=THEMES)
     parser.add_argument("--locales", nargs="+", default=list(LOCALES), choices=LOCALES)
-    parser.add_argument("--states", nargs="+", default=[], help="look at these alone; default: all")
+    parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=GROUPS)
     options = parser.parse_args(arguments)
     from playwright.sync_api import sync_playwright
 
@@ -147,24 +273,27 @@ def main(arguments: list[str] | None = None) -> None:
     from chromium import find_chromium
 
     chromium = find_chromium()
-    report, start = {}, time.time()
+    known = options.report and options.report.exists()
+    report = json.loads(options.report.read_text(encoding="utf-8")) if known else {}
+    wanted = product(options.widths, options.themes, options.locales, options.groups)
+    done = set() if options.again else {name for name, part in report.items() if not part["stopped"]}
+    left = {as_name(part): part for part in wanted if as_name(part) not in done}
     with (
         tempfile.TemporaryDirectory() as folder,
-        serve_all(Path(folder)) as url,
+        serve_all(Path(folder), options.groups) as url,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        for width, theme, locale in product(options.widths, options.themes, options.locales):
-            found = visit(browser, url, width, theme, locale, options.pictures, set(options.states))
-            report[f"{width} {theme} {locale}"] = found
-            faults = {
-                state: one["findings"] for state, one in found.items() if state != "errors" and one["findings"]
-            } | ({"errors": found["errors"]} if "errors" in found else {})
-            print(f"{width} {theme} {locale}: {len(found)} states, {time.time() - start:.0f} s", flush=True)
-            print(json.dumps(faults, indent=1, ensure_ascii=False) if faults else "axe-core finds nothing", flush=True)
+        for name, part in left.items():
+            start = time.time()
+            report[name] = summary(visit(browser, url, *part, options.pictures))
+            faults = {kind: found for kind, found in report[name].items() if found and kind != "heights"}
+            print(f"{name}: {len(report[name]['heights'])} states, {time.time() - start:.0f} s", flush=True)
+            print(json.dumps(faults, indent=1, ensure_ascii=False) if faults else "nothing is wrong", flush=True)
+            if options.report:
+                options.report.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                options.report.with_suffix(".md").write_text(report_text(report), encoding="utf-8")
         browser.close()
-    if options.report:
-        options.report.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from page_steps import ask, upload
 
 QUESTIONS = ("What color is the bus?", "Is it day or night?")
-LONG = 120_000  # milliseconds that a busy machine may search for what would change the answer
+LONG = 600_000  # milliseconds that a busy machine may search for what would change the answer
 FOLLOW_UP, DESCRIBE, TOO_LONG = "and the cat?", "describe this picture", "why " * 200
 
 
@@ -37,7 +37,7 @@ def settle(page) -> None:
           window.formerTops = boxes.length + " " + boxes.reduce((one, other) => one + other, 0);
           return former === window.formerTops && still && [...document.images].every(image => image.complete);
         }""",
-        polling=250,
+        polling=500,
     )
 
 
@@ -184,6 +184,24 @@ def later_questions(page, describes: bool) -> Iterator[str]:
     ask(page, TOO_LONG)
     page.locator("#notice .notice").wait_for()
     yield "refused"
+
+
+def answered(page, photo: Path) -> None:
+    """What ``panels`` and ``later_questions`` start from, where nothing went before."""
+    upload(page, photo)
+    page.locator("#photo img").wait_for()
+    asked(page, QUESTIONS[0])
+
+
+def more(page) -> Iterator[str]:
+    """The name of each state of the page of further tasks."""
+    yield "more"
+    page.locator("#more-run").click()
+    page.locator("#more-result .notice").wait_for()
+    yield "more, refused"
+    page.locator("#more-example").click()
+    page.locator("#more-result .answers, #more-result .entities").first.wait_for()
+    yield "more, answered"
 
 
 def finding(page, words: str) -> Iterator[str]:

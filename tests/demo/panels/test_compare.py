@@ -1,8 +1,9 @@
-"""The panel "Compare" with another method: what is known isn't asked again, and the chosen answer is explained."""
+"""The panel "Compare" with another method: what is known isn't asked again, and what is shown already isn't offered."""
 
+import numpy as np
 from PIL import Image
 
-from demo.panels.compare import answered_by_method, answered_html, map_note
+from demo.panels.compare import answered_by_method, answered_here, answered_html, choices_beside, map_note
 from demo.visit import asking
 
 
@@ -20,3 +21,19 @@ def test_another_method_asks_nothing_again_and_explains_the_picked_answer(tiny_p
     assert answered.answers is reply.prediction.answers and answered.name == "ours, raw attention"
     assert (answered.explanation.image_map == expected.image_map).all()
     assert f"explaining “{chosen}”" in answered_html([answered])
+
+
+def test_what_is_offered_differs_from_the_page_and_ours_is_the_map_on_it(tiny_predictor, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (40, 30), "red").save(path)
+    reply = asking.ask(tiny_predictor, str(path), None, "what color is the square?")
+    offered = [name for _, name in choices_beside(tiny_predictor, "raw_attention", {"mine": "folder"})]
+    assert offered[0] == "model:mine" and asking.default_method(tiny_predictor) in offered
+    assert "raw_attention" not in offered and len(offered) == len(tiny_predictor.explanation_methods)
+    reply = asking.explain_again(tiny_predictor, reply, "raw_attention", reply.answer).reply
+    whole = answered_here(reply, "text_to_image", None, None)
+    assert whole.explanation is reply.explanation and whole.note == "map: raw attention"
+    head = answered_here(reply, "text_to_image", 0, 1)
+    expected = reply.explanation.text_to_image[0, 1]
+    np.testing.assert_allclose(head.explanation.token_to_patch, expected / expected.sum(1, keepdims=True), atol=1e-6)
+    assert "layer 1, head 2" in head.note
