@@ -56,7 +56,7 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
     """
     from demo.page.wiring import build_page, launch_options
     from demo.server.zero_gpu import lend
-    from valm_core.predictor import load_predictor
+    from valm_core.loading import load_predictor
 
     try:
         predictor = load_predictor(checkpoint, prompt=settings.prompt, calibration=settings.calibration or None)

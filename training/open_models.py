@@ -9,8 +9,8 @@ from training.datasets import load_rows
 from training.datasets.readers.jsonl import Row, photos_of
 from training.metrics.calibration import expected_calibration_error
 from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.loading import load_predictor
 from valm_core.outputs import Predictor
-from valm_core.predictor import load_predictor
 from valm_core.vision_language.calibration import Calibration, scaled
 
 MIN_QUESTIONS = 20

@@ -25,6 +25,7 @@ from demo.server.api import build_api, mcp_wanted
 from demo.settings import Settings
 from demo.visit.asking import LOST_PHOTO
 from demo.visit.uploads import NOT_UPLOADED, photo_content
+from valm_core import answering
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.model.heads import ANSWER_KINDS
 from valm_core.outputs import InputError
@@ -118,7 +119,7 @@ def differences(documented, value, place: str) -> list[str]:
 def test_the_documented_fields_are_those_of_real_replies(tiny_predictor, monkeypatch, familiar):
     """As JSON carries them; no field is sent without being documented, none documented without being sent."""
     unlike = () if familiar else ("photo", "question")
-    monkeypatch.setattr(tiny_predictor, "_unfamiliar", lambda text, tokens: [unlike] * len(text.mask))
+    monkeypatch.setattr(answering, "unfamiliar_parts", lambda known, model, text, tokens: [unlike] * len(text.mask))
     endpoints = api.Endpoints(tiny_predictor, ())
     photo = data_text(CAT.read_bytes())
     for endpoint, documented in ((endpoints.answer, api.Answers), (endpoints.explain, api.Explained)):

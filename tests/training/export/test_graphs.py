@@ -20,10 +20,12 @@ pytest.importorskip("onnxscript")
 from training.export import graphs as command
 from training.export.check import compare_with_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
-from valm_core.exported.predictor import METADATA_FILE, OnnxPredictor
+from valm_core.exported.files import METADATA_FILE
+from valm_core.exported.predictor import OnnxPredictor
+from valm_core.loading import load_predictor
 from valm_core.model.build import build_model
 from valm_core.outputs import InputError, NotOffered, UnknownAnswer
-from valm_core.predictor import VqaPredictor, load_predictor
+from valm_core.predictor import VqaPredictor
 
 ROOT = Path(__file__).parents[3]
 QUESTION = "what color is the square?"
@@ -153,7 +155,7 @@ def test_it_runs_where_torch_and_transformers_cannot_be_imported(folders, tmp_pa
 def test_what_an_export_cannot_do_is_said(folders, predictors):
     theirs = predictors[1]
     image = theirs.encode(noise())
-    with pytest.raises(ValueError, match=r"'grad_cam'; an exported model allows: raw_attention.*gradients"):
+    with pytest.raises(ValueError, match=r"'grad_cam'; allowed: raw_attention.*gradients"):
         theirs.explain(image, QUESTION, "grad_cam")
     with pytest.raises(UnknownAnswer, match="'purple'"):
         theirs.evidence(image, QUESTION, answer="purple")
