@@ -32,7 +32,7 @@ from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.classifying import LabelObjective, label_weights
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.classifier import Classifier
-from valm_core.model.model import learns
+from valm_core.model.frozen_parts import learns
 
 LABEL_BATCH = 256
 SUPPORTS, CONTRADICTS = "entailment", "contradiction"  # of e-SNLI-VE; a statement that is only true or false by them
