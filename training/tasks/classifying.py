@@ -87,18 +87,7 @@ def train_classifier(
     facts = {"train_rows": len(rows), "command": command}
     shared = depends_on(run, config, data)
     return train_to_checkpoint(
-        run,
-        training,
-        objective,
-        batches,
-        validate,
-        measure,
-        format_labels,
-        CARDS[config.task],
-        facts,
-        shared,
-        resume,
-        device,
+        run, training, objective, batches, validate, measure, CARDS[config.task], facts, shared, resume, device
     )
 
 

@@ -74,19 +74,12 @@ def train_retrieval(
         run, config, {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
     )
     facts = {"captions": len(dataset), "train_photos": len(photos), "command": command}
+
+    def measure(best: RetrievalModel) -> dict:
+        return measure_retrieval(best, validation, features)
+
     return train_to_checkpoint(
-        run,
-        training,
-        objective,
-        batches,
-        validate,
-        lambda best: measure_retrieval(best, validation, features),
-        format_retrieval,
-        retrieval_card,
-        facts,
-        shared,
-        resume,
-        device,
+        run, training, objective, batches, validate, measure, retrieval_card, facts, shared, resume, device
     )
 
 
