@@ -11,7 +11,7 @@ from valm_core.inputs.text import as_listed
 from valm_core.outputs import EncodedImage, InputError, Prediction, Predictor, UnknownAnswer
 
 
-def chosen_method(method: str | None, allowed: Sequence[str], default: str, remedy: str = "") -> str:
+def chosen_method(method: str | None, allowed: Collection[str], default: str, remedy: str = "") -> str:
     """The explanation method of that name, the default for None. Raises ValueError for one that isn't allowed."""
     if method is not None and method not in allowed:
         raise ValueError(f"method is {method!r}; allowed: {', '.join(allowed)}.{remedy}")

@@ -75,11 +75,7 @@ class VqaPredictor:
 
     @classmethod
     def from_checkpoint(cls, name: str | Path, device: str = "auto") -> "VqaPredictor":
-        """Load a checkpoint; for an export of one, see ``load_predictor``.
-
-        Args:
-            name: folder of the checkpoint, or ``user/model`` on the Hugging Face hub.
-            device: auto, cpu, cuda, mps.
+        """Load a checkpoint: its folder, or ``user/model`` on the hub; for all else see ``load_predictor``.
 
         Raises:
             FileNotFoundError, ValueError: see ``load_checkpoint`` and ``choose_device``.
@@ -108,17 +104,11 @@ class VqaPredictor:
 
     @functools.cached_property
     def facts(self) -> dict[str, str | float]:
-        """What a report must say of the model, as plain values: what it is made of, and which checkpoint it is.
-
-        ``checkpoint`` is the name of its folder and ``checkpoint_sha256`` that of its weights, where it has one.
-        """
+        """What a report must say of the model, as plain values: what it is made of, and which checkpoint it is."""
         return checkpoint_facts(dataclasses.asdict(self.model.config), self.folder)
 
     def track_record(self, answer: Answer) -> TrackRecord | None:
-        """How often answers of this one's kind, and as likely, were right on the validation questions.
-
-        None where the checkpoint doesn't say, or had too few such questions, see ``checkpoints.facts``.
-        """
+        """How often answers of its kind, and as likely, were right on validation questions; None where unknown."""
         return record_of(answer, self.track_records)
 
     def open_photo(self, photo: Photo) -> Image.Image:
@@ -163,7 +153,7 @@ class VqaPredictor:
 
         ``prediction`` is what ``answer`` gave for this photo and question, so that it need not be made again.
         """
-        method = self._method(method)
+        method = chosen_method(method, EXPLANATION_METHODS, DEFAULT_METHOD)
         encoded = (question,), text = answering.encode_questions(self.model, [question])
         image = image.to(self.device)
         if prediction is None:
@@ -178,7 +168,7 @@ class VqaPredictor:
         self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
     ) -> Explanation:
         """Where the model looked, word by word."""
-        method = self._method(method)
+        method = chosen_method(method, EXPLANATION_METHODS, DEFAULT_METHOD)
         question, asked = self._asked(image, question, answer)
         return self._by_word(EXPLANATION_METHODS[method](*asked), question)
 
@@ -197,7 +187,7 @@ class VqaPredictor:
         the maps of the other quick methods. ``explanation`` is what ``explain`` gave for just the same, so that it need
         not be made again.
         """
-        method = self._method(method)
+        method = chosen_method(method, EXPLANATION_METHODS, DEFAULT_METHOD)
         _, asked = self._asked(image, question, answer)
         return explain_and_judge(*asked, method, answering.blind_answer(self.model, asked[1]), explanation)[1]
 
@@ -216,7 +206,7 @@ class VqaPredictor:
         As ``evidence`` does for the whole question. ``word`` is its place in the question, from 0; raises ValueError
         where there is no such word.
         """
-        method = self._method(method)
+        method = chosen_method(method, EXPLANATION_METHODS, DEFAULT_METHOD)
         explanation = explanation or self.explain(image, question, method, answer)
         check_method(explanation, method)
         if doubted := word_without_evidence(explanation, word):
@@ -267,10 +257,7 @@ class VqaPredictor:
         return answering.predict(self.model, encoded, tokens, ranking, self.familiar, tuple(masked_heads))[0]
 
     def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
-        """The ``top`` concepts that a photo shows most surely, each with its score in 0..1; nothing is computed anew.
-
-        A score is the sigmoid of what the photo's cells say together, see ``model.concepts.photo_logits``; it is no
-        calibrated probability.
+        """The ``top`` concepts that a photo shows most surely, each with a score in 0..1, no probability.
 
         Raises:
             NotOffered: the model has no concepts.
@@ -294,9 +281,6 @@ class VqaPredictor:
         """The smallest region found, and the fewest words, whose hiding makes another answer likelier."""
         question, (model, text, image, answer_index) = self._asked(image, question, answer)
         return counterfactual(model, question, text, image, answer_index)
-
-    def _method(self, method: str | None) -> str:
-        return chosen_method(method, self.explanation_methods, DEFAULT_METHOD)
 
     def _asked(
         self, image: EncodedImage, question: str, answer: str | None

@@ -43,7 +43,7 @@ class DualTowerFusion(nn.Module):
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.text_pooling, self.image_pooling = AttentionPooling(width), AttentionPooling(width)
         self.gate = GatedFusion(width)
-        self.product_norm = nn.LayerNorm(width)
+        self.product_norm: nn.LayerNorm | None = nn.LayerNorm(width)
 
     def forward(
         self,

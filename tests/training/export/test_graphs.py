@@ -21,6 +21,7 @@ from training.export import graphs as command
 from training.export.check import compare_with_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.exported.files import METADATA_FILE
+from valm_core.exported.model import probabilities
 from valm_core.exported.predictor import OnnxPredictor
 from valm_core.loading import load_predictor
 from valm_core.model.build import build_model
@@ -78,9 +79,9 @@ def test_both_kinds_of_answer_have_their_temperature(predictors):
     logits = torch.eye(len(exported.answers))  # each answer is once the likeliest
     for asked in (None, logits[:1], logits[-1:]):  # red, and no
         expected = torch_predictor.model.probabilities(logits, asked)
-        found = exported._probabilities(logits.numpy(), None if asked is None else asked.numpy())
+        found = probabilities(exported.model, logits.numpy(), None if asked is None else asked.numpy())
         np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
-    by_answer = exported._probabilities(logits.numpy()).max(axis=1)
+    by_answer = probabilities(exported.model, logits.numpy()).max(axis=1)
     assert by_answer[exported.answers.index("yes")] > by_answer[exported.answers.index("red")]
 
 
@@ -132,13 +133,13 @@ def test_turned_photos_are_read_upright(predictors, tmp_path):
 
 
 def test_a_graph_takes_padded_batches_of_any_size(folders, predictors):
-    model, theirs = predictors[0].model, predictors[1]
+    model, graphs = predictors[0].model, predictors[1].model.graphs
     ids, mask = model.tokenizer([QUESTION, "any red?", "is there"])
-    (tokens,) = theirs.graphs["text_encoder"]({"token_ids": ids.numpy(), "text_mask": mask.numpy()}, ["text_tokens"])
+    (tokens,) = graphs["text_encoder"]({"token_ids": ids.numpy(), "text_mask": mask.numpy()}, ["text_tokens"])
     photos = torch.rand(3, 3, 32, 32)
-    (image,) = theirs.graphs["image_encoder"]({"pixels": photos.numpy()}, ["image_tokens"])
+    (image,) = graphs["image_encoder"]({"pixels": photos.numpy()}, ["image_tokens"])
     inputs = {"text_tokens": tokens, "text_mask": mask.numpy(), "image_tokens": image.reshape(3, 4, 4, -1)}
-    (logits,) = theirs.graphs["fusion"](inputs, ["logits"])
+    (logits,) = graphs["fusion"](inputs, ["logits"])
     with torch.no_grad():
         expected = model(token_ids=ids, text_mask=mask, pixels=photos).logits
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
@@ -198,7 +199,7 @@ def test_typed_control_tokens_are_the_same_words_to_both(predictors):
     special = ours.model.tokenizer.tokenizer
     for token in ("[SEP]", "[MASK]", "[PAD]", "[CLS]"):
         question = f"what {token} is the color?"
-        ids = theirs.tokenizer.encode(question).ids
+        ids = theirs.model.tokenizer.encode(question).ids
         assert ids == ours.model.tokenizer([question])[0][0].tolist()
         assert special.convert_tokens_to_ids(token) not in ids[1:-1]
     image = theirs.encode(Image.new("RGB", (32, 32), "red"))
