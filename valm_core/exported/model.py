@@ -49,7 +49,7 @@ class ExportedModel:
 
 
 def load_export(folder: Path, threads: int) -> ExportedModel:
-    """Load a folder of ``training.export``. Arguments and errors as of ``OnnxPredictor.from_checkpoint``."""
+    """Load a folder of ``training.export``. Errors as of ``OnnxPredictor.from_checkpoint``."""
     metadata = read_metadata(folder)
     runtime = metadata["format"]
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,7 +19,6 @@ from valm_core.evidence.rules import (
 )
 from valm_core.exported import model as exported
 from valm_core.exported.model import METHODS, ExportedModel
-from valm_core.exported.runtimes import Graph
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.text import as_listed
 from valm_core.inputs.word_pieces import merge_word_pieces, words_of_pieces
@@ -45,9 +43,6 @@ class OnnxPredictor:
 
     A ``Predictor`` without ``what_if`` and ``counterfactual``. An ``EncodedImage`` holds an array here. A graph gives
     no gradients, so maps come from attention alone.
-
-    Args:
-        graphs, metadata, tokenizer, mean_image_token: of an ``ExportedModel``.
     """
 
     notice = ""
@@ -55,28 +50,19 @@ class OnnxPredictor:
     explanation_methods = METHODS
     attention_heads: tuple[tuple[str, int, int], ...] = ()
 
-    def __init__(
-        self, graphs: dict[str, Graph], metadata: dict[str, Any], tokenizer: Any, mean_image_token: np.ndarray
-    ):
-        self.model = ExportedModel(graphs, metadata, tokenizer, mean_image_token)
-        self.answers: list[str] = self.model.answers
+    def __init__(self, model: ExportedModel):
+        self.model = model
+        self.answers: list[str] = model.answers
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path, threads: int = 0) -> OnnxPredictor:
-        """Load a folder that ``python -m training.export`` wrote.
-
-        Args:
-            folder: with ``metadata.json`` and the files it names.
-            threads: for one question; 0 leaves the runtime's own choice.
+        """Load a folder that ``python -m training.export`` wrote; ``threads`` for one question, 0 for its default.
 
         Raises:
-            FileNotFoundError: a file is missing.
             ImportError: the runtime's package isn't installed.
-            ValueError: an export of an unknown format, a file that isn't the exported one, or a checkpoint that was
-                trained on since, see ``check_metadata``.
+            FileNotFoundError, ValueError: see ``exported.files.read_metadata``.
         """
-        model = exported.load_export(Path(folder), threads)
-        return cls(model.graphs, model.metadata, model.tokenizer, model.mean_image_token)
+        return cls(exported.load_export(Path(folder), threads))
 
     def open_photo(self, photo: Photo) -> Image.Image:
         """A photo as upright RGB, at most 1600 pixels long: what maps are drawn on. Raises InputError."""
