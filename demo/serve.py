@@ -12,16 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from demo.server.shutdown import end_on_signals, own_upload_folder, serve_until_stopped
-from demo.settings import (
-    SHIPPED_CAPTIONER,
-    Settings,
-    bind_address,
-    check_places,
-    free_port,
-    prepare_environment,
-    read_settings,
-    stop,
-)
+from demo.server.start_up import bind_address, check_places, free_port, prepare_environment
+from demo.settings import SHIPPED_CAPTIONER, Settings, read_settings, stop
 
 if TYPE_CHECKING:  # for real it loads torch
     from valm_core.captions.captioner import Captioner
@@ -56,7 +48,7 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
     """
     from demo.page.wiring import build_page, launch_options
     from demo.server.zero_gpu import lend
-    from valm_core.predictor import load_predictor
+    from valm_core.loading import load_predictor
 
     try:
         predictor = load_predictor(checkpoint, prompt=settings.prompt, calibration=settings.calibration or None)

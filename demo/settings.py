@@ -5,12 +5,9 @@
 
 import argparse
 import difflib
-import errno
 import os
 import re
-import socket
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
@@ -22,10 +19,8 @@ from demo import ASSETS
 SHIPPED = ASSETS / "checkpoints" / "everyday"
 SHIPPED_FINDER = ASSETS / "checkpoints" / "find"
 SHIPPED_CAPTIONER = ASSETS / "checkpoints" / "describe"
-FIRST_PORT, PORTS_TRIED = 7860, 100  # where no port is set, the first free one of these is taken
+FIRST_PORT = 7860  # where no port is set, the first free one from here is taken
 MAX_PROXIES = 10
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # read in capitals too
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)
 BEGIN, END = "<!-- settings: written by python -m demo.settings docs/hosting.md -->", "<!-- end of settings -->"
 OF_OTHERS = (  # read by huggingface_hub
@@ -119,271 +114,214 @@ def _root_path(text: str) -> str:
     return text.rstrip("/")
 
 
-def _variable(name: str, read: Callable, allowed: str, about: str, default: str = "", secret: bool = False) -> dict:
-    """What a field of ``Settings`` is read from, as its metadata.
+def _variable(
+    name: str,
+    default: Any,
+    allowed: str,
+    about: str,
+    shown: str = "",
+    read: Callable[[str], Any] = _text,
+    secret: bool = False,
+) -> Any:
+    """A field of ``Settings``, and what it is read from.
 
     Args:
         name: of the environment variable.
-        read: its text as a value; raises ValueError or KeyError.
+        default: where it isn't set.
         allowed: its type and values, for people.
         about: what it does, for people.
-        default: for people, where it isn't the field's own.
+        shown: the default for people, where it isn't the field's own.
+        read: its text as a value; raises ValueError or KeyError.
         secret: messages don't repeat the text.
     """
-    return {"name": name, "read": read, "allowed": allowed, "about": about, "default": default, "secret": secret}
+    known = {"name": name, "read": read, "allowed": allowed, "about": about, "default": shown, "secret": secret}
+    return field(default=default, repr=not secret, metadata=known)
+
+
+A_MODEL = "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub"
+FROM_1 = "a whole number from 1"
 
 
 @dataclass(frozen=True)
 class Settings:
     """What whoever runs the page has set, see ``read_settings``; ``Settings()`` has the defaults."""
 
-    checkpoint: str | Path = field(
-        default=SHIPPED,
-        metadata=_variable(
-            "VALM_CHECKPOINT",
-            _text,
-            "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
-            "the model",
-            "the shipped model",
-        ),
+    checkpoint: str | Path = _variable("VALM_CHECKPOINT", SHIPPED, A_MODEL, "the model", "the shipped model")
+    prompt: str | None = _variable(
+        "VALM_PROMPT",
+        None,
+        "text with `{image}` and `{question}`",
+        "what an open vision-language model is asked; a chat template goes around it",
+        "its family's",
+        read=_prompt,
     )
-    prompt: str | None = field(
-        default=None,
-        metadata=_variable(
-            "VALM_PROMPT",
-            _prompt,
-            "text with `{image}` and `{question}`",
-            "what an open vision-language model is asked; a chat template goes around it",
-            "its family's",
-        ),
+    calibration: str = _variable(
+        "VALM_CALIBRATION",
+        "",
+        "a file that `python -m training.calibrate` wrote of this model and prompt",
+        "makes an open vision-language model's percentages chances of being right",
+        "none, they are called not calibrated",
     )
-    calibration: str = field(
-        default="",
-        metadata=_variable(
-            "VALM_CALIBRATION",
-            _text,
-            "a file that `python -m training.calibrate` wrote of this model and prompt",
-            "makes an open vision-language model's percentages chances of being right",
-            "none, they are called not calibrated",
-        ),
+    find_checkpoint: str | Path = _variable(
+        "VALM_FIND_CHECKPOINT",
+        SHIPPED_FINDER,
+        A_MODEL,
+        "the model that finds photos (`valm-find`)",
+        "the shipped model",
     )
-    gpu_seconds: int = field(
-        default=30,
-        metadata=_variable(
-            "VALM_GPU_SECONDS",
-            _whole(1, 600),
-            "a whole number from 1 to 600",
-            "on a ZeroGPU Space: for how long a call may borrow the GPU; an open model with its evidence takes longer "
-            "than the shipped one",
-        ),
+    gpu_seconds: int = _variable(
+        "VALM_GPU_SECONDS",
+        30,
+        "a whole number from 1 to 600",
+        "on a ZeroGPU Space: for how long a call may borrow the GPU; an open model with its evidence takes longer "
+        "than the shipped one",
+        read=_whole(1, 600),
     )
-    find_checkpoint: str | Path = field(
-        default=SHIPPED_FINDER,
-        metadata=_variable(
-            "VALM_FIND_CHECKPOINT",
-            _text,
-            "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
-            "the model that finds photos (`valm-find`)",
-            "the shipped model",
-        ),
+    collection: str = _variable(
+        "VALM_COLLECTION",
+        "",
+        "a folder",
+        "the page has a second one, Find, that looks through this folder's photos; every visitor may see them",
+        "none, there is no such page",
     )
-    collection: str = field(
-        default="",
-        metadata=_variable(
-            "VALM_COLLECTION",
-            _text,
-            "a folder",
-            "the page has a second one, Find, that looks through this folder's photos; every visitor may see them",
-            "none, there is no such page",
-        ),
+    collection_index: str = _variable(
+        "VALM_COLLECTION_INDEX",
+        "",
+        "a file outside of that folder",
+        "where what is known of the collection's photos is kept",
+        "beside the folder, `FOLDER.valm-index`",
     )
-    collection_index: str = field(
-        default="",
-        metadata=_variable(
-            "VALM_COLLECTION_INDEX",
-            _text,
-            "a file outside of that folder",
-            "where what is known of the collection's photos is kept",
-            "beside the folder, `FOLDER.valm-index`",
-        ),
+    more: tuple[str | Path, ...] = _variable(
+        "VALM_MORE",
+        shipped_tasks(),
+        "folders of checkpoints that tag, relate, judge, feel or read, with commas between; `shipped`; `none`",
+        "what the page More offers; `none` for no such page",
+        "`shipped`, those that need no package that isn't installed",
+        read=_folders,
     )
-    more: tuple[str | Path, ...] = field(
-        default=shipped_tasks(),
-        metadata=_variable(
-            "VALM_MORE",
-            _folders,
-            "folders of checkpoints that tag, relate, judge, feel or read, with commas between; `shipped`; `none`",
-            "what the page More offers; `none` for no such page",
-            "`shipped`, those that need no package that isn't installed",
-        ),
+    describe_checkpoint: str | Path = _variable(
+        "VALM_DESCRIBE_CHECKPOINT",
+        SHIPPED_CAPTIONER,
+        A_MODEL,
+        "the model that describes photos (`valm-describe`, and on the page “Describe this photo”)",
+        "the shipped model",
     )
-    describe_checkpoint: str | Path = field(
-        default=SHIPPED_CAPTIONER,
-        metadata=_variable(
-            "VALM_DESCRIBE_CHECKPOINT",
-            _text,
-            "a folder, or `user/model` or `user/model@revision` on the Hugging Face hub",
-            "the model that describes photos (`valm-describe`, and on the page “Describe this photo”)",
-            "the shipped model",
-        ),
+    compare: Mapping[str, str] | None = _variable(
+        "VALM_COMPARE",
+        None,
+        "`name=LOCATION` with commas between, each name once; a location is a model's folder or a name on the hub",
+        "models to compare with, e.g. `vilt=dandelin/vilt-b32-finetuned-vqa`",
+        read=_peers,
     )
-    compare: Mapping[str, str] | None = field(
-        default=None,
-        metadata=_variable(
-            "VALM_COMPARE",
-            _peers,
-            "`name=LOCATION` with commas between, each name once; a location is a model's folder or a name on the hub",
-            "models to compare with, e.g. `vilt=dandelin/vilt-b32-finetuned-vqa`",
-        ),
+    server_name: str = _variable(
+        "GRADIO_SERVER_NAME",
+        "",
+        "an address or name of this machine, IPv4 or IPv6",
+        "where the page is served; `0.0.0.0` lets other machines in, so think of who can reach it first",
+        "`127.0.0.1`; on a Space `0.0.0.0`",
     )
-    server_name: str = field(
-        default="",
-        metadata=_variable(
-            "GRADIO_SERVER_NAME",
-            _text,
-            "an address or name of this machine, IPv4 or IPv6",
-            "where the page is served; `0.0.0.0` lets other machines in, so think of who can reach it first",
-            "`127.0.0.1`; on a Space `0.0.0.0`",
-        ),
+    server_port: int | None = _variable(
+        "GRADIO_SERVER_PORT",
+        None,
+        "a whole number from 1 to 65535",
+        "the port; one that is in use is an error",
+        f"the first free one from {FIRST_PORT}",
+        read=_whole(1, 65535),
     )
-    server_port: int | None = field(
-        default=None,
-        metadata=_variable(
-            "GRADIO_SERVER_PORT",
-            _whole(1, 65535),
-            "a whole number from 1 to 65535",
-            "the port; one that is in use is an error",
-            f"the first free one from {FIRST_PORT}",
-        ),
+    root_path: str = _variable(
+        "GRADIO_ROOT_PATH",
+        "",
+        "a path that begins with `/`, or an `https://` address",
+        "the path under which a proxy shows the page, e.g. `/valm`",
+        read=_root_path,
     )
-    root_path: str = field(
-        default="",
-        metadata=_variable(
-            "GRADIO_ROOT_PATH",
-            _root_path,
-            "a path that begins with `/`, or an `https://` address",
-            "the path under which a proxy shows the page, e.g. `/valm`",
-        ),
+    temp_dir: str = _variable(
+        "GRADIO_TEMP_DIR",
+        "",
+        "a folder that can be written; it is made where missing",
+        "where uploaded photos lie until they are deleted",
+        "a new folder among the system's temporary ones, deleted when the page ends",
     )
-    temp_dir: str = field(
-        default="",
-        metadata=_variable(
-            "GRADIO_TEMP_DIR",
-            _text,
-            "a folder that can be written; it is made where missing",
-            "where uploaded photos lie until they are deleted",
-            "a new folder among the system's temporary ones, deleted when the page ends",
-        ),
+    source_url: str = _variable(
+        "VALM_SOURCE_URL",
+        "",
+        "an `https://` address",
+        "where the source of this page can be read; *About* links to it",
+        "none; on a Space its files",
+        read=_address,
     )
-    source_url: str = field(
-        default="",
-        metadata=_variable(
-            "VALM_SOURCE_URL",
-            _address,
-            "an `https://` address",
-            "where the source of this page can be read; *About* links to it",
-            "none; on a Space its files",
-        ),
+    run_history: bool = _variable(
+        "GRADIO_RUN_HISTORY",
+        False,
+        "`True` or `False`",
+        "`True`: the visitor's browser keeps earlier questions",
+        read=_switch,
     )
-    run_history: bool = field(
-        default=False,
-        metadata=_variable(
-            "GRADIO_RUN_HISTORY",
-            _switch,
-            "`True` or `False`",
-            "`True`: the visitor's browser keeps earlier questions",
-        ),
+    analytics: bool = _variable(
+        "GRADIO_ANALYTICS_ENABLED",
+        False,
+        "`True` or `False`",
+        "`True`: gradio tells its makers that a page was started",
+        read=_switch,
     )
-    analytics: bool = field(
-        default=False,
-        metadata=_variable(
-            "GRADIO_ANALYTICS_ENABLED",
-            _switch,
-            "`True` or `False`",
-            "`True`: gradio tells its makers that a page was started",
-        ),
+    auth: tuple[tuple[str, str], ...] = _variable(
+        "VALM_AUTH",
+        (),
+        "`name:password`, several with commas between, each name once",
+        "who may open the page: there is a login",
+        "everybody",
+        read=_people,
+        secret=True,
     )
-    auth: tuple[tuple[str, str], ...] = field(
-        default=(),
-        repr=False,
-        metadata=_variable(
-            "VALM_AUTH",
-            _people,
-            "`name:password`, several with commas between, each name once",
-            "who may open the page: there is a login",
-            "everybody",
-            secret=True,
-        ),
+    requests_per_minute: int = _variable(
+        "VALM_REQUESTS_PER_MINUTE",
+        0,
+        "a whole number from 0",
+        "calls that one visitor's address may make in a minute (a question takes about five); `0` is no limit",
+        read=_whole(0),
     )
-    requests_per_minute: int = field(
-        default=0,
-        metadata=_variable(
-            "VALM_REQUESTS_PER_MINUTE",
-            _whole(0),
-            "a whole number from 0",
-            "calls that one visitor's address may make in a minute (a question takes about five); `0` is no limit",
-        ),
+    trusted_proxies: int = _variable(
+        "VALM_TRUSTED_PROXIES",
+        0,
+        f"a whole number from 0 to {MAX_PROXIES}",
+        "how many proxies of yours stand before the page, one behind the other: the address that the first of them "
+        "saw counts as the visitor's, whatever the visitor wrote into `X-Forwarded-For`",
+        read=_whole(0, MAX_PROXIES),
     )
-    trusted_proxies: int = field(
-        default=0,
-        metadata=_variable(
-            "VALM_TRUSTED_PROXIES",
-            _whole(0, MAX_PROXIES),
-            f"a whole number from 0 to {MAX_PROXIES}",
-            "how many proxies of yours stand before the page, one behind the other: the address that the first of them "
-            "saw counts as the visitor's, whatever the visitor wrote into `X-Forwarded-For`",
-        ),
+    mcp: bool = _variable(
+        "VALM_MCP",
+        True,
+        "`1` or `0`",
+        "`0`: the API's endpoints are no tools of an MCP server, even where `mcp` is installed",
+        "`1`",
+        read=_switch,
     )
-    mcp: bool = field(
-        default=True,
-        metadata=_variable(
-            "VALM_MCP",
-            _switch,
-            "`1` or `0`",
-            "`0`: the API's endpoints are no tools of an MCP server, even where `mcp` is installed",
-            "`1`",
-        ),
+    feedback: str = _variable(
+        "VALM_FEEDBACK",
+        "",
+        "a file in a folder that can be written; both are made where missing",
+        'the form "Wrong? Correct me" is on and keeps corrections there; docs/corrections.md tells about it',
+        "none, the form is off",
     )
-    feedback: str = field(
-        default="",
-        metadata=_variable(
-            "VALM_FEEDBACK",
-            _text,
-            "a file in a folder that can be written; both are made where missing",
-            'the form "Wrong? Correct me" is on and keeps corrections there; docs/corrections.md tells about it',
-            "none, the form is off",
-        ),
+    feedback_repo: str = _variable(
+        "VALM_FEEDBACK_REPO",
+        "",
+        "`user/dataset` on the hub; needs `VALM_FEEDBACK` and `HF_TOKEN`",
+        "a private dataset that corrections are uploaded to",
+        read=_dataset,
     )
-    feedback_repo: str = field(
-        default="",
-        metadata=_variable(
-            "VALM_FEEDBACK_REPO",
-            _dataset,
-            "`user/dataset` on the hub; needs `VALM_FEEDBACK` and `HF_TOKEN`",
-            "a private dataset that corrections are uploaded to",
-        ),
+    feedback_mb: int = _variable(
+        "VALM_FEEDBACK_MB", 500, FROM_1, "how many megabytes of corrections are kept", read=_whole(1)
     )
-    feedback_mb: int = field(
-        default=500,
-        metadata=_variable(
-            "VALM_FEEDBACK_MB", _whole(1), "a whole number from 1", "how many megabytes of corrections are kept"
-        ),
+    feedback_days: int = _variable(
+        "VALM_FEEDBACK_DAYS", 365, FROM_1, "after how many days a correction is deleted", read=_whole(1)
     )
-    feedback_days: int = field(
-        default=365,
-        metadata=_variable(
-            "VALM_FEEDBACK_DAYS", _whole(1), "a whole number from 1", "after how many days a correction is deleted"
-        ),
-    )
-    feedback_contact: str = field(
-        default="",
-        metadata=_variable(
-            "VALM_FEEDBACK_CONTACT",
-            _text,
-            "text",
-            "whom to ask for the deletion of a correction",
-            "whoever gave out the page's address",
-        ),
+    feedback_contact: str = _variable(
+        "VALM_FEEDBACK_CONTACT",
+        "",
+        "text",
+        "whom to ask for the deletion of a correction",
+        "whoever gave out the page's address",
     )
     space: str = ""  # SPACE_ID, which Hugging Face sets: user/space
 
@@ -446,94 +384,6 @@ def finding_checkpoint() -> str | Path:
 def describing_checkpoint() -> str | Path:
     """The model that describes photos: ``VALM_DESCRIBE_CHECKPOINT`` where it is set, else the one that is shipped."""
     return read_variable("VALM_DESCRIBE_CHECKPOINT", os.environ)
-
-
-def check_places(settings: Settings) -> None:
-    """Make sure that folders can be written, before anything is loaded. Raises ValueError."""
-    places = {"GRADIO_TEMP_DIR": settings.temp_dir and Path(settings.temp_dir)}
-    if settings.feedback:
-        database = Path(settings.feedback).resolve()
-        if database.is_dir():
-            raise ValueError(f"VALM_FEEDBACK is {settings.feedback!r}, a folder. Name a file in it.")
-        places["VALM_FEEDBACK"] = database.parent
-        if database.is_file() and database.read_bytes()[:6] not in (b"", b"SQLite"):
-            raise ValueError(f"VALM_FEEDBACK is {settings.feedback!r}, which is no SQLite database. Name another file.")
-    for name, folder in places.items():
-        if folder:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:
-                reason = error.strerror or error
-                raise ValueError(f"{name}: the folder {folder} can't be written ({reason}). Name another.") from error
-
-
-def free_port(settings: Settings) -> int:
-    """The port to serve on, found free.
-
-    Raises:
-        ValueError: the address is none of this machine's, or the port can't be had.
-    """
-    wanted = [settings.server_port] if settings.server_port else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED)
-    for port in wanted:
-        try:
-            for name in {settings.address, LOOPBACK[0]}:  # gradio itself tries the latter
-                _bind(name, port)
-        except OSError as error:
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-                raise ValueError(
-                    f"GRADIO_SERVER_NAME is {settings.address!r}, which is no address of this machine. "
-                    "Use 127.0.0.1, ::1, 0.0.0.0 or another address of it."
-                ) from error
-            if error.errno != errno.EADDRINUSE or settings.server_port:
-                used = "in use" if error.errno == errno.EADDRINUSE else f"not to be had ({error.strerror or error})"
-                raise ValueError(f"GRADIO_SERVER_PORT is {port}, which is {used}. Set another.") from error
-        else:
-            return port
-    raise ValueError(f"The ports {wanted[0]} to {wanted[-1]} are all in use. Set GRADIO_SERVER_PORT to a free one.")
-
-
-def bind_address(address: str) -> str:
-    """An address as gradio takes it, and as it stands before ``:PORT``: IPv6 in brackets."""
-    return f"[{address}]" if ":" in address else address
-
-
-def _bind(name: str, port: int) -> None:
-    """Take a port and give it back. Raises OSError."""
-    family, kind, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind) as tried:
-        if os.name == "posix":  # elsewhere the option would let two servers share a port
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tried.bind(address)
-
-
-def prepare_environment(settings: Settings) -> None:
-    """Set what gradio, uvicorn and the hub's client read out of the environment; call it before gradio is imported."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = str(settings.analytics)
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.pop("GRADIO_SERVER_NAME", None)  # launch gets it; from here gradio takes only IPv4 addresses
-    if not settings.trusted_proxies:
-        # uvicorn believes X-Forwarded-For of everybody on this machine; the guard counts who really connected.
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
-    keep_proxies_out(settings.address)
-
-
-def keep_proxies_out(address: str) -> None:
-    """Tell HTTP clients that this machine is reached without the environment's proxies: gradio asks its own page.
-
-    A SOCKS proxy is passed over where the package for it is missing, since clients would fail on any address.
-    """
-    names = [name for lower in PROXY_VARIABLES for name in (lower, lower.upper()) if os.environ.get(name)]
-    for name in names:
-        if os.environ[name].lower().startswith("socks") and find_spec("socksio") is None:
-            print(f"{name} is passed over: SOCKS needs the package socksio (pip install socksio).", file=sys.stderr)
-            del os.environ[name]
-    if not names:  # with no_proxy alone, the system's own proxies would no longer be asked for
-        return
-    before = (os.environ.get("no_proxy", "") + "," + os.environ.get("NO_PROXY", "")).split(",")
-    direct = dict.fromkeys(filter(None, [*map(str.strip, before), *LOOPBACK, address]))
-    for name in ("no_proxy", "NO_PROXY"):
-        os.environ[name] = ",".join(direct)
 
 
 def settings_table() -> str:

@@ -33,10 +33,11 @@ from valm_core.answers import YES_NO
 from valm_core.checkpoints.atomic_files import replace_folder
 from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.devices import choose_device
+from valm_core.loading import is_open_model
 from valm_core.model.build import reconfigure
 from valm_core.model.heads import calibrated
 from valm_core.model.model import ValmModel
-from valm_core.predictor import choose_device, is_open_model
 
 CALIBRATION_FILE = "valm_calibration.json"
 ONE_PHOTO = (

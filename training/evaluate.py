@@ -24,10 +24,10 @@ from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import task_of
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.devices import choose_device
 from valm_core.learning.losses import OBJECTIVE_INPUTS
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
-from valm_core.predictor import choose_device
 
 EVALUATION_BATCH = 256
 YES_RATES = {"yes_rate": "    says yes to yes/no", "true_yes_rate": "    yes is right"}  # figure -> its line

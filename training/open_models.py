@@ -12,8 +12,8 @@ from training.measuring.evidence import SHUFFLED_SHARES, SHUFFLES
 from training.metrics.calibration import expected_calibration_error
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.evidence import rules
+from valm_core.loading import load_predictor
 from valm_core.outputs import Predictor
-from valm_core.predictor import load_predictor
 from valm_core.vision_language.calibration import Calibration, scaled
 from valm_core.vision_language.geometry import coarse_grid
 from valm_core.vision_language.predictor import TransformersPredictor

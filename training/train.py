@@ -36,6 +36,7 @@ from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, 
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.storage import load_checkpoint, load_stored_state, save_checkpoint, stored_state
 from valm_core.config import ValmConfig
+from valm_core.devices import choose_device
 from valm_core.learning.batches import Batches, BucketedBatches
 from valm_core.learning.fine_tuning import parse_fine_tuning, prepare_fine_tuning
 from valm_core.learning.losses import AnswerObjective
@@ -45,8 +46,8 @@ from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.adapters import adapter_of, merged
 from valm_core.model.build import build_model, reconfigure
-from valm_core.model.model import ValmModel, extend_answers, learns
-from valm_core.predictor import choose_device
+from valm_core.model.frozen_parts import learns
+from valm_core.model.model import ValmModel, extend_answers
 
 FEW_PHOTOS = 100  # with fewer, what a checkpoint knows of the average photo says more than they do
 QUESTION_TENSORS = ("text_encoder.", "question_head.")

@@ -22,8 +22,8 @@ import torch
 import transformers
 
 from valm_core import __version__
+from valm_core.loading import load_predictor
 from valm_core.outputs import Explanation
-from valm_core.predictor import load_predictor
 from valm_core.vision_language.attention_rows import collecting
 from valm_core.vision_language.predictor import EncodedPhoto, TransformersPredictor
 from valm_core.vision_language.sequence import SequenceReader

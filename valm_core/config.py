@@ -38,7 +38,7 @@ class ValmConfig:
             models on ``FusedEncoders``.
         concepts: how many concepts a ``ConceptHead`` looks for in every cell; 0 for none. Their names lie in the
             checkpoint, and what they mean joins each cell as an embedding of the text encoder.
-        similarity: in bi-attention, words read first where cells resemble them, see ``fusion.WordCellSimilarity``.
+        similarity: in bi-attention, words read first where cells resemble them: ``bi_attention.WordCellSimilarity``.
         train_text_encoder, train_image_encoder: whether the encoder learns along with the fusion, or has learned; the
             checkpoint then holds its weights. Which of its parts learn is up to ``valm_core.learning.fine_tuning``.
         learned_text_layers: where not the whole text encoder has learned but only its last layers, how many; the

@@ -7,6 +7,7 @@ what lies further out than nearly all data that training did not see is called u
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,3 +124,18 @@ def load_familiarity(folder: str | Path) -> dict[str, Subspace]:
             "`python -m training.familiarity`."
         ) from error
     return found
+
+
+def unfamiliar_parts(
+    subspaces: Mapping[str, Subspace], model: ValmModel, text: EncodedText, image_tokens: Tensor
+) -> list[tuple[str, ...]]:
+    """Which of ``PARTS`` of each of B questions lie outside what the model learned from; none without subspaces.
+
+    ``image_tokens`` [B, N, D_image], or [1, N, D_image] of one photo for all.
+    """
+    if not subspaces:
+        return [()] * len(text.mask)
+    photos = photo_vectors(model, image_tokens.expand(len(text.mask), -1, -1))
+    vectors = {"photo": photos, "question": question_vectors(text)}
+    outside = {part: subspaces[part].distance(vectors[part]) > subspaces[part].limit for part in PARTS}
+    return [tuple(part for part in PARTS if outside[part][row]) for row in range(len(text.mask))]

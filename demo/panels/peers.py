@@ -6,8 +6,8 @@ from PIL import Image
 
 from demo.languages.translate import say
 from demo.rendering.wording import method_name
+from valm_core.loading import load_predictor
 from valm_core.outputs import Answer, Explanation, InputError, Predictor
-from valm_core.predictor import load_predictor
 
 TOP = 5
 

@@ -25,11 +25,11 @@ from demo.server.replies import (
 from demo.visit import asking
 from demo.visit.examples import Example
 from demo.visit.uploads import photo_content
+from valm_core.answering import MAX_CANDIDATES
 from valm_core.captions.captioner import MAX_BEAMS, Captioner
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import EncodedImage, InputError, Predictor, UnknownAnswer
-from valm_core.predictor import MAX_CANDIDATES
 
 MAX_ANSWERS = 100
 

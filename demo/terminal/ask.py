@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.batch and (options.question is None or options.asked or options.output):
         parser.error("give a photo and a question, or --batch, which --question and --output belong to.")
 
-    from valm_core.predictor import load_predictor
+    from valm_core.loading import load_predictor
 
     try:
         predictor = load_predictor(options.checkpoint, options.device, options.prompt, options.calibration)

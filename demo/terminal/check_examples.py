@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--examples", type=Path, default=ASSETS / "examples", help="folder with examples.json")
     options = parser.parse_args(arguments)
     from valm_core.checkpoints.atomic_files import write_text
-    from valm_core.predictor import load_predictor
+    from valm_core.loading import load_predictor
 
     try:
         predictor = load_predictor(options.checkpoint, "cpu")

@@ -40,7 +40,7 @@ def serve_all(folder: Path, groups: list[str]):
     from demo.more.models import open_models
     from demo.serve import load_captioner
     from demo.settings import SHIPPED_CAPTIONER, SHIPPED_FINDER, Settings, checkpoint_folder
-    from valm_core.predictor import load_predictor
+    from valm_core.loading import load_predictor
 
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
     photos = folder / "photos"

@@ -4,7 +4,7 @@ import pytest
 from served_page import served
 from tiny_vision_language import build_tiny
 
-from valm_core.predictor import load_predictor
+from valm_core.loading import load_predictor
 
 
 @pytest.fixture(scope="module")

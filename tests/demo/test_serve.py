@@ -248,7 +248,7 @@ def environment():
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address of the machine")
 @pytest.mark.parametrize("proxies", [0, 1, 2])
 def test_each_visitor_has_a_count_and_nobody_can_invent_another(proxies, environment, tmp_path):
-    from demo.settings import prepare_environment
+    from demo.server.start_up import prepare_environment
 
     environment.pop("FORWARDED_ALLOW_IPS", None)
     environment["GRADIO_TEMP_DIR"] = str(tmp_path)

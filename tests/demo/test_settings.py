@@ -7,20 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from demo import settings as module
-from demo.settings import (
-    VARIABLES,
-    Settings,
-    bind_address,
-    check_places,
-    checkpoint_folder,
-    free_port,
-    keep_proxies_out,
-    main,
-    prepare_environment,
-    read_settings,
-    settings_table,
-)
+from demo.server import start_up
+from demo.server.start_up import bind_address, check_places, free_port, keep_proxies_out, prepare_environment
+from demo.settings import VARIABLES, Settings, checkpoint_folder, main, read_settings, settings_table
 
 ROOT = Path(__file__).parents[2]
 GOOD = {
@@ -171,9 +160,9 @@ def test_a_port_in_use_is_told_where_it_was_set_and_passed_over_where_not(monkey
         port = used.getsockname()[1]
         with pytest.raises(ValueError, match=f"GRADIO_SERVER_PORT is {port}, which is in use"):
             free_port(Settings(server_port=port))
-        monkeypatch.setattr(module, "FIRST_PORT", port)
-        assert port < free_port(Settings()) < port + module.PORTS_TRIED
-        monkeypatch.setattr(module, "PORTS_TRIED", 1)
+        monkeypatch.setattr(start_up, "FIRST_PORT", port)
+        assert port < free_port(Settings()) < port + start_up.PORTS_TRIED
+        monkeypatch.setattr(start_up, "PORTS_TRIED", 1)
         with pytest.raises(ValueError, match="all in use"):
             free_port(Settings())
     assert free_port(Settings(server_port=port)) == port
@@ -215,12 +204,12 @@ def test_without_proxies_the_system_is_still_asked_for_its_own(environment):
 
 
 def test_a_socks_proxy_without_its_package_is_passed_over(environment, monkeypatch, capsys):
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(start_up, "find_spec", lambda name: None)
     environment |= {"all_proxy": "socks5://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     keep_proxies_out("127.0.0.1")
     assert "all_proxy" not in environment and environment["http_proxy"]
     assert "all_proxy is passed over" in capsys.readouterr().err
-    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    monkeypatch.setattr(start_up, "find_spec", lambda name: object())
     environment["all_proxy"] = "socks5://127.0.0.1:9"
     keep_proxies_out("127.0.0.1")
     assert environment["all_proxy"] == "socks5://127.0.0.1:9"
@@ -247,9 +236,13 @@ def test_the_table_in_the_documentation_is_made_from_the_settings(tmp_path, caps
 
 
 def test_no_other_module_reads_settings_out_of_the_environment():
-    """Named are those that set a variable for a program that they start."""
+    """Named are those that set a variable for a program that they start, or for gradio."""
     sets = {
         "demo/server/shutdown.py": {"GRADIO_TEMP_DIR"},
+        "demo/server/start_up.py": {
+            *("GRADIO_ANALYTICS_ENABLED", "GRADIO_SERVER_NAME"),
+            *("GRADIO_TEMP_DIR", "VALM_FEEDBACK"),  # what it calls folders that can't be written
+        },
         "demo/terminal/page_speed.py": {"GRADIO_SERVER_PORT", "GRADIO_ANALYTICS_ENABLED"},
         "hosting/space.py": {"VALM_", "GRADIO_", "GRADIO_SERVER_PORT"},
     }

@@ -14,7 +14,7 @@ from training.datasets import load_rows
 from training.metrics.calibration import expected_calibration_error
 from training.open_models import fit_scaling, held_out, shuffled_support, thresholds_of, with_thresholds
 from valm_core.evidence.rules import verdict
-from valm_core.predictor import load_predictor
+from valm_core.loading import load_predictor
 from valm_core.vision_language.calibration import Calibration, read_calibration, scaled
 
 CALIBRATION = Calibration(0.5, -1.0, "abc", "ask", 100, 0.3, 0.05)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from valm_core.answers import differ, listed
-from valm_core.exported.predictor import OnnxPredictor
+from valm_core.exported.model import ExportedModel, likeliest
 from valm_core.outputs import Answer, Prediction
 
 
@@ -45,8 +45,8 @@ def test_every_predictor_lists_by_this_rule(tiny_predictor, encoded):
     assert [answer.text for answer in told.answers] == ["yes", "no"]
     among = tiny_predictor.what_if(encoded, "what color?", candidates=["red", "yes"])
     assert len(among.answers) == 2  # who names the answers sees them all
-    exported = OnnxPredictor({}, {"answers": ["yes", "sand", "no"], "temperature": 1.0}, None, np.zeros(1))
-    found = exported._likeliest(np.array([9.0, 1.0, 2.0], dtype=np.float32), 3)
+    exported = ExportedModel({}, {"answers": ["yes", "sand", "no"], "temperature": 1.0}, None, np.zeros(1))
+    found = likeliest(exported, np.array([9.0, 1.0, 2.0], dtype=np.float32), 3)
     assert [answer.text for answer in found] == ["yes", "no"]
 
 

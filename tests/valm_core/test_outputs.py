@@ -5,6 +5,7 @@ import inspect
 import pytest
 from fake_predictor import FakePredictor
 
+from valm_core.exported.model import ExportedModel
 from valm_core.exported.predictor import OnnxPredictor
 from valm_core.outputs import OFFERS, NotOffered, Predictor
 from valm_core.predictor import VqaPredictor
@@ -36,7 +37,7 @@ def test_every_predictor_says_what_it_can_do(tiny_model):
     import numpy as np
     import torch
 
-    exported = OnnxPredictor({}, {"answers": ["yes"], "temperature": 1.0}, None, np.zeros(1))
+    exported = OnnxPredictor(ExportedModel({}, {"answers": ["yes"], "temperature": 1.0}, None, np.zeros(1)))
     for predictor in (VqaPredictor(tiny_model, torch.device("cpu")), exported, FakePredictor()):
         assert predictor.notice == "" and isinstance(predictor.answers, list) and predictor.answers
         assert isinstance(predictor.offers, frozenset) and predictor.offers <= set(OFFERS)

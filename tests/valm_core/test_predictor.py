@@ -7,10 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from valm_core import answering
 from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.devices import choose_device
+from valm_core.inputs.word_pieces import merge_word_pieces
 from valm_core.model.build import reconfigure
 from valm_core.outputs import Answer, Explanation, InputError, TrackRecord, UnknownAnswer
-from valm_core.predictor import VqaPredictor, choose_device, merge_word_pieces
+from valm_core.predictor import VqaPredictor
 
 QUESTION = "what color is the square?"
 
@@ -183,16 +186,16 @@ def failing_once(predictor, error, monkeypatch):
     class Gpu:
         type = "cuda"
 
-    encode_questions = predictor._encode_questions
+    encode_questions = answering.encode_questions
 
-    def fail(questions):
+    def fail(model, questions):
         if predictor.device.type == "cuda":
             answers.append(error)
             raise error
-        return encode_questions(questions)
+        return encode_questions(model, questions)
 
     predictor.device = Gpu()
-    monkeypatch.setattr(predictor, "_encode_questions", fail)
+    monkeypatch.setattr(answering, "encode_questions", fail)
     return answers
 
 
@@ -227,7 +230,7 @@ def test_an_error_on_the_cpu_is_no_reason_to_fall_back(tiny_predictor, encoded, 
     def full(*_):
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(tiny_predictor, "_encode_questions", full)
+    monkeypatch.setattr(answering, "encode_questions", full)
     with pytest.raises(torch.OutOfMemoryError):
         tiny_predictor.answer(encoded, "what color?")
     assert tiny_predictor.notice == ""

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from training.benchmark.models import PEERS, Peer, Valm, build_peer, load_contender
 from training.benchmark.report import draw_report, format_report
 from training.measuring.common import write_report
-from valm_core.predictor import choose_device
+from valm_core.devices import choose_device
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 QUESTIONS = (

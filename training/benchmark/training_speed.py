@@ -26,13 +26,13 @@ from training.datasets.questions import QuestionDataset
 from training.measuring.common import sample, write_report
 from training.run_config import parse_overrides, read_config
 from training.train import model_to_train
+from valm_core.devices import choose_device
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.losses import AnswerObjective
 from valm_core.learning.optimizer import build_optimizer
 from valm_core.learning.trainer import choose_precision
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.model import ValmModel
-from valm_core.predictor import choose_device
 
 Result = TypeVar("Result")
 LARGE = 2048  # rows and columns of the matrices whose product stands for the peak

@@ -25,7 +25,8 @@ from training.train import train
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import METRICS_FILE
-from valm_core.predictor import VqaPredictor, choose_device
+from valm_core.devices import choose_device
+from valm_core.predictor import VqaPredictor
 
 BUDGET_TOLERANCE = 1.05  # largest allowed ratio between the variants' numbers of learning parameters
 TIMED_QUESTIONS = 30

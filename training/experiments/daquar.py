@@ -34,8 +34,8 @@ from training.train import chosen_answers
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import METRICS_FILE
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.devices import choose_device
 from valm_core.learning.fine_tuning import parse_fine_tuning
-from valm_core.predictor import choose_device
 
 MODES = "full,top_layers:1,frozen,lora,ia3"
 CONFIG = "training/configs/daquar.yaml"

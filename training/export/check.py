@@ -28,9 +28,10 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
     ours = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
     theirs = OnnxPredictor.from_checkpoint(output)
     ours_sha256 = ours.facts["checkpoint_sha256"]
-    if ours_sha256 != theirs.metadata["checkpoint_sha256"] or ours.model.answers != theirs.answers:
+    exported_from = theirs.model.metadata["checkpoint_sha256"]
+    if ours_sha256 != exported_from or ours.model.answers != theirs.answers:
         raise ValueError(
-            f"{output} was exported from weights {theirs.metadata['checkpoint_sha256'][:12]}, and {checkpoint} holds "
+            f"{output} was exported from weights {exported_from[:12]}, and {checkpoint} holds "
             f"{str(ours_sha256)[:12]}: they don't compare. Export that checkpoint, or name the one of the export."
         )
     greatest = {"image_tokens": 0.0, "probabilities": 0.0, "image_map": 0.0}

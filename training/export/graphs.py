@@ -31,7 +31,8 @@ from valm_core.explanations.attention_maps import cross_modal_maps
 from valm_core.explanations.attention_rollout import rollout_relevance
 from valm_core.explanations.raw_attention import raw_relevance
 from valm_core.explanations.relevance import rows_to_one
-from valm_core.exported.predictor import MAP_OUTPUTS, METADATA_FILE, METADATA_VERSION, metadata_fingerprint
+from valm_core.exported.files import METADATA_FILE, METADATA_VERSION, metadata_fingerprint
+from valm_core.exported.model import MAP_OUTPUTS
 from valm_core.exported.runtimes import RUNTIMES, openvino_core
 from valm_core.model.model import ValmModel
 from valm_core.model.packages import sha256_of

@@ -11,10 +11,10 @@ import torch
 from training.datasets.feature_cache import read_pixels
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.devices import choose_device
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.model.model import ValmModel
 from valm_core.outputs import Explanation
-from valm_core.predictor import choose_device
 
 Drawn = TypeVar("Drawn")
 COMPARED = tuple(dict.fromkeys(("raw_attention", DEFAULT_METHOD)))  # methods whose maps of single words are measured

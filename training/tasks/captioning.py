@@ -91,18 +91,7 @@ def train_captions(
 
     facts = {"captions": len(dataset), "train_photos": len(photos), "command": command}
     return train_to_checkpoint(
-        run,
-        training,
-        objective,
-        batches,
-        validate,
-        measure,
-        format_captions,
-        caption_card,
-        facts,
-        shared,
-        resume,
-        device,
+        run, training, objective, batches, validate, measure, caption_card, facts, shared, resume, device
     )
 
 

@@ -32,7 +32,7 @@ from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.classifying import LabelObjective, label_weights
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.classifier import Classifier
-from valm_core.model.model import learns
+from valm_core.model.frozen_parts import learns
 
 LABEL_BATCH = 256
 SUPPORTS, CONTRADICTS = "entailment", "contradiction"  # of e-SNLI-VE; a statement that is only true or false by them
@@ -87,18 +87,7 @@ def train_classifier(
     facts = {"train_rows": len(rows), "command": command}
     shared = depends_on(run, config, data)
     return train_to_checkpoint(
-        run,
-        training,
-        objective,
-        batches,
-        validate,
-        measure,
-        format_labels,
-        CARDS[config.task],
-        facts,
-        shared,
-        resume,
-        device,
+        run, training, objective, batches, validate, measure, CARDS[config.task], facts, shared, resume, device
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
+from training.tasks.table import find_task
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.storage import load_task_checkpoint, save_checkpoint, stored_state
@@ -29,7 +30,6 @@ def train_to_checkpoint(
     batches: Batches,
     validate: Callable[[Any], dict],
     measure: Callable[[Any], dict],
-    table: Callable[[dict], str],
     card: Card,
     facts: dict,
     shared: dict,
@@ -42,7 +42,6 @@ def train_to_checkpoint(
         run, training, batches, validate, resume: see ``Trainer``.
         objective: its ``model`` is of the task.
         measure: the finished model -> its figures; ``said`` in them goes to ``<output>/said.json`` and nowhere else.
-        table: figures -> lines of text, for the card.
         card: see ``valm_core.checkpoints.model_card``.
         facts: what the report says besides; ``command`` among them.
         shared: see ``training.made_from.depends_on``.
@@ -66,7 +65,7 @@ def train_to_checkpoint(
     report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]} | facts
     said = report.pop("said", None)
     stored = sum(tensor.numel() for tensor in stored_state(best).values())
-    text = card(best.config, stored, table(report), facts["command"], run.data_note)
+    text = card(best.config, stored, find_task(task).table(report), facts["command"], run.data_note)
     with saving(output):
         save_checkpoint(best, checkpoint, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: text}, half)
         if said is not None:

@@ -59,19 +59,15 @@ def train_reader(
         return {"accuracy": (figures["mean_exact_match"] + figures["mean_f1"]) / 2} | figures
 
     data = {"data": documents_fingerprint(rows), "validation": documents_fingerprint(validation)}
+    shared = depends_on(run, config, data)
+    facts = {"train_pages": len(dataset), "train_questions": dataset.questions, "command": command}
+    objective = ReadObjective(model).to(device)
+
+    def measure(best: ReadModel) -> dict:
+        return measure_reading(best, held_back)
+
     return train_to_checkpoint(
-        run,
-        training,
-        ReadObjective(model).to(device),
-        batches,
-        validate,
-        lambda best: measure_reading(best, held_back),
-        format_reading,
-        read_card,
-        {"train_pages": len(dataset), "train_questions": dataset.questions, "command": command},
-        depends_on(run, config, data),
-        resume,
-        device,
+        run, training, objective, batches, validate, measure, read_card, facts, shared, resume, device
     )
 
 

@@ -51,7 +51,7 @@ def train_retrieval(
         The figures of ``measure_retrieval`` on the validation photos, with ``before`` those before training.
     """
     photos, validation = read_train_and_validation(run.data, run.validation)
-    model = retrieval_model_to_train(run, config).to(device)
+    model = cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS)).to(device)
     features = None
     if run.cache:
         features = FeatureCache(model, [photo.image for photo in photos + validation], [], run.cache)
@@ -74,31 +74,13 @@ def train_retrieval(
         run, config, {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
     )
     facts = {"captions": len(dataset), "train_photos": len(photos), "command": command}
+
+    def measure(best: RetrievalModel) -> dict:
+        return measure_retrieval(best, validation, features)
+
     return train_to_checkpoint(
-        run,
-        training,
-        objective,
-        batches,
-        validate,
-        lambda best: measure_retrieval(best, validation, features),
-        format_retrieval,
-        retrieval_card,
-        facts,
-        shared,
-        resume,
-        device,
+        run, training, objective, batches, validate, measure, retrieval_card, facts, shared, resume, device
     )
-
-
-def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalModel:
-    """A fresh retrieval model, with the image encoder of ``run.init`` where one is named; it then stays as it is.
-
-    The last ``learned_text_layers`` of the text encoder learn.
-
-    Raises:
-        ValueError: the checkpoint's image encoder isn't the one that the config asks for.
-    """
-    return cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS))
 
 
 @torch.no_grad()

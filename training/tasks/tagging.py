@@ -65,19 +65,15 @@ def train_tagger(
         figures = measure_tags(model, validation, features)
         return {"accuracy": figures["span_f1"]} | figures
 
+    def measure(best: TagModel) -> dict:
+        return measure_tags(best, validation, features)
+
+    data = {"data": tagged_fingerprint(sentences), "validation": tagged_fingerprint(validation)}
+    shared = depends_on(run, config, data)
+    facts = {"train_sentences": len(sentences), "command": command}
+    objective = TagObjective(model).to(device)
     return train_to_checkpoint(
-        run,
-        training,
-        TagObjective(model).to(device),
-        batches,
-        validate,
-        lambda best: measure_tags(best, validation, features),
-        format_tags,
-        tag_card,
-        {"train_sentences": len(sentences), "command": command},
-        depends_on(run, config, {"data": tagged_fingerprint(sentences), "validation": tagged_fingerprint(validation)}),
-        resume,
-        device,
+        run, training, objective, batches, validate, measure, tag_card, facts, shared, resume, device
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_caption_checkpoint
+from valm_core.devices import choose_device
 from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.word_pieces import join_word_pieces
@@ -17,7 +18,6 @@ from valm_core.model.captioner import BEGIN, END, CaptionModel, KeyValue
 from valm_core.model.decoding import PieceCaption, decode
 from valm_core.model.folding import ready_for_inference
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
-from valm_core.predictor import choose_device
 
 MAX_BEAMS = 10
 METHOD = "caption_attention"  # how the maps are made

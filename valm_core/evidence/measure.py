@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from valm_core.evidence.rules import hidden_variants, split_variants
+from valm_core.evidence.rules import check_method, gather_evidence, hidden_variants, split_variants
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.hiding import logits_without_cells
 from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
-from valm_core.outputs import EncodedImage, EncodedText, Explanation
+from valm_core.outputs import Answer, EncodedImage, EncodedText, Evidence, Explanation
 
 COMPARED_METHODS = ("raw_attention", "attention_rollout", "grad_cam", "gradient_relevancy")  # the quick ones
 
@@ -59,3 +59,55 @@ def compared_explanations(
         for name in COMPARED_METHODS
         if name != method
     ]
+
+
+def judge_map(
+    model: ValmModel,
+    text: EncodedText,
+    image: EncodedImage,
+    answer_index: int,
+    method: str,
+    image_map: np.ndarray,
+    others: list[np.ndarray],
+    blind: Answer,
+) -> Evidence:
+    """The evidence for one map [rows, columns] of a method, beside those of ``others``.
+
+    Args:
+        model, text, image, answer_index: as in every explanation method.
+        method: that made the map.
+        image_map: of the whole question or of a word.
+        others: what the compared methods say of the same.
+        blind: the likeliest answer without the photo.
+    """
+    probabilities = hiding_probabilities(model, text, image, answer_index, [image_map])
+    return gather_evidence(method, model.answers[answer_index], probabilities, blind, image_map, others)
+
+
+def explain_and_judge(
+    model: ValmModel,
+    text: EncodedText,
+    image: EncodedImage,
+    answer_index: int,
+    method: str,
+    blind: Answer,
+    explanation: Explanation | None = None,
+) -> tuple[Explanation, Evidence]:
+    """A method's explanation over word pieces, and the evidence for its map of the whole question, out of one trace.
+
+    Args:
+        model, text, image, answer_index: as in every explanation method.
+        method: a key of ``EXPLANATION_METHODS``.
+        blind: the likeliest answer without the photo.
+        explanation: the method's, where it was made before.
+
+    Raises:
+        ValueError: ``explanation`` is another method's.
+    """
+    asked = model, text, image, answer_index
+    trace = trace_question(*asked)
+    if explanation is None:
+        explanation = EXPLANATION_METHODS[method](*asked, trace)
+    check_method(explanation, method)
+    others = [other.image_map for other in compared_explanations(*asked, method, trace)]
+    return explanation, judge_map(*asked, method, explanation.image_map, others, blind)

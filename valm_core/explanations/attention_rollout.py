@@ -18,16 +18,6 @@ def attention_rollout(
     residual connection, and half the weights, mean over heads, in the rows of the tokens that read. The product of all
     steps, read out by gate and pooling, says how much of each input token flowed into the answer vector. Where the
     answer reads glimpses too, they are half of it, as residual connections are half of a step.
-
-    Args:
-        model: in evaluation mode.
-        text: one encoded question, T tokens without padding.
-        image: one encoded photo, N tokens.
-        answer_index: not used: attention is the same for every answer.
-        trace: of this question, photo and answer, so that it need not be made again.
-
-    Returns:
-        An explanation whose T tokens are unnamed word pieces.
     """
     features = (trace or trace_question(model, text, image, answer_index)).features
     found = rollout_relevance(features, model.has_glimpses)

@@ -16,7 +16,7 @@ def random(
 ) -> Explanation:
     """A random map: independent uniform values, drawn anew for every question, photo and answer, the same every time.
 
-    Args, returns: as in every method; ``text_to_image`` and ``image_to_text`` are the raw attention weights.
+    ``text_to_image`` and ``image_to_text`` are the raw attention weights.
     """
     seed = zlib.crc32(text.tokens.float().cpu().numpy().tobytes())
     seed = zlib.crc32(image.tokens.float().cpu().numpy().tobytes(), seed)
@@ -27,7 +27,9 @@ def random(
         return torch.from_numpy(generator.random(shape, dtype=np.float32))
 
     trace = trace or trace_question(model, text, image, answer_index)
-    return _control("random", trace, image, draw(length + cells), draw(length, cells), draw(cells, length))
+    return build_explanation(
+        "random", trace.features, draw(length + cells), draw(length, cells), draw(cells, length), image
+    )
 
 
 def center(
@@ -35,22 +37,12 @@ def center(
 ) -> Explanation:
     """A map that is hottest in the middle, where people put what they photograph: a Gaussian of a quarter of the side.
 
-    Args, returns: as in every method; every token has the same map, and all tokens count the same.
+    Every token has the same map, and all tokens count the same.
     """
     length, (rows, columns) = text.tokens.shape[1], image.grid
     down, across = (((torch.arange(count) + 0.5) / count - 0.5) / 0.25 for count in (rows, columns))
     bump = torch.exp(-(down[:, None] ** 2 + across[None, :] ** 2) / 2).flatten()  # [N]
     relevance = torch.cat([torch.ones(length), bump])
     trace = trace or trace_question(model, text, image, answer_index)
-    return _control("center", trace, image, relevance, bump.expand(length, -1), torch.ones(rows * columns, length))
-
-
-def _control(
-    method: str,
-    trace: Trace,
-    image: EncodedImage,
-    relevance: torch.Tensor,
-    token_to_patch: torch.Tensor,
-    patch_to_token: torch.Tensor,
-) -> Explanation:
-    return build_explanation(method, trace.features, relevance, token_to_patch, patch_to_token, image)
+    heat, even = bump.expand(length, -1), torch.ones(rows * columns, length)
+    return build_explanation("center", trace.features, relevance, heat, even, image)

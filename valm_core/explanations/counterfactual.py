@@ -1,18 +1,33 @@
 """What would change the answer: the fewest cells of the photo, and the fewest words, whose hiding flips it."""
 
 import itertools
-from collections.abc import Collection
 
 import numpy as np
 import torch
 
+from valm_core.asking import without_words
 from valm_core.explanations.grad_cam import grad_cam
 from valm_core.explanations.hiding import logits_without_cells
 from valm_core.explanations.occlusion import occlusion
 from valm_core.model.model import ValmModel
-from valm_core.outputs import EncodedImage, EncodedText
+from valm_core.outputs import Counterfactual, EncodedImage, EncodedText
 
 PAIRED_WORDS = 12  # in questions of up to so many words every pair is tried
+
+
+def counterfactual(
+    model: ValmModel, question: str, text: EncodedText, image: EncodedImage, answer_index: int
+) -> Counterfactual:
+    """Both: ``smallest_region`` of the photo and ``fewest_words`` of the question, whose arguments it takes."""
+    region = smallest_region(model, text, image, answer_index)
+    words = fewest_words(model, question, image, answer_index)
+    return Counterfactual(
+        answer=model.answers[answer_index],
+        region=region[0] if region else None,
+        region_answer=model.answers[region[1]] if region else None,
+        words=words[0] if words else None,
+        words_answer=model.answers[words[1]] if words else None,
+    )
 
 
 @torch.no_grad()
@@ -98,11 +113,6 @@ def fewest_words(
             return None
         candidates = [tuple(sorted((*dropped, word))) for word in range(len(words)) if word not in dropped]
     return None
-
-
-def without_words(words: list[str], dropped: Collection[int]) -> str:
-    """What is left of a question without the words at some places; empty without all of them."""
-    return " ".join(word for place, word in enumerate(words) if place not in dropped)
 
 
 def _answers(model: ValmModel, text: EncodedText, image: EncodedImage, hidden: np.ndarray) -> np.ndarray:

@@ -18,19 +18,7 @@ def grad_cam(
     token counts by all that was read from it, by the tokens of any layer and by the pooling; nothing is followed
     back from layer to layer, which is what ``gradient_relevancy`` adds.
 
-    Args:
-        model: in evaluation mode.
-        text: one encoded question, T tokens without padding.
-        image: one encoded photo, N tokens.
-        answer_index: the answer to explain.
-        trace: of this question, photo and answer, so that it need not be made again.
-
-    Returns:
-        An explanation whose T tokens are unnamed word pieces; ``text_to_image`` and ``image_to_text`` hold the weighted
-        maps by layer and head.
-
-    Raises:
-        ValueError: the answer index is outside the model's list.
+    ``text_to_image`` and ``image_to_text`` hold the weighted maps by layer and head.
     """
     trace = trace or trace_question(model, text, image, answer_index)
     features, pooling = trace.weighted, trace.weighted_pooling

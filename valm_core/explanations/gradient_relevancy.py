@@ -25,19 +25,7 @@ def gradient_relevancy(
     glimpses too, what each did for it is added to the cells it was taken from and to the words that chose them, and the
     pooling is weighted by its gradient as the glimpses are, so that both count in one unit.
 
-    Args:
-        model: in evaluation mode.
-        text: one encoded question, T tokens without padding.
-        image: one encoded photo, N tokens.
-        answer_index: the answer to explain.
-        trace: of this question, photo and answer, so that it need not be made again.
-
-    Returns:
-        An explanation whose T tokens are unnamed word pieces; ``text_to_image`` and ``image_to_text`` hold the
-        gradient-weighted maps, by layer and head, that went into it.
-
-    Raises:
-        ValueError: the answer index is outside the model's list.
+    ``text_to_image`` and ``image_to_text`` hold the gradient-weighted maps, by layer and head, that went into it.
     """
     trace = trace or trace_question(model, text, image, answer_index)
     relevance = propagate(trace.followed)

@@ -21,19 +21,8 @@ def occlusion(
     https://arxiv.org/abs/1311.2901). A token's map says how far hiding a cell moves that token's final vector, and
     what a cell took from the tokens how far hiding a token moves the cell's.
 
-    Args:
-        model: in evaluation mode.
-        text: one encoded question, T tokens without padding, T at least 2.
-        image: one encoded photo, N tokens.
-        answer_index: the answer to explain.
-        trace: of this question, photo and answer, so that it need not be made again.
-
-    Returns:
-        An explanation whose T tokens are unnamed word pieces; ``text_to_image`` and ``image_to_text`` are the raw
-        attention weights, for occlusion has nothing by layer or head.
-
-    Raises:
-        ValueError: the answer index is outside the model's list.
+    The question has at least two tokens. ``text_to_image`` and ``image_to_text`` are the raw attention weights, for
+    occlusion has nothing by layer or head.
     """
     trace = trace or trace_question(model, text, image, answer_index)
     length, cells = text.tokens.shape[1], image.tokens.shape[1]

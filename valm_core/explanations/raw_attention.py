@@ -16,16 +16,6 @@ def raw_attention(
     A token's map is the mean of its text-to-image weights over layers and heads; for the map of the whole question see
     ``question_map``. Attention says where information was read, not that it changed the answer (Jain & Wallace 2019,
     https://arxiv.org/abs/1902.10186).
-
-    Args:
-        model: in evaluation mode.
-        text: one encoded question, T tokens without padding.
-        image: one encoded photo, N tokens.
-        answer_index: not used: attention is the same for every answer.
-        trace: of this question, photo and answer, so that it need not be made again.
-
-    Returns:
-        An explanation whose T tokens are unnamed word pieces.
     """
     features = (trace or trace_question(model, text, image, answer_index)).features
     text_to_image, image_to_text = cross_modal_maps(features)  # [1, L, H, T, N], [1, L, H, N, T]

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from valm_core.inputs.photo import MAX_PHOTO_BYTES
+from valm_core.inputs.photo import check_size
 from valm_core.inputs.text import printable
 from valm_core.outputs import InputError
 
@@ -40,13 +40,7 @@ def open_pdf_page(document: str | Path | bytes, page: int = 1) -> tuple[Image.Im
     """
     name = "The document" if isinstance(document, bytes) else printable(Path(document).name)
     size = len(document) if isinstance(document, bytes) else Path(document).stat().st_size
-    if size > MAX_PHOTO_BYTES:
-        raise InputError(
-            "{name} has {size} MB; at most {most} MB are read. Shrink it.",
-            name=name,
-            size=f"{size / 2**20:.0f}",
-            most=MAX_PHOTO_BYTES // 2**20,
-        )
+    check_size(name, size)
     try:
         import pypdfium2
     except ImportError as error:

@@ -58,6 +58,17 @@ SHOWN_PERCENTILES = (0.5, 99.5)  # what becomes black and white of values withou
 MIN_SPREAD = 1 / 16  # of their largest: values that differ by less are one surface, not black and white
 
 
+def check_size(name: str, size: int) -> None:
+    """Refuse a file of more than ``MAX_PHOTO_BYTES`` bytes. Raises InputError."""
+    if size > MAX_PHOTO_BYTES:
+        raise InputError(
+            "{name} has {size} MB; at most {most} MB are read. Shrink it.",
+            name=name,
+            size=f"{size / 2**20:.0f}",
+            most=MAX_PHOTO_BYTES // 2**20,
+        )
+
+
 def open_photo(photo: Photo) -> Image.Image:
     """Open a photo as upright RGB with its longest side at most ``SHOWN_SIDE`` pixels.
 
@@ -81,13 +92,7 @@ def open_photo(photo: Photo) -> Image.Image:
         if not path.is_file():
             raise InputError("There is no file '{name}'. Check the path.", name=printable(photo))
         name, size = printable(path.name), path.stat().st_size
-    if size > MAX_PHOTO_BYTES:
-        raise InputError(
-            "{name} has {size} MB; at most {most} MB are read. Shrink it.",
-            name=name,
-            size=f"{size / 2**20:.0f}",
-            most=MAX_PHOTO_BYTES // 2**20,
-        )
+    check_size(name, size)
     try:
         content = photo if isinstance(photo, bytes) else path.read_bytes()
         with warnings.catch_warnings():

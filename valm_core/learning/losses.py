@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valm_core.explanations.attention_maps import cross_modal_maps, question_map
+from valm_core.model.frozen_parts import learns
 from valm_core.model.heads import AnswerHead
-from valm_core.model.model import ValmModel, learns
+from valm_core.model.model import ValmModel
 
 LEFT_OUT = -1e4  # a score whose exponential is 0
 OBJECTIVE_INPUTS = ("targets", "photo_ids", "regions")  # of a batch, what the model itself doesn't take

@@ -4,37 +4,25 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from valm_core.config import LABELLED_TASKS, ValmConfig
+from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
+from valm_core.model.bi_attention import WordCellSimilarity
+from valm_core.model.build_tasks import TASK_MODELS
 from valm_core.model.captioner import CaptionModel
-from valm_core.model.classifier import Classifier
 from valm_core.model.concepts import ConceptHead
-from valm_core.model.fusion import WordCellSimilarity
 from valm_core.model.fusion_families import FUSIONS
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead
 from valm_core.model.image_encoder import ImageEncoder, build_image_encoder
 from valm_core.model.model import ValmModel
 from valm_core.model.packages import PACKAGES
-from valm_core.model.reader import ReadModel
 from valm_core.model.retrieval import RetrievalModel
-from valm_core.model.tagger import TagModel
 from valm_core.model.text_encoder import TextEncoder, build_text_encoder, build_tokenizer
-from valm_core.model.two_encoders import TwoEncoders
-
-TASK_MODELS: dict[str, type[TwoEncoders]] = {  # beside answering
-    "retrieval": RetrievalModel,
-    "caption": CaptionModel,
-    "relate": Classifier,
-    "judge": Classifier,
-    "feel": Classifier,
-    "tag": TagModel,
-    "read": ReadModel,
-}
+from valm_core.model.two_encoders import Encoders, TwoEncoders
 
 
 def build_model(
@@ -121,10 +109,10 @@ def build_task_model(
     if config.task not in TASK_MODELS:
         raise ValueError(f"task is {config.task!r}; allowed here: {', '.join(TASK_MODELS)}.")
     config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
-    parts: dict[str, Any] = {"tokenizer": tokenizer, "text_encoder": text_encoder, "image_encoder": image_encoder}
-    if config.task in LABELLED_TASKS:
-        parts["answers"] = answers
-    return TASK_MODELS[config.task](config, **parts, concepts=concepts)
+    encoders = Encoders(tokenizer, text_encoder, image_encoder, config.image_size, tuple(concepts))
+    model = TASK_MODELS[config.task](config, encoders, answers)
+    model.config = config
+    return model
 
 
 def build_retrieval_model(

@@ -8,12 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valm_core.config import ValmConfig
-from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.attention import FeedForward
-from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.text_encoder import TextEncoder
-from valm_core.model.two_encoders import TwoEncoders
+from valm_core.model.two_encoders import Encoders, TwoEncoders
 
 BEGIN, END, UNKNOWN = 0, 1, 2  # the first places of a vocabulary: what opens a caption, what closes it, rare pieces
 
@@ -105,44 +101,45 @@ class CaptionModel(TwoEncoders):
     what a piece read from the cells is its map. Input and output share one table of pieces.
 
     Args:
-        config: what the parts were built from.
-        tokenizer: splits captions into word pieces.
-        text_encoder: read by no forward pass; a checkpoint names it, for the tokenizer is its.
-        image_encoder: what reads photos.
-        concepts: names of the concepts that the image encoder looks for.
+        encoders: the tokenizer splits captions into word pieces, the image encoder reads photos; the text encoder is
+            read by no forward pass, a checkpoint names it, for the tokenizer is its.
+        vocabulary: how many word pieces V a caption can be made of.
+        width: size D of pieces and cells.
+        layers: how many ``DecoderLayer``.
+        heads, feed_forward_ratio, dropout: as in ``DecoderLayer``.
     """
 
     vocabulary: Tensor
 
     def __init__(
         self,
-        config: ValmConfig,
+        encoders: Encoders,
         *,
-        tokenizer: QuestionTokenizer,
-        text_encoder: TextEncoder,
-        image_encoder: ImageEncoder,
-        concepts: Sequence[str] = (),
+        vocabulary: int,
+        width: int,
+        layers: int,
+        heads: int,
+        feed_forward_ratio: float,
+        dropout: float,
     ):
-        super().__init__(
-            config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
-        )
-        width, cells = config.width, image_encoder.grid[0] * image_encoder.grid[1]
+        super().__init__(encoders)
+        self.width = width
+        rows, columns = self.image_encoder.grid
         # Token ids of the tokenizer, in the order of the logits; filled once they are known.
-        self.register_buffer("vocabulary", torch.zeros(config.vocabulary, dtype=torch.long))
-        self.cell_norm = nn.LayerNorm(image_encoder.width)
-        self.cell_projection = nn.Linear(image_encoder.width, width)
-        self.cell_positions = nn.Parameter(0.1 * torch.randn(cells, width))
+        self.register_buffer("vocabulary", torch.zeros(vocabulary, dtype=torch.long))
+        self.cell_norm = nn.LayerNorm(self.image_encoder.width)
+        self.cell_projection = nn.Linear(self.image_encoder.width, width)
+        self.cell_positions = nn.Parameter(0.1 * torch.randn(rows * columns, width))
         self.memory_norm = nn.LayerNorm(width)
-        self.pieces = nn.Embedding(config.vocabulary, width)
+        self.pieces = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.pieces.weight, std=width**-0.5)  # as it serves as output layer too
-        self.piece_positions = nn.Parameter(0.1 * torch.randn(config.max_question_tokens, width))
+        self.piece_positions = nn.Parameter(0.1 * torch.randn(self.tokenizer.max_tokens, width))
         self.layers = nn.ModuleList(
-            DecoderLayer(width=width, heads=config.heads, ratio=config.feed_forward_ratio, dropout=config.dropout)
-            for _ in range(config.layers)
+            DecoderLayer(width=width, heads=heads, ratio=feed_forward_ratio, dropout=dropout) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
-        self.dropout = nn.Dropout(config.dropout)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.dropout = nn.Dropout(dropout)
 
     @property
     def device(self) -> torch.device:
@@ -190,7 +187,7 @@ class CaptionModel(TwoEncoders):
         else:
             captions, positions = order[0], self.piece_positions[order[1]]
             visible = (captions[:, :, None] == captions[:, None, :]).tril()[:, None]  # [B, 1, T, T]
-        pieces = self.dropout(self.pieces(places) * self.config.width**0.5 + positions)
+        pieces = self.dropout(self.pieces(places) * self.width**0.5 + positions)
         kept, weights = [], []
         for number, layer in enumerate(self.layers):
             pieces, own, read = layer(

@@ -5,27 +5,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from valm_core.config import ValmConfig
-from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.attention import mean_token
-from valm_core.model.fused_encoders import FusedEncoders
-from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.text_encoder import TextEncoder
+from valm_core.model.fused_encoders import FusedEncoders, FusionParts
+from valm_core.model.two_encoders import Encoders
 from valm_core.outputs import FusedFeatures
 
-SPAN_TASKS = ("relate",)  # whose texts have two marked parts
-SPANS = 2
+SPANS = 2  # marked parts of a text
 
 
 class Classifier(FusedEncoders):
     """Scores every label of a text and its photo.
 
-    Where the task is ``relate``, the head reads beside the fused vector the mean token of each marked part, their
+    With ``spans`` the head reads beside the fused vector the mean token of each marked part, their
     markers included, and the product of both (after Soares et al. 2019, https://arxiv.org/abs/1906.03158).
 
     Args:
-        config, tokenizer, text_encoder, image_encoder, concepts: as of ``FusedEncoders``.
+        encoders, parts, dropout, options: as of ``FusedEncoders``.
         answers: the labels, in the order of the logits.
+        spans: whether two parts of a text are marked.
 
     Raises:
         ValueError: fewer than two labels, or one twice.
@@ -33,33 +30,25 @@ class Classifier(FusedEncoders):
 
     def __init__(
         self,
-        config: ValmConfig,
+        encoders: Encoders,
+        parts: FusionParts,
+        answers: Sequence[str],
         *,
-        tokenizer: QuestionTokenizer,
-        text_encoder: TextEncoder,
-        image_encoder: ImageEncoder,
-        concepts: Sequence[str] = (),
-        answers: Sequence[str] = (),
+        spans: bool = False,
+        dropout: float,
+        **options: int,
     ):
-        super().__init__(
-            config,
-            tokenizer=tokenizer,
-            text_encoder=text_encoder,
-            image_encoder=image_encoder,
-            concepts=concepts,
-            answers=answers,
-        )
+        super().__init__(encoders, parts, answers, dropout=dropout, **options)
         if len(set(answers)) < 2 or len(set(answers)) != len(answers):
             raise ValueError(f"The labels are {', '.join(answers) or 'none'}; two at least are needed, each once.")
-        self.has_spans = config.task in SPAN_TASKS
-        width = config.width
-        read = width * (2 + SPANS if self.has_spans else 1)
+        self.has_spans = spans
+        read = self.width * (2 + SPANS if spans else 1)
         self.head = nn.Sequential(
             nn.LayerNorm(read),
-            nn.Linear(read, width),
+            nn.Linear(read, self.width),
             nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(width, len(answers)),
+            nn.Dropout(dropout),
+            nn.Linear(self.width, len(answers)),
         )
 
     def forward(
@@ -77,10 +66,10 @@ class Classifier(FusedEncoders):
         """Logits [B, labels], and what they were read from; arguments as of ``FusedEncoders.encode``.
 
         Args:
-            spans: [B, 2, T], True where a token belongs to the first or second marked part; for ``relate`` alone.
+            spans: [B, 2, T], True where a token belongs to the first or second marked part; for a model with spans.
 
         Raises:
-            ValueError: spans are missing where the task needs them.
+            ValueError: spans are missing where the model needs them.
         """
         photos = pixels, image_tokens, photo_index
         features = self.encode(text_mask, token_ids, text_tokens, *photos, return_attention, lower_tokens)

@@ -1,5 +1,7 @@
 """The concept head: which words of a vocabulary each cell of a photo shows, and what they mean."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -43,3 +45,9 @@ def photo_logits(cells: Tensor) -> Tensor:
     """
     sharp = POOLING_SHARPNESS * cells.float()
     return (sharp.logsumexp(dim=1) - torch.log(torch.tensor(float(cells.shape[1])))) / POOLING_SHARPNESS
+
+
+def surest_concepts(logits: Tensor, names: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
+    """The ``top`` concepts that a photo's logits [C] are surest of, by their names, each with its sigmoid in 0..1."""
+    scores, places = logits.sigmoid().topk(min(top, len(names)))
+    return tuple((names[place], score) for place, score in zip(places.tolist(), scores.tolist(), strict=True))

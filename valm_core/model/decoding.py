@@ -47,7 +47,7 @@ def decode(
     Raises:
         ValueError: ``beams`` or ``longest`` is below 1, or ``longest`` above the model's places.
     """
-    most = model.config.max_question_tokens - 1  # one is for ``BEGIN``
+    most = model.tokenizer.max_tokens - 1  # one is for ``BEGIN``
     longest = most if longest is None else longest
     if beams < 1 or not 1 <= longest <= most:
         raise ValueError(f"beams is {beams}, longest {longest}; allowed: from 1, and 1 to {most}.")

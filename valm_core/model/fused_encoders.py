@@ -2,105 +2,78 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from valm_core.config import ValmConfig
-from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.attention import AttentionPooling
-from valm_core.model.fusion import WordCellSimilarity
-from valm_core.model.fusion_families import FUSIONS
-from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.model import learns
-from valm_core.model.text_encoder import TextEncoder
-from valm_core.model.two_encoders import TwoEncoders
+from valm_core.model.two_encoders import Encoders, TwoEncoders
 from valm_core.outputs import FusedFeatures
 
-TEXT_ALONE = "text"  # the `fusion` of a model that sees no photos
+if TYPE_CHECKING:
+    from valm_core.model.bi_attention import WordCellSimilarity
+    from valm_core.model.fusion_families import Fusion
+
+
+@dataclass(frozen=True, eq=False)
+class FusionParts:
+    """What brings texts and photos together at the fusion's width D; of a model of texts alone the first alone."""
+
+    text_projection: nn.Linear
+    image_projection: nn.Linear | None = None
+    fusion: "Fusion | None" = None
+    similarity: "WordCellSimilarity | None" = None
 
 
 class FusedEncoders(TwoEncoders):
     """Two encoders and a fusion; subclasses put a head on what it returns.
 
     Args:
-        config: what the parts were built from; ``fusion`` is one of ``fusion_families.FUSIONS``, or ``text``.
-        tokenizer, text_encoder, image_encoder: what reads texts and photos.
-        concepts: names of the concepts that the image encoder looks for.
+        encoders: what reads texts and photos.
+        parts: the fusion and what leads to it.
         answers: the labels, in the order of the head's logits.
-
-    Raises:
-        ValueError: there is no such fusion.
+        dropout: probability, 0..1, of tokens on their way into the fusion.
+        cell_side: rows and columns of cells that the fusion reads at most; 0 for all.
+        learned_text_layers: how many of the text encoder's last layers learn, or have learned.
     """
 
     mean_image_token: Tensor
 
     def __init__(
         self,
-        config: ValmConfig,
+        encoders: Encoders,
+        parts: FusionParts,
+        answers: Sequence[str],
         *,
-        tokenizer: QuestionTokenizer,
-        text_encoder: TextEncoder,
-        image_encoder: ImageEncoder,
-        concepts: Sequence[str] = (),
-        answers: Sequence[str] = (),
+        dropout: float,
+        cell_side: int = 0,
+        learned_text_layers: int = 0,
     ):
-        super().__init__(
-            config,
-            tokenizer=tokenizer,
-            text_encoder=text_encoder,
-            image_encoder=image_encoder,
-            concepts=concepts,
-            answers=answers,
-        )
-        if config.fusion not in (*FUSIONS, TEXT_ALONE):
-            raise ValueError(f"fusion is {config.fusion!r}; allowed: {', '.join((*FUSIONS, TEXT_ALONE))}.")
-        width = config.width
-        self.text_projection, self.text_norm = nn.Linear(text_encoder.width, width), nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
-        self.sees_photos = config.fusion != TEXT_ALONE
+        super().__init__(encoders, answers)
+        self.cell_side, self.learned_text_layers = cell_side, learned_text_layers
+        self.width = width = parts.text_projection.out_features
+        self.text_projection, self.text_norm = parts.text_projection, nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
         self.similarity: WordCellSimilarity | None = None
-        if not self.sees_photos:
+        self.sees_photos = parts.fusion is not None
+        if parts.fusion is None or parts.image_projection is None:
             self.text_pooling = AttentionPooling(width)
             return
-        self.image_projection = nn.Linear(image_encoder.feature_width, width)
-        self.image_input_norm = nn.LayerNorm(image_encoder.feature_width)
+        self.image_projection = parts.image_projection
+        self.image_input_norm = nn.LayerNorm(self.image_encoder.feature_width)
         self.image_norm = nn.LayerNorm(width)
-        self.fusion = FUSIONS[config.fusion](config)
-        if config.similarity:
-            self.similarity = WordCellSimilarity(text_encoder.width, image_encoder.width, width)
+        self.fusion = parts.fusion
+        self.similarity = parts.similarity
         # The average image token of the training data: stands in for a photo where there is none.
-        self.register_buffer("mean_image_token", torch.zeros(image_encoder.width))
-
-    def encode_texts(
-        self,
-        text_mask: Tensor,
-        token_ids: Tensor | None = None,
-        text_tokens: Tensor | None = None,
-        lower_tokens: Tensor | None = None,
-    ) -> Tensor:
-        """Texts under text_mask [B, T] -> the text encoder's tokens [B, T, D_text].
-
-        They come as token_ids [B, T], or encoded, or as ``lower_tokens``: by all layers but the last
-        ``learned_text_layers``.
-
-        Raises:
-            ValueError: none of them is given.
-        """
-        if text_tokens is not None:
-            return text_tokens
-        if lower_tokens is not None:
-            return self.text_encoder.upper(lower_tokens, text_mask, self.config.learned_text_layers)
-        if token_ids is None:
-            raise ValueError("There is no text: give token_ids or text_tokens.")
-        with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.text_encoder)):
-            return self.text_encoder(token_ids, text_mask).tokens
+        self.register_buffer("mean_image_token", torch.zeros(self.image_encoder.width))
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the cells that the fusion reads: the image encoder's, at most ``cell_side`` of each."""
         rows, columns = self.image_encoder.grid
-        most = self.config.cell_side or max(rows, columns)
+        most = self.cell_side or max(rows, columns)
         return min(rows, most), min(columns, most)
 
     def cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
@@ -135,13 +108,13 @@ class FusedEncoders(TwoEncoders):
             pixels, image_tokens: [P, 3, S, S], or the image encoder's tokens, or what ``cells`` made of them.
             photo_index: [B], which of the P photos each text has, -1 for none; None where P = B, one photo a text.
             return_attention: compute all attention explicitly and return it in ``attention``.
-            lower_tokens: [B, T, D_text], see ``encode_texts``.
+            lower_tokens: [B, T, D_text], by all layers of the text encoder but those that learned.
 
         Returns:
             ``text_tokens`` [B, T, D], ``fused`` [B, D], ``attention`` and all else of ``FusedFeatures``; of a model of
             texts alone ``image_tokens`` and ``image_pooling`` have no cell, ``image`` is 0 and ``gate`` 1.
         """
-        encoded = self.encode_texts(text_mask, token_ids, text_tokens, lower_tokens)
+        encoded = self.text_encoder.read(text_mask, token_ids, text_tokens, lower_tokens, self.learned_text_layers)
         text = self.dropout(self.text_norm(self.text_projection(encoded.to(self.text_projection.weight.dtype))))
         if not self.sees_photos:
             return self._without_photos(text, text_mask)

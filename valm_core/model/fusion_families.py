@@ -4,7 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from valm_core.config import ValmConfig
-from valm_core.model.fusion import BiAttentionFusion, ConcatenationFusion, DualTowerFusion, Fusion
+from valm_core.model.bi_attention import BiAttentionFusion
+from valm_core.model.concatenation import ConcatenationFusion
+from valm_core.model.dual_tower import DualTowerFusion
+
+Fusion = BiAttentionFusion | ConcatenationFusion | DualTowerFusion
 
 
 def build_bi_attention(config: ValmConfig) -> BiAttentionFusion:

@@ -14,7 +14,8 @@ from transformers.utils import ModelOutput
 from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.model.concepts import photo_logits
-from valm_core.model.fusion import AttentionHead, Fusion, WordCellSimilarity, heads_of
+from valm_core.model.frozen_parts import keep_frozen_parts_in_evaluation, learns
+from valm_core.model.fusion import AttentionHead, heads_of
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead, calibrated, extended_layer
 from valm_core.model.image_encoder import ImageEncoder
 from valm_core.model.text_encoder import TextEncoder
@@ -22,6 +23,8 @@ from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 
 if TYPE_CHECKING:
     from valm_core.config import ValmConfig
+    from valm_core.model.bi_attention import WordCellSimilarity
+    from valm_core.model.fusion_families import Fusion
 
 
 @dataclass
@@ -58,7 +61,7 @@ class ValmModel(nn.Module):
     neutral_yes_no: float
     learned_text_layers: int
     mean_image_token: Tensor
-    similarity: WordCellSimilarity | None
+    similarity: "WordCellSimilarity | None"
     glimpses: Glimpses | None
     question_head: QuestionHead | None
 
@@ -71,9 +74,9 @@ class ValmModel(nn.Module):
         image_encoder: ImageEncoder,
         text_projection: nn.Linear,
         image_projection: nn.Linear,
-        fusion: Fusion,
+        fusion: "Fusion",
         head: AnswerHead,
-        similarity: WordCellSimilarity | None = None,
+        similarity: "WordCellSimilarity | None" = None,
         glimpses: Glimpses | None = None,
         question_head: QuestionHead | None = None,
         dropout: float = 0.0,
@@ -172,7 +175,7 @@ class ValmModel(nn.Module):
         Raises:
             ValueError: neither ``token_ids`` nor ``text_tokens`` is given.
         """
-        text_tokens = self._text_tokens(text_mask, token_ids, text_tokens)
+        text_tokens = self.text_encoder.read(text_mask, token_ids, text_tokens)
         grid = self.image_encoder.grid
         if image_tokens is None and pixels is not None:
             image_tokens = self.encode_image(pixels).tokens
@@ -247,15 +250,7 @@ class ValmModel(nn.Module):
         The model must have a question head.
         """
         head = cast(QuestionHead, self.question_head)
-        return head(self._text_tokens(text_mask, token_ids, text_tokens), text_mask, balanced)
-
-    def _text_tokens(self, text_mask: Tensor, token_ids: Tensor | None, text_tokens: Tensor | None) -> Tensor:
-        """Tokens [B, T, D_text] of questions that come raw or already encoded."""
-        if text_tokens is not None:
-            return text_tokens
-        if token_ids is None:
-            raise ValueError("There is no question: give token_ids or text_tokens.")
-        return self.encode_question(token_ids, text_mask).tokens
+        return head(self.text_encoder.read(text_mask, token_ids, text_tokens), text_mask, balanced)
 
     def project(self, text_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Bring encoder tokens [B, T, D_text] and [B, N, D_image] to the width of the fusion.
@@ -328,21 +323,3 @@ def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 2
         extended.question_head.output = extended_layer(model.question_head.output, new @ old.T)
     extended.answers = answers
     return extended.train(was_training)
-
-
-def learns(module: nn.Module) -> bool:
-    """Whether any parameter of a module is learning."""
-    return any(parameter.requires_grad for parameter in module.parameters())
-
-
-def keep_frozen_parts_in_evaluation(module: nn.Module, mode: bool) -> None:
-    """Set training mode where something learns; what has frozen parameters alone stays in evaluation mode."""
-    if not learns(module):
-        module.eval()
-        return
-    module.training = mode
-    for child in module.children():
-        if next(child.parameters(), None) is None:  # dropout, activations: as what they belong to
-            child.train(mode)
-        else:
-            keep_frozen_parts_in_evaluation(child, mode)

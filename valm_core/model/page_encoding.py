@@ -27,7 +27,7 @@ class EncodedPage:
 @torch.no_grad()
 def encode_page(model: ReadModel, page: Page) -> EncodedPage:
     """Run the text encoder over a page, each line alone, so that a line that is hidden later has left no trace."""
-    most = model.config.max_question_tokens
+    most = model.tokenizer.max_tokens
     parts = [part for line in page.words_of_lines() for part in sentence_pieces(model.tokenizer, line, most)]
     order = sorted(range(len(parts)), key=lambda place: len(parts[place].pieces))  # little padding
     found: dict[int, Tensor] = {}

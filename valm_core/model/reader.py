@@ -1,16 +1,13 @@
 """ReadModel: a question and a page of words with places in, where the answer begins and ends out."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valm_core.config import ValmConfig
 from valm_core.model.attention import FeedForward
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.tagger import WrittenForm, mean_of_words
-from valm_core.model.two_encoders import TwoEncoders
+from valm_core.model.two_encoders import Encoders, TwoEncoders
 
 FREQUENCIES = 8  # of sines and cosines, for each edge of a box
 PLACE_SIZE = 6 * 2 * FREQUENCIES  # four edges, width and height
@@ -60,28 +57,29 @@ class ReadModel(TwoEncoders):
     there.
 
     Args:
-        config: what the parts were built from.
-        parts: tokenizer, encoders and concepts, as of ``TwoEncoders``; no photo is encoded.
+        encoders: the text encoder is of BERT's kind; no photo is encoded.
+        width: size D of a word.
+        layers: how many ``LayoutLayer``.
+        heads, feed_forward_ratio, dropout: as in ``LayoutLayer``.
     """
 
-    def __init__(self, config: ValmConfig, **parts: Any):
-        super().__init__(config, **parts)
-        if not hasattr(self.text_encoder.backbone, "embeddings"):
-            raise ValueError(f"text_encoder is {config.text_encoder!r}; reading needs one of BERT's kind.")
-        width = config.width
-        self.written = WrittenForm(config.dropout)
+    def __init__(
+        self, encoders: Encoders, *, width: int, layers: int, heads: int, feed_forward_ratio: float, dropout: float
+    ):
+        super().__init__(encoders)
+        self.width = width
+        self.written = WrittenForm(dropout)
         self.word_projection = nn.Linear(self.text_encoder.width + self.written.width, width)
         self.place_projection = nn.Linear(PLACE_SIZE, width)
-        places = config.layers * config.heads
+        places = layers * heads
         self.across, self.down = nn.Embedding(BUCKETS, places), nn.Embedding(BUCKETS, places)
         self.input_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.layers = nn.ModuleList(
-            LayoutLayer(width=width, heads=config.heads, ratio=config.feed_forward_ratio, dropout=config.dropout)
-            for _ in range(config.layers)
+            LayoutLayer(width=width, heads=heads, ratio=feed_forward_ratio, dropout=dropout) for _ in range(layers)
         )
         self.question = nn.Sequential(nn.Linear(self.text_encoder.width, width), nn.GELU(), nn.Linear(width, 2 * width))
         self.answer_words = nn.Linear(width, 2 * width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(dropout)
 
     @property
     def device(self) -> torch.device:
@@ -130,7 +128,7 @@ class ReadModel(TwoEncoders):
         both = torch.stack([begins, ends], dim=1)  # [P, 2, W, D]
         if page_index is not None:
             both, mask = both[page_index], mask[page_index]
-        scores = torch.einsum("rkwd,rkd->rkw", both, asked) / self.config.width**0.5
+        scores = torch.einsum("rkwd,rkd->rkw", both, asked) / self.width**0.5
         return scores.float().masked_fill(~mask[:, None], IMPOSSIBLE)
 
     def encode_pages(self, text: Tensor, letters: Tensor, shapes: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:

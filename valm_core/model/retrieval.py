@@ -1,18 +1,12 @@
 """RetrievalModel: texts and photos in one space, as vectors for searching and word by cell for ranking and maps."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valm_core.config import ValmConfig
-from valm_core.inputs.question import QuestionTokenizer
-from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.model import learns
-from valm_core.model.text_encoder import TextEncoder
-from valm_core.model.two_encoders import TwoEncoders
+from valm_core.model.two_encoders import Encoders, TwoEncoders
 
 MAX_SCALE = 100.0  # of a cosine, as in CLIP
 RANKING_SIDE = 7  # rows and columns of cells that late interaction compares, at most: what an index keeps of a photo
@@ -51,35 +45,25 @@ class RetrievalModel(TwoEncoders):
     2021, https://arxiv.org/abs/2111.07783). Its cosines of a word with all cells are the map of that word.
 
     Args:
-        config: what the parts were built from.
-        tokenizer, text_encoder, image_encoder: what reads texts and photos.
-        concepts: names of the concepts that the image encoder looks for.
+        encoders: what reads texts and photos.
+        width: size D of the common space.
+        dropout: probability, 0..1.
     """
 
-    def __init__(
-        self,
-        config: ValmConfig,
-        *,
-        tokenizer: QuestionTokenizer,
-        text_encoder: TextEncoder,
-        image_encoder: ImageEncoder,
-        concepts: Sequence[str] = (),
-    ):
-        super().__init__(
-            config, tokenizer=tokenizer, text_encoder=text_encoder, image_encoder=image_encoder, concepts=concepts
-        )
-        width = config.width
-        self.word_projection = nn.Linear(text_encoder.width, width)
+    def __init__(self, encoders: Encoders, *, width: int, dropout: float):
+        super().__init__(encoders)
+        cell = self.image_encoder.width
+        self.word_projection = nn.Linear(self.text_encoder.width, width)
         self.cell_projection = nn.Sequential(
-            nn.LayerNorm(image_encoder.width),
-            nn.Linear(image_encoder.width, 2 * width),
+            nn.LayerNorm(cell),
+            nn.Linear(cell, 2 * width),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            nn.Dropout(dropout),
             nn.Linear(2 * width, width),
         )
         self.word_pooling, self.cell_pooling = nn.Linear(width, 1), nn.Linear(width, 1)
         self.text_vector, self.photo_vector = nn.Linear(width, width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(dropout)
         # How sharply each score tells pairs apart: of the vectors, of late interaction.
         self.log_scales = nn.Parameter(torch.full((2,), 20.0).log())
 
@@ -95,8 +79,7 @@ class RetrievalModel(TwoEncoders):
 
     def encode_texts(self, token_ids: Tensor, mask: Tensor) -> TextFeatures:
         """token_ids [B, T] and mask [B, T] (True where real) -> the texts' features."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.text_encoder)):
-            tokens = self.text_encoder(token_ids, mask).tokens
+        tokens = self.text_encoder.read(mask, token_ids)
         words = self.word_projection(self.dropout(tokens.to(self.word_projection.weight.dtype)))  # [B, T, D]
         shares = self.word_pooling(words).squeeze(-1).masked_fill(~mask, float("-inf")).softmax(dim=-1)  # [B, T]
         pooled = torch.einsum("btd,bt->bd", words, shares)

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from valm_core.config import ValmConfig
 from valm_core.inputs.word_shapes import LETTER_IDS, SHAPES
 from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.fused_encoders import FusedEncoders
+from valm_core.model.fused_encoders import FusedEncoders, FusionParts
 from valm_core.model.label_chain import LabelChain
 from valm_core.model.span_labels import transitions_of
+from valm_core.model.two_encoders import Encoders
 from valm_core.outputs import AttentionMap
 
 LETTER_WIDTH, WRITTEN_WIDTH, HEAD_WIDTH = 32, 96, 256
@@ -57,24 +57,23 @@ class TagModel(FusedEncoders):
     capitals, which an uncased encoder doesn't see; and again before the head.
 
     Args:
-        config: what the parts were built from; the text encoder must be of BERT's kind.
+        encoders, parts, dropout, options: as of ``FusedEncoders``; the text encoder is of BERT's kind.
         answers: all labels, in the order of the logits, in BIO form.
-        parts: tokenizer, encoders and concepts, as of ``FusedEncoders``.
     """
 
-    def __init__(self, config: ValmConfig, *, answers: Sequence[str], **parts: Any):
-        super().__init__(config, answers=answers, **parts)
-        if not hasattr(self.text_encoder.backbone, "embeddings"):
-            raise ValueError(f"text_encoder is {config.text_encoder!r}; tagging needs one of BERT's kind.")
+    def __init__(
+        self, encoders: Encoders, parts: FusionParts, answers: Sequence[str], *, dropout: float, **options: int
+    ):
+        super().__init__(encoders, parts, answers, dropout=dropout, **options)
         transitions = torch.from_numpy(transitions_of(answers))  # refuses what isn't of BIO form
-        self.written = WrittenForm(config.dropout)
+        self.written = WrittenForm(dropout)
         self.written_projection = nn.Linear(self.written.width, self.text_encoder.width)
         nn.init.zeros_(self.written_projection.weight)  # the encoder begins as it was
         nn.init.zeros_(self.written_projection.bias)
         self.head = nn.Sequential(
-            nn.Linear(config.width + self.written.width, HEAD_WIDTH),
+            nn.Linear(self.width + self.written.width, HEAD_WIDTH),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            nn.Dropout(dropout),
             nn.Linear(HEAD_WIDTH, len(answers)),
         )
         self.chain = LabelChain(transitions)
@@ -124,9 +123,9 @@ class TagModel(FusedEncoders):
         How the pieces' words are written [B, T, D_written] (0 where there is none) joins before the layers that learn.
         """
         layers = encoder_layers(self.text_encoder)
-        learned = len(layers) if self.config.train_text_encoder else self.config.learned_text_layers
+        learned = self.learned_text_layers
         open_places = mask[:, None, None]  # [B, 1, 1, T]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_text_encoder):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learned == len(layers)):
             tokens = self.text_encoder.backbone.embeddings(input_ids=token_ids)
             for layer in layers[: len(layers) - learned]:
                 tokens = layer(tokens, open_places)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from valm_core.model.encoder_layers import encoder_layers
+from valm_core.model.frozen_parts import learns
 from valm_core.model.packages import PACKAGES, packaged_file
 from valm_core.outputs import EncodedText
 
@@ -39,6 +40,30 @@ class TextEncoder(nn.Module):
         """token_ids [B, T] and mask [B, T] (True where real) -> tokens [B, T, width]."""
         output = self.backbone(input_ids=token_ids, attention_mask=mask.long(), output_hidden_states=True)
         return EncodedText(output.last_hidden_state, mask, output.hidden_states[-2])
+
+    def read(
+        self,
+        mask: Tensor,
+        token_ids: Tensor | None = None,
+        tokens: Tensor | None = None,
+        lower_tokens: Tensor | None = None,
+        above: int = 0,
+    ) -> Tensor:
+        """The tokens [B, T, width] of texts under mask [B, T], which come in one of three ways.
+
+        As token_ids [B, T], as ``tokens`` that are ready, or as ``lower_tokens`` of all layers but the last ``above``.
+
+        Raises:
+            ValueError: none of them is given.
+        """
+        if tokens is not None:
+            return tokens
+        if lower_tokens is not None:
+            return self.upper(lower_tokens, mask, above)
+        if token_ids is None:
+            raise ValueError("There is no text: give token_ids or text_tokens.")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self)):
+            return self(token_ids, mask).tokens
 
     def lower(self, token_ids: Tensor, mask: Tensor, above: int) -> Tensor:
         """What the layers below the last ``above`` make of token_ids [B, T]: [B, T, width], to go on with ``upper``."""

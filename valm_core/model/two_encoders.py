@@ -3,48 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from valm_core.config import ValmConfig
 from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
+from valm_core.model.frozen_parts import keep_frozen_parts_in_evaluation, learns
 from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.model import keep_frozen_parts_in_evaluation, learns
 from valm_core.model.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from valm_core.config import ValmConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Encoders:
+    """What reads texts and photos.
+
+    ``image_size`` S is the side of the square that photos are fitted to; ``concepts`` are the names of those that the
+    image encoder looks for.
+    """
+
+    tokenizer: QuestionTokenizer
+    text_encoder: TextEncoder
+    image_encoder: ImageEncoder
+    image_size: int
+    concepts: tuple[str, ...] = ()
 
 
 class TwoEncoders(nn.Module):
     """A module with both encoders.
 
     Args:
-        config: what the parts were built from.
-        tokenizer, text_encoder, image_encoder: what reads texts and photos.
-        concepts: names of the concepts that the image encoder looks for.
+        encoders: what reads texts and photos.
         answers: what it can say, in the order of its logits; none where it gives no answers.
+
+    ``config`` notes what the whole was built from, for those who keep it; the model never reads it.
     """
 
-    def __init__(
-        self,
-        config: ValmConfig,
-        *,
-        tokenizer: QuestionTokenizer,
-        text_encoder: TextEncoder,
-        image_encoder: ImageEncoder,
-        concepts: Sequence[str] = (),
-        answers: Sequence[str] = (),
-    ):
+    config: ValmConfig
+
+    def __init__(self, encoders: Encoders, answers: Sequence[str] = ()):
         super().__init__()
-        self.config = config
         self.answers = list(answers)
-        self.concepts = tuple(concepts)
-        self.tokenizer, self.text_encoder, self.image_encoder = tokenizer, text_encoder, image_encoder
+        self.concepts = encoders.concepts
+        self.tokenizer, self.image_size = encoders.tokenizer, encoders.image_size
+        self.text_encoder, self.image_encoder = encoders.text_encoder, encoders.image_encoder
 
     @property
     def device(self) -> torch.device:
@@ -73,4 +83,4 @@ class TwoEncoders(nn.Module):
 
     def pixels(self, photo: Image.Image) -> Tensor:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
-        return photo_to_pixels(photo, self.config.image_size)
+        return photo_to_pixels(photo, self.image_size)

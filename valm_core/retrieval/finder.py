@@ -11,13 +11,13 @@ import torch
 from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_retrieval_checkpoint
+from valm_core.devices import choose_device
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.model.folding import ready_for_inference
 from valm_core.model.packages import sha256_of
 from valm_core.model.retrieval import RANKING_SIDE, RetrievalModel, pair_scores
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
-from valm_core.predictor import choose_device
 
 TEXTS_AT_ONCE = 64
 CELL_STEPS = 127  # a cell's numbers, -1..1, are kept as whole numbers of 1/127

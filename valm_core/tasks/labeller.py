@@ -13,6 +13,7 @@ from torch import Tensor
 from valm_core.answers import differ
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_task_checkpoint
+from valm_core.devices import choose_device
 from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
 from valm_core.inputs.marked_text import Span, marked_text, span_masks
 from valm_core.inputs.photo import open_photo
@@ -20,7 +21,6 @@ from valm_core.inputs.text import clean_text
 from valm_core.model.classifier import Classifier
 from valm_core.model.folding import ready_for_inference
 from valm_core.outputs import Answer, Explanation, InputError, Photo, in_shares
-from valm_core.predictor import choose_device
 
 LABEL_TASKS = ("relate", "judge", "feel")
 PHOTO_TASKS = ("judge",)  # that mean nothing without a photo

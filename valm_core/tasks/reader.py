@@ -11,6 +11,7 @@ from PIL import Image
 
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_task_checkpoint
+from valm_core.devices import choose_device
 from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
 from valm_core.inputs.ocr import read_lines
 from valm_core.inputs.page import Line, Page, page_of_lines
@@ -20,7 +21,6 @@ from valm_core.inputs.question import clean_question
 from valm_core.model.page_encoding import EncodedPage, encode_page, pad_pages
 from valm_core.model.reader import ReadModel, span_scores
 from valm_core.outputs import InputError, Photo
-from valm_core.predictor import choose_device
 
 VARIANTS_AT_ONCE = 32
 LESS_SURE = 1e-6

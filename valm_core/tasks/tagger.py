@@ -12,6 +12,7 @@ from torch import Tensor
 
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_task_checkpoint
+from valm_core.devices import choose_device
 from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.text import clean_text
@@ -19,7 +20,6 @@ from valm_core.inputs.word_windows import sentence_pieces, window_tensors
 from valm_core.model.span_labels import spans_of
 from valm_core.model.tagger import TagModel
 from valm_core.outputs import InputError, Photo
-from valm_core.predictor import choose_device
 
 MAX_CHARACTERS = 2000
 MAX_WORDS = 120  # of a sentence: each is hidden once for every explanation

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 from PIL import Image
 
+from valm_core.asking import without_words
 from valm_core.vision_language.geometry import WHOLE, Box
 from valm_core.vision_language.pixels import without_regions
 from valm_core.vision_language.reader import Reader
@@ -66,7 +67,6 @@ def fewest_words(
     most = 2 if len(words) <= PAIRED_WORDS else 1
     for count in range(1, min(most, len(words) - 1) + 1):
         for dropped in itertools.combinations(range(len(words)), count):
-            left = " ".join(word for place, word in enumerate(words) if place not in dropped)
-            if (changed := reader.first_answers([picture], left)[0]) != answer:
+            if (changed := reader.first_answers([picture], without_words(words, dropped))[0]) != answer:
                 return dropped, changed
     return None

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from valm_core.asking import answer_each, check_cells, chosen_method, different_choices, words_left
 from valm_core.evidence.rules import check_method, gather_evidence, hidden_variants, split_variants
 from valm_core.inputs.photo import open_photo
-from valm_core.inputs.question import check_choices, clean_question
+from valm_core.inputs.question import clean_question
 from valm_core.outputs import (
     Answer,
     Counterfactual,
@@ -242,7 +243,7 @@ class TransformersPredictor:
 
     def answer_many(self, images: Sequence[EncodedImage], questions: Sequence[str], top: int = 5) -> list[Prediction]:
         """What ``answer`` gives for each photo and its question."""
-        return [self.answer(image, question, top) for image, question in zip(images, questions, strict=True)]
+        return answer_each(self, images, questions, top)
 
     @_one_at_a_time
     def ask(
@@ -330,17 +331,11 @@ class TransformersPredictor:
         """
         if masked_heads:
             raise NotOffered("The attention heads of this model can't be switched off.")
-        words, picture = clean_question(question).split(), _picture(image)
-        if outside := [place for place in hidden_words if not 0 <= place < len(words)]:
-            raise ValueError(f"hidden_words has {outside[0]}, but the question has the words 0 to {len(words) - 1}.")
-        left = " ".join(word for place, word in enumerate(words) if place not in hidden_words)
-        if not left:
-            raise InputError("Every word is switched off. Leave at least one.")
+        left, picture = words_left(question, hidden_words), _picture(image)
         if hidden_cells is not None:
-            if tuple(hidden_cells.shape) != tuple(image.grid):
-                raise ValueError(f"hidden_cells has shape {hidden_cells.shape}, but the photo's grid is {image.grid}.")
+            check_cells(hidden_cells, image)
             picture = without_regions(picture, hidden_cells, image.box)
-        choices = _cleaned(candidates)
+        choices = different_choices(candidates, normal_form, MAX_CANDIDATES)
         if not choices:
             return self._predict(picture, left, top)
         shown, blind = (self._among(choices, seen, left, top) for seen in (picture, blind_picture(picture)))
@@ -390,7 +385,7 @@ class TransformersPredictor:
 
     def masks(self, candidates: Sequence[str]) -> bool:
         """True: every given answer is scored exactly. Raises InputError."""
-        return bool(_cleaned(candidates))
+        return bool(different_choices(candidates, normal_form, MAX_CANDIDATES))
 
     def track_record(self, answer: Answer) -> TrackRecord | None:
         """None: how often such answers are right isn't known."""
@@ -398,10 +393,7 @@ class TransformersPredictor:
 
     def _chosen(self, method: str | None, image: EncodedImage) -> str:
         """A method of this model: the one that is asked for, else the first that this photo has maps of."""
-        methods = self.explanation_methods
-        if method is not None and method not in methods:
-            raise ValueError(f"method is {method!r}; this model allows: {', '.join(methods)}.")
-        return method or self._methods_for(image)[0]
+        return chosen_method(method, self.explanation_methods, self._methods_for(image)[0])
 
     def _methods_for(self, image: EncodedImage) -> tuple[str, ...]:
         """The methods that have maps of a photo: of one whose tokens lie elsewhere than the family's do, few have."""
@@ -506,12 +498,6 @@ def _picture(image: EncodedImage) -> Image.Image:
     if not isinstance(image, EncodedPhoto) or image.picture is None:
         raise TypeError("image was encoded by another predictor; encode the photo with this one.")
     return image.picture
-
-
-def _cleaned(candidates: Sequence[str]) -> tuple[str, ...]:
-    cleaned = tuple(dict.fromkeys(text for text in map(normal_form, candidates) if text))
-    check_choices(cleaned, MAX_CANDIDATES)
-    return cleaned
 
 
 def _control(method: str, question: str, image: EncodedImage) -> np.ndarray:

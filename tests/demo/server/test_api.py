@@ -24,6 +24,7 @@ from demo.server.api import build_api, mcp_wanted
 from demo.settings import Settings
 from demo.visit.asking import LOST_PHOTO
 from demo.visit.uploads import NOT_UPLOADED, photo_content
+from valm_core import answering
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.model.heads import ANSWER_KINDS
 from valm_core.outputs import InputError
@@ -117,7 +118,7 @@ def differences(documented, value, place: str) -> list[str]:
 def test_the_documented_fields_are_those_of_real_replies(tiny_predictor, monkeypatch, familiar):
     """As JSON carries them; no field is sent without being documented, none documented without being sent."""
     unlike = () if familiar else ("photo", "question")
-    monkeypatch.setattr(tiny_predictor, "_unfamiliar", lambda text, tokens: [unlike] * len(text.mask))
+    monkeypatch.setattr(answering, "unfamiliar_parts", lambda known, model, text, tokens: [unlike] * len(text.mask))
     endpoints = api.Endpoints(tiny_predictor, ())
     photo = data_text(CAT.read_bytes())
     for endpoint, documented in ((endpoints.answer, api.Answers), (endpoints.explain, api.Explained)):
@@ -486,7 +487,7 @@ def test_a_model_that_writes_is_asked_by_any_prompt_and_tells_its_text_word_by_w
     import gradio as gr
     from tiny_vision_language import build_tiny
 
-    from valm_core.predictor import load_predictor
+    from valm_core.loading import load_predictor
 
     monkeypatch.setattr("valm_core.vision_language.answers.MAX_TEXT_TOKENS", 40)
     monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)

@@ -18,10 +18,13 @@ from turned_photos import write_turned
 from training.export import graphs as command
 from training.export.check import compare_with_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
-from valm_core.exported.predictor import METADATA_FILE, OnnxPredictor
+from valm_core.exported.files import METADATA_FILE
+from valm_core.exported.model import probabilities
+from valm_core.exported.predictor import OnnxPredictor
+from valm_core.loading import load_predictor
 from valm_core.model.build import build_model
 from valm_core.outputs import InputError, NotOffered, UnknownAnswer
-from valm_core.predictor import VqaPredictor, load_predictor
+from valm_core.predictor import VqaPredictor
 
 pytestmark = pytest.mark.skipif(
     not (find_spec("onnxruntime") and find_spec("onnxscript")), reason="pip install -e '.[export]'"
@@ -77,9 +80,9 @@ def test_both_kinds_of_answer_have_their_temperature(predictors):
     logits = torch.eye(len(exported.answers))  # each answer is once the likeliest
     for asked in (None, logits[:1], logits[-1:]):  # red, and no
         expected = torch_predictor.model.probabilities(logits, asked)
-        found = exported._probabilities(logits.numpy(), None if asked is None else asked.numpy())
+        found = probabilities(exported.model, logits.numpy(), None if asked is None else asked.numpy())
         np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
-    by_answer = exported._probabilities(logits.numpy()).max(axis=1)
+    by_answer = probabilities(exported.model, logits.numpy()).max(axis=1)
     assert by_answer[exported.answers.index("yes")] > by_answer[exported.answers.index("red")]
 
 
@@ -131,13 +134,13 @@ def test_turned_photos_are_read_upright(predictors, tmp_path):
 
 
 def test_a_graph_takes_padded_batches_of_any_size(folders, predictors):
-    model, theirs = predictors[0].model, predictors[1]
+    model, graphs = predictors[0].model, predictors[1].model.graphs
     ids, mask = model.tokenizer([QUESTION, "any red?", "is there"])
-    (tokens,) = theirs.graphs["text_encoder"]({"token_ids": ids.numpy(), "text_mask": mask.numpy()}, ["text_tokens"])
+    (tokens,) = graphs["text_encoder"]({"token_ids": ids.numpy(), "text_mask": mask.numpy()}, ["text_tokens"])
     photos = torch.rand(3, 3, 32, 32)
-    (image,) = theirs.graphs["image_encoder"]({"pixels": photos.numpy()}, ["image_tokens"])
+    (image,) = graphs["image_encoder"]({"pixels": photos.numpy()}, ["image_tokens"])
     inputs = {"text_tokens": tokens, "text_mask": mask.numpy(), "image_tokens": image.reshape(3, 4, 4, -1)}
-    (logits,) = theirs.graphs["fusion"](inputs, ["logits"])
+    (logits,) = graphs["fusion"](inputs, ["logits"])
     with torch.no_grad():
         expected = model(token_ids=ids, text_mask=mask, pixels=photos).logits
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
@@ -154,7 +157,7 @@ def test_it_runs_where_torch_and_transformers_cannot_be_imported(folders, tmp_pa
 def test_what_an_export_cannot_do_is_said(folders, predictors):
     theirs = predictors[1]
     image = theirs.encode(noise())
-    with pytest.raises(ValueError, match=r"'grad_cam'; an exported model allows: raw_attention.*gradients"):
+    with pytest.raises(ValueError, match=r"'grad_cam'; allowed: raw_attention.*gradients"):
         theirs.explain(image, QUESTION, "grad_cam")
     with pytest.raises(UnknownAnswer, match="'purple'"):
         theirs.evidence(image, QUESTION, answer="purple")
@@ -197,7 +200,7 @@ def test_typed_control_tokens_are_the_same_words_to_both(predictors):
     special = ours.model.tokenizer.tokenizer
     for token in ("[SEP]", "[MASK]", "[PAD]", "[CLS]"):
         question = f"what {token} is the color?"
-        ids = theirs.tokenizer.encode(question).ids
+        ids = theirs.model.tokenizer.encode(question).ids
         assert ids == ours.model.tokenizer([question])[0][0].tolist()
         assert special.convert_tokens_to_ids(token) not in ids[1:-1]
     image = theirs.encode(Image.new("RGB", (32, 32), "red"))

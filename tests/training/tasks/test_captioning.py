@@ -3,61 +3,24 @@
 import json
 
 import pytest
-from PIL import Image
-from toy_data import write_rows
+from task_runs import train_run, write_captioned
 
 from training.evaluate import main as evaluate
-from training.train import main as train
-
-COLORS = {"red": (220, 30, 30), "green": (30, 180, 30), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Twelve photos to learn from and four others: each of one colour, which its captions name."""
-    folder = tmp_path_factory.mktemp("captioned")
-    for split, count in (("train", 12), ("validation", 4)):
-        rows = []
-        for place in range(count):
-            name, color = list(COLORS.items())[place % 4]
-            shade = tuple(max(part - 5 * (place // 4 + (split == "validation")), 0) for part in color)
-            Image.new("RGB", (40, 30), shade).save(folder / f"{split}{place}.png")
-            texts = [f"What is this? The {name} square.", f"What is this? This is {name}."]
-            rows.append({"image": f"{split}{place}.png", "captions": texts})
-        write_rows(folder / f"{split}.jsonl", rows)
-    return folder
+    return write_captioned(
+        tmp_path_factory.mktemp("captioned"),
+        lambda name: [f"What is this? The {name} square.", f"What is this? This is {name}."],
+    )
 
 
 @pytest.fixture(scope="module")
 def run(data, tiny_config, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
-    config = f"""
-run:
-  data: {data}/train.jsonl
-  validation: {data}/validation.jsonl
-  output: {output}
-  cache: {output}/cache
-  weights: float32
-model:
-  task: caption
-  text_encoder: {tiny_config.text_encoder}
-  image_encoder: {tiny_config.image_encoder}
-  image_size: 32
-  width: 16
-  heads: 2
-  layers: 1
-  dropout: 0.0
-  max_question_tokens: 12
-training:
-  epochs: 12
-  batch_size: 8
-  learning_rate: 0.01
-  warmup_steps: 2
-  alignment_weight: 0.1
-  visual_weight: 0.01
-"""
-    (output / "run.yaml").write_text(config, encoding="utf-8")
-    train(["--config", str(output / "run.yaml"), "--device", "cpu"])
+    weights = {"alignment_weight": 0.1, "visual_weight": 0.01}
+    train_run(output, tiny_config, data, {"task": "caption", "max_question_tokens": 12}, weights, cache=True)
     return output
 
 

@@ -4,34 +4,16 @@ import json
 
 import pytest
 from PIL import Image
+from task_runs import train_run
 from toy_data import COLORS, write_rows
 
 from training.evaluate import main as evaluate
 from training.train import main as train
 
 
-def write_run(output, tiny_config, task, data, **settings):
-    """The config of a short run of the tiny model."""
-    model = {"fusion": "bi_attention", "dropout": 0.0, "layers": 1} | settings
-    lines = "\n".join(f"  {name}: {value}" for name, value in model.items())
-    path = output / f"{task}.yaml"
-    path.write_text(
-        f"""
-run: {{data: {data}/train.jsonl, validation: {data}/validation.jsonl, output: {output}, cache: {output}/cache,
-  weights: float32}}
-model:
-  task: {task}
-  text_encoder: {tiny_config.text_encoder}
-  image_encoder: {tiny_config.image_encoder}
-  image_size: 32
-  width: 16
-  heads: 2
-{lines}
-training: {{epochs: 12, batch_size: 16, learning_rate: 0.01, warmup_steps: 2, early_stopping_patience: 12}}
-""",
-        encoding="utf-8",
-    )
-    return path
+def label_run(output, tiny_config, task, data, **settings):
+    model = {"task": task, "fusion": "bi_attention"} | settings
+    train_run(output, tiny_config, data, model, {"batch_size": 16, "early_stopping_patience": 12}, cache=True)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +51,7 @@ def test_a_relation_that_only_the_photo_tells_is_found_with_it_and_guessed_witho
     seeing, blind = tmp_path / "seeing", tmp_path / "blind"
     for output, settings in ((seeing, {}), (blind, {"fusion": "text"})):
         output.mkdir()
-        train(["--config", str(write_run(output, tiny_config, "relate", relations, **settings)), "--device", "cpu"])
+        label_run(output, tiny_config, "relate", relations, **settings)
     reports = [json.loads((output / "checkpoint" / "metrics.json").read_text()) for output in (seeing, blind)]
     assert reports[0]["accuracy"] >= 0.95
     assert reports[0]["without_photo"]["accuracy"] == reports[1]["accuracy"] == 0.5
@@ -100,7 +82,7 @@ def statements(photos, tiny_config, tmp_path_factory):
             for said in ("red", "blue")
         ]
         write_rows(data / f"{split}.jsonl", rows)
-    train(["--config", str(write_run(output, tiny_config, "judge", data, similarity="true")), "--device", "cpu"])
+    label_run(output, tiny_config, "judge", data, similarity=True)
     return output, data
 
 
@@ -128,7 +110,7 @@ def test_statements_that_are_true_or_false_are_judged_by_what_supports_more(stat
 
 def test_a_photo_of_both_files_and_an_unknown_label_are_refused(statements, tiny_config, capsys, tmp_path):
     output, data = statements
-    config = str(output / "judge.yaml")
+    config = str(output / "run.yaml")
     with pytest.raises(SystemExit, match="2"):
         train(["--config", config, "--device", "cpu", "--validation", str(data / "train.jsonl")])
     assert "among the photos to learn from and those to validate on" in capsys.readouterr().err

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from task_runs import train_run
 from toy_data import write_rows
 
 from training.datasets import reading
 from training.datasets.readers.documents import OCR, read_documents
 from training.datasets.readers.jsonl import DataError
 from training.evaluate import main as evaluate
-from training.train import main as train
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.inputs.page import Line
 from valm_core.outputs import InputError
@@ -48,33 +48,9 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(data, tiny_config, tmp_path_factory):
-    output = tmp_path_factory.mktemp("run")
-    config = f"""
-run:
-  data: {data}/train.jsonl
-  validation: {data}/validation.jsonl
-  output: {output}
-  weights: float32
-model:
-  task: read
-  text_encoder: {tiny_config.text_encoder}
-  image_encoder: {tiny_config.image_encoder}
-  image_size: 32
-  width: 32
-  heads: 4
-  layers: 2
-  dropout: 0.0
-  max_question_tokens: 16
-training:
-  epochs: 12
-  batch_size: 12
-  learning_rate: 0.005
-  warmup_steps: 5
-  early_stopping_patience: 12
-"""
-    (output / "run.yaml").write_text(config, encoding="utf-8")
-    train(["--config", str(output / "run.yaml"), "--device", "cpu"])
-    return output / "checkpoint"
+    model = {"task": "read", "width": 32, "heads": 4, "layers": 2, "max_question_tokens": 16}
+    training = {"batch_size": 12, "learning_rate": 0.005, "warmup_steps": 5, "early_stopping_patience": 12}
+    return train_run(tmp_path_factory.mktemp("run"), tiny_config, data, model, training)
 
 
 def test_it_learns_what_stands_beside_what_and_the_command_measures_it(checkpoint, data, capsys):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from task_runs import train_run
 from toy_data import write_rows
 
 from training.datasets.readers.jsonl import DataError
@@ -16,37 +17,10 @@ from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.model.span_labels import first_fault
 from valm_core.tasks.tagger import Tagger
 
-MODEL = """
-run:
-  data: {data}/train.jsonl
-  validation: {data}/validation.jsonl
-  output: {output}
-  weights: float32
-model:
-  task: tag
-  fusion: {fusion}
-  text_encoder: {config.text_encoder}
-  image_encoder: {config.image_encoder}
-  image_size: 32
-  width: 16
-  heads: 2
-  layers: 1
-  dropout: 0.0
-  max_question_tokens: 40
-training:
-  epochs: {epochs}
-  batch_size: 8
-  learning_rate: 0.01
-  warmup_steps: 2
-  early_stopping_patience: 40
-"""
-
 
 def run_of(data, output, tiny_config, fusion, epochs):
-    config = MODEL.format(data=data, output=output, config=tiny_config, fusion=fusion, epochs=epochs)
-    (output / "run.yaml").write_text(config, encoding="utf-8")
-    train(["--config", str(output / "run.yaml"), "--device", "cpu"])
-    return output / "checkpoint"
+    model = {"task": "tag", "fusion": fusion, "max_question_tokens": 40}
+    return train_run(output, tiny_config, data, model, {"epochs": epochs, "early_stopping_patience": 40})
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from valm_core.answering import encode_questions
 from valm_core.evidence import measure, rules
 from valm_core.evidence.rules import gather_evidence, rank_correlation
 from valm_core.explanations import EXPLANATION_METHODS
@@ -29,7 +30,7 @@ def test_the_figures_are_those_of_asking_again(tiny_predictor, encoded):
     assert found.blind_answer == prediction.blind_answers[0]
     assert found.same_as_blind == (found.blind_answer.text == found.answer)
     image_map = tiny_predictor.explain(encoded, QUESTION, method="occlusion").image_map
-    _, text = tiny_predictor._encode_question(QUESTION)
+    _, text = encode_questions(tiny_predictor.model, [QUESTION])
     expected = []
     for cells in (2, 3, 5, 8):  # 10, 20, 30, 50 % of 16
         tokens = encoded.tokens.clone()
@@ -49,7 +50,7 @@ def test_maps_compared_in_one_pass_are_those_of_the_methods(tiny_config, encoded
     torch.manual_seed(6)
     model = build_model(dataclasses.replace(tiny_config, fusion=fusion), ["a", "b"])
     predictor = VqaPredictor(model, torch.device("cpu"))
-    _, text = predictor._encode_question(QUESTION)
+    _, text = encode_questions(predictor.model, [QUESTION])
     found = measure.compared_explanations(model, text, encoded, 1, method="occlusion")
     for name, explanation in zip(measure.COMPARED_METHODS, found, strict=True):
         own = EXPLANATION_METHODS[name](model, text, encoded, 1)
@@ -177,7 +178,7 @@ def test_evenness_and_agreement():
 
 def test_the_region_flips_the_answer_and_no_cell_of_it_can_be_spared(tiny_predictor, encoded):
     model = tiny_predictor.model
-    _, text = tiny_predictor._encode_question(QUESTION)
+    _, text = encode_questions(tiny_predictor.model, [QUESTION])
     flips = 0
     for answer in range(6):
         with torch.no_grad():
@@ -206,12 +207,14 @@ def test_the_fewest_words_are_the_fewest(tiny_predictor, encoded):
     for answer in range(6):
         with torch.no_grad():
             model.head[-1].bias.zero_()
-            _, text = tiny_predictor._encode_question(QUESTION)
+            _, text = encode_questions(tiny_predictor.model, [QUESTION])
             logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=encoded.tokens).logits[0]
             model.head[-1].bias[answer] = logits.max() - logits[answer] + 1e-3
 
             def chosen(drop):
-                _, rest = tiny_predictor._encode_question(" ".join(w for i, w in enumerate(words) if i not in drop))
+                _, rest = encode_questions(
+                    tiny_predictor.model, [" ".join(w for i, w in enumerate(words) if i not in drop)]
+                )
                 output = model(text_tokens=rest.tokens, text_mask=rest.mask, image_tokens=encoded.tokens)
                 return int(output.logits.argmax())
 
@@ -261,7 +264,7 @@ def test_compared_methods_are_listed():
 def test_a_words_evidence_hides_where_that_word_looked(tiny_predictor, encoded, method):
     torch.nn.init.normal_(tiny_predictor.model.mean_image_token)
     explanation = tiny_predictor.explain(encoded, QUESTION, method)
-    _, text = tiny_predictor._encode_question(QUESTION)
+    _, text = encode_questions(tiny_predictor.model, [QUESTION])
     maps = explanation.token_to_patch
     word = next(place for place in range(len(maps)) if rules.word_doubts(maps, place) == (False, None))
     found = tiny_predictor.word_evidence(encoded, QUESTION, word, method, explanation=explanation)

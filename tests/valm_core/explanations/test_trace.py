@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from valm_core.answering import encode_questions
 from valm_core.evidence.rules import rank_correlation
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.trace import trace_question
@@ -52,7 +53,7 @@ def test_attention_alone_needs_no_gradient_pass(tiny_predictor, image, passes):
 
 def test_one_trace_gives_every_method_the_map_it_gives_alone(tiny_predictor, image, passes):
     model = tiny_predictor.model
-    _, text = tiny_predictor._encode_question(QUESTION)
+    _, text = encode_questions(tiny_predictor.model, [QUESTION])
     trace = trace_question(model, text, image, 1)
     shared = {name: method(model, text, image, 1, trace) for name, method in EXPLANATION_METHODS.items()}
     # occlusion asks twice more: for each of 16 cells, and for blocks of them

@@ -57,7 +57,7 @@ def test_hostile_files_are_refused(document, monkeypatch):
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(monkeypatch, document):
-    monkeypatch.setattr(pdf, "MAX_PHOTO_BYTES", 100)
+    monkeypatch.setattr("valm_core.inputs.photo.MAX_PHOTO_BYTES", 100)
     with pytest.raises(InputError, match="at most 0 MB"):
         open_pdf_page(document)
 

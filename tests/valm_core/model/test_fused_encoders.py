@@ -34,7 +34,7 @@ def test_texts_and_photos_give_tokens_a_vector_and_maps(model):
     assert features.fused.shape == (2, 16)
     assert bool(features.attention) == model.sees_photos
     assert model.encode(mask, ids, pixels=pixels).attention == ()
-    tokens = model.encode_texts(mask, ids)
+    tokens = model.text_encoder.read(mask, ids)
     again = model.encode(mask, text_tokens=tokens, image_tokens=model.image_encoder(pixels))
     assert torch.allclose(again.fused, features.fused, atol=1e-5)
 
@@ -83,7 +83,8 @@ def test_the_last_layers_go_on_where_the_lower_ones_were_kept(tiny_config):
     model = build_task_model(config, ["a", "b"]).eval()
     ids, mask = model.tokenizer(TEXTS)
     lower = model.text_encoder.lower(ids, mask, 1)
-    above, whole = model.encode_texts(mask, lower_tokens=lower), model.encode_texts(mask, ids)
+    above = model.text_encoder.read(mask, lower_tokens=lower, above=model.learned_text_layers)
+    whole = model.text_encoder.read(mask, ids)
     assert torch.allclose(above[mask], whole[mask], atol=1e-6)
     assert not torch.allclose(lower[mask], whole[mask], atol=1e-2)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from valm_core.predictor import VqaPredictor, is_open_model, load_predictor
+from valm_core.loading import is_open_model, load_predictor
+from valm_core.predictor import VqaPredictor
 from valm_core.vision_language import families, loading, memory
 from valm_core.vision_language.loading import load_reader
 from valm_core.vision_language.memory import choose_precision, parameters_in

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.datasets.readers.jsonl import DataError, json_object, needed_text, scan_lines
+from training.datasets.readers.jsonl import DataError, json_object, needed_text, scan_files
 from training.datasets.readers.judging import photo_of_row, rows_of_split
 from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 
@@ -45,9 +45,7 @@ def scan_captioned_photos(sources: str) -> Iterator[tuple[str, CaptionedPhoto | 
     Raises:
         DataError: nothing more can be read.
     """
-    for source in sources.split(","):
-        path = Path(source.strip())
-        yield from scan_lines(path, lambda line, folder: _parse(json_object(line), folder, None)[0], path.parent)
+    return scan_files(sources, lambda line, folder: _parse(json_object(line), folder, None)[0])
 
 
 def read_train_and_validation(data: str, validation: str) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:

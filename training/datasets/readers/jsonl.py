@@ -103,6 +103,13 @@ def scan_lines(
         raise DataError(f"{path} has no row. One JSON object a line is expected, e.g. {_EXAMPLE}")
 
 
+def scan_files(sources: str, parse: Callable[..., Parsed], *arguments: Any) -> Iterator[tuple[str, Parsed | DataError]]:
+    """``scan_lines`` of one file or several, separated by commas: ``parse(line, folder of the file, *arguments)``."""
+    for source in sources.split(","):
+        path = Path(source.strip())
+        yield from scan_lines(path, parse, path.parent, *arguments)
+
+
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Write rows with photos as ``read_rows`` reads them, with absolute paths of the photos; regions and choices are
     left out."""
@@ -156,20 +163,20 @@ def json_object(line: str) -> dict:
 
 def _parse_row(line: str, folder: Path | None, captions: bool) -> Row:
     values = json_object(line)
-    image = existing_photo(folder / _string(values, "image")) if folder else None
+    image = existing_photo(folder / needed_string(values, "image")) if folder else None
     if "caption" in values:
         return _caption_row(values, image, captions)
     if ("answer" in values) == ("answers" in values):
         raise ValueError("give either `answer` (a string) or `answers` (a list of strings)")
-    answers = (_text(values, "answer"),) if "answer" in values else _texts(values, "answers")
+    answers = (text_of(values, "answer"),) if "answer" in values else _texts(values, "answers")
     if not answers:
         raise ValueError("`answers` is empty; give at least one")
     return Row(
         image=image,
-        question=_text(values, "question"),
+        question=text_of(values, "question"),
         answers=answers,
         choices=_texts(values, "choices") if "choices" in values else (),
-        source=_text(values, "source") if "source" in values else "unknown",
+        source=text_of(values, "source") if "source" in values else "unknown",
         region=_region(values["region"]) if values.get("region") is not None else None,
     )
 
@@ -182,8 +189,8 @@ def _caption_row(values: dict, image: Path | None, captions: bool) -> Row:
         )
     if both := values.keys() & {"question", "answer", "answers", "choices"}:
         raise ValueError(f"`caption` stands beside `{min(both)}`; give either a caption or a question with its answer")
-    source = _text(values, "source") if "source" in values else "unknown"
-    return Row(image=image, question=_text(values, "caption"), answers=(), source=source)
+    source = text_of(values, "source") if "source" in values else "unknown"
+    return Row(image=image, question=text_of(values, "caption"), answers=(), source=source)
 
 
 def existing_photo(path: Path, remedy: str = "`image` is relative to the data file") -> Path:
@@ -204,15 +211,17 @@ def existing_photo(path: Path, remedy: str = "`image` is relative to the data fi
     return path
 
 
-def _string(values: dict, name: str) -> str:
-    value = values.get(name)
+def needed_string(values: object, name: str) -> str:
+    """What a row has under a name. Raises ValueError where that is no string, or an empty one."""
+    value = values.get(name) if isinstance(values, dict) else None
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"`{name}` is {value!r}; a string that isn't empty is needed")
     return value
 
 
-def _text(values: dict, name: str) -> str:
-    return needed_text(_string(values, name), name)
+def text_of(values: object, name: str) -> str:
+    """The same in its normal form, see ``needed_text``."""
+    return needed_text(needed_string(values, name), name)
 
 
 def needed_text(text: str, name: str) -> str:

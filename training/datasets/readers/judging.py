@@ -11,8 +11,9 @@ from training.datasets.readers.jsonl import (
     Row,
     existing_photo,
     json_object,
-    needed_text,
+    needed_string,
     scan_lines,
+    text_of,
     without_faults,
 )
 from training.metrics.vqa_accuracy import normalize_answer
@@ -82,14 +83,14 @@ def _yes_no_row(values: dict, folder: Path) -> Row:
         label = values.get("label")
         if not isinstance(label, bool):
             raise ValueError(f"`label` is {label!r}; true or false is needed")
-        question = STATEMENT_QUESTION.format(needed_text(_string(values, "statement"), "statement"))
+        question = STATEMENT_QUESTION.format(text_of(values, "statement"))
         answer = "yes" if label else "no"
     else:
-        question = needed_text(_string(values, "question"), "question")
-        answer = normalize_answer(_string(values, "answer"))
+        question = text_of(values, "question")
+        answer = normalize_answer(needed_string(values, "answer"))
         if answer not in ("yes", "no"):
             raise ValueError(f"`answer` is {values['answer']!r}; yes or no is needed")
-    source = needed_text(_string(values, "source"), "source") if "source" in values else "unknown"
+    source = text_of(values, "source") if "source" in values else "unknown"
     return Row(photo_of_row(values, folder), question, (answer,), source=source)
 
 
@@ -113,17 +114,10 @@ def _box(person: Any) -> Box:
 
 def photo_of_row(values: dict, folder: Path) -> Path:
     """The row's photo, beside the file or else in the folder above it. Raises ValueError where it is in neither."""
-    name = _string(values, "image")
+    name = needed_string(values, "image")
     try:
         return existing_photo(folder / name)
     except ValueError:
         return existing_photo(
             folder.resolve().parent / name, f"nor in {folder}: `image` is relative to the data file or the folder above"
         )
-
-
-def _string(values: dict, name: str) -> str:
-    value = values.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"`{name}` is {value!r}; a string that isn't empty is needed")
-    return value

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.datasets.readers.jsonl import DataError, json_object, needed_text, scan_lines, without_faults
+from training.datasets.readers.jsonl import DataError, json_object, needed_text, scan_files, without_faults
 from training.datasets.readers.judging import photo_of_row
 from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 from valm_core.inputs.text import clean_text
@@ -64,9 +64,7 @@ def scan_labelled_texts(sources: str, task: str) -> Iterator[tuple[str, Labelled
     Raises:
         DataError: nothing more can be read.
     """
-    for source in sources.split(","):
-        path = Path(source.strip())
-        yield from scan_lines(path, _parse, path.parent, task == "relate")
+    return scan_files(sources, _parse, task == "relate")
 
 
 def labelled_fingerprint(rows: list[LabelledText]) -> dict:

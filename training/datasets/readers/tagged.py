@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.datasets.readers.jsonl import DataError, json_object, scan_lines, without_faults
+from training.datasets.readers.jsonl import DataError, json_object, scan_files, without_faults
 from training.datasets.readers.judging import photo_of_row
 from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 from valm_core.inputs.text import LONE_SURROGATE
@@ -43,9 +43,7 @@ def scan_tagged(sources: str) -> Iterator[tuple[str, TaggedSentence | DataError]
     Raises:
         DataError: nothing more can be read.
     """
-    for source in sources.split(","):
-        path = Path(source.strip())
-        yield from scan_lines(path, lambda line, folder: _parse(json_object(line), folder), path.parent)
+    return scan_files(sources, lambda line, folder: _parse(json_object(line), folder))
 
 
 def types_of(sentences: list[TaggedSentence]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.datasets.readers.jsonl import DataError, Row, existing_photo, located, needed_text
+from training.datasets.readers.jsonl import DataError, Row, existing_photo, located, text_of
 from valm_core.inputs.text import parse_json, read_text
 
 FORM = "vqa_v2:QUESTIONS.json,ANNOTATIONS.json,IMAGE_FOLDER"
@@ -63,7 +63,7 @@ def scan_vqa_v2(source: str, photos: bool = True) -> Iterator[tuple[str, Row | D
             )
         name = f"COCO_{subtype}_{image_id:012}.jpg"
         image = existing_photo(folder / name, "unpack all photos of the split there") if photos else None
-        return Row(image, _text(question, "question"), _answers(annotation, annotation_file), source="vqa_v2")
+        return Row(image, text_of(question, "question"), _answers(annotation, annotation_file), source="vqa_v2")
 
     for number, question in enumerate(official["questions"]):
         named = isinstance(question, dict) and "question_id" in question
@@ -100,15 +100,8 @@ def _number(values: dict, name: str) -> int:
     return value
 
 
-def _text(values: dict, name: str) -> str:
-    value = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"`{name}` is {value!r}; a string that isn't empty is needed")
-    return needed_text(value, name)
-
-
 def _answers(annotation: dict, file: Path) -> tuple[str, ...]:
     answers = annotation.get("answers")
     if not isinstance(answers, list) or not answers:
         raise ValueError(f"`answers` is {answers!r} in {file}; a list of people's answers is needed")
-    return tuple(_text(answer, "answer") for answer in answers)
+    return tuple(text_of(answer, "answer") for answer in answers)

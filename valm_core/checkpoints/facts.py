@@ -1,0 +1,45 @@
+"""What a checkpoint says of itself: which one it is, and how often its answers were right on validation questions."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
+from valm_core.checkpoints.fingerprints import config_facts
+from valm_core.model.heads import answer_kind
+from valm_core.model.packages import sha256_of
+from valm_core.outputs import Answer, TrackRecord
+
+MIN_ON_RECORD = 30  # validation questions that a track record must rest on
+
+
+def checkpoint_facts(config: Mapping[str, Any], folder: str | Path | None) -> dict[str, str | float]:
+    """``config_facts``, and of a checkpoint on disk the name of its folder and the sha256 of its weights."""
+    facts = config_facts(config)
+    if folder is not None:
+        weights = Path(folder).resolve() / WEIGHTS_FILE
+        facts |= {"checkpoint": weights.parent.name, "checkpoint_sha256": sha256_of(weights)}
+    return facts
+
+
+def read_track_records(folder: str | Path | None) -> tuple[TrackRecord, ...]:
+    """What the checkpoint's metrics.json says of its validation; empty where it says nothing usable."""
+    try:
+        metrics = json.loads((Path(folder or "") / METRICS_FILE).read_text(encoding="utf-8"))
+        by_kind = metrics["reliability_by_kind"]
+        records = [TrackRecord(**record, kind=kind) for kind in by_kind for record in by_kind[kind]]
+        usable = all(0 <= record.accuracy <= 1 and record.questions > 0 for record in records)
+        return tuple(records) if usable else ()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def record_of(answer: Answer, records: tuple[TrackRecord, ...]) -> TrackRecord | None:
+    """The record of answers of this one's kind, and as likely; None without one of ``MIN_ON_RECORD`` questions."""
+    kind = answer_kind(answer.text)
+    for record in records:
+        inside = record.kind == kind and record.low <= answer.probability <= record.high
+        if inside and record.questions >= MIN_ON_RECORD:
+            return record
+    return None
