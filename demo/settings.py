@@ -22,6 +22,7 @@ from demo import ASSETS
 SHIPPED = ASSETS / "checkpoints" / "everyday"
 SHIPPED_FINDER = ASSETS / "checkpoints" / "find"
 SHIPPED_CAPTIONER = ASSETS / "checkpoints" / "describe"
+SHIPPED_READER = ASSETS / "checkpoints" / "read"
 FIRST_PORT, PORTS_TRIED = 7860, 100  # where no port is set, the first free one of these is taken
 MAX_PROXIES = 10
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -76,9 +77,9 @@ def _folders(text: str) -> tuple[str | Path, ...]:
 
 
 def shipped_tasks() -> tuple[Path, ...]:
-    """The shipped checkpoints of the page More: those that are there; that which reads only where OCR is installed."""
-    names = ("tag", "relate", "judge", "feel", *(("read",) if find_spec("rapidocr_onnxruntime") else ()))
-    return tuple(place for place in (ASSETS / "checkpoints" / name for name in names) if place.is_dir())
+    """The shipped checkpoints for other tasks than answering: those that are there."""
+    places = (ASSETS / "checkpoints" / name for name in ("tag", "relate", "judge", "feel", "read"))
+    return tuple(place for place in places if place.is_dir())
 
 
 def _peers(text: str) -> dict[str, str]:
@@ -203,8 +204,9 @@ class Settings:
             "VALM_MORE",
             _folders,
             "folders of checkpoints that tag, relate, judge, feel or read, with commas between; `shipped`; `none`",
-            "what the page More offers; `none` for no such page",
-            "`shipped`, those that need no package that isn't installed",
+            "what the page More offers, and what reads printed pages on the first page; `none` for neither; "
+            "reading needs the extra `read`",
+            "`shipped`",
         ),
     )
     describe_checkpoint: str | Path = field(

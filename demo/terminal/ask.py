@@ -26,20 +26,25 @@ from typing import TYPE_CHECKING
 
 from demo.downloads.files import reply_json
 from demo.rendering.evidence import VERDICT_WORDS, evidence_text
-from demo.settings import checkpoint_folder
+from demo.settings import SHIPPED_READER, checkpoint_folder
+from demo.terminal.spans import format_answer
 from demo.terminal.tasks import ask_task, task_of_checkpoint
 from valm_core.commands import can_show
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
+    from demo.visit.printed import Printed
     from valm_core.outputs import Evidence, Prediction, Predictor
 
 BAR_WIDTH = 30
 
 
-def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
-    """The reply as lines of text with bars, and how far its map can be believed."""
+def format_prediction(prediction: Prediction, evidence: Evidence, read: Printed | None = None) -> str:
+    """The reply as lines of text with bars, how far its map can be believed, and above them what was ``read``."""
     width = max(len(answer.text) for answer in prediction.answers)
     lines = [prediction.question]
+    if read and read.page and read.answer:
+        lines += ["Read on the page by a second model:", *indented(format_answer(read.page, read.answer))]
+        lines.append("The model for photos, which saw hardly any printed pages when it learned, says:")
     block = "█" if can_show("█") else "#"
     if prediction.guessed_from_question:
         lines.append("A guess from the question alone: without the photo the answer is the same, and about as likely.")
@@ -53,10 +58,30 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     if prediction.kinds:
         kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in prediction.kinds.items())
         lines.append(f"Kind of answer: {kinds}")
+    if read and read.message:
+        lines.append(read.message)
     for part in prediction.unfamiliar:
+        if part == "photo" and read and read.answer:
+            continue
         lines.append(f"Few {part}s that the model learned from are like this one: the percentages may not hold.")
     lines.append(f"Map of {evidence.method}: {VERDICT_WORDS[evidence.verdict]}. {evidence_text(evidence)}")
     return "\n".join(lines)
+
+
+def indented(text: str) -> list[str]:
+    """The lines of a text, two spaces in."""
+    return [f"  {line}" for line in text.splitlines()]
+
+
+def read_if_printed(photo: str, prediction: Prediction) -> Printed | None:
+    """What the shipped reader finds on a photo that is unfamiliar to the model that answered; None for others."""
+    from demo.visit.printed import read_printed, wants_reading
+
+    if not wants_reading(prediction) or not SHIPPED_READER.is_dir():
+        return None
+    from demo.more.models import MoreModels
+
+    return read_printed(MoreModels({"read": SHIPPED_READER}), photo, prediction.question)
 
 
 def run_batch(predictor: Predictor, options: argparse.Namespace) -> int:
@@ -119,10 +144,11 @@ def main(arguments: list[str] | None = None) -> None:
         prediction, explanation, evidence = predictor.ask(encoded, options.question, top=options.top)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
+    read = read_if_printed(options.photo, prediction)
     if options.json:
-        print(json.dumps(reply_json(prediction, explanation, evidence, predictor.facts)))
+        print(json.dumps(reply_json(prediction, explanation, evidence, predictor.facts, read)))
     else:
-        print(format_prediction(prediction, evidence))
+        print(format_prediction(prediction, evidence, read))
     if options.figure:
         from demo.downloads.question_figure import question_figure
 

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -26,6 +27,9 @@ from valm_core.outputs import (
     UnknownAnswer,
     WordEvidence,
 )
+
+if TYPE_CHECKING:
+    from demo.visit.printed import Printed
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
@@ -59,6 +63,7 @@ class Reply:
     explanation: Explanation
     evidence: Evidence | None = None
     understood: Understood | None = None  # what was typed, where it was a follow-up
+    read: Printed | None = None  # what became of reading the photo, where that was tried
 
     @property
     def answer(self) -> str:
