@@ -9,11 +9,14 @@ Examples:
     python -m demo.ask --checkpoint assets/checkpoints/feel "What a lovely day!"
     python -m demo.ask --checkpoint assets/checkpoints/tag "Angela Merkel visited Paris."
     python -m demo.ask --checkpoint assets/checkpoints/read receipt.pdf "What is the total on the receipt?" --page 2
+    python -m demo.ask --checkpoint assets/checkpoints/feel --batch posts.jsonl --output moods.jsonl
 
 A checkpoint for another task takes what that task needs: a text, a photo, or both. See docs/tag.md,
 docs/read.md, docs/judge.md, docs/feel.md and docs/relate.md.
 A file for --batch has one JSON object a line, {"image": PATH, "question": TEXT}, with any other columns, which the
-output keeps. Run the same command again to go on after an interruption, and to try rows with an error once more.
+output keeps; for another task the rows are those that its data has, such as {"text": TEXT} or {"image": PATH,
+"statement": TEXT}, and come back with what was `said`. Run the same command again to go on after an interruption,
+and to try rows with an error once more.
 Exit code: 0, 1 where rows have an error, 2 where nothing could be done, 130 when interrupted.
 """
 
@@ -98,6 +101,19 @@ def run_batch(predictor: Predictor, options: argparse.Namespace) -> int:
     return 1 if summary.errors else 0
 
 
+def run_task_batch(task: str, options: argparse.Namespace) -> int:
+    """As ``run_batch``, for a checkpoint of another task."""
+    from demo.terminal.task_batch import answer_task_batch
+
+    try:
+        summary = answer_task_batch(task, options.batch, options.output, options)
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+    print(summary, file=sys.stderr)
+    return 1 if summary.errors else 0
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -123,6 +139,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         task = task_of_checkpoint(options.checkpoint)
         if task != "answer":
+            if options.batch and not options.asked:
+                sys.exit(run_task_batch(task, options))
             given = [value for value in (options.photo, options.question) if value is not None]
             if options.batch or options.asked or options.output or not given:
                 parser.error(f"{options.checkpoint} is for the task {task!r}: give a photo, a text, or both.")
