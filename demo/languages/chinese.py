@@ -587,8 +587,8 @@ CHINESE = {
     "map: {method}; its percentages are not calibrated": "热图：{method}；其百分比未经校准",
     # the page about the API
     "Ask over HTTP": "通过 HTTP 提问",
-    "One more where the server has the model for it: describe, a photo in a sentence.": (
-        "服务器有相应模型时还有一个接口：describe，用一句话描述照片。"
+    "More where the server has models for them: describe, find, tag, relate, judge, feel, read.": (
+        "服务器有相应模型时还有：describe、find、tag、relate、judge、feel、read。"
     ),
     "Three endpoints: answer, explain with the maps and the evidence, and examples.": (
         "三个端点：answer（答案）、explain（附热图和证据）和 examples（示例）。"
