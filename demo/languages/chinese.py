@@ -76,7 +76,7 @@ CHINESE = {
         "它学的是小票上的公司、日期、地址和总额；对其他页面和问题所知甚少。"
     ),
     "What was read": "读到的内容",
-    "This may be a printed page: a second model tries to read it …": "这可能是印刷页面：另一个模型正在尝试阅读……",
+    "A second model looks for printed words on it …": "另一个模型正在照片上寻找印刷文字……",
     "From here on the model for photos speaks, which saw hardly any printed pages when it learned:": (
         "以下是照片模型的回答，它学习时几乎没有见过印刷页面："
     ),

@@ -131,7 +131,7 @@ def printed_html(printed: Printed) -> str:
 
 def reading_html(asked: str) -> str:
     """What stands there while a page is read; ``asked`` tells one question from the next."""
-    text = say("This may be a printed page: a second model tries to read it …")
+    text = say("A second model looks for printed words on it …")
     return f'<p class="fine-print" role="status" data-asked="{escape(asked)}">{text}</p>'
 
 

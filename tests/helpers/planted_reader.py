@@ -14,7 +14,9 @@ RECEIPT = [
 
 
 class PlantedReader:
-    """Reads the same lines on every photo, and answers with their last word."""
+    """Reads the same lines on every photo, and answers with their last word; stands for ``MoreModels`` that read."""
+
+    can_read, tasks = True, ()
 
     def __init__(self, lines=RECEIPT, fault=None):
         self.lines, self.fault = lines, fault
