@@ -131,7 +131,7 @@ def _image(row: dict, folder: Path) -> Path | None:
 def _text(row: dict) -> str | list[str]:
     """The text of a row; of tokens with ``first`` and ``second`` one with these parts in brackets."""
     name = next((name for name in TEXTS if name in row), None)
-    text = row.get(name or "")
+    text: Any = row.get(name or "")
     words = isinstance(text, list) and all(isinstance(word, str) for word in text)
     if not (isinstance(text, str) or words):
         raise RowFault(f"The row has no {' or '.join(TEXTS)}.")

@@ -63,6 +63,14 @@ def test_a_task_shows_what_it_takes_and_no_former_result():
         assert photo["visible"] == task.photo and document["visible"] == number["visible"] == task.document
 
 
+def test_reading_is_offered_where_there_is_ocr(monkeypatch):
+    more = MoreModels({"read": "a", "tag": "b"})
+    for there in (True, False):
+        monkeypatch.setattr(models, "has_ocr", lambda there=there: there)
+        assert more.tasks == (("tag", "read") if there else ("tag",)) and more.can_read
+    assert not MoreModels({"tag": "b"}).can_read
+
+
 def test_at_most_two_models_stay_in_memory(monkeypatch):
     loaded = []
     monkeypatch.setattr(models, "LOADERS", dict.fromkeys(models.LOADERS, lambda place: loaded.append(place) or place))

@@ -9,18 +9,21 @@ from PIL import Image
 
 from demo.terminal.ask import main as ask
 from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.inputs.page import Line
 from valm_core.model.build import build_task_model
 from valm_core.tasks.labeller import Labeller
+from valm_core.tasks.reader import Reader
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tiny_config, tmp_path_factory):
-    """A checkpoint with random weights for relating and feeling."""
+    """Checkpoints with random weights for four tasks."""
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
-    for task, fusion in (("relate", "text"), ("feel", "bi_attention")):
-        config = dataclasses.replace(tiny_config, task=task, fusion=fusion)
-        save_checkpoint(build_task_model(config, ["one", "another", "third"]), folder / task)
+    labels = {"relate": ["one", "another"], "feel": ["one", "another", "third"], "tag": ["O", "B-X", "I-X"], "read": []}
+    for task, own in labels.items():
+        config = dataclasses.replace(tiny_config, task=task, fusion="bi_attention" if task == "feel" else "text")
+        save_checkpoint(build_task_model(config, own), folder / task)
     return folder
 
 
@@ -83,6 +86,44 @@ def test_marked_parts_may_be_brackets_or_numbers(checkpoints, tmp_path):
     assert run(checkpoints / "relate", source, output) == 1
     numbers, brackets, outside = rows_of(output)
     assert numbers["said"] == brackets["said"] and "[1, 3], of 2 words" in outside["error"]
+
+
+def test_words_are_tagged_one_label_each(checkpoints, tmp_path):
+    source, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"tokens": ["red", "U.N.", "square"], "labels": ["O", "O", "O"]}\n', encoding="utf-8")
+    assert run(checkpoints / "tag", source, output) == 0
+    (row,) = rows_of(output)
+    assert row["said"]["words"] == ["red", "U.N.", "square"] and len(row["said"]["labels"]) == 3
+    assert row["labels"] == ["O", "O", "O"]
+
+
+def test_a_page_is_read_once_for_questions_that_stand_together(checkpoints, tmp_path, monkeypatch):
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "page.png")
+    seen = []
+
+    def lines(picture):
+        seen.append(picture.size)
+        return (Line((0.1, 0.1, 0.9, 0.2), "the red square"), Line((0.1, 0.5, 0.9, 0.6), "is 12.50")), 0
+
+    monkeypatch.setattr("valm_core.tasks.reader.read_lines", lines)
+    source, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows = [{"image": "page.png", "question": text} for text in ("what is red", "what is the square")]
+    source.write_text("".join(json.dumps(row) + "\n" for row in (*rows, {"question": "?"})), encoding="utf-8")
+    assert run(checkpoints / "read", source, output) == 1
+    first, second, faulty = rows_of(output)
+    assert seen == [(60, 40)] and "no `image`" in faulty["error"]
+    for row in (first, second):
+        assert row["said"]["answer"] in "the red square is 12.50" and 0 < row["said"]["probability"] <= 1
+        assert all(len(box) == 4 for box in row["said"]["boxes"])
+
+
+def test_what_is_read_on_a_turned_page_lies_on_the_page_turned_back(checkpoints, monkeypatch):
+    page = Image.new("RGB", (60, 40), "white")
+    page.paste((220, 30, 30), (0, 0, 10, 10))
+    told = (Line((0.1, 0.1, 0.9, 0.2), "the red square"),), 270
+    monkeypatch.setattr("valm_core.tasks.reader.read_lines", lambda picture: told)
+    read = Reader.from_checkpoint(checkpoints / "read", "cpu").open(page.rotate(90, expand=True))
+    assert read.picture.size == (60, 40) and read.picture.getpixel((5, 5)) == (220, 30, 30)
 
 
 def test_what_has_no_batch_is_told(checkpoints, tmp_path, capsys):
