@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from valm_core.checkpoints.contents import task_of
-from valm_core.inputs.ocr import has_ocr
+from valm_core.inputs.ocr import has_ocr, rapid_ocr
 from valm_core.outputs import Photo
 from valm_core.tasks.labeller import Labelled, Labeller
 from valm_core.tasks.reader import PageAnswer, Reader, ReadPage
@@ -63,6 +63,7 @@ class MoreModels:
 
     def open_page(self, document: Photo, number: int = 1) -> ReadPage:
         """A page of a document, read once. Errors as of ``Reader.open``."""
+        rapid_ocr()  # where it is missing, that is told before a model is loaded
         return self._model("read").open(document, number)
 
     def ask_page(self, page: ReadPage, question: str) -> PageAnswer:

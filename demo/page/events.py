@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 from markupsafe import escape
 
+from demo.languages.translate import say
 from demo.more.results import printed_html, reading_html
 from demo.page.map_events import MapEvents, evidence_of, known_method, sentence_of
 from demo.page.parts import Parts
@@ -208,7 +209,12 @@ class Page:
             self.result.printed: printed_html(done.read),
             self.result.sentence: sentence_of(self.predictor, current),
         }
-        return {**shown, **self.offer(QUESTIONS)} if done.read.answer else shown
+        if done.read.answer is None:
+            return shown
+        told = (
+            f"{announcement_text(current.prediction)} {say('Read on the page: {answer}', answer=done.read.answer.text)}"
+        )
+        return {**shown, self.result.announcement: escape(told), **self.offer(QUESTIONS)}
 
     def remember(self, histories, path, current, outcome=None, visit=-1) -> dict:
         """The reply among those of this visit, and what a quick next question kept from the page."""

@@ -86,6 +86,14 @@ SHOW_RESULT = """async () => {
   }
   own.abort();
 }"""
+# What is read comes above an answer that was brought into view: once, go up to it.
+SHOW_READ = """() => {
+  const read = document.querySelector("#printed .printed");
+  if (!read || read.dataset.shown) return;
+  read.dataset.shown = "once";
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (read.getBoundingClientRect().top < 0) read.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+}"""
 # Back up to the question, on a phone: ready to be overwritten.
 TO_NEXT_QUESTION = """() => {
   const box = document.querySelector("#question textarea, #question input");
@@ -339,8 +347,10 @@ def wire_reading(page: Page) -> None:
         trigger_mode="always_last",
         **ON_MODELS,
     )
-    shown = [memory.reply, result.printed, result.sentence, *page.ask.suggestions]
-    and_remember(page, reading.then(page.show_read, [memory.read, memory.reply], shown, **AT_ONCE))
+    shown = [memory.reply, result.printed, result.sentence, result.announcement, *page.ask.suggestions]
+    showing = reading.then(page.show_read, [memory.read, memory.reply], shown, **AT_ONCE)
+    and_remember(page, showing)
+    showing.then(None, js=SHOW_READ)
 
 
 def wire_history(page: Page, returning: Returning) -> None:

@@ -50,6 +50,7 @@ def test_a_page_is_read_for_each_question_and_a_photo_is_not(visit, printed_url,
     page.locator("#suggestions button", has_text="What is the address on the receipt?").click()
     page.locator("#announcement", has_text="address").wait_for()
     page.locator("#printed h2", has_text="60.30").wait_for()
+    page.locator("#announcement", has_text="Read on the page: 60.30").wait_for()
     assert findings(page) == ""
     assert reader.opened == 1 and reader.asked[0] == "What is the total on the receipt?"
     page.locator("#history button", has_text="total").click()  # what was read comes back without the reader
