@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +18,7 @@ from demo import ASSETS
 SHIPPED = ASSETS / "checkpoints" / "everyday"
 SHIPPED_FINDER = ASSETS / "checkpoints" / "find"
 SHIPPED_CAPTIONER = ASSETS / "checkpoints" / "describe"
+SHIPPED_READER = ASSETS / "checkpoints" / "read"
 FIRST_PORT = 7860  # where no port is set, the first free one from here is taken
 MAX_PROXIES = 10
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)
@@ -71,9 +71,9 @@ def _folders(text: str) -> tuple[str | Path, ...]:
 
 
 def shipped_tasks() -> tuple[Path, ...]:
-    """The shipped checkpoints of the page More: those that are there; that which reads only where OCR is installed."""
-    names = ("tag", "relate", "judge", "feel", *(("read",) if find_spec("rapidocr_onnxruntime") else ()))
-    return tuple(place for place in (ASSETS / "checkpoints" / name for name in names) if place.is_dir())
+    """The shipped checkpoints for other tasks than answering: those that are there."""
+    places = (ASSETS / "checkpoints" / name for name in ("tag", "relate", "judge", "feel", "read"))
+    return tuple(place for place in places if place.is_dir())
 
 
 def _peers(text: str) -> dict[str, str]:
@@ -195,8 +195,9 @@ class Settings:
         "VALM_MORE",
         shipped_tasks(),
         "folders of checkpoints that tag, relate, judge, feel or read, with commas between; `shipped`; `none`",
-        "what the page More offers; `none` for no such page",
-        "`shipped`, those that need no package that isn't installed",
+        "what the page More offers, and what reads printed pages on the first page; `none` for neither; reading needs "
+        "the extra `read`",
+        "`shipped`",
         read=_folders,
     )
     describe_checkpoint: str | Path = _variable(

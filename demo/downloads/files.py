@@ -19,6 +19,7 @@ import numpy as np
 from markupsafe import escape
 from PIL import Image
 
+from demo.downloads.task_json import printed_json
 from demo.languages.translate import language, say, speaking
 from demo.rendering.answers import is_doubted, result_html
 from demo.rendering.evidence import evidence_html
@@ -30,6 +31,7 @@ from valm_core import __version__
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from demo.visit.asking import Reply, Selection
+    from demo.visit.printed import Printed
     from valm_core.captions.captioner import Description
     from valm_core.outputs import Evidence, Explanation, Prediction
 
@@ -90,8 +92,8 @@ class Shown:
         return place_text(self.direction, *place_in(self.reply.explanation, self.layer, self.head))
 
 
-def answers_json(prediction: Prediction) -> dict:
-    """The answers alone as plain values."""
+def answers_json(prediction: Prediction, read: Printed | None = None) -> dict:
+    """The answers alone as plain values, and what a second model ``read`` on the photo."""
     return {
         "question": prediction.question,
         "answers": [{"answer": answer.text, "probability": answer.probability} for answer in prediction.answers],
@@ -102,16 +104,23 @@ def answers_json(prediction: Prediction) -> dict:
         "gate": prediction.gate,
         "kinds": prediction.kinds,
         "unfamiliar": list(prediction.unfamiliar),
+        "read": printed_json(read),
     }
 
 
-def reply_json(prediction: Prediction, explanation: Explanation, evidence: Evidence | None, facts: dict) -> dict:
+def reply_json(
+    prediction: Prediction,
+    explanation: Explanation,
+    evidence: Evidence | None,
+    facts: dict,
+    read: Printed | None = None,
+) -> dict:
     """A reply, its maps by word, layer and head, their evidence and the model's facts as plain values.
 
     The form of the page's JSON file, of ``python -m demo.ask --json`` and of the API's ``explain``;
     ``layer_head_maps`` are [L, H, W, N] and [L, H, N, W] for W words and N cells in row-major order.
     """
-    return answers_json(prediction) | {
+    return answers_json(prediction, read) | {
         "explanation": {
             "method": explanation.method,
             "grid": explanation.grid,
@@ -139,7 +148,7 @@ def _plain(numbers: np.ndarray) -> list:
 def json_file(shown: Shown, facts: dict) -> bytes:
     """The JSON file: ``reply_json``, and what of it is on the page."""
     reply = shown.reply
-    plain = reply_json(reply.prediction, reply.explanation, reply.evidence, facts)
+    plain = reply_json(reply.prediction, reply.explanation, reply.evidence, facts, reply.read)
     plain["shown"] = {
         "explained_answer": reply.answer,
         "direction": shown.direction,

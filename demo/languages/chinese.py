@@ -90,6 +90,23 @@ CHINESE = {
     "Page {number} of {pages}.": "第 {number} 页，共 {pages} 页。",
     "The page, with a frame around “{answer}”": "页面，“{answer}”已框出",
     "More": "更多",
+    # a printed page on the first page
+    "Read on the page: {answer}": "在页面上读到：{answer}",
+    "By a second model, from the {count} words that OCR found here. It says {share}.": (
+        "由另一个模型从 OCR 在此找到的 {count} 个词中读出，它给出的概率为 {share}。"
+    ),
+    "It learned company, date, address and total of receipts; of other pages and questions it knows little.": (
+        "它学的是小票上的公司、日期、地址和总额；对其他页面和问题所知甚少。"
+    ),
+    "What was read": "读到的内容",
+    "A second model looks for printed words on it …": "另一个模型正在照片上寻找印刷文字……",
+    "From here on the model for photos speaks, which saw hardly any printed pages when it learned:": (
+        "以下是照片模型的回答，它学习时几乎没有见过印刷页面："
+    ),
+    "If this is a page of printed text: a second model could read it, but no OCR is installed here. "
+    "To install it: pip install 'valm[read]'": (
+        "如果这是一页印刷文字：另一个模型可以阅读它，但这里没有安装 OCR。安装命令：pip install 'valm[read]'"
+    ),
     # finding
     "Find": "查找",
     "<h1>Find photos</h1><p>Type what a photo shows, or give a photo. Of this collection the best fits come first; "
@@ -626,8 +643,8 @@ CHINESE = {
     "map: {method}; its percentages are not calibrated": "热图：{method}；其百分比未经校准",
     # the page about the API
     "Ask over HTTP": "通过 HTTP 提问",
-    "One more where the server has the model for it: describe, a photo in a sentence.": (
-        "服务器有相应模型时还有一个接口：describe，用一句话描述照片。"
+    "More where the server has models for them: describe, find, tag, relate, judge, feel, read.": (
+        "服务器有相应模型时还有：describe、find、tag、relate、judge、feel、read。"
     ),
     "Three endpoints: answer, explain with the maps and the evidence, and examples.": (
         "三个端点：answer（答案）、explain（附热图和证据）和 examples（示例）。"

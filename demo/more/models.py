@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from valm_core.checkpoints.contents import task_of
+from valm_core.inputs.ocr import has_ocr, rapid_ocr
+from valm_core.outputs import Photo
 from valm_core.tasks.labeller import Labelled, Labeller
 from valm_core.tasks.reader import PageAnswer, Reader, ReadPage
 from valm_core.tasks.tagger import Tagged, Tagger
@@ -38,22 +40,35 @@ class MoreModels:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that there is a checkpoint for, in the order of ``LOADERS``."""
-        return tuple(task for task in LOADERS if task in self.checkpoints)
+        """What the page offers: tasks that there is a checkpoint for, in their order; reading where there is OCR."""
+        return tuple(task for task in LOADERS if task in self.checkpoints and (task != "read" or has_ocr()))
 
-    def tag(self, text: str, photo: str | None = None) -> Tagged:
+    @property
+    def can_read(self) -> bool:
+        """Whether there is a checkpoint that reads; without OCR it says what to install."""
+        return "read" in self.checkpoints
+
+    def tag(self, text: str, photo: Photo | None = None) -> Tagged:
         """The entities of a sentence. Errors as of ``Tagger.tag``."""
         return self._model("tag").tag(text, photo)
 
-    def label(self, task: str, text: str, photo: str | None = None) -> Labelled:
+    def label(self, task: str, text: str, photo: Photo | None = None) -> Labelled:
         """The label of a text for one of the tasks that label. Errors as of ``Labeller.label``."""
         return self._model(task).label(text, photo)
 
-    def read(self, document: str, question: str, number: int = 1) -> tuple[ReadPage, PageAnswer]:
-        """A page of a document, and what it answers. Errors as of ``Reader.open`` and ``Reader.ask``."""
-        reader = self._model("read")
-        page = reader.open(document, number)
-        return page, reader.ask(page, question)
+    def read(self, document: Photo, question: str, number: int = 1) -> tuple[ReadPage, PageAnswer]:
+        """A page of a document, and what it answers. Errors as of ``open_page`` and ``ask_page``."""
+        page = self.open_page(document, number)
+        return page, self.ask_page(page, question)
+
+    def open_page(self, document: Photo, number: int = 1) -> ReadPage:
+        """A page of a document, read once. Errors as of ``Reader.open``."""
+        rapid_ocr()  # where it is missing, that is told before a model is loaded
+        return self._model("read").open(document, number)
+
+    def ask_page(self, page: ReadPage, question: str) -> PageAnswer:
+        """What a page answers. Errors as of ``Reader.ask``."""
+        return self._model("read").ask(page, question)
 
     def _model(self, task: str) -> Any:
         with self._lock:

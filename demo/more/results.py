@@ -8,7 +8,8 @@ from demo.languages.translate import say, say_html
 from demo.rendering.answers import bars_html
 from demo.rendering.overlay import MAX_SIDE, Look, overlay
 from demo.rendering.page_frames import LEAST_FALL, marked_page
-from demo.rendering.wording import data_address, percent, strong
+from demo.rendering.wording import data_address, notice_html, percent, strong
+from demo.visit.printed import Printed
 from valm_core.answers import differ
 from valm_core.outputs import Answer
 from valm_core.tasks.labeller import Labelled
@@ -108,6 +109,30 @@ def read_html(page: ReadPage, answer: PageAnswer) -> str:
             f'<p class="fine-print">{say_html("Page {number} of {pages}.", number=page.number, pages=page.pages)}</p>'
         )
     return "".join(parts)
+
+
+def printed_html(printed: Printed) -> str:
+    """A photo that was read on the first page: the answer among its words, whose it is, and its place in a frame."""
+    page, answer = printed.page, printed.answer
+    if page is None or answer is None:
+        return notice_html(printed.message)
+    title = say_html("Read on the page: {answer}", answer=answer.text)
+    lead = "By a second model, from the {count} words that OCR found here. It says {share}."
+    first = say_html(lead, count=len(page.page.words), share=percent(answer.probability))
+    note = say("It learned company, date, address and total of receipts; of other pages and questions it knows little.")
+    others = (Answer(answer.text, answer.probability), *(Answer(*other) for other in answer.others))
+    judged = say_html("The framed lines that spoke for it: {verdict}.", verdict=say(VERDICTS[answer.verdict]))
+    return (
+        f'<section class="printed" aria-label="{say("What was read")}"><h2 class="more-title">{title}</h2>'
+        f"<p>{first} {judged}</p>{bars_html(others)}"
+        f'<p class="fine-print">{note}</p>{page_picture_html(page, answer)}</section>'
+    )
+
+
+def reading_html(asked: str) -> str:
+    """What stands there while a page is read; ``asked`` tells one question from the next."""
+    text = say("A second model looks for printed words on it …")
+    return f'<p class="fine-print" role="status" data-asked="{escape(asked)}">{text}</p>'
 
 
 def map_picture_html(picture: Image.Image, labelled: Labelled) -> str:

@@ -3,15 +3,20 @@
 asking.py does the work; map_events.py has what happens on the map, returning.py what brings back earlier answers.
 """
 
+from pathlib import Path
+
 import gradio as gr
 from markupsafe import escape
 
+from demo.languages.translate import say
+from demo.more.results import printed_html, reading_html
 from demo.page.map_events import MapEvents, evidence_of, known_method, sentence_of
 from demo.page.parts import Parts
 from demo.rendering.answers import announcement_text, likely_html, writing_html
 from demo.rendering.wording import notice_html
 from demo.visit import asking, browser_storage, conversation, history
 from demo.visit.examples import Example, right_answer
+from demo.visit.printed import QUESTIONS, PageReader, known_page, read_printed, wants_reading, with_read
 from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Predictor
 
@@ -29,8 +34,10 @@ class Page:
         examples: tuple[Example, ...],
         parts: Parts,
         captioner: Captioner | None = None,
+        reader: PageReader | None = None,
     ):
         self.predictor, self.examples, self.parts, self.captioner = predictor, examples, parts, captioner
+        self.reader = reader
         self.memory, self.ask, self.result = parts.memory, parts.ask, parts.result
         self.map, self.doubt, self.panels = parts.map, parts.doubt, parts.panels
         self.on_map = MapEvents(predictor, parts)
@@ -63,6 +70,7 @@ class Page:
             self.result.writing: "",
             self.result.empty: gr.update(visible=True),
             self.result.whole: gr.update(visible=False),
+            self.result.printed: "",
             self.result.sentence: "",
             self.result.asked_as: "",
             self.result.answers: "",
@@ -174,6 +182,7 @@ class Page:
             self.result.writing: "",
             self.result.empty: gr.update(visible=False),
             self.result.whole: gr.update(visible=True),
+            self.result.printed: self.printed_of(current),
             self.result.sentence: sentence_of(self.predictor, current),
             self.result.asked_as: conversation.asked_as_html(current.understood),
             self.result.answers: likely_html(current.prediction, right_answer(self.examples, current)),
@@ -188,6 +197,42 @@ class Page:
             **self.panels.prepare_what_if(current),
             **self.panels.empty_compare(current),
         }
+
+    # A printed page
+
+    def printed_of(self, current) -> str:
+        """What was read on the photo of a reply, or that it is being read; nothing for nearly all photos."""
+        if current.read is not None:
+            return printed_html(current.read)
+        if self.reader is None or not wants_reading(current.prediction):
+            return ""
+        return reading_html(f"{current.photo.digest[:12]} {id(current.prediction)}")
+
+    def read(self, path, current, histories):
+        """The reply with what is read on its photo, kept for ``show_read``; what was read before stays."""
+        if self.reader is None or current is None or current.read is not None or not wants_reading(current.prediction):
+            return gr.skip()
+        before = history.history_of(histories, current.photo)
+        document = path if path and Path(path).is_file() else current.photo.picture
+        known = known_page(before.replies) if before else None
+        return with_read(current, read_printed(self.reader, document, current.prediction.question, known))
+
+    def show_read(self, done, current) -> dict:
+        """What was read, in place of the warning that the photo is unfamiliar."""
+        if done is None or current is None or current.read is not None or done.prediction is not current.prediction:
+            return {self.memory.reply: gr.skip()}
+        current = with_read(current, done.read)  # another answer may be explained by now
+        shown = {
+            self.memory.reply: current,
+            self.result.printed: printed_html(done.read),
+            self.result.sentence: sentence_of(self.predictor, current),
+        }
+        if done.read.answer is None:
+            return shown
+        told = (
+            f"{announcement_text(current.prediction)} {say('Read on the page: {answer}', answer=done.read.answer.text)}"
+        )
+        return {**shown, self.result.announcement: escape(told), **self.offer(QUESTIONS)}
 
     def remember(self, histories, path, current, outcome=None, visit=-1) -> dict:
         """The reply among those of this visit, and what a quick next question kept from the page."""

@@ -63,6 +63,7 @@ def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: flo
             empty = gr.HTML(EMPTY_RESULT, elem_id="empty")
             announcement = gr.HTML(elem_id="announcement")  # outside of what is hidden: it must be there beforehand
             with gr.Column(visible=False, elem_id="result") as whole:
+                printed = gr.HTML(elem_id="printed")
                 sentence = gr.HTML(elem_id="sentence")
                 asked_as = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="asked-as")
                 with gr.Row(elem_id="inspect"):
@@ -77,7 +78,7 @@ def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: flo
                 look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
     forget = build_about(predictor, bool(panels.correction_parts), settings)
-    result = Result(empty, writing, announcement, whole, sentence, asked_as, answers, served, history)
+    result = Result(empty, writing, announcement, whole, printed, sentence, asked_as, answers, served, history)
     return Parts(memory, ask, result, map_column, drawn, doubt, panels, forget)
 
 
@@ -95,6 +96,7 @@ def build_memory(seconds: float) -> Memory:
         visit_number=gr.State(0, time_to_live=seconds),
         visit=gr.Textbox(visible=False),
         kept_by_tab=gr.State(time_to_live=seconds),
+        read=gr.State(time_to_live=seconds),
     )
 
 

@@ -162,7 +162,8 @@ class MapEvents:
 def sentence_of(predictor: Predictor, current: asking.Reply) -> str:
     """The sentence that leads: the likeliest answer, and what to think of it."""
     prediction = current.prediction
-    return lead_html(prediction, predictor.track_record(prediction.answers[0]), current.evidence)
+    read = current.read is not None and current.read.answer is not None
+    return lead_html(prediction, predictor.track_record(prediction.answers[0]), current.evidence, read)
 
 
 def evidence_of(predictor: Predictor, current: asking.Reply) -> str:

@@ -23,6 +23,7 @@ class Memory:
     visit_number: gr.State  # raised when the visit is forgotten
     visit: gr.Textbox  # what the tab's own storage is to keep of this visit, see browser_storage.py
     kept_by_tab: gr.State  # what it kept before the page was loaded again
+    read: gr.State  # Reply that the last photo of a printed page was read for
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Result:
     writing: gr.HTML  # a longer text as far as it is written, of a model that writes
     announcement: gr.HTML  # the new answer, for screen readers
     whole: gr.Column  # everything below, hidden until the first answer
+    printed: gr.HTML  # what a second model read on a printed page
     sentence: gr.HTML  # the likeliest answer, and what to think of it
     asked_as: gr.HTML  # what a follow-up was taken to ask
     answers: gr.HTML
@@ -141,7 +143,7 @@ class Parts:
         """What a new answer updates."""
         memory, result, doubt = self.memory, self.result, self.doubt
         answered = [memory.opened, memory.reply, memory.selected, self.ask.notice]
-        answered += [result.empty, result.writing, result.announcement, result.whole]
+        answered += [result.empty, result.writing, result.announcement, result.whole, result.printed]
         answered += [result.sentence, result.asked_as, result.answers]
         answered += [result.history, self.ask.strip]
         chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]

@@ -23,7 +23,7 @@ from demo.page.find import NAME as FIND
 from demo.page.into_view import into_view
 from demo.page.layout import SMALL, build_layout
 from demo.page.more import NAME as MORE
-from demo.page.more import build_more_page
+from demo.page.more import ON_MODELS, build_more_page
 from demo.page.returning import Returning
 from demo.panels.share import LEAVE_LARGE
 from demo.rendering.theme import build_theme
@@ -79,6 +79,14 @@ SHOW_RESULT = f"""() => {{
   ({FOLD_EXAMPLES})();
   return ({TO_RESULT})();
 }}"""
+# What is read comes above an answer that was brought into view: once, go up to it.
+SHOW_READ = """() => {
+  const read = document.querySelector("#printed .printed");
+  if (!read || read.dataset.shown) return;
+  read.dataset.shown = "once";
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (read.getBoundingClientRect().top < 0) read.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+}"""
 # Back up to the question, on a phone: ready to be overwritten.
 TO_NEXT_QUESTION = """() => {
   const box = document.querySelector("#question textarea, #question input");
@@ -156,34 +164,36 @@ def build_page(
     """The page around one predictor, which all visitors share and which keeps nothing about them.
 
     ``captioner`` describes photos, where there is one. With a ``collection`` of photos there is a second page, Find,
-    and with ``more`` models a page for their tasks, More.
+    and with ``more`` models a page for their tasks, More; the one that reads also reads printed pages on the first.
     """
     sha256 = predictor.facts.get("checkpoint_sha256")
     examples = read_examples(examples_folder, None if sha256 is None else str(sha256))
     with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
-        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings), captioner)
+        reader = more if more and more.can_read else None
+        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings), captioner, reader)
         wire_questions(page)
         wire_photo(page)
         wire_map(page)
         wire_explanations(page)
+        wire_reading(page)
         wire_browser(blocks, page)
         returning = Returning(page)
         wire_history(page, returning)
         wire_links(blocks, page, returning)
         wire_visit(page, returning)
-        if collection or more:
+        if collection or (more and more.tasks):
             gr.Navbar(main_page_name=ASK)
     if collection:
         with blocks.route(FIND, FIND_PATH):
             build_find_page(collection, STATE_SECONDS)
             wire_both_pages(blocks)
-    if more:
+    if more and more.tasks:
         with blocks.route(MORE, MORE_PATH):
             build_more_page(more)
             wire_both_pages(blocks)
     blocks.current_page = ""  # the API is of both
     with blocks:
-        build_api(blocks, predictor, examples, captioner, collection)
+        build_api(blocks, predictor, examples, captioner, collection, more)
     # Nobody skips the queue by calling a function directly; past the limit a visitor is told that the page is busy.
     return blocks.queue(default_concurrency_limit=4, max_size=MAX_WAITING, api_open=False)
 
@@ -318,6 +328,26 @@ def wire_explanations(page: Page) -> None:
     )
     and_remember(page, showing)
     and_judge(page, showing)
+
+
+def wire_reading(page: Page) -> None:
+    """A photo may be a printed page, so that something stands where it is told: read it, and tell what it says.
+
+    Beside the line of the model that answers, so that nobody waits for it.
+    """
+    memory, result = page.memory, page.result
+    reading = result.printed.change(
+        page.read,
+        [page.ask.photo, memory.reply, memory.kept],
+        memory.read,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **ON_MODELS,
+    )
+    shown = [memory.reply, result.printed, result.sentence, result.announcement, *page.ask.suggestions]
+    showing = reading.then(page.show_read, [memory.read, memory.reply], shown, **AT_ONCE)
+    and_remember(page, showing)
+    showing.then(None, js=SHOW_READ)
 
 
 def wire_history(page: Page, returning: Returning) -> None:

@@ -151,16 +151,25 @@ def guess_html(prediction: Prediction) -> str:
     return f'<p class="guess">{lead} {say("Without the photo the answer is the same, and about as likely.")}</p>'
 
 
-def warnings_html(prediction: Prediction) -> str:
-    """What makes the answers doubtful, each thing said once."""
+def warnings_html(prediction: Prediction, read: bool = False) -> str:
+    """What makes the answers doubtful, each thing said once; under what was ``read``, whose answers these are."""
     doubts = "" if prediction.any_language else doubt_html(prediction.question)
-    return doubts + unfamiliar_html(tuple(p for p in prediction.unfamiliar if not (doubts and p == "question")))
+    said = {"question"} if doubts else set()
+    note = ""
+    if read:
+        said.add("photo")
+        text = say("From here on the model for photos speaks, which saw hardly any printed pages when it learned:")
+        note = f'<p class="fine-print">{text}</p>'
+    return doubts + unfamiliar_html(tuple(part for part in prediction.unfamiliar if part not in said)) + note
 
 
-def lead_html(prediction: Prediction, record: TrackRecord | None, evidence: Evidence | None) -> str:
-    """What stands first: warnings, and the answer with what to think of it in one breath, see ``sentences``."""
+def lead_html(prediction: Prediction, record: TrackRecord | None, evidence: Evidence | None, read: bool = False) -> str:
+    """What stands first: warnings, and the answer with what to think of it in one breath, see ``sentences``.
+
+    Where the photo was ``read`` by a second model, that stands above, and no warning about the photo is needed.
+    """
     doubted = is_doubted(prediction)
-    html = warnings_html(prediction) + sentence_html(prediction, record, evidence, doubted)
+    html = warnings_html(prediction, read) + sentence_html(prediction, record, evidence, doubted)
     return f'<div class="doubted">{html}</div>' if doubted else html
 
 

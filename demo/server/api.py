@@ -10,7 +10,7 @@ from PIL import Image
 
 from demo.downloads.files import answers_json, description_json, reply_json
 from demo.finding.collection import MAX_FOUND_BY_API, Collection
-from demo.languages.translate import speaking
+from demo.more.models import MoreModels
 from demo.server.replies import (
     Answers,
     Described,
@@ -22,14 +22,17 @@ from demo.server.replies import (
     UploadedPhoto,
     Written,
 )
+from demo.server.task_api import TASK_PARAMETERS, TaskEndpoints
+from demo.server.telling import check, tell_errors, tell_errors_between
 from demo.visit import asking
 from demo.visit.examples import Example
+from demo.visit.printed import PageReader, Printed, read_printed, wants_reading
 from demo.visit.uploads import photo_content
 from valm_core.answering import MAX_CANDIDATES
 from valm_core.captions.captioner import MAX_BEAMS, Captioner
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
-from valm_core.outputs import EncodedImage, InputError, Predictor, UnknownAnswer
+from valm_core.outputs import EncodedImage, InputError, Prediction, Predictor
 
 MAX_ANSWERS = 100
 
@@ -46,6 +49,7 @@ QUESTION = {
 }
 # What /gradio_api/info says of each parameter, in the words of JSON schema; the first of "examples" is shown.
 PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
+    **TASK_PARAMETERS,
     "answer": {
         "photo": PHOTO,
         "question": QUESTION,
@@ -106,6 +110,7 @@ def build_api(
     examples: Sequence[Example],
     captioner: Captioner | None = None,
     collection: Collection | None = None,
+    more: MoreModels | None = None,
 ) -> None:
     """Give a page its endpoints, and hide the page's own events from the API's documentation.
 
@@ -117,11 +122,12 @@ def build_api(
         examples: the packaged photos.
         captioner: describes photos, by "describe".
         collection: "find" looks through it.
+        more: models for other tasks, each with an endpoint; the one that reads also reads printed pages for "answer".
     """
     for event in page.fns.values():
         event.api_visibility = "private"
         event.api_name = f"page_{event._id}"  # the names below stay free for the endpoints
-    endpoints = Endpoints(predictor, examples, captioner)
+    endpoints = Endpoints(predictor, examples, captioner, more if more and more.can_read else None)
     on_model = {"concurrency_id": "model", "concurrency_limit": 1}  # they wait in the page's own line
     gr.api(endpoints.answer, api_name="answer", **on_model)
     gr.api(endpoints.explain, api_name="explain", **on_model)
@@ -132,6 +138,10 @@ def build_api(
         gr.api(endpoints.describe, api_name="describe", **on_model)
     if collection is not None:
         gr.api(FindEndpoint(collection).find, api_name="find", concurrency_id="find", concurrency_limit=1)
+    if more is not None:
+        of_tasks = TaskEndpoints(more)
+        for task in more.tasks:
+            gr.api(getattr(of_tasks, task), api_name=task, concurrency_id="more", concurrency_limit=1)
     for event in page.fns.values():
         for component, (name, facts) in zip(
             event.inputs, PARAMETERS.get(str(event.api_name), {}).items(), strict=False
@@ -146,48 +156,17 @@ def mcp_wanted(allowed: bool) -> bool:
     return allowed and find_spec("mcp") is not None
 
 
-def _check(fits: bool, message: str) -> None:
-    if not fits:
-        raise InputError(message)
-
-
-def _tell_errors(endpoint):
-    """The endpoint with its errors as gr.Error: an input's own text, or that it is our fault; never a traceback."""
-
-    @functools.wraps(endpoint)
-    def with_message(*arguments, **named):
-        try:
-            return endpoint(*arguments, **named)
-        except UnknownAnswer as error:
-            message = str(error)
-        except Exception as error:
-            with speaking("en"):  # as the API's documentation is
-                message = asking.message_for(error)
-        raise gr.Error(message, print_exception=False)
-
-    return with_message
-
-
-def _tell_errors_between(endpoint):
-    """``_tell_errors`` of an endpoint that gives one reply after the other."""
-
-    @functools.wraps(endpoint)
-    def with_message(*arguments, **named):
-        try:
-            yield from endpoint(*arguments, **named)
-        except Exception as error:
-            with speaking("en"):
-                message = asking.message_for(error)
-            raise gr.Error(message, print_exception=False) from error
-
-    return with_message
-
-
 class Endpoints:
     """The endpoints; their docstrings, names and types are the API's documentation."""
 
-    def __init__(self, predictor: Predictor, packaged: Sequence[Example], captioner: Captioner | None = None):
-        self.predictor, self.packaged, self.captioner = predictor, packaged, captioner
+    def __init__(
+        self,
+        predictor: Predictor,
+        packaged: Sequence[Example],
+        captioner: Captioner | None = None,
+        reader: PageReader | None = None,
+    ):
+        self.predictor, self.packaged, self.captioner, self.reader = predictor, packaged, captioner, reader
 
     def opened(self, photo) -> Image.Image:
         """What a caller sent as a photo. Raises InputError."""
@@ -197,7 +176,13 @@ class Endpoints:
         """What a caller sent as a photo, ready for questions. Raises InputError."""
         return self.predictor.encode(self.opened(photo))
 
-    @_tell_errors
+    def printed(self, photo, prediction: Prediction) -> Printed | None:
+        """What a second model reads on a photo that may be a printed page; None for all others."""
+        if self.reader is None or not wants_reading(prediction):
+            return None
+        return read_printed(self.reader, photo_content(photo), prediction.question)
+
+    @tell_errors
     def answer(
         self, photo: UploadedPhoto | str, question: str, top: int = 5, candidates: list[str] | None = None
     ) -> Answers:
@@ -219,20 +204,23 @@ class Endpoints:
             "gate", the share of the question in the answer, 0..1; the photo has the rest; null of an open model
             "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not known
             "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from
+            "read", of an unfamiliar photo with printed words on it what a second model reads there, as read gives it;
+            {"error"} where no OCR is installed; null of all other photos
         """
-        _check(isinstance(question, str), f"question is {question!r}; send text.")
-        _check(type(top) is int and 1 <= top <= MAX_ANSWERS, f"top is {top!r}; allowed: 1 to {MAX_ANSWERS}.")
+        check(isinstance(question, str), f"question is {question!r}; send text.")
+        check(type(top) is int and 1 <= top <= MAX_ANSWERS, f"top is {top!r}; allowed: 1 to {MAX_ANSWERS}.")
         texts = candidates or []
-        _check(
+        check(
             isinstance(texts, list) and all(isinstance(text, str) for text in texts),
             "candidates must be a list of texts, for example ['cat', 'dog'].",
         )
         if texts:
-            among = self.predictor.what_if(self.encoded(photo), question, candidates=texts, top=top)
-            return cast(Answers, answers_json(among))
-        return cast(Answers, answers_json(self.predictor.answer(self.encoded(photo), question, top)))
+            prediction = self.predictor.what_if(self.encoded(photo), question, candidates=texts, top=top)
+        else:
+            prediction = self.predictor.answer(self.encoded(photo), question, top)
+        return cast(Answers, answers_json(prediction, self.printed(photo, prediction)))
 
-    @_tell_errors
+    @tell_errors
     def explain(
         self, photo: UploadedPhoto | str, question: str, method: Method = DEFAULT_METHOD, answer: str | None = None
     ) -> Explained:
@@ -260,15 +248,15 @@ class Endpoints:
             "blind_answer", the likeliest without the photo, and "same_as_blind", whether it is the explained one
             "model", what answered: checkpoint, its sha256, encoders; "valm_version"
         """
-        _check(isinstance(question, str), f"question is {question!r}; send text.")
+        check(isinstance(question, str), f"question is {question!r}; send text.")
         methods = self.predictor.explanation_methods
         method = asking.default_method(self.predictor) if method == DEFAULT_METHOD else method  # it may lack this one
-        _check(method in methods, f"method is {method!r}; allowed: {', '.join(methods)}.")
-        _check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
+        check(method in methods, f"method is {method!r}; allowed: {', '.join(methods)}.")
+        check(answer is None or isinstance(answer, str), f"answer is {answer!r}; send text, or nothing.")
         asked = self.predictor.ask(self.encoded(photo), question, method, answer or None)
-        return cast(Explained, reply_json(*asked, self.predictor.facts))
+        return cast(Explained, reply_json(*asked, self.predictor.facts, self.printed(photo, asked[0])))
 
-    @_tell_errors_between
+    @tell_errors_between
     def write(  # type: ignore[misc]  # gradio documents what is yielded
         self, photo: UploadedPhoto | str, question: str, prompt: str | None = None
     ) -> Written:
@@ -283,8 +271,8 @@ class Endpoints:
             several objects, one after the other, each with "text", the answer as far as it is written
             "explained", null but in the last: what explain gives, "words" being those of the question and the answer
         """
-        _check(isinstance(question, str), f"question is {question!r}; send text.")
-        _check(prompt is None or isinstance(prompt, str), f"prompt is {prompt!r}; send text, or nothing.")
+        check(isinstance(question, str), f"question is {question!r}; send text.")
+        check(prompt is None or isinstance(prompt, str), f"prompt is {prompt!r}; send text, or nothing.")
         opened = asking.OpenedPhoto("", self.opened(photo), self.encoded(photo))
         image = asking.with_prompt(opened, prompt or None).encoded
         for part in self.predictor.write(image, question):
@@ -295,7 +283,7 @@ class Endpoints:
         explained = reply_json(prediction, explanation, evidence, self.predictor.facts)
         yield {"text": prediction.answers[0].text, "explained": explained}
 
-    @_tell_errors
+    @tell_errors
     def describe(self, photo: UploadedPhoto | str, beams: int = 3) -> Described:
         """Describe a photo in an English sentence, with the place in the photo where each word was read.
 
@@ -312,7 +300,7 @@ class Endpoints:
             raise InputError("This server has no model that describes photos.")
         return cast(Described, description_json(self.captioner.describe(self.opened(photo), beams)))
 
-    @_tell_errors
+    @tell_errors
     def examples(self) -> list[PackagedExample]:
         """The packaged example photos, each with questions about it; a photo can be sent to answer and explain.
 
@@ -338,7 +326,7 @@ class FindEndpoint:
     def __init__(self, collection: Collection):
         self.collection = collection
 
-    @_tell_errors
+    @tell_errors
     def find(self, words: str, top: int = 10) -> list[FoundPhoto]:
         """Find photos of this server's collection by words.
 
@@ -349,7 +337,7 @@ class FindEndpoint:
         Returns:
             a list of {"photo", its name; "score", higher is better; "found_share" in 0..1 or null}, the best first
         """
-        _check(isinstance(words, str), f"words is {words!r}; send text.")
-        _check(type(top) is int and 1 <= top <= MAX_FOUND_BY_API, f"top is {top!r}; allowed: 1 to {MAX_FOUND_BY_API}.")
+        check(isinstance(words, str), f"words is {words!r}; send text.")
+        check(type(top) is int and 1 <= top <= MAX_FOUND_BY_API, f"top is {top!r}; allowed: 1 to {MAX_FOUND_BY_API}.")
         found = self.collection.by_words(words, top).found
         return [{"photo": one.name, "score": one.score, "found_share": one.found_share} for one in found]

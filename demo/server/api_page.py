@@ -56,7 +56,7 @@ def api_html(address: str) -> str:
     parts = [
         f"<h1>{say('Ask over HTTP')}</h1>",
         f"<p>{say('Three endpoints: answer, explain with the maps and the evidence, and examples.')} "
-        f"{say('One more where the server has the model for it: describe, a photo in a sentence.')}</p>",
+        f"{say('More where the server has models for them: describe, find, tag, relate, judge, feel, read.')}</p>",
         snippet("python", "Python", PYTHON.format(address=address)),
         snippet("curl", "curl", CURL.format(address=address)),
         f'<p><a href="gradio_api/info">{say("Parameters, examples and limits (JSON)")}</a><br>'

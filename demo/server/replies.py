@@ -26,6 +26,7 @@ Gate = Annotated[
     {"minimum": 0, "maximum": 1, "description": "share of the question, the photo has the rest; null of open models"},
 ]
 Map = Annotated[list[list[Share]], {"description": "[rows][columns], sums to 1"}]
+MapOrNone = Annotated[list[list[Share]] | None, {"description": "[rows][columns], sums to 1; null without a photo"}]
 
 
 class FileMark(TypedDict):
@@ -48,6 +49,41 @@ class AnswerShare(TypedDict):
     probability: Probability
 
 
+Box = Annotated[list[Share], {"minItems": 4, "maxItems": 4, "description": "left, top, right, bottom"}]
+Words = Annotated[list[int], {"minItems": 2, "maxItems": 2, "description": "first word, end, which is not included"}]
+
+
+class Page(TypedDict):
+    """The words of a page in reading order, their places on it when it is upright, and each one's line."""
+
+    number: int
+    pages: int
+    words: list[str]
+    boxes: list[Box]
+    lines: list[int]
+
+
+class PageRead(TypedDict):
+    """What ``read`` gives: an answer among the words of a page."""
+
+    question: str
+    answer: str
+    probability: Probability
+    words: Words
+    boxes: list[Box]
+    others: list[AnswerShare]
+    support: float
+    verdict: Verdict
+    line_scores: list[float]
+    page: Page
+
+
+class NotRead(TypedDict):
+    """Why a page could not be read."""
+
+    error: str
+
+
 class Answers(TypedDict):
     """What ``answer`` gives."""
 
@@ -58,6 +94,7 @@ class Answers(TypedDict):
     gate: Gate
     kinds: Annotated[dict[str, Probability], {"description": "of each kind of answer"}]
     unfamiliar: list[Part]
+    read: PageRead | NotRead | None
 
 
 class Maps(TypedDict):
@@ -135,6 +172,64 @@ class Described(TypedDict):
     word_maps: list[Map]
 
 
+class LabelShare(TypedDict):
+    """A label and its probability in 0..1."""
+
+    label: str
+    probability: Probability
+
+
+class WordEffect(TypedDict):
+    """How a word speaks for the first label, in log-odds."""
+
+    text: str
+    effect: float
+    verdict: Verdict
+
+
+class PlacesVerdict(TypedDict):
+    """Whether it matters where in the photo the model looked."""
+
+    support: float
+    verdict: Verdict
+
+
+class LabelledText(TypedDict):
+    """What ``relate``, ``judge`` and ``feel`` give: labels, and what spoke for the first."""
+
+    labels: list[LabelShare]
+    without_photo: list[LabelShare] | None
+    words: list[WordEffect]
+    marked: list[Words]
+    map: MapOrNone
+    places_verdict: PlacesVerdict | None
+
+
+class TaggedSpan(TypedDict):
+    """An entity of a sentence: its words, type, probability, and which words spoke for it."""
+
+    first: int
+    end: int
+    type: str
+    text: str
+    probability: Probability
+    without_itself: Probability
+    word_scores: list[float]
+    support: float
+    verdict: Verdict
+    map: MapOrNone
+    photo_verdict: Verdict | None
+
+
+class TaggedText(TypedDict):
+    """What ``tag`` gives."""
+
+    words: list[str]
+    labels: list[str]
+    probabilities: list[Probability]
+    spans: list[TaggedSpan]
+
+
 class KnownWrong(TypedDict):
     """A question that the model is known to answer wrongly, and the right answer."""
 
@@ -175,6 +270,11 @@ REPLIES = {
     "describe": Described,
     "examples": list[PackagedExample],
     "find": list[FoundPhoto],
+    "tag": TaggedText,
+    "relate": LabelledText,
+    "judge": LabelledText,
+    "feel": LabelledText,
+    "read": PageRead,
     "error": Refusal,
 }
 

@@ -9,11 +9,14 @@ Examples:
     python -m demo.ask --checkpoint assets/checkpoints/feel "What a lovely day!"
     python -m demo.ask --checkpoint assets/checkpoints/tag "Angela Merkel visited Paris."
     python -m demo.ask --checkpoint assets/checkpoints/read receipt.pdf "What is the total on the receipt?" --page 2
+    python -m demo.ask --checkpoint assets/checkpoints/feel --batch posts.jsonl --output moods.jsonl
 
 A checkpoint for another task takes what that task needs: a text, a photo, or both. See docs/tag.md,
 docs/read.md, docs/judge.md, docs/feel.md and docs/relate.md.
 A file for --batch has one JSON object a line, {"image": PATH, "question": TEXT}, with any other columns, which the
-output keeps. Run the same command again to go on after an interruption, and to try rows with an error once more.
+output keeps; for another task the rows are those that its data has, such as {"text": TEXT} or {"image": PATH,
+"statement": TEXT}, and come back with what was `said`. Run the same command again to go on after an interruption,
+and to try rows with an error once more.
 Exit code: 0, 1 where rows have an error, 2 where nothing could be done, 130 when interrupted.
 """
 
@@ -26,19 +29,24 @@ from typing import TYPE_CHECKING
 
 from demo.downloads.files import reply_json
 from demo.rendering.evidence import VERDICT_WORDS, evidence_text, thresholds_text
-from demo.settings import checkpoint_folder
+from demo.settings import SHIPPED_READER, checkpoint_folder
+from demo.terminal.spans import format_answer
 from demo.terminal.tasks import ask_task, task_of_checkpoint
 from valm_core.commands import can_show
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
+    from demo.visit.printed import Printed
     from valm_core.outputs import EncodedImage, Evidence, Prediction, Predictor
 
 BAR_WIDTH = 30
 
 
-def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
-    """The reply as lines of text with bars, and how far its map can be believed."""
+def format_prediction(prediction: Prediction, evidence: Evidence, read: Printed | None = None) -> str:
+    """The reply as lines of text with bars, how far its map can be believed, and above them what was ``read``."""
     lines = [prediction.question]
+    if read and read.page and read.answer:
+        lines += ["Read on the page by a second model:", *indented(format_answer(read.page, read.answer))]
+        lines.append("The model for photos, which saw hardly any printed pages when it learned, says:")
     if prediction.long:
         best = prediction.answers[0]
         lines += [best.text, f"Each of its pieces was {best.probability:.1%} likely, in the geometric mean."]
@@ -56,7 +64,11 @@ def format_prediction(prediction: Prediction, evidence: Evidence) -> str:
     if prediction.kinds:
         kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in prediction.kinds.items())
         lines.append(f"Kind of answer: {kinds}")
+    if read and read.message:
+        lines.append(read.message)
     for part in prediction.unfamiliar:
+        if part == "photo" and read and read.answer:
+            continue
         lines.append(f"Few {part}s that the model learned from are like this one: the percentages may not hold.")
     lines.append(f"Map of {evidence.method}: {VERDICT_WORDS[evidence.verdict]}. {evidence_text(evidence)}")
     if not prediction.calibrated and not prediction.long:
@@ -80,6 +92,22 @@ def write(predictor: Predictor, image: EncodedImage, question: str, top: int, al
     return prediction
 
 
+def indented(text: str) -> list[str]:
+    """The lines of a text, two spaces in."""
+    return [f"  {line}" for line in text.splitlines()]
+
+
+def read_if_printed(photo: str, prediction: Prediction) -> Printed | None:
+    """What the shipped reader finds on a photo that is unfamiliar to the model that answered; None for others."""
+    from demo.visit.printed import read_printed, wants_reading
+
+    if not wants_reading(prediction) or not SHIPPED_READER.is_dir():
+        return None
+    from demo.more.models import MoreModels
+
+    return read_printed(MoreModels({"read": SHIPPED_READER}), photo, prediction.question)
+
+
 def run_batch(predictor: Predictor, options: argparse.Namespace) -> int:
     """Answer what ``--batch`` names and tell how it went. Returns the exit code."""
     from demo.terminal.batch import answer_batch, model_name
@@ -89,6 +117,19 @@ def run_batch(predictor: Predictor, options: argparse.Namespace) -> int:
         model = ", ".join(filter(None, (model, options.prompt, options.calibration)))
     try:
         summary = answer_batch(predictor, options.batch, options.output, options.asked, options.top, model)
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+    print(summary, file=sys.stderr)
+    return 1 if summary.errors else 0
+
+
+def run_task_batch(task: str, options: argparse.Namespace) -> int:
+    """As ``run_batch``, for a checkpoint of another task."""
+    from demo.terminal.task_batch import answer_task_batch
+
+    try:
+        summary = answer_task_batch(task, options.batch, options.output, options)
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
         return 130
@@ -121,6 +162,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         task = task_of_checkpoint(options.checkpoint)
         if task != "answer":
+            if options.batch and not options.asked:
+                sys.exit(run_task_batch(task, options))
             given = [value for value in (options.photo, options.question) if value is not None]
             if options.batch or options.asked or options.output or not given:
                 parser.error(f"{options.checkpoint} is for the task {task!r}: give a photo, a text, or both.")
@@ -147,10 +190,11 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
+    read = read_if_printed(options.photo, prediction)
     if options.json:
-        print(json.dumps(reply_json(prediction, explanation, evidence, predictor.facts)))
+        print(json.dumps(reply_json(prediction, explanation, evidence, predictor.facts, read)))
     else:
-        print(format_prediction(prediction, evidence))
+        print(format_prediction(prediction, evidence, read))
     if options.figure:
         from demo.downloads.question_figure import question_figure
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from demo.downloads.task_json import page_answer_json, tagged_json
 from demo.rendering.page_frames import LEAST_FALL, marked_page
 
 if TYPE_CHECKING:  # imported for real where they are used, so that -h answers at once
@@ -40,7 +41,7 @@ def read_document(given: list[str], options: argparse.Namespace) -> str:
     answer = reader.ask(page, given[1], options.top)
     if options.figure and page.picture is not None:
         marked_page(page.picture, page, answer).save(options.figure)
-    return json.dumps(answer_json(page, answer)) if options.json else format_answer(page, answer)
+    return json.dumps(page_answer_json(page, answer)) if options.json else format_answer(page, answer)
 
 
 def format_tagged(tagged: Tagged) -> str:
@@ -65,31 +66,6 @@ def format_tagged(tagged: Tagged) -> str:
     return "\n".join(lines if tagged.spans else [*lines, "  No entity found."])
 
 
-def tagged_json(tagged: Tagged) -> dict:
-    """A labelled sentence as plain values."""
-    return {
-        "words": list(tagged.words),
-        "labels": list(tagged.labels),
-        "probabilities": [round(value, 4) for value in tagged.probabilities],
-        "spans": [
-            {
-                "first": span.first,
-                "end": span.end,
-                "type": span.type,
-                "text": span.text,
-                "probability": round(span.probability, 4),
-                "without_itself": round(span.without_itself, 4),
-                "word_scores": span.word_scores.astype(float).round(4).tolist(),
-                "support": round(span.support, 3),
-                "verdict": span.verdict,
-                "map": None if span.cell_map is None else span.cell_map.astype(float).round(5).tolist(),
-                "photo_verdict": span.photo_verdict or None,
-            }
-            for span in tagged.spans
-        ],
-    }
-
-
 def format_answer(page: ReadPage, answer: PageAnswer) -> str:
     """The answer, the next likeliest, and which other lines of the page spoke for it."""
     lines = [f"{answer.text}  ({answer.probability:.0%})"]
@@ -102,25 +78,3 @@ def format_answer(page: ReadPage, answer: PageAnswer) -> str:
         if answer.line_scores[place] >= LEAST_FALL:
             lines.append(f"  {answer.line_scores[place]:5.1f}  {' '.join(texts[place])}")
     return "\n".join(lines)
-
-
-def answer_json(page: ReadPage, answer: PageAnswer) -> dict:
-    """An answer on a page as plain values: with the words of the page, their places and lines."""
-    return {
-        "question": answer.question,
-        "answer": answer.text,
-        "probability": round(answer.probability, 4),
-        "words": [answer.first, answer.end],
-        "boxes": answer.boxes.astype(float).round(4).tolist(),
-        "others": [{"answer": text, "probability": round(value, 4)} for text, value in answer.others],
-        "support": round(answer.support, 3),
-        "verdict": answer.verdict,
-        "line_scores": answer.line_scores.astype(float).round(4).tolist(),
-        "page": {
-            "number": page.number,
-            "pages": page.pages,
-            "words": list(page.page.words),
-            "boxes": page.page.boxes.astype(float).round(4).tolist(),
-            "lines": page.page.lines.tolist(),
-        },
-    }

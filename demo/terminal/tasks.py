@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demo.downloads.task_json import labelled_json
 from demo.terminal.spans import read_document, tag_text
 from valm_core.commands import can_show
 
@@ -81,26 +82,6 @@ def format_labelled(labelled: Labelled, top: int = 5) -> str:
     if labelled.places_judged:
         lines.append(f"Places of the photo: {labelled.places_judged.verdict}")
     return "\n".join(lines)
-
-
-def labelled_json(labelled: Labelled) -> dict:
-    """A label as plain values, the map included."""
-
-    def ranked(labels) -> list[dict] | None:
-        return labels and [{"label": answer.text, "probability": answer.probability} for answer in labels]
-
-    places = labelled.places_judged
-    return {
-        "labels": ranked(labelled.labels),
-        "without_photo": ranked(labelled.blind_labels),
-        "words": [
-            {"text": word, "effect": round(float(effect), 4), "verdict": verdict}
-            for word, effect, verdict in zip(labelled.words, labelled.effects, labelled.word_verdicts, strict=True)
-        ],
-        "marked": [list(span) for span in labelled.spans],
-        "map": None if labelled.image_map is None else labelled.image_map.round(5).tolist(),
-        "places_verdict": places and {"support": places.support, "verdict": places.verdict},
-    }
 
 
 def _describe(given: list[str], options: argparse.Namespace) -> str:

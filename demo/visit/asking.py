@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -28,6 +28,9 @@ from valm_core.outputs import (
     UnknownAnswer,
     WordEvidence,
 )
+
+if TYPE_CHECKING:
+    from demo.visit.printed import Printed
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
@@ -61,6 +64,7 @@ class Reply:
     explanation: Explanation
     evidence: Evidence | None = None
     understood: Understood | None = None  # what was typed, where it was a follow-up
+    read: Printed | None = None  # what became of reading the photo, where that was tried
 
     @property
     def answer(self) -> str:

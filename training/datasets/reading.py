@@ -36,7 +36,7 @@ def asked_pages(rows: Sequence[DocumentQuestion], model: ReadModel) -> list[Aske
     for own in tqdm(by_page.values(), desc="reading pages", unit="page", leave=False):
         first = own[0]
         try:
-            lines = read_lines(first.image) if first.lines is None and first.image else first.lines or ()
+            lines = read_lines(first.image)[0] if first.lines is None and first.image else first.lines or ()
             page = page_of_lines(lines)
         except InputError:  # nothing to be read there: whatever is asked, no answer is found
             pages.append(AskedPage(None, None, tuple(own)))

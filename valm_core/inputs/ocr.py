@@ -3,6 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,33 +23,43 @@ _ENGINE_LOCK = threading.Lock()
 Engine = Callable[[np.ndarray], list[tuple[np.ndarray, str, float]]]  # pixels -> corners [4, 2], text, probability
 
 
+class OcrMissing(InputError):
+    """There is no OCR to read with; the message says how to install it."""
+
+
+def has_ocr() -> bool:
+    """Whether the package that ``rapid_ocr`` needs is installed."""
+    return find_spec("rapidocr_onnxruntime") is not None
+
+
 def read_page(photo: Photo) -> Page:
     """The words on a photo of a document. Argument and errors as of ``read_lines`` and ``page_of_lines``."""
-    return page_of_lines(read_lines(photo))
+    return page_of_lines(read_lines(photo)[0])
 
 
-def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[Line, ...]:
-    """The lines of text on a photo; places are those of the photo as it was sent, upright by what its file says.
+def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[tuple[Line, ...], int]:
+    """The lines of text on a photo, and by how many degrees it was turned, counterclockwise, to read them.
 
-    A page that lies on its side or its head is turned until it reads best; places are then those of the turned page.
+    A page that lies on its side or its head is turned until it reads best; places are those of the turned page.
 
     Args:
-        photo: file, content or opened picture.
+        photo: file, content or opened picture; upright as its file says.
         engine: reads upright pictures; RapidOCR unless told otherwise.
 
     Raises:
-        InputError: the photo can't be used, or OCR isn't installed.
+        InputError: the photo can't be used.
+        OcrMissing: OCR isn't installed.
     """
     picture = _enlarged(open_photo(photo))
     read = engine or rapid_ocr()
     best: list[tuple[np.ndarray, str, float]] = []
-    best_score, best_size = -1.0, picture.size
+    best_score, best_size, best_turn = -1.0, picture.size, 0
     for turn in TURNS:
         turned = picture.rotate(turn, expand=True) if turn else picture
         found = [line for line in read(np.asarray(turned)) if line[2] >= LEAST_SURE and line[1].strip()]
         score = sum(len(text) * sure for _, text, sure in found) * (0.5 if _on_its_side(found) else 1.0)
         if score > best_score:
-            best, best_score, best_size = found, score, turned.size
+            best, best_score, best_size, best_turn = found, score, turned.size, turn
         if found and _upright(found):
             break
     width, height = best_size
@@ -57,7 +68,7 @@ def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[Line, ...]:
         left, top = (corners.min(axis=0) / (width, height)).clip(0, 1)
         right, bottom = (corners.max(axis=0) / (width, height)).clip(0, 1)
         lines.append(Line((float(left), float(top), float(right), float(bottom)), text))
-    return tuple(lines)
+    return tuple(lines), best_turn
 
 
 @functools.cache
@@ -65,12 +76,12 @@ def rapid_ocr() -> Engine:
     """RapidOCR as a function, its models loaded once; calls wait for each other.
 
     Raises:
-        InputError: it isn't installed.
+        OcrMissing: it isn't installed.
     """
     try:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError as error:
-        raise InputError("Reading documents needs OCR. Install it with: pip install 'valm[read]'") from error
+        raise OcrMissing("Reading documents needs OCR. Install it with: pip install 'valm[read]'") from error
     engine: Any = RapidOCR()
 
     def read(pixels: np.ndarray) -> list[tuple[np.ndarray, str, float]]:

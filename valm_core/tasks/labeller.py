@@ -153,16 +153,8 @@ class Labeller:
         Raises:
             InputError: the text is empty or too long, the photo can't be used, or is missing or too many.
         """
-        words, spans = self._words(text)
-        if photo is None and self.task in PHOTO_TASKS:
-            raise InputError("A photo is needed to judge a statement. Give one.")
-        if photo is not None and not self.model.sees_photos:
-            raise InputError("This model reads texts alone. Leave the photo out.")
-        asked = _Asked(self.model, words, spans, self.device)
-        cells = None
-        if photo is not None:
-            with torch.no_grad():
-                cells = self.model.cells(self.model.pixels(open_photo(photo))[None].to(self.device)).float()
+        asked, cells = self._asked(text, photo)
+        words, spans = asked.words, asked.marked
         probabilities = asked.probabilities(cells=cells)[0]  # [labels]
         likeliest = int(probabilities.argmax())
         effects, word_verdicts = _judge_words(asked, cells, likeliest)
@@ -173,6 +165,24 @@ class Labeller:
         return Labelled(
             self._ranked(probabilities), blind, words, spans, effects, word_verdicts, image_map, places_judged
         )
+
+    def rank(self, text: str, photo: Photo | None = None) -> tuple[Answer, ...]:
+        """The labels alone, the likeliest first: for many texts. Arguments and errors as of ``label``."""
+        asked, cells = self._asked(text, photo)
+        return self._ranked(asked.probabilities(cells=cells)[0])
+
+    def _asked(self, text: str, photo: Photo | None) -> tuple["_Asked", Tensor | None]:
+        """A text ready to be read, and the photo's cells [1, N, D_image]."""
+        words, spans = self._words(text)
+        if photo is None and self.task in PHOTO_TASKS:
+            raise InputError("A photo is needed to judge a statement. Give one.")
+        if photo is not None and not self.model.sees_photos:
+            raise InputError("This model reads texts alone. Leave the photo out.")
+        asked = _Asked(self.model, words, spans, self.device)
+        if photo is None:
+            return asked, None
+        with torch.no_grad():
+            return asked, self.model.cells(self.model.pixels(open_photo(photo))[None].to(self.device)).float()
 
     def _words(self, text: str) -> tuple[tuple[str, ...], tuple[Span, ...]]:
         if len(text) > MAX_TEXT_CHARACTERS:
@@ -204,7 +214,7 @@ class _Asked:
     def __init__(self, model: Classifier, words: tuple[str, ...], spans: tuple[Span, ...], device: torch.device):
         text, places = marked_text(words, spans)
         ids, mask = model.tokenizer([text])
-        self.model, self.words = model, words
+        self.model, self.words, self.marked = model, words, spans
         self.ids, self.mask = ids.to(device), mask.to(device)
         owners = model.tokenizer.words(text)[1]
         of_words = [None if word is None else places[word] for word in owners]

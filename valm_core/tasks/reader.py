@@ -30,7 +30,7 @@ LESS_SURE = 1e-6
 class ReadPage:
     """A page ready for questions: its ``page`` of words, what the encoder says of them, and its picture, if any.
 
-    ``number`` is the page's own, ``pages`` how many the document has.
+    The picture is upright, as it was read. ``number`` is the page's own, ``pages`` how many the document has.
     """
 
     page: Page
@@ -102,7 +102,10 @@ class Reader:
             picture = open_photo(document)
             if page != 1:
                 raise InputError("There is no page {page} in a picture; it has 1.", page=page)
-        words = page_of_lines(read_lines(picture) if lines is None else lines)
+        if lines is None:
+            lines, turn = read_lines(picture)
+            picture = picture.rotate(turn, expand=True) if turn else picture  # as the places of its words are
+        words = page_of_lines(lines)
         return ReadPage(words, encode_page(self.model, words), picture, page, count)
 
     def open_lines(self, lines: Sequence[Line]) -> ReadPage:

@@ -1,6 +1,7 @@
 """The page More: which checkpoints it takes, what it shows of each task, and that nothing typed becomes HTML."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from demo.more.models import MoreModels, open_models
 from demo.more.results import labelled_html, read_html, tagged_html
 from demo.page.more import TASKS, MorePage
 from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.inputs.ocr import OcrMissing, rapid_ocr
 from valm_core.inputs.page import Line, page_of_lines
 from valm_core.model.build import build_task_model
 from valm_core.outputs import Answer
@@ -61,6 +63,19 @@ def test_a_task_shows_what_it_takes_and_no_former_result():
         does, _, example, photo, document, number, *results = MorePage(MoreModels({})).choose(name)
         assert task.does in does and example["value"] == task.example and results == ["", ""]
         assert photo["visible"] == task.photo and document["visible"] == number["visible"] == task.document
+
+
+def test_reading_is_offered_where_there_is_ocr(monkeypatch):
+    more = MoreModels({"read": "a", "tag": "b"})
+    for there in (True, False):
+        monkeypatch.setattr(models, "has_ocr", lambda there=there: there)
+        assert more.tasks == (("tag", "read") if there else ("tag",)) and more.can_read
+    assert not MoreModels({"tag": "b"}).can_read
+    monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
+    rapid_ocr.cache_clear()
+    with pytest.raises(OcrMissing):  # and no checkpoint is looked for
+        more.open_page("page.png")
+    rapid_ocr.cache_clear()
 
 
 def test_at_most_two_models_stay_in_memory(monkeypatch):

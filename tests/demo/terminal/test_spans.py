@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from demo.downloads.task_json import page_answer_json, tagged_json
 from demo.rendering.page_frames import ANSWER_COLOR, LINE_COLOR, marked_page
-from demo.terminal.spans import answer_json, format_answer, format_tagged
-from demo.terminal.spans import tagged_json as json_of_tagged
+from demo.terminal.spans import format_answer, format_tagged
 from valm_core.inputs.page import Line, page_of_lines
 from valm_core.tasks.reader import PageAnswer, ReadPage, boxes_of
 from valm_core.tasks.tagger import Tagged, TaggedSpan
@@ -29,7 +29,7 @@ def test_entities_stand_in_brackets_with_what_they_rest_on(tagged):
     assert "99%, from the other words alone 31%" in person and person.endswith("beside itself: visited")
     assert "cannot tell" in place and "beside itself" not in place
     assert "No entity" in format_tagged(Tagged(("so", "what"), ("O", "O"), (1.0, 1.0), ()))
-    told = json.loads(json.dumps(json_of_tagged(tagged)))
+    told = json.loads(json.dumps(tagged_json(tagged)))
     assert told["labels"][0] == "B-PER" and told["spans"][0]["word_scores"][1] == 2.0
     assert told["spans"][0]["map"] is None
 
@@ -50,5 +50,5 @@ def test_an_answer_names_its_place_and_lines_and_is_framed_on_its_page():
     marked = marked_page(page.picture, page, answer)
     assert marked.getpixel((118, 15)) == ANSWER_COLOR and marked.getpixel((150, 15)) == (255, 255, 255)
     assert marked.getpixel((60, 9)) == LINE_COLOR and marked.getpixel((100, 59)) == (255, 255, 255)
-    told = json.loads(json.dumps(answer_json(page, answer)))
+    told = json.loads(json.dumps(page_answer_json(page, answer)))
     assert told["boxes"] == [[0.6, 0.1, 0.9, 0.2]] and told["page"]["words"] == ["TOTAL", "60.30", "BYE"]

@@ -84,7 +84,7 @@ def test_an_answer_names_the_line_it_rests_on(checkpoint):
 def test_pages_whose_words_are_not_given_are_read(checkpoint, data, monkeypatch, tmp_path):
     lines, red, _ = receipt(np.random.default_rng(9))
     told = {"train0.png": tuple(Line(tuple(line[:4]), line[4]) for line in lines), "train1.png": ()}
-    monkeypatch.setattr(reading, "read_lines", lambda image: told[image.name])
+    monkeypatch.setattr(reading, "read_lines", lambda image: (told[image.name], 0))
     rows = [
         {"image": str(data / name), "question": "what is red", "answer": red} for name in ("train0.png", "train1.png")
     ]
