@@ -10,7 +10,7 @@ STEPS = """<h2>Your answer appears here</h2><ol>
 <p class="fine-print">You get five answers, how likely each is, and whether the photo mattered.</p>"""
 
 # The names of icons that gradio 6.31 has in English alone.
-GRADIO_NAMES = {
+NAMES_OF_GRADIO = {
     "Fullscreen": "全屏",
     "Remove Image": "移除图片",
     "Upload file": "上传文件",

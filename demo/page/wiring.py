@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 from demo import ASSETS
 from demo.finding.collection import PATH as FIND_PATH
 from demo.finding.collection import Collection
-from demo.languages.chinese import CHINESE, GRADIO_NAMES
+from demo.languages.chinese import CHINESE, NAMES_OF_GRADIO
 from demo.languages.translate import translations
 from demo.more.models import PATH as MORE_PATH
 from demo.more.models import MoreModels
@@ -40,7 +40,7 @@ from valm_core.outputs import Predictor
 
 PACKAGED = "/examples"  # the address of the example photos
 HERE = Path(__file__).parent
-MEND = (HERE / "mend.js").read_text(encoding="utf-8").replace("NAMES", json.dumps(GRADIO_NAMES))
+MEND = (HERE / "mend.js").read_text(encoding="utf-8").replace("NAMES", json.dumps(NAMES_OF_GRADIO))
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 MAX_WAITING = 96  # questions in the queue, of all visitors

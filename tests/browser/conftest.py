@@ -184,5 +184,6 @@ def visit(browser, contexts):
     visit.problems = problems
     yield visit
     for page in pages:
+        page.unroute_all(behavior="wait")
         page.close()
     assert not problems

@@ -300,7 +300,7 @@ def _blip_2(folder: Path) -> None:
     text = {"model_type": "opt", "hidden_size": 32, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     text |= {"word_embed_proj_dim": 32, "max_position_embeddings": 512}
     config = transformers.Blip2Config(
-        vision_config=SMALL | {"image_size": 32, "patch_size": 8},
+        vision_config=SMALL | {"image_size": 32, "patch_size": 8, "initializer_range": 0.1},
         qformer_config=queries,
         text_config=text | _ids(tokenizer),
         num_query_tokens=4,
@@ -333,7 +333,7 @@ def _instructblip(folder: Path) -> None:
     queries = {"vocab_size": len(tokenizer), "cross_attention_frequency": 1, "encoder_hidden_size": 16} | SMALL
     queries |= {"initializer_range": 0.5}  # or its queries read all patches alike
     config = transformers.InstructBlipConfig(
-        vision_config=SMALL | {"image_size": 32, "patch_size": 8},
+        vision_config=SMALL | {"image_size": 32, "patch_size": 8, "initializer_range": 0.1},
         qformer_config=queries,
         text_config={"model_type": "llama"} | TEXT | _ids(tokenizer),
         num_query_tokens=4,

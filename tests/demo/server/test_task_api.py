@@ -21,6 +21,7 @@ from demo.server import api, replies
 from demo.server.task_api import TASK_PARAMETERS, TaskEndpoints
 from demo.settings import Settings
 from demo.visit.printed import NO_OCR
+from valm_core import answering
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.inputs.ocr import OcrMissing
 from valm_core.model.build import build_task_model
@@ -114,15 +115,17 @@ def test_a_page_of_text_that_is_asked_about_is_read_beside_the_answer(tiny_predi
     ends = api.Endpoints(tiny_predictor, (), reader=reader)
     usual = ends.answer(photo, "What is the total?")
     assert usual["read"] is None and reader.opened == 0  # an ordinary photo asks nothing of it
-    monkeypatch.setattr(tiny_predictor, "_unfamiliar", lambda text, tokens: [("photo",)] * len(text.mask))
+    monkeypatch.setattr(
+        answering, "unfamiliar_parts", lambda familiar, model, text, tokens: [("photo",)] * len(text.mask)
+    )
     for kind, reply in (
         ("answer", ends.answer(photo, "What is the total?")),
         ("answer", ends.answer(photo, "What is the total?", 5, ["red", "blue"])),
         ("explain", ends.explain(photo, "What is the total?")),
     ):
         fits(kind, reply)
-        if reply["unfamiliar"]:
-            assert reply["read"]["answer"] == "60.30" and reply["read"]["probability"] == 0.8
+        assert reply["unfamiliar"] == ["photo"]
+        assert reply["read"]["answer"] == "60.30" and reply["read"]["probability"] == 0.8
     assert ends.answer(photo, "What is the total?")["read"]["boxes"][0][1] == pytest.approx(0.7)
     without = api.Endpoints(tiny_predictor, (), reader=PlantedReader(fault=OcrMissing("none")))
     reply = without.answer(photo, "What is the total?")

@@ -64,7 +64,7 @@ def test_words_of_the_answer_have_their_maps(tiny_vlm, name):
         assert explanation.tokens == (*QUESTION.split(), "the", "red", "cat") and explanation.answer_words == 3
         check_explanation(explanation, image)
         first, last = explanation.token_map(5), explanation.token_map(7)
-        assert not np.array_equal(first, last)
+        assert np.abs(first - last).max() > 1e-5  # not by rounding alone
 
 
 def test_methods_differ_and_a_layer_of_raw_attention_is_the_models(tiny_vlm):
@@ -133,7 +133,7 @@ def test_an_unknown_family_answers_and_gets_the_maps_that_any_model_has(tiny_rea
     prediction, explanation, evidence = predictor.ask(image, QUESTION)
     assert prediction.answers and explanation.method == "occlusion" and evidence.verdict in VERDICTS
     check_explanation(explanation, image)
-    with pytest.raises(ValueError, match="allows: occlusion"):
+    with pytest.raises(ValueError, match="allowed: occlusion"):
         predictor.explain(image, QUESTION, "grad_cam")
 
 
