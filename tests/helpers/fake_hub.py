@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class FakeHub(ThreadingHTTPServer):
-    """``repositories``: by name their files. ``private``: names that need ``token``. ``fetched``: paths handed out."""
+    """``repositories``: by name their files. ``private``: names that need ``token``.
+
+    ``fetched``: paths of files that were handed out whole.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -107,6 +111,12 @@ class Handler(BaseHTTPRequestHandler):
         content = self.server.repositories[name].get(path)
         if content is None:
             self.reply(404, {"error": "Entry not found"}, X_Error_Code="EntryNotFound")
+            return
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if part:
+            first, last = map(int, part.groups())
+            whole = f"bytes {first}-{min(last, len(content) - 1)}/{len(content)}"
+            self.reply(206, content[first : last + 1], X_Repo_Commit=COMMIT, Content_Range=whole)
             return
         if self.command == "GET":
             self.server.fetched.append(path)

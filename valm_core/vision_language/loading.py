@@ -10,7 +10,7 @@ import torch
 
 from valm_core.checkpoints.contents import CONFIG_FILE
 from valm_core.checkpoints.fingerprints import fingerprint
-from valm_core.checkpoints.hub import fetch_files
+from valm_core.checkpoints.hub import fetch_files, is_hub_name
 from valm_core.model.packages import sha256_of
 from valm_core.vision_language.attention_rows import ROWS
 from valm_core.vision_language.families import FAMILIES, UNKNOWN
@@ -31,9 +31,28 @@ def model_type_of(folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def fetch_model(name: str | Path) -> Path:
-    """The folder of a model: ``name`` itself, or what the hub has, in the local cache. Raises FileNotFoundError."""
+def fetch_model(name: str | Path, device: torch.device) -> Path:
+    """The folder of a model: ``name`` itself, or what the hub has, in the local cache.
+
+    Raises:
+        FileNotFoundError: the hub didn't give it.
+        ValueError: it doesn't fit in the memory of ``device``; told before gigabytes are fetched.
+    """
+    if is_hub_name(name) and (parameters := _parameters_on_hub(str(name))):
+        choose_precision(str(name), parameters, device, free_memory(device))
     return fetch_files(name, PATTERNS)
+
+
+def _parameters_on_hub(name: str) -> int:
+    """How many parameters a model of the hub has, by the headers of its files; 0 where the hub can't be asked."""
+    from huggingface_hub import HfApi
+
+    repository, _, revision = name.partition("@")
+    try:
+        found = HfApi().get_safetensors_metadata(repository, revision=revision or None)
+    except Exception:  # of any kind: offline it may be in the cache, and else the one who fetches it says what is wrong
+        return 0
+    return sum(found.parameter_count.values())
 
 
 def load_reader(folder: Path, device: torch.device, name: str = "", prompt: str | None = None) -> Reader:

@@ -119,7 +119,7 @@ class TransformersPredictor:
         """Load a folder or ``user/model`` of the hub. Raises what ``load_reader`` and ``read_calibration`` do."""
         from valm_core.vision_language.loading import facts_of, fetch_model, load_reader
 
-        folder = fetch_model(name)
+        folder = fetch_model(name, device)
         reader = load_reader(folder, device, str(name), prompt)
         facts = facts_of(folder, reader)
         return cls(reader, facts, read_calibration(calibration, facts) if calibration else None)

@@ -4,25 +4,11 @@ import shutil
 
 import pytest
 import torch
-from fake_hub import COMMIT, serving_hub
+from fake_hub import COMMIT
 from huggingface_hub import ModelCard, constants
 
 from valm_core.checkpoints.hub import fetch_checkpoint, is_hub_name, push_folder
 from valm_core.checkpoints.storage import load_checkpoint, push_to_hub, save_checkpoint
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A hub on this machine that takes the place of huggingface.co, with an empty cache and a token at hand."""
-    with serving_hub() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", hub.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        monkeypatch.chdir(tmp_path)
-        yield hub
 
 
 def test_a_pushed_model_comes_back_equal(tiny_model, hub):

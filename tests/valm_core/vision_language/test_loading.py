@@ -127,6 +127,18 @@ def test_the_memory_is_said_before_the_model_is_loaded_and_what_is_too_large_nev
     assert "billion parameters in float32 take" in caplog.text
 
 
+def test_what_is_too_large_is_refused_before_its_weights_are_fetched(tiny_folder, hub, monkeypatch):
+    files = {path.name: path.read_bytes() for path in tiny_folder("smolvlm").iterdir()}
+    hub.repositories["someone/large"] = files
+    monkeypatch.setattr(loading, "free_memory", lambda device: 1000)
+    with pytest.raises(ValueError, match=r"^someone/large: .* no such model would fit"):
+        load_predictor("someone/large", "cpu")
+    assert hub.fetched == ["config.json"]
+    monkeypatch.setattr(loading, "free_memory", lambda device: 10**9)
+    assert load_predictor("someone/large", "cpu").facts["model_type"] == "smolvlm"
+    assert "model.safetensors" in hub.fetched
+
+
 def test_four_bits_are_asked_of_bitsandbytes_on_a_gpu(tiny_folder, monkeypatch):
     import transformers
 
