@@ -6,8 +6,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # How many processes test beside each other: each takes about 2 GB, and the one that has the browser tests mostly waits
-# for the browser, so there may be more than cores: four for two. WORKERS=0 tests in one, for a debugger.
-WORKERS ?= 4
+# for the browser, so there may be more than cores: three for two (four took longer). WORKERS=0 tests in one, for a debugger.
+WORKERS ?= 3
 # What installs packages. CI takes uv, which unpacks torch three times as fast; pip keeps to everybody's own settings.
 INSTALL ?= $(BIN)/python -m pip install
 TEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal

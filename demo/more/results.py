@@ -129,10 +129,9 @@ def printed_html(printed: Printed) -> str:
     )
 
 
-def reading_html(asked: str) -> str:
-    """What stands there while a page is read; ``asked`` tells one question from the next."""
-    text = say("A second model looks for printed words on it …")
-    return f'<p class="fine-print" role="status" data-asked="{escape(asked)}">{text}</p>'
+def reading_html() -> str:
+    """What stands there while a page is read."""
+    return f'<p class="fine-print" role="status">{say("A second model looks for printed words on it …")}</p>'
 
 
 def map_picture_html(picture: Image.Image, labelled: Labelled) -> str:

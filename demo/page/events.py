@@ -206,7 +206,7 @@ class Page:
             return printed_html(current.read)
         if self.reader is None or not wants_reading(current.prediction):
             return ""
-        return reading_html(f"{current.photo.digest[:12]} {id(current.prediction)}")
+        return reading_html()
 
     def read(self, path, current, histories):
         """The reply with what is read on its photo, kept for ``show_read``; what was read before stays."""

@@ -175,7 +175,6 @@ def build_page(
         wire_photo(page)
         wire_map(page)
         wire_explanations(page)
-        wire_reading(page)
         wire_browser(blocks, page)
         returning = Returning(page)
         wire_history(page, returning)
@@ -239,6 +238,28 @@ def and_follow(page: Page, showing) -> None:
     panels = page.panels
     if panels.correction_parts:
         showing.then(panels.empty_correction, panels.correction_inputs, panels.correction_parts, **AT_ONCE)
+    if page.reader is not None:
+        and_read(page, showing)
+
+
+def and_read(page: Page, event) -> None:
+    """After an answer: its photo may be a printed page; read it, and tell what it says.
+
+    Beside the line of the model that answers, so that nobody waits for it.
+    """
+    memory, result = page.memory, page.result
+    reading = event.then(
+        page.read,
+        [page.ask.photo, memory.reply, memory.kept],
+        memory.read,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **ON_MODELS,
+    )
+    shown = [memory.reply, result.printed, result.sentence, result.announcement, *page.ask.suggestions]
+    showing = reading.then(page.show_read, [memory.read, memory.reply], shown, **AT_ONCE)
+    and_remember(page, showing)
+    showing.then(None, js=SHOW_READ)
 
 
 def and_remember(page: Page, showing) -> None:
@@ -328,26 +349,6 @@ def wire_explanations(page: Page) -> None:
     )
     and_remember(page, showing)
     and_judge(page, showing)
-
-
-def wire_reading(page: Page) -> None:
-    """A photo may be a printed page, so that something stands where it is told: read it, and tell what it says.
-
-    Beside the line of the model that answers, so that nobody waits for it.
-    """
-    memory, result = page.memory, page.result
-    reading = result.printed.change(
-        page.read,
-        [page.ask.photo, memory.reply, memory.kept],
-        memory.read,
-        show_progress="hidden",
-        trigger_mode="always_last",
-        **ON_MODELS,
-    )
-    shown = [memory.reply, result.printed, result.sentence, result.announcement, *page.ask.suggestions]
-    showing = reading.then(page.show_read, [memory.read, memory.reply], shown, **AT_ONCE)
-    and_remember(page, showing)
-    showing.then(None, js=SHOW_READ)
 
 
 def wire_history(page: Page, returning: Returning) -> None:

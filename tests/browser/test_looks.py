@@ -55,6 +55,7 @@ def test_at_any_width_axe_finds_nothing_and_a_new_question_or_word_moves_nothing
     upload(page, photos / "red.png")
     ask(page, "What color is it?")
     page.locator("#overlay .map img").wait_for()
+    page.wait_for_function("sessionStorage.getItem('valm-visit')")  # the last that an answer sets going
     wait_until_still(page)
     page.evaluate(
         "() => { window.jumps = 0; new PerformanceObserver(list => list.getEntries().forEach(entry => {"

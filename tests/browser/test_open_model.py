@@ -1,6 +1,9 @@
 """An open vision-language model on the page: a tiny checkpoint in SmolVLM's real format, from a folder."""
 
+import re
+
 import pytest
+from page_steps import ask, upload
 from served_page import served
 from tiny_vision_language import build_tiny
 
@@ -75,3 +78,44 @@ def test_a_prompt_without_its_places_is_refused_in_words(visit, open_model_url, 
     page.locator("#question textarea, #question input").first.fill("what is it?")
     page.get_by_role("button", name="Ask", exact=True).click()
     page.locator("#notice", has_text="A prompt needs {image}").wait_for()
+
+
+def test_files_earlier_questions_a_reload_and_painting_work_as_with_the_shipped_model(
+    visit, open_model_url, photos, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
+    page = visit(open_model_url)
+    upload(page, photos / "red.png")
+    ask(page, "what color is the photo?")
+    page.locator("#words button", has_text="color").wait_for()
+    first = page.locator("#answers").inner_text()
+    ask(page, "how many dogs?")
+    page.locator("#words button", has_text="dogs?").wait_for()
+    page.locator("#history .asked", has_text="what color").click()
+    page.locator("#words button", has_text="color").wait_for()
+    assert page.locator("#answers").inner_text() == first
+
+    page.locator("#keep > button").click()
+    with page.expect_download() as started:
+        page.locator("#download-report").click()
+    started.value.save_as(tmp_path / "report.html")
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "what color is the photo?" in report and "smolvlm" in report
+    assert not re.search(r"(src|href)=.?http", report)  # one file, whole without the net
+
+    page.get_by_role("button", name="What if …").click()
+    canvas = page.locator("#painted canvas").first
+    canvas.wait_for()
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 40, middle[1], steps=5)
+    page.mouse.up()
+    page.locator("#ask-again").click()
+    page.locator("#what-if-outcome", has_text="painted").wait_for()
+
+    page.reload()
+    page.locator("#words button", has_text="color").wait_for()
+    assert page.locator("#answers").inner_text() == first
