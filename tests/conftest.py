@@ -287,3 +287,20 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setenv("HF_TOKEN", hub.token)
         monkeypatch.chdir(tmp_path)
         yield hub
+
+
+@pytest.fixture(scope="session")
+def tiny_feeling(tiny_config, tmp_path_factory):
+    """The folder of a tiny checkpoint that feels, with random weights."""
+    import dataclasses
+
+    import torch
+
+    from valm_core.checkpoints.storage import save_checkpoint
+    from valm_core.model.build import build_task_model
+
+    torch.manual_seed(0)
+    model = build_task_model(dataclasses.replace(tiny_config, task="feel"), ["negative", "positive"]).eval()
+    folder = tmp_path_factory.mktemp("more") / "feel"
+    save_checkpoint(model, folder)
+    return folder

@@ -1,10 +1,7 @@
 """Hostile photos, texts and folders where photos are described, found and judged; what a model writes is text alone."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-import torch
 from hostile.doors import faults_of, through, write
 from hostile.photos import PICTURE, black_png, corpus, saved
 from hostile.questions import HOSTILE_QUESTIONS, INJECTIONS, MARKER
@@ -17,8 +14,6 @@ from demo.page.more import MorePage
 from demo.rendering.answers import result_html
 from demo.rendering.description import description_html
 from valm_core.captions.captioner import DescribedWord, Description
-from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.model.build import build_task_model
 from valm_core.outputs import Answer, Prediction
 from valm_core.retrieval.index import Found
 
@@ -35,14 +30,10 @@ def collection(tiny_finder, tmp_path):
     return found
 
 
-@pytest.fixture(scope="module")
-def feeling(tiny_config, tmp_path_factory):
+@pytest.fixture
+def feeling(tiny_feeling):
     """The page More with a tiny model that feels."""
-    torch.manual_seed(0)
-    model = build_task_model(dataclasses.replace(tiny_config, task="feel"), ["negative", "positive"]).eval()
-    folder = tmp_path_factory.mktemp("more") / "feel"
-    save_checkpoint(model, folder)
-    return MorePage(MoreModels({"feel": folder}))
+    return MorePage(MoreModels({"feel": tiny_feeling}))
 
 
 def test_every_photo_is_described_found_and_judged_or_refused_clearly(tiny_captioner, collection, feeling, tmp_path):

@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from demo.more import models
@@ -15,7 +14,6 @@ from demo.page.more import TASKS, MorePage
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.inputs.ocr import OcrMissing, rapid_ocr
 from valm_core.inputs.page import Line, page_of_lines
-from valm_core.model.build import build_task_model
 from valm_core.outputs import Answer
 from valm_core.tasks.labeller import Labelled
 from valm_core.tasks.reader import PageAnswer, ReadPage
@@ -24,29 +22,19 @@ from valm_core.tasks.tagger import Tagged, TaggedSpan
 EVIL = "<img src=x onerror=alert(1)>"
 
 
-@pytest.fixture(scope="module")
-def feeling(tiny_config, tmp_path_factory):
-    """A tiny checkpoint that feels."""
-    torch.manual_seed(0)
-    model = build_task_model(dataclasses.replace(tiny_config, task="feel"), ["negative", "positive"]).eval()
-    folder = tmp_path_factory.mktemp("more") / "feel"
-    save_checkpoint(model, folder)
-    return folder
-
-
-def test_folders_that_cannot_be_used_are_named(feeling, tmp_path, tiny_model):
-    assert open_models(()) is None and open_models((feeling,)).tasks == ("feel",)
+def test_folders_that_cannot_be_used_are_named(tiny_feeling, tmp_path, tiny_model):
+    assert open_models(()) is None and open_models((tiny_feeling,)).tasks == ("feel",)
     with pytest.raises(ValueError, match=r"VALM_MORE names .*none"):
         open_models((tmp_path / "none",))
     with pytest.raises(ValueError, match=r"both for the task 'feel'; keep one"):
-        open_models((feeling, feeling))
+        open_models((tiny_feeling, tiny_feeling))
     save_checkpoint(tiny_model, tmp_path / "answers")
     with pytest.raises(ValueError, match=r"for the task 'answer'; allowed: tag, relate, judge, feel, read"):
         open_models((tmp_path / "answers",))
 
 
-def test_a_text_is_labelled_with_and_without_a_photo_and_faults_are_told(feeling, tmp_path):
-    page = MorePage(MoreModels({"feel": feeling}))
+def test_a_text_is_labelled_with_and_without_a_photo_and_faults_are_told(tiny_feeling, tmp_path):
+    page = MorePage(MoreModels({"feel": tiny_feeling}))
     result, picture = page.run("feel", "is the square red?", None, None, None)
     assert "positive" in result and "negative" in result and picture == "" and "Without the photo" not in result
     Image.effect_noise((64, 48), 60).convert("RGB").save(tmp_path / "photo.png")
