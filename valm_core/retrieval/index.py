@@ -1,5 +1,6 @@
 """PhotoIndex: the photos of a folder as a retrieval model compares them, in one SQLite file, searched exactly."""
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -189,34 +190,39 @@ class PhotoIndex:
                 database.execute("SELECT vector, cells FROM photos WHERE name = ? AND fault = ''", (name,)).fetchone()
                 for name in names
             ]
-        keys = []
-        for name, row in zip(names, rows, strict=True):
-            if row is not None:
-                cells = self._numbers(row[1], np.int8, self.finder.cells * self.finder.width, name)
-                keys.append((name, self._vector(row[0], name), cells.reshape(self.finder.cells, self.finder.width)))
-        return keys
+        found = [(name, *row) for name, row in zip(names, rows, strict=True) if row is not None]
+        vectors = self._vectors([(name, vector) for name, vector, _ in found])
+        shape = self.finder.cells, self.finder.width
+        return [
+            (name, vector, np.frombuffer(self._checked(cells, math.prod(shape), name), dtype=np.int8).reshape(shape))
+            for vector, (name, _, cells) in zip(vectors, found, strict=True)
+        ]
 
     def _load(self) -> None:
         with self._opened() as database:
             rows = database.execute("SELECT name, vector FROM photos WHERE fault = '' ORDER BY name").fetchall()
-        vectors = np.empty((len(rows), self.finder.width), dtype=np.float32)
-        for place, (name, vector) in enumerate(rows):
-            vectors[place] = self._vector(vector, name)
-        self._known = Known(tuple(name for name, _ in rows), vectors)
+        self._known = Known(tuple(name for name, _ in rows), self._vectors(rows).astype(np.float32))
 
-    def _vector(self, stored: object, name: str) -> np.ndarray:
-        """A photo's vector [D] float16; whose squares sum to about 1, so that no forged one outdoes all others."""
-        vector = self._numbers(stored, np.float16, self.finder.width, name)
-        length = float(np.square(vector, dtype=np.float32).sum())
-        if not abs(length - 1) < LENGTH_TOLERANCE:  # so written that what is no number is damaged, too
-            raise self._damaged(name)
-        return vector
+    def _vectors(self, rows: Sequence[tuple[Any, Any]]) -> np.ndarray:
+        """Vectors [P, D] float16 of P photos, each given by its name and what is stored.
 
-    def _numbers(self, stored: object, kind: type[np.generic], count: int, name: str) -> np.ndarray:
-        """What is stored of a photo as [count] numbers of a kind. Raises IndexFault where it is something else."""
-        if not isinstance(name, str) or not isinstance(stored, bytes) or len(stored) != count * np.dtype(kind).itemsize:
+        Raises:
+            IndexFault: one is something else, or its squares don't sum to about 1, so that it could outdo all others.
+        """
+        size = np.dtype(np.float16).itemsize * self.finder.width
+        stored = b"".join(self._checked(vector, size, name) for name, vector in rows)
+        vectors = np.frombuffer(stored, dtype=np.float16).reshape(len(rows), self.finder.width)
+        lengths = np.einsum("pd,pd->p", vectors, vectors, dtype=np.float32)
+        wrong = ~(np.abs(lengths - 1) < LENGTH_TOLERANCE)  # so written that what is no number is wrong, too
+        if wrong.any():
+            raise self._damaged(rows[int(wrong.argmax())][0])
+        return vectors
+
+    def _checked(self, stored: object, size: int, name: object) -> bytes:
+        """What is stored of a photo, ``size`` bytes. Raises IndexFault where it is something else."""
+        if not isinstance(name, str) or not isinstance(stored, bytes) or len(stored) != size:
             raise self._damaged(name)
-        return np.frombuffer(stored, dtype=kind)
+        return stored
 
     def _damaged(self, name: object) -> IndexFault:
         return IndexFault(
