@@ -393,7 +393,9 @@ class TransformersPredictor:
 
     def _chosen(self, method: str | None, image: EncodedImage) -> str:
         """A method of this model: the one that is asked for, else the first that this photo has maps of."""
-        return chosen_method(method, self.explanation_methods, self._methods_for(image)[0])
+        if method is None:
+            return self._methods_for(image)[0]  # reads the photo's places, so only where it is asked for
+        return chosen_method(method, self.explanation_methods, method)
 
     def _methods_for(self, image: EncodedImage) -> tuple[str, ...]:
         """The methods that have maps of a photo: of one whose tokens lie elsewhere than the family's do, few have."""
