@@ -217,13 +217,14 @@ class Page:
         known = known_page(before.replies) if before else None
         return with_read(current, read_printed(self.reader, document, current.prediction.question, known))
 
-    def show_read(self, done, current) -> dict:
-        """What was read, in place of the warning that the photo is unfamiliar."""
+    def show_read(self, done, current, histories, path) -> dict:
+        """What was read, in place of the warning that the photo is unfamiliar; kept among those of this visit."""
         if done is None or current is None or current.read is not None or done.prediction is not current.prediction:
             return {self.memory.reply: gr.skip()}
         current = with_read(current, done.read)  # another answer may be explained by now
         shown = {
             self.memory.reply: current,
+            self.memory.kept: history.remember(histories, path, current),
             self.result.printed: printed_html(done.read),
             self.result.sentence: sentence_of(self.predictor, current),
         }

@@ -256,10 +256,9 @@ def and_read(page: Page, event) -> None:
         trigger_mode="always_last",
         **ON_MODELS,
     )
-    shown = [memory.reply, result.printed, result.sentence, result.announcement, *page.ask.suggestions]
-    showing = reading.then(page.show_read, [memory.read, memory.reply], shown, **AT_ONCE)
-    and_remember(page, showing)
-    showing.then(None, js=SHOW_READ)
+    shown = [memory.reply, memory.kept, result.printed, result.sentence, result.announcement, *page.ask.suggestions]
+    inputs = [memory.read, memory.reply, memory.kept, page.ask.photo]
+    reading.then(page.show_read, inputs, shown, **AT_ONCE).then(None, js=SHOW_READ)
 
 
 def and_remember(page: Page, showing) -> None:

@@ -273,7 +273,8 @@ class Endpoints:
         """
         check(isinstance(question, str), f"question is {question!r}; send text.")
         check(prompt is None or isinstance(prompt, str), f"prompt is {prompt!r}; send text, or nothing.")
-        opened = asking.OpenedPhoto("", self.opened(photo), self.encoded(photo))
+        picture = self.opened(photo)
+        opened = asking.OpenedPhoto("", picture, self.predictor.encode(picture))
         image = asking.with_prompt(opened, prompt or None).encoded
         for part in self.predictor.write(image, question):
             if isinstance(part, str):

@@ -22,12 +22,9 @@ def tell_errors(endpoint):
     def with_message(*arguments, **named):
         try:
             return endpoint(*arguments, **named)
-        except UnknownAnswer as error:
-            message = str(error)
         except Exception as error:
-            with speaking("en"):  # as the API's documentation is
-                message = asking.message_for(error)
-        raise gr.Error(message, print_exception=False)
+            refused = _refusal(error)
+        raise refused
 
     return with_message
 
@@ -39,9 +36,18 @@ def tell_errors_between(endpoint):
     def with_message(*arguments, **named):
         try:
             yield from endpoint(*arguments, **named)
+            return
         except Exception as error:
-            with speaking("en"):
-                message = asking.message_for(error)
-            raise gr.Error(message, print_exception=False) from error
+            refused = _refusal(error)
+        raise refused
 
     return with_message
+
+
+def _refusal(error: Exception) -> gr.Error:
+    if isinstance(error, UnknownAnswer):
+        message = str(error)
+    else:
+        with speaking("en"):  # as the API's documentation is
+            message = asking.message_for(error)
+    return gr.Error(message, print_exception=False)
