@@ -51,6 +51,7 @@ PRONOUNS = {
     "she": "she",
     "her": "she",
 }
+POSSESSIVES = frozenset({"its", "their", "his", "her"})
 FOR_ONE = {"are": "is", "were": "was", "do": "does", "have": "has", "aren't": "isn't", "don't": "doesn't"}
 
 # "it" that stands for nothing: weather, time, light, and what a photo as a whole is.
@@ -145,7 +146,7 @@ def in_place_of(words: list[str], place: int, mention: Mention) -> str:
     word = words[place].casefold()
     following = words[place + 1].casefold() if place + 1 < len(words) else ""
     ends = not following or following.endswith("ing") or preposition_before(words, place + 2)
-    if word in ("its", "their", "his") or (word == "her" and not ends):
+    if word in POSSESSIVES - {"her"} or (word == "her" and not ends):
         return mention.text + ("'" if mention.text.endswith("s") else "'s")
     return mention.text
 
@@ -187,6 +188,11 @@ def instead(rest: str, before: Before) -> str:
         if len(things) != 1 or not one["kind"] or one["kind"].casefold() in ("other", "only"):
             return ""
         new = ["the", one["kind"], singular_of(things[0].noun)]
+    if new[0].casefold() in POSSESSIVES:  # "and its eyes?": of a thing; what it does says nothing of its parts
+        owner = certain(PRONOUNS[new[0].casefold()], before)
+        if owner is None or len(new) < 2 or words[0].casefold() in YES_NO_STARTS or words[-1].endswith("ing"):
+            return ""
+        new = [*in_place_of(new, 0, owner).split(), *new[1:]]
     preposition = new[0].casefold() if preposition_before(new, 1) else ""
     phrase = new[1:] if preposition else new
     named = mentions_of(" ".join(phrase))

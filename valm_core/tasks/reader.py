@@ -45,8 +45,8 @@ class PageAnswer:
     """What a page answers.
 
     ``text`` are its words ``first`` to before ``end``, as they stand there; ``boxes`` [R, 4] the places (x0, y0, x1,
-    y1) in 0..1, one a line. ``probability`` is 0..1, after temperature none: it is as sure as it sounds only on pages
-    like those learned from. ``line_scores`` [L] say by how much its logarithm falls as each other line of the page is
+    y1) in 0..1, one a line. ``probability`` is 0..1, that of all places where the text stands; after no temperature, so
+    it is as sure as it sounds only on pages like those learned from. ``line_scores`` [L] say by how much its logarithm falls as each other line of the page is
     hidden (0 for the answer's own lines, and where it rises); ``support`` and ``verdict`` are what they are worth, see
     ``evidence.rules``. ``others`` are the next likeliest answers, (text, probability).
     """
@@ -129,22 +129,14 @@ class Reader:
         question = clean_question(question)
         vector = self.model.encode_questions([question])
         likely = self._likely(page, vector, None)[0]  # [W, W]
-        found: list[tuple[int, int, float]] = []
-        values, places = likely.flatten().sort(descending=True)
-        for value, place in zip(values.tolist(), places.tolist(), strict=True):
-            first, last = divmod(place, len(likely))
-            if len(found) == top or value < np.log(LESS_SURE):
-                break
-            if all(last < one or first >= end for one, end, _ in found):  # not the same words, cut otherwise
-                found.append((first, last + 1, float(np.exp(value))))
-        first, end, probability = found[0]
-        texts = [page.page.text(begin, stop) for begin, stop, _ in found]
+        answers = self._answers(page.page, likely, top)
+        first, end, text, probability = answers[0]
         scores, moved, said = np.zeros(page.page.line_count, dtype=np.float32), 0.0, ""
         if explain:
-            scores, moved, said = self._evidence(page, vector, first, end, probability)
+            scores, moved, said = self._evidence(page, vector, first, end, likely[first, end - 1].exp().item())
         return PageAnswer(
             question=question,
-            text=texts[0],
+            text=text,
             first=first,
             end=end,
             boxes=boxes_of(page.page, first, end),
@@ -152,8 +144,35 @@ class Reader:
             line_scores=scores,
             support=moved,
             verdict=said,
-            others=tuple(zip(texts[1:], (value for _, _, value in found[1:]), strict=True)),
+            others=tuple((text, value) for _, _, text, value in answers[1:]),
         )
+
+    @staticmethod
+    def _answers(page: Page, likely: torch.Tensor, top: int) -> list[tuple[int, int, str, float]]:
+        """The likeliest answers (first word, word behind the last, text, probability), the likeliest first.
+
+        Args:
+            page: its words.
+            likely: log-probability [W, W] of each span.
+            top: how many at most. The same text at several places is one answer, as likely as those places together;
+                its words are those of the likeliest place.
+        """
+        spans: list[tuple[int, int]] = []
+        found: dict[str, tuple[int, int, str, float]] = {}
+        values, places = likely.flatten().sort(descending=True)
+        for value, place in zip(values.exp().tolist(), places.tolist(), strict=True):
+            first, last = divmod(place, len(likely))
+            if found and value < LESS_SURE:
+                break
+            if any(last >= one and first < end for one, end in spans):  # the same words, cut otherwise
+                continue
+            text = page.text(first, last + 1)
+            if len(found) == top and text.casefold() not in found:
+                break
+            spans.append((first, last + 1))
+            begin, end, shown, before = found.get(text.casefold(), (first, last + 1, text, 0.0))
+            found[text.casefold()] = begin, end, shown, before + value
+        return sorted(found.values(), key=lambda one: -one[3])
 
     def _evidence(
         self, page: ReadPage, vector: torch.Tensor, first: int, end: int, probability: float

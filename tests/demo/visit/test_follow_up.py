@@ -55,6 +55,8 @@ REWRITTEN = [
     ("What is the person doing?", "skiing", 0.8, "What are they wearing?", "What is the person wearing?"),
     ("What is the man riding?", "horse", 0.8, "Is he holding it?", "Is the man holding the horse?"),
     ("What color is the dog?", "brown", 0.8, "What color are its eyes?", "What color are the dog's eyes?"),
+    ("What color is the dog?", "brown", 0.8, "And its eyes?", "What color are the dog's eyes?"),
+    ("What color is the man?", "brown", 0.8, "What about his shirt?", "What color is the man's shirt?"),
     ("What color is the gazebo?", "white", 0.8, "Is it open?", "Is the gazebo open?"),
 ]
 
@@ -102,6 +104,8 @@ UNCLEAR = [
     ("What is the man doing?", "surfing", 0.9, "What is she wearing?", "she"),
     ("What color is the dog?", "brown", 0.9, "What are they doing?", "they"),
     ("What color is the dog?", "brown", 0.9, "Why?", "Why"),
+    ("Is the cat sleeping?", "yes", 0.9, "And its eyes?", "And its eyes"),
+    ("What is the man doing?", "surfing", 0.9, "And his dog?", "And his dog"),
     ("Is it raining?", "no", 0.9, "And the dog?", "And the dog"),
     ("Is the man smiling?", "no", 0.4, "Why not?", "Why not"),
     ("What color is the dog?", "brown", 0.9, "And blue?", "And blue"),
