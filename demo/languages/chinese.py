@@ -395,6 +395,7 @@ CHINESE = {
     ),
     "{name}: no place stands out, every cell counted about the same": "{name}：没有突出的位置，各处的格子都差不多",
     "no place stands out": "没有突出的位置",
+    "maps of “{words}”": "“{words}”的图",
     "No place stands out: every cell counted about the same, so nothing is coloured.": (
         "没有突出的位置：每个格子都差不多，因此没有着色。"
     ),

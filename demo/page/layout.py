@@ -74,7 +74,7 @@ def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: flo
                         drawn = build_look_column()
                         history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
                 doubt = build_doubt_column(predictor)
-                panels = build_panels(predictor, memory.reply, seconds, settings, map_column.forward, doubt)
+                panels = build_panels(predictor, memory, seconds, settings, map_column.forward, doubt)
                 look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
     forget = build_about(predictor, bool(panels.correction_parts), settings)
@@ -257,15 +257,15 @@ def build_doubt_column(predictor: Predictor) -> DoubtColumn:
 
 def build_panels(
     predictor: Predictor,
-    reply: gr.State,
+    memory: Memory,
     seconds: float,
     settings: Settings,
     forward: tuple[gr.Button, gr.Button],
     doubt: DoubtColumn,
 ) -> Panels:
     """The panels "What if", with its two buttons under the map, "Compare", and the form for corrections if set up."""
-    what_if = build_what_if(predictor, reply, seconds, forward)
-    place = [doubt.direction, doubt.layer, doubt.head]
-    compare = build_compare(predictor, reply, place, seconds, settings.compare or {})
-    corrections = build_corrections(reply, seconds, settings, made_with(predictor))
+    what_if = build_what_if(predictor, memory.reply, seconds, forward)
+    shown = [memory.selected, doubt.direction, doubt.layer, doubt.head]
+    compare = build_compare(predictor, memory.reply, shown, seconds, settings.compare or {})
+    corrections = build_corrections(memory.reply, seconds, settings, made_with(predictor))
     return Panels(what_if[0], what_if[1], compare[0], compare[1], *corrections)

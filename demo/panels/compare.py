@@ -16,7 +16,7 @@ from demo.rendering.words import place_text
 from demo.visit import asking
 from demo.visit.map_parts import part_of, place_in
 from valm_core.evidence.rules import is_flat
-from valm_core.outputs import Predictor
+from valm_core.outputs import Explanation, Predictor
 
 HELP = (
     "Both columns answer the same question about the same photo. Another method explains our own answer; another "
@@ -25,14 +25,14 @@ HELP = (
 
 
 def build_compare(
-    predictor: Predictor, reply: gr.State, place: list, seconds: float, others: Mapping[str, str]
+    predictor: Predictor, reply: gr.State, shown: list, seconds: float, others: Mapping[str, str]
 ) -> tuple[Callable, list]:
     """Lay the panel out and wire it.
 
     Args:
         predictor: ours, for the other methods.
         reply: the ``Reply`` on the page, None without one.
-        place: the controls of the direction, layer and head whose map is on the page.
+        shown: the selected words and cells, and the controls of the direction, layer and head whose map is on the page.
         seconds: how long what it found out stays in memory.
         others: folders or hub names of other models, by name; set by who runs the page, never by a visitor.
 
@@ -71,7 +71,7 @@ def build_compare(
         menu = gr.update(choices=offered, value=offered[0][1]) if offered else gr.skip()
         return {message: "", other: menu, **cleared}
 
-    def compare(current, choice, toward, layer, head) -> dict:
+    def compare(current, choice, selection, toward, layer, head) -> dict:
         if current is None:
             return {message: notice_html(asking.NO_QUESTION)}
         try:
@@ -79,17 +79,21 @@ def build_compare(
         except Exception as error:
             return {**empty(current), other: choice, message: notice_html(asking.message_for(error))}
         ours = answered_here(current, toward, *place_in(current.explanation, layer, head))
-        return {message: answered_html([ours, theirs])} | {
+        words = [same_words(current.explanation, selection.words, side.explanation) for side in (ours, theirs)]
+        named = of_words(current.explanation, selection.words) if words[1] else ""
+        if not words[1]:  # another model has no such word: the whole question, on both sides
+            words = [(), ()]
+        return {message: answered_html([ours, theirs], named)} | {
             picture: gr.update(
-                value=overlay(current.photo.picture, side.explanation, (), Look()),
+                value=overlay(current.photo.picture, side.explanation, chosen, Look()),
                 label=side.name,
                 visible=True,
             )
-            for picture, side in zip(pictures, (ours, theirs), strict=True)
+            for picture, side, chosen in zip(pictures, (ours, theirs), words, strict=True)
         }
 
     parts = [message, other, *pictures]
-    find_out(button.click, compare, [reply, other, *place], parts, seconds)
+    find_out(button.click, compare, [reply, other, *shown], parts, seconds)
     return empty, parts
 
 
@@ -122,10 +126,25 @@ def map_note(current: asking.Reply, method: str) -> str:
     return say("map: {method}, explaining “{answer}”", method=asking.method_label(method), answer=current.answer)
 
 
-def answered_html(sides: list[Answered]) -> str:
-    """Every side's answers and how its map was made, as columns."""
+def same_words(ours: Explanation, words: tuple[int, ...], other: Explanation) -> tuple[int, ...]:
+    """Where selected words of our explanation stand in another; none where it lacks one of them."""
+    tokens = [token.casefold() for token in other.tokens]
+    if tokens == [token.casefold() for token in ours.tokens]:
+        return words
+    wanted = [ours.tokens[word].casefold() for word in words]
+    return tuple(tokens.index(word) for word in wanted) if set(wanted) <= set(tokens) else ()
+
+
+def of_words(explanation: Explanation, words: tuple[int, ...]) -> str:
+    """Whose maps are drawn, for people."""
+    return say("maps of “{words}”", words=", ".join(explanation.tokens[word] for word in words)) if words else ""
+
+
+def answered_html(sides: list[Answered], named: str = "") -> str:
+    """Every side's answers and how its map was made, as columns; ``named`` says of which words the maps are."""
     notes = [
         side.note + (f"; {say('no place stands out')}" if is_flat(side.explanation.image_map) else "") for side in sides
     ]
+    notes = [f"{note} · {named}" if named else note for note in notes]
     columns = side_by_side_html([(side.name, side.answers, note) for side, note in zip(sides, notes, strict=True)])
     return f'<div class="comparison" role="status">{columns}</div>'

@@ -1,9 +1,19 @@
 """The panel "Compare" with another method: what is known isn't asked again, and what is shown already isn't offered."""
 
+import dataclasses
+
 import numpy as np
 from PIL import Image
 
-from demo.panels.compare import answered_by_method, answered_here, answered_html, choices_beside, map_note
+from demo.panels.compare import (
+    answered_by_method,
+    answered_here,
+    answered_html,
+    choices_beside,
+    map_note,
+    of_words,
+    same_words,
+)
 from demo.visit import asking
 
 
@@ -37,3 +47,18 @@ def test_what_is_offered_differs_from_the_page_and_ours_is_the_map_on_it(tiny_pr
     expected = reply.explanation.text_to_image[0, 1]
     np.testing.assert_allclose(head.explanation.token_to_patch, expected / expected.sum(1, keepdims=True), atol=1e-6)
     assert "layer 1, head 2" in head.note
+
+
+def test_the_selected_words_are_found_again_in_what_another_model_explains(tiny_predictor, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (40, 30), "red").save(path)
+    ours = asking.ask(tiny_predictor, str(path), None, "what color is the square?").explanation
+    color = ours.tokens.index("color")
+    assert same_words(ours, (color,), ours) == (color,)
+    other = dataclasses.replace(ours, tokens=("Question:", "What", "Color", *ours.tokens[2:]))
+    assert same_words(ours, (color,), other) == (2,)
+    without = dataclasses.replace(ours, tokens=("question",) * (len(ours.tokens) + 1))
+    assert same_words(ours, (color,), without) == () == same_words(ours, (), other)
+    assert of_words(ours, (color,)) == "maps of “color”" and of_words(ours, ()) == ""
+    side = answered_here(asking.ask(tiny_predictor, str(path), None, "what color?"), "text_to_image", None, None)
+    assert "maps of “&lt;b&gt;”" in answered_html([side], "maps of “<b>”")
