@@ -28,6 +28,7 @@ from torch.nn import functional
 from training.datasets.joint_data import JointSources, joint_data
 from training.joint.batches import JointBatches, Report, open_photos
 from training.joint.config import JointConfig
+from training.joint.layouts import LAYOUTS, Layout, take, take_quickest
 from training.joint.losses import joint_loss
 from training.metrics.wups import WordNetMissing
 from training.run_config import parse_overrides, read_sections
@@ -134,6 +135,8 @@ def learn_together(
     """
     log_scale = nn.Parameter(torch.tensor(20.0, device=batches.device).log())
     groups = learning_groups(model, config, [log_scale])
+    model.train()
+    layout = layout_on(model, batches, config, tell)  # moves the weights in memory: before anything refers to them
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=batches.device == "cuda")
     averaged = copy.deepcopy(model).requires_grad_(False)
     pairs = zip(averaged.state_dict().values(), model.state_dict().values(), strict=True)
@@ -142,14 +145,13 @@ def learn_together(
     order: list[int] = []
     sums: dict[str, list[Tensor]] = {}
     history: list[dict[str, float]] = []
-    model.train()
     while (progress := progress_at(step, config.steps, start, config.seconds)) < 1:
         if len(order) < config.photos:
             order = batches.generator.permutation(len(batches.by_photo)).tolist()
             epoch += 1
         set_rates(optimizer, progress)
         photos, order = order[: config.photos], order[config.photos :]
-        terms = step_terms(model, batches, photos, config, log_scale)
+        terms = step_terms(model, batches, photos, config, log_scale, layout)
         learn(optimizer, terms["all"])
         step += 1
         torch._foreach_lerp_(means, values, 1 - min(config.average, (1 + step) / (10 + step)))
@@ -167,15 +169,30 @@ def learn_together(
     return averaged.eval(), step, history
 
 
+def layout_on(model: ValmModel, batches: JointBatches, config: JointConfig, tell: Report = print) -> Layout:
+    """The image encoder's layout: on a GPU the quickest, elsewhere float32 with channels last."""
+    if batches.device != "cuda":
+        usual = Layout(half=False, channels_last=True)
+        take(model.image_encoder, usual)
+        return usual
+    some = torch.arange(min(config.photos, len(batches.by_photo)), device=batches.device)
+    return take_quickest(model.image_encoder, batches.cropped(some, config.side)[0], LAYOUTS, tell)
+
+
 def step_terms(
-    model: ValmModel, batches: JointBatches, photos: list[int], config: JointConfig, log_scale: Tensor
+    model: ValmModel,
+    batches: JointBatches,
+    photos: list[int],
+    config: JointConfig,
+    log_scale: Tensor,
+    layout: Layout,
 ) -> dict[str, Tensor]:
     """The terms of one step's loss before their weights, and ``all``, their weighted sum."""
     batch = batches.photo_batch(photos, config.rows, config.side)
     inputs, targets = batches.blind_batch(config.blind)
     mask, balanced = inputs["text_mask"], inputs["balanced"]
     with torch.autocast(batches.device, torch.bfloat16, enabled=batches.device == "cuda"):
-        terms = joint_loss(model, batch, config, log_scale)
+        terms = joint_loss(model, batch, config, log_scale, layout)
         text = model.text_encoder(inputs["token_ids"], mask).tokens
         prior = model.question_logits(mask, text_tokens=text, balanced=balanced)
         unseen = model(mask, text_tokens=text, balanced=balanced, fixed_prior=True).logits
@@ -229,7 +246,7 @@ def train_joint(
     pixels = open_photos(paths, training.photo_side, training.workers, tell)
     model = build_model(dataclasses.replace(config, concepts=len(concepts)), answers, concepts=concepts).to(place)
     if place.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = True
         pixels = pixels.to(place)
     batches = JointBatches(arrays, pixels, len(answers), len(concepts), place.type, training.seed)
     question_steps = learn_questions(model, batches, training, tell)

@@ -80,7 +80,7 @@ def test_a_blind_batch_has_questions_targets_and_what_is_balanced(batches):
 
 def test_a_photo_batch_has_each_photo_once_and_at_most_so_many_questions(batches):
     photos = [3, 0, 17]
-    batch = batches.photo_batch(photos, (1, 1, 0, 1), 16)
+    batch = batches.photo_batch(photos, (1, 1, 0, 1, 0), 16)
     assert batch["pixels"].shape == (3, 3, 16, 16) and batch["labels"].shape == (3, 12)
     counts = torch.bincount(batch["photo_index"], minlength=3)
     assert (counts >= 1).all() and (counts <= 3).all()

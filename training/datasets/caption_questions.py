@@ -1,8 +1,8 @@
 """Questions that captions answer: what does this, what is done to, how many, where, which color.
 
-Made by putting a question word where a caption has a noun, as the questions of COCO-QA were (Ren et al. 2015, "Exploring
-models and data for image question answering", https://arxiv.org/abs/1505.02074), by simple patterns in place of a
-parser, and in the same words, often ungrammatical.
+Made by putting a question word where a caption has a noun, as the questions of COCO-QA were (Ren et al. 2015,
+"Exploring models and data for image question answering", https://arxiv.org/abs/1505.02074), by simple patterns in place
+of a parser, and in the same words, often ungrammatical.
 """
 
 import itertools

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from training.datasets.caption_questions import caption_questions
 from training.datasets.generated_questions import (
     PhotoTexts,
     color_questions,
@@ -24,7 +25,7 @@ from training.datasets.word_forms import FUNCTION_WORDS, base_form, content_word
 from training.metrics.vqa_accuracy import normalize_answer
 
 # Kinds of rows: what is asked, and whether yes and no are as likely before the photo is seen.
-OPEN, YES_NO, BALANCED, PRESENCE, COLOR, FILL_IN = range(6)
+OPEN, YES_NO, BALANCED, PRESENCE, COLOR, FILL_IN, CAPTION = range(7)
 PERSON_WORDS = frozenset(
     """
     man woman person people boy girl men women boys girls guy lady child children kid kids
@@ -214,6 +215,8 @@ def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concep
         asked.add(question, (answer,), PRESENCE if answer in ("yes", "no") else COLOR, number[photo])
     for photo, question, answer in fill_in_questions(texts, answers, seed=seed):
         asked.add(question, (answer,), FILL_IN, number[photo])
+    for photo, question, answer in caption_questions(texts, map(normalize_answer, answers), seed=seed):
+        asked.add(question, (answer,), CAPTION, number[photo])
     blind = blind_rows(sources, alone, RowTable(table, index), answers, seed)
     captions = [(table.place(caption), number[photo]) for photo in photos for caption in texts[photo].captions]
 

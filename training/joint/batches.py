@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from training.datasets.joint_data import BALANCED, COLOR, FILL_IN, OPEN, PRESENCE, YES_NO
+from training.datasets.joint_data import BALANCED, CAPTION, COLOR, FILL_IN, OPEN, PRESENCE, YES_NO
 from valm_core.inputs.photo import open_photo, photo_to_pixels
 from valm_core.outputs import InputError
 
@@ -41,15 +41,15 @@ class JointBatches:
         self.pixels, self.answers, self.concepts, self.device = pixels, answers, concepts, device
         self.generator = np.random.default_rng(seed)
         count = len(arrays["boxes"])
-        self.by_photo: list[list[list[int]]] = [[[], [], [], []] for _ in range(count)]
-        group = {OPEN: 0, YES_NO: 0, BALANCED: 0, PRESENCE: 1, COLOR: 2, FILL_IN: 3}
+        self.by_photo: list[list[list[int]]] = [[[], [], [], [], []] for _ in range(count)]
+        group = {OPEN: 0, YES_NO: 0, BALANCED: 0, PRESENCE: 1, COLOR: 2, FILL_IN: 3, CAPTION: 4}
         kinds = arrays["row_kind"]
         for row, (photo, kind) in enumerate(zip(arrays["row_photo"].tolist(), kinds.tolist(), strict=True)):
             self.by_photo[photo][group[kind]].append(row)
         self.captions_of: list[list[int]] = [[] for _ in range(count)]
         for text, photo in arrays["captions"].tolist():
             self.captions_of[photo].append(text)
-        share = np.select([kinds == FILL_IN, kinds >= PRESENCE], [0.3, 0.15], 1.5)
+        share = np.select([kinds == FILL_IN, kinds == CAPTION, kinds >= PRESENCE], [0.3, 0.5, 0.15], 1.5)
         self.row_odds = torch.from_numpy(share / share.sum())
         self.boxes, self.sided = self.data["boxes"].to(device), self.data["sided"].to(device)
         self._keep_labels(count)

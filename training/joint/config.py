@@ -23,8 +23,8 @@ class JointConfig:
         distinct_weight: of the penalty on words with the same map.
         label_smoothing, weight_decay: as usual.
         average: of the running mean of the weights, a step.
-        question_rows, presence_rows, color_rows, fill_in_rows: questions a photo at most: of people and of each kind
-            that is made.
+        question_rows, presence_rows, color_rows, fill_in_rows, caption_rows: questions a photo at most: of people and
+            of each kind that is made.
         workers: processes that open photos; 0 for none.
         seed: of everything drawn.
 
@@ -56,6 +56,7 @@ class JointConfig:
     presence_rows: int = 2
     color_rows: int = 1
     fill_in_rows: int = 2
+    caption_rows: int = 2
     workers: int = 2
     seed: int = 0
 
@@ -72,6 +73,6 @@ class JointConfig:
             raise ValueError("seconds and steps are both 0, so that nothing would be learned; set one of them.")
 
     @property
-    def rows(self) -> tuple[int, int, int, int]:
+    def rows(self) -> tuple[int, int, int, int, int]:
         """Questions a photo at most, by the groups of ``JointBatches.by_photo``."""
-        return self.question_rows, self.presence_rows, self.color_rows, self.fill_in_rows
+        return self.question_rows, self.presence_rows, self.color_rows, self.fill_in_rows, self.caption_rows

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from training.joint.batches import cells_in_boxes
 from training.joint.config import JointConfig
+from training.joint.layouts import Layout, features
 from valm_core.model.bi_attention import WordCellSimilarity
 from valm_core.model.concepts import photo_logits
 from valm_core.model.model import ValmModel
@@ -16,7 +17,9 @@ from valm_core.model.model import ValmModel
 MASS_FLOOR = 1e-3  # least share of a map in the boxes, so that its logarithm stays finite
 
 
-def joint_loss(model: ValmModel, batch: dict[str, Tensor], config: JointConfig, log_scale: Tensor) -> dict[str, Tensor]:
+def joint_loss(
+    model: ValmModel, batch: dict[str, Tensor], config: JointConfig, log_scale: Tensor, layout: Layout
+) -> dict[str, Tensor]:
     """The terms of the loss of one batch of photos, before their weights.
 
     Args:
@@ -24,10 +27,11 @@ def joint_loss(model: ValmModel, batch: dict[str, Tensor], config: JointConfig, 
         batch: of ``JointBatches.photo_batch``: R questions, then C captions of P photos.
         config: gives the label smoothing.
         log_scale: logarithm of the sharpness that captions and photos are compared with.
+        layout: of the image encoder, see ``layouts.take_quickest``.
     """
     text = model.text_encoder(batch["ids"], batch["mask"]).tokens
     rows = len(batch["photo_index"])
-    tokens, concepts = model.image_encoder.tokens(model.image_encoder.features(batch["pixels"]))
+    tokens, concepts = model.image_encoder.tokens(features(model.image_encoder, batch["pixels"], layout))
     side = math.isqrt(tokens.shape[1])
     model.image_encoder.grid = (side, side)  # of the crops
     with torch.no_grad():

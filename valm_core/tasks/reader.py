@@ -46,9 +46,10 @@ class PageAnswer:
 
     ``text`` are its words ``first`` to before ``end``, as they stand there; ``boxes`` [R, 4] the places (x0, y0, x1,
     y1) in 0..1, one a line. ``probability`` is 0..1, that of all places where the text stands; after no temperature, so
-    it is as sure as it sounds only on pages like those learned from. ``line_scores`` [L] say by how much its logarithm falls as each other line of the page is
-    hidden (0 for the answer's own lines, and where it rises); ``support`` and ``verdict`` are what they are worth, see
-    ``evidence.rules``. ``others`` are the next likeliest answers, (text, probability).
+    it is as sure as it sounds only on pages like those learned from. ``line_scores`` [L] say by how much its logarithm
+    falls as each other line of the page is hidden (0 for the answer's own lines, and where it rises); ``support`` and
+    ``verdict`` are what they are worth, see ``evidence.rules``. ``others`` are the next likeliest answers with their
+    probabilities.
     """
 
     question: str
