@@ -530,6 +530,14 @@ CHINESE = {
     "Made by VALM, {time}.": "由 VALM 生成，{time}。",
     "checkpoint": "检查点",
     "checkpoint sha256": "检查点 sha256",
+    "family": "模型族",
+    "model type": "模型类型",
+    "parameters": "参数量",
+    "precision": "数值精度",
+    "probabilities": "概率",
+    "prompt": "提示词",
+    "prompt without template": "不含模板的提示词",
+    "revision": "版本",
     "temperature": "温度",
     "yes no temperature": "是非题温度",
     "fusion": "融合方式",
@@ -537,6 +545,13 @@ CHINESE = {
     "image encoder": "图像编码器",
     "where it looked for “{answer}”": "为了“{answer}”它看了哪里",
     "answer: {answer} ({share})": "答案：{answer}（{share}）",
+    "answer: {answer}": "答案：{answer}",
+    "percentages not calibrated": "百分比未经校准",
+    "asked by “{prompt}”": "提问方式：“{prompt}”",
+    "The maps of {count} more words are left out, so that this file stays small: the page shows them, and the "
+    "JSON file has their numbers.": (
+        "为使文件不致过大，未收入另外 {count} 个词的热图：页面上都能看到，JSON 文件里有它们的数字。"
+    ),
     "% of the map per cell ({rows} × {columns} cells), one scale for all": (
         "每格占热图的百分比（{rows} × {columns} 个格子），统一标尺"
     ),

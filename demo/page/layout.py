@@ -126,7 +126,7 @@ def build_ask_column(examples: Sequence[Example], predictor: Predictor) -> AskCo
             gr.HTML(f'<a href="#sentence">{label("To the answer")}</a>', elem_id="skip")  # seen with the focus only
             with gr.Row(elem_id="suggestions"):
                 suggestions = [gr.Button(text, size="sm", min_width=0) for text in asking.GENERAL_QUESTIONS]
-            prompt = build_prompt(predictor)
+            prompt, prompt_box = build_prompt(predictor)
             notice = gr.HTML(elem_id="notice")
         strip = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="strip")
         with (
@@ -134,22 +134,22 @@ def build_ask_column(examples: Sequence[Example], predictor: Predictor) -> AskCo
             gr.Row(elem_id="examples"),
         ):
             example_buttons = [example_card(example) for example in examples]
-    return AskColumn(photo, strip, example_buttons, question, prompt, ask_button, suggestions, notice)
+    return AskColumn(photo, strip, example_buttons, question, prompt, prompt_box, ask_button, suggestions, notice)
 
 
-def build_prompt(predictor: Predictor) -> gr.Textbox:
-    """What an open model is asked, to be changed, and buttons for longer and short answers."""
+def build_prompt(predictor: Predictor) -> tuple[gr.Textbox, gr.Accordion]:
+    """What an open model is asked, to be changed, and buttons for longer and short answers; and what is around them."""
     own = str(predictor.facts.get("prompt_without_template", ""))
     longer = for_longer_texts(own)
     offered = "write" in predictor.offers
-    with gr.Accordion(label("What the model is asked"), open=False, visible=offered, elem_id="prompt-box"):
+    with gr.Accordion(label("What the model is asked"), open=False, visible=offered, elem_id="prompt-box") as box:
         gr.HTML(label(ABOUT_PROMPT), elem_classes="fine-print")  # no ``info``, which gradio doesn't translate
         prompt = gr.Textbox(own, label=label("Prompt"), lines=2, max_length=MAX_PROMPT, elem_id="prompt")
         with gr.Row(visible=longer != own):
             for name, text in (("Longer answers", longer), ("Short answers", own)):
                 button = gr.Button(label(name), size="sm", min_width=0)
                 button.click(None, js=f"() => {json.dumps(text)}", outputs=prompt)
-    return prompt
+    return prompt, box
 
 
 def example_card(example: Example) -> gr.Button:
