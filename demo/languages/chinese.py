@@ -257,9 +257,18 @@ CHINESE = {
     "Only these answers were allowed, each scored by how likely the model is to write it; the shares sum to 100 % and "
     "are not calibrated.": "只允许这些答案，按模型写出每个答案的可能性评分；各项合计 100 %，未经校准。",
     "<h3>The model</h3><p>This page asks {checkpoint}, an open vision-language model, which VALM didn’t make. It looks "
-    "at the photo in small squares, called cells, reads the question word by word, and answers.</p>": (
+    "at the photo in small squares, called cells, reads the question word by word, and answers. Models of its kind "
+    "were tested with VALM as tiny copies with random weights, none with its real ones.</p>": (
         "<h3>模型</h3><p>本页面使用 {checkpoint}，这是一个开放的视觉语言模型，并非 VALM 制作。"
-        "它把照片分成小方格（称为格子）来看，逐词阅读问题，然后回答。</p>"
+        "它把照片分成小方格（称为格子）来看，逐词阅读问题，然后回答。"
+        "VALM 只用随机权重的微型同类模型测试过，没有用真实权重测试过。</p>"
+    ),
+    "This model has no attention maps here, because it isn’t known which of its parts read which places of the photo. "
+    "Occlusion hides one place after the other and works with any model.": (
+        "这个模型在这里没有注意力热图，因为不知道它的哪些部分读取照片的哪些位置。遮挡法逐处遮住照片，适用于任何模型。"
+    ),
+    "Checked is the map of the whole question only: with this model, every word would take as many runs again.": (
+        "只检验整个问题的热图：对这个模型，检验每个词都要再运行同样多次。"
     ),
     "<h3>What the percentages mean</h3><p>They are the model’s own probabilities of each answer as a text, and were "
     "not set right on test questions: read them as an order, not as chances of being right.</p>": (

@@ -21,6 +21,7 @@ from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.examples import Example
 from demo.visit.map_parts import ALL
+from valm_core.explanations import CONTROLS
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
 from valm_core.vision_language.families import for_longer_texts
@@ -32,6 +33,13 @@ HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></heade
 GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
 EMPTY_RESULT = f'<section class="empty-result">{label(STEPS)}{GHOST_BARS}</section>'
 SMALL = "/small-examples"  # the address of the example photos for cards, see wiring.launch_options
+NO_ATTENTION = (
+    "This model has no attention maps here, because it isn’t known which of its parts read which places of the photo. "
+    "Occlusion hides one place after the other and works with any model."
+)
+NO_WORD_EVIDENCE = (
+    "Checked is the map of the whole question only: with this model, every word would take as many runs again."
+)
 ABOUT_PROMPT = (
     "{image} is where the photo goes, {question} your question. A prompt that doesn’t ask for one word or a short "
     "phrase lets the model write longer answers, which come word by word and take longer."
@@ -225,6 +233,13 @@ def build_look_column() -> LookColumn:
     return LookColumn(view, opacity, raw_cells, same_scale)
 
 
+def limits_of(predictor: Predictor) -> list[str]:
+    """Which explanations aren't offered with this model and why, in sentences; none for the shipped one."""
+    of_any_model = {"occlusion", *CONTROLS}
+    limits = [] if {*predictor.explanation_methods} - of_any_model else [NO_ATTENTION]
+    return limits + ([] if "word_evidence" in predictor.offers else [NO_WORD_EVIDENCE])
+
+
 def build_doubt_column(predictor: Predictor) -> DoubtColumn:
     """The details: evidence, the choice of what is explained, all layers and heads."""
     with gr.Accordion(label("Details"), open=False, elem_id="details"):
@@ -248,6 +263,8 @@ def build_doubt_column(predictor: Predictor) -> DoubtColumn:
             layer = gr.Dropdown(every, value=ALL, label=label("Layer"), min_width=100, elem_id="layer")
             head = gr.Dropdown(every, value=ALL, label=label("Head"), min_width=100, elem_id="head")
         refusal = gr.HTML(elem_id="refusal")
+        for limit in limits_of(predictor):
+            gr.HTML(label(limit), elem_classes="fine-print")
         direction = gr.Radio(DIRECTIONS, value="text_to_image", label=label("Direction"), elem_id="direction")
         with gr.Accordion(label("All layers and heads"), open=False, elem_id="heads"):
             number = gr.Radio(NUMBERS, value="evenness", label=label("Number"), elem_id="number")
