@@ -4,9 +4,9 @@ Examples:
     python -m training.try_model HuggingFaceTB/SmolVLM-256M-Instruct
     python -m training.try_model FOLDER --measure
 
-Checked of every method: all values are finite, maps sum to 1, the photo's image tokens are as many as the family's
-geometry says. ``--measure`` adds time and memory of one pass without maps, with the rows of the question, and with full
-attention maps. Exit code: 0, 1 where a check failed, 2 where the model can't be used.
+Checked of every method: all values are finite, maps sum to 1; of every photo: its image tokens are as many as the
+family's geometry says. ``--measure`` adds time and memory of one pass without maps, with the rows of the question, and
+with full attention maps. Exit code: 0, 1 where a check failed, 2 where the model can't be used.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import transformers
 
 from valm_core import __version__
 from valm_core.loading import load_predictor
-from valm_core.outputs import Explanation
+from valm_core.outputs import Explanation, InputError
 from valm_core.vision_language.attention_rows import collecting
 from valm_core.vision_language.predictor import EncodedPhoto, TransformersPredictor
 from valm_core.vision_language.sequence import SequenceReader
@@ -47,26 +47,39 @@ def problems_of(explanation: Explanation) -> list[str]:
     return found
 
 
+def geometry_of(predictor: TransformersPredictor, image: EncodedPhoto) -> tuple[str, bool]:
+    """In words whether a photo's image tokens lie where the family's do, and whether that is a failed check."""
+    if not predictor.reader.sees_words:
+        return "no attention maps: the family or its second decoder isn't known", False
+    if image.picture is None or predictor.reader.places(image.picture) is None:
+        return "the image tokens don't lie where the family's do", True
+    return "image tokens as expected", False
+
+
 def try_questions(predictor: TransformersPredictor, photos: Path) -> tuple[list[str], int]:
     """Lines of a table, one a question and method, and how many checks failed."""
     lines = ["| photo | question | answer | method | grid | hottest cell | seconds | checks |", "|" + "---|" * 8]
     failed = 0
     for file, question in ASKED:
         image = predictor.encode(photos / file)
-        picture = image.picture
-        known = picture is not None and predictor.reader.places(picture) is not None
         start = time.perf_counter()
         prediction = predictor.answer(image, question)
         best = prediction.answers[0]
         took = time.perf_counter() - start
-        lines.append(
-            f"| {file} | {question} | {best.text} ({best.probability:.1%}) | | {image.grid} | | {took:.1f} | |"
-        )
+        geometry, wrong_places = geometry_of(predictor, image)
+        failed += wrong_places
+        answer = f"{best.text} ({best.probability:.1%})"
+        lines.append(f"| {file} | {question} | {answer} | | {image.grid} | | {took:.1f} | {geometry} |")
         for method in predictor.explanation_methods:
             start = time.perf_counter()
-            explanation = predictor.explain(image, question, method, best.text)
+            try:
+                explanation = predictor.explain(image, question, method, best.text)
+            except InputError as error:
+                lines.append(f"| | | | {method} | | | | {error} |")
+                failed += 1
+                continue
             took = time.perf_counter() - start
-            wrong = problems_of(explanation) + ([] if known else ["no known geometry"])
+            wrong = problems_of(explanation)
             failed += bool(wrong)
             cell = tuple(int(place) for place in np.unravel_index(explanation.image_map.argmax(), image.grid))
             lines.append(f"| | | | {method} | | {cell} | {took:.1f} | {'; '.join(wrong) or 'ok'} |")

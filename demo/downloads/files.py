@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can d
 
 FILE_SIDE = 1200  # pixels, at least, of the longer side of the map to download
 DECIMALS = 6  # of numbers in JSON
+REPORT_WORDS = 40  # whose maps a report holds, 30 to 100 kB each: a longer answer has hundreds
 STYLE = """
 :root { color-scheme: light; }
 body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #1e293b; }
@@ -158,7 +160,9 @@ def json_file(shown: Shown, facts: dict) -> bytes:
         "picked_cells": shown.selection.cells,
         "photo_sha256": reply.photo.digest,
     }
-    return json.dumps(plain, ensure_ascii=False, indent=1).encode()
+    # A line a part, and none a number: a large model's maps by layer and head are millions of numbers.
+    parts = (f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in plain.items())
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
 def figure_file(shown: Shown, facts: dict, kind: str = "png") -> bytes:
@@ -172,7 +176,12 @@ def figure_file(shown: Shown, facts: dict, kind: str = "png") -> bytes:
     reply = shown.reply
     with speaking(language() if can_write_chinese() else "en"):
         figure = question_figure(
-            reply.photo.picture, reply.prediction, shown.part, reply.answer, shown.place, facts_line(facts)
+            reply.photo.picture,
+            reply.prediction,
+            shown.part,
+            reply.answer,
+            shown.place,
+            figure_footer(facts, reply.prediction),
         )
         figure.savefig(content, format=kind)
     return content.getvalue()
@@ -204,11 +213,40 @@ def facts_line(facts: dict) -> str:
     return f"VALM {__version__} · {model}{say('temperature')} {facts.get('temperature', 1):.3f}"
 
 
+def figure_footer(facts: dict, prediction: Prediction) -> str:
+    """What stands beneath a figure: the model, that its percentages aren't calibrated where so, and its prompt."""
+    parts = [facts_line(facts)]
+    if not prediction.calibrated and not prediction.long:
+        parts.append(say("percentages not calibrated"))
+    prompt = " ".join(str(facts_of(facts, prediction).get("prompt_without_template") or "").split())
+    if prompt:
+        parts.append(say("asked by “{prompt}”", prompt=shorten(prompt, 200, placeholder="…")))
+    return " · ".join(parts)
+
+
 def facts_of(facts: dict, prediction: Prediction) -> dict:
     """A model's facts, with the prompt that this answer was asked by."""
     if prediction.prompt is None:
         return facts
     return facts | {"prompt": prediction.prompt, "prompt_without_template": prediction.prompt}
+
+
+def words_in_report(count: int, picked: tuple[int, ...] = ()) -> list[int]:
+    """Which of ``count`` words have their maps in a report: the picked ones and the first, ``REPORT_WORDS`` at most."""
+    first = dict.fromkeys([*(word for word in picked if word < count), *range(count)])
+    return sorted([*first][:REPORT_WORDS])
+
+
+def left_out_html(count: int) -> str:
+    """Of how many words a report has no map, and where these are; nothing where it has all."""
+    if count <= 0:
+        return ""
+    text = say(
+        "The maps of {count} more words are left out, so that this file stays small: the page shows them, and the "
+        "JSON file has their numbers.",
+        count=count,
+    )
+    return f'<p class="fine-print">{escape(text)}</p>'
 
 
 def report_file(shown: Shown, facts: dict) -> bytes:
@@ -217,7 +255,8 @@ def report_file(shown: Shown, facts: dict) -> bytes:
     prediction = reply.prediction
     photo = reply.photo.picture.convert("RGB")
     maps = []
-    for word in (WHOLE_QUESTION, *range(len(part.tokens))):
+    words_shown = words_in_report(len(part.tokens), shown.selection.words)
+    for word in (WHOLE_QUESTION, *words_shown):
         words = () if word == WHOLE_QUESTION else (word,)
         picture = data_address(overlay(photo, part, words, shown.look))
         alt = escape(map_description(part, words))
@@ -247,7 +286,7 @@ def report_file(shown: Shown, facts: dict) -> bytes:
 <img class="photo" src="{data_address(photo)}" alt="{say("The photo itself")}">
 <h2>{say("Answers")}</h2>{result_html(prediction, shown.right_answer)}
 {subject_html(reply.answer, part, shown.direction, shown.layer, shown.head)}
-<div class="maps">{"".join(maps)}</div>
+<div class="maps">{"".join(maps)}</div>{left_out_html(len(part.tokens) - len(words_shown))}
 <h2>{say("Can this be believed?")}</h2>{evidence}
 <h2>{say("Settings")}</h2><table>{rows}</table>
 <footer><p>{say("Made by VALM, {time}.", time=made)}</p></footer></body></html>

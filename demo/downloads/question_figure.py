@@ -1,6 +1,7 @@
 """One question as a picture for paper or slides: the photo, its answer, the map of the question and of each word."""
 
 import functools
+import html
 import math
 import textwrap
 
@@ -10,13 +11,14 @@ from PIL import Image
 from demo.languages.translate import say
 from demo.rendering.answers import is_doubted
 from demo.rendering.overlay import Look, density
-from demo.rendering.wording import method_name
+from demo.rendering.wording import method_name, percent
 from demo.rendering.words import place_text
 from valm_core.evidence.rules import is_flat
 from valm_core.outputs import Explanation, Prediction
 
 COLUMNS = 4
 WIDTH = 3.2  # inches of a panel
+PICTURE = 2.75  # inches of them that a photo gets, beside the colour bar
 OPACITY = Look().opacity
 MOST_MAPS = 31  # of a longer text not every word has its own
 COLOUR_MAP = "inferno"  # of matplotlib: the page's colours
@@ -70,18 +72,17 @@ def question_figure(
         maps[first] = (f"→ {maps[first][0]}", maps[first][1])  # from here on the words are the answer's
     left_out, maps = len(maps) - MOST_MAPS, maps[:MOST_MAPS]
     rows = math.ceil((len(maps) + 1) / COLUMNS)
-    panel = WIDTH * min(max(photo.height / photo.width, 0.5), 2) + 0.8  # inches, words above and below included
+    panel = PICTURE * min(max(photo.height / photo.width, 0.5), 2) + 0.6  # inches, words above and below included
     best = prediction.answers[0]
     explained = textwrap.shorten(explained or best.text, 80, placeholder="…")
-    text = textwrap.shorten(best.text, 200, placeholder="…")
     place = place or place_text("text_to_image", None, None)
     subject = say("where it looked for “{answer}”", answer=explained)
-    answered = say("answer: {answer} ({share})", answer=text, share=f"{best.probability:.0%}")
+    answered = answer_title(prediction)
     if left_out > 0:
         footer = " · ".join(filter(None, (say("without the last {count} words", count=left_out), footer)))
     hottest = max(values.max() for _, values in maps)
     with rc_context({"font.family": _fonts(), "axes.titlesize": 11, "font.size": 9}):
-        figure = Figure(figsize=(WIDTH * COLUMNS, panel * rows + 0.8), layout="constrained", dpi=300)
+        figure = Figure(figsize=(WIDTH * COLUMNS, panel * rows + 1.2), layout="constrained", dpi=300)
         made_by = _wrapped(f"{method_name(explanation.method)} · {place}", 150)
         figure.suptitle(f"{_wrapped(f'{prediction.question} – {subject}', 110)}\n{made_by}", fontsize=12)
         axes = _empty_panels(figure, rows, len(maps) + 1)
@@ -103,6 +104,15 @@ def question_figure(
         if footer:
             figure.supxlabel(_wrapped(footer, 150), fontsize=7.5, color="0.35")
     return figure
+
+
+def answer_title(prediction: Prediction) -> str:
+    """The likeliest answer with its probability, in plain text; the beginning of a longer one, which has none."""
+    best = prediction.answers[0]
+    if prediction.long:
+        return say("answer: {answer}", answer=textwrap.shorten(best.text, 60, placeholder="…"))
+    text = textwrap.shorten(best.text, 100, placeholder="…")
+    return say("answer: {answer} ({share})", answer=text, share=html.unescape(percent(best.probability)))
 
 
 def _empty_panels(figure, rows: int, used: int):

@@ -257,9 +257,18 @@ CHINESE = {
     "Only these answers were allowed, each scored by how likely the model is to write it; the shares sum to 100 % and "
     "are not calibrated.": "只允许这些答案，按模型写出每个答案的可能性评分；各项合计 100 %，未经校准。",
     "<h3>The model</h3><p>This page asks {checkpoint}, an open vision-language model, which VALM didn’t make. It looks "
-    "at the photo in small squares, called cells, reads the question word by word, and answers.</p>": (
+    "at the photo in small squares, called cells, reads the question word by word, and answers. Models of its kind "
+    "were tested with VALM as tiny copies with random weights, none with its real ones.</p>": (
         "<h3>模型</h3><p>本页面使用 {checkpoint}，这是一个开放的视觉语言模型，并非 VALM 制作。"
-        "它把照片分成小方格（称为格子）来看，逐词阅读问题，然后回答。</p>"
+        "它把照片分成小方格（称为格子）来看，逐词阅读问题，然后回答。"
+        "VALM 只用随机权重的微型同类模型测试过，没有用真实权重测试过。</p>"
+    ),
+    "This model has no attention maps here, because it isn’t known which of its parts read which places of the photo. "
+    "Occlusion hides one place after the other and works with any model.": (
+        "这个模型在这里没有注意力热图，因为不知道它的哪些部分读取照片的哪些位置。遮挡法逐处遮住照片，适用于任何模型。"
+    ),
+    "Checked is the map of the whole question only: with this model, every word would take as many runs again.": (
+        "只检验整个问题的热图：对这个模型，检验每个词都要再运行同样多次。"
     ),
     "<h3>What the percentages mean</h3><p>They are the model’s own probabilities of each answer as a text, and were "
     "not set right on test questions: read them as an order, not as chances of being right.</p>": (
@@ -531,6 +540,14 @@ CHINESE = {
     "Made by VALM, {time}.": "由 VALM 生成，{time}。",
     "checkpoint": "检查点",
     "checkpoint sha256": "检查点 sha256",
+    "family": "模型族",
+    "model type": "模型类型",
+    "parameters": "参数量",
+    "precision": "数值精度",
+    "probabilities": "概率",
+    "prompt": "提示词",
+    "prompt without template": "不含模板的提示词",
+    "revision": "版本",
     "temperature": "温度",
     "yes no temperature": "是非题温度",
     "fusion": "融合方式",
@@ -538,6 +555,13 @@ CHINESE = {
     "image encoder": "图像编码器",
     "where it looked for “{answer}”": "为了“{answer}”它看了哪里",
     "answer: {answer} ({share})": "答案：{answer}（{share}）",
+    "answer: {answer}": "答案：{answer}",
+    "percentages not calibrated": "百分比未经校准",
+    "asked by “{prompt}”": "提问方式：“{prompt}”",
+    "The maps of {count} more words are left out, so that this file stays small: the page shows them, and the "
+    "JSON file has their numbers.": (
+        "为使文件不致过大，未收入另外 {count} 个词的热图：页面上都能看到，JSON 文件里有它们的数字。"
+    ),
     "% of the map per cell ({rows} × {columns} cells), one scale for all": (
         "每格占热图的百分比（{rows} × {columns} 个格子），统一标尺"
     ),

@@ -29,7 +29,8 @@ SHARES = (
 )
 OPEN_MODEL = (
     "<h3>The model</h3><p>This page asks {checkpoint}, an open vision-language model, which VALM didn’t make. It looks "
-    "at the photo in small squares, called cells, reads the question word by word, and answers.</p>"
+    "at the photo in small squares, called cells, reads the question word by word, and answers. Models of its kind "
+    "were tested with VALM as tiny copies with random weights, none with its real ones.</p>"
 )
 OWN_SHARES = (
     "<h3>What the percentages mean</h3><p>They are the model’s own probabilities of each answer as a text, and were "

@@ -21,6 +21,7 @@ from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.examples import Example
 from demo.visit.map_parts import ALL
+from valm_core.explanations import CONTROLS
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
 from valm_core.vision_language.families import for_longer_texts
@@ -32,6 +33,13 @@ HEADER = f'<header class="page-header"><h1>VALM</h1><p>{label(CLAIM)}</p></heade
 GHOST_BARS = f'<div class="ghost-bars" aria-hidden="true">{5 * "<span></span>"}</div>'
 EMPTY_RESULT = f'<section class="empty-result">{label(STEPS)}{GHOST_BARS}</section>'
 SMALL = "/small-examples"  # the address of the example photos for cards, see wiring.launch_options
+NO_ATTENTION = (
+    "This model has no attention maps here, because it isn’t known which of its parts read which places of the photo. "
+    "Occlusion hides one place after the other and works with any model."
+)
+NO_WORD_EVIDENCE = (
+    "Checked is the map of the whole question only: with this model, every word would take as many runs again."
+)
 ABOUT_PROMPT = (
     "{image} is where the photo goes, {question} your question. A prompt that doesn’t ask for one word or a short "
     "phrase lets the model write longer answers, which come word by word and take longer."
@@ -126,7 +134,7 @@ def build_ask_column(examples: Sequence[Example], predictor: Predictor) -> AskCo
             gr.HTML(f'<a href="#sentence">{label("To the answer")}</a>', elem_id="skip")  # seen with the focus only
             with gr.Row(elem_id="suggestions"):
                 suggestions = [gr.Button(text, size="sm", min_width=0) for text in asking.GENERAL_QUESTIONS]
-            prompt = build_prompt(predictor)
+            prompt, prompt_box = build_prompt(predictor)
             notice = gr.HTML(elem_id="notice")
         strip = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="strip")
         with (
@@ -134,22 +142,22 @@ def build_ask_column(examples: Sequence[Example], predictor: Predictor) -> AskCo
             gr.Row(elem_id="examples"),
         ):
             example_buttons = [example_card(example) for example in examples]
-    return AskColumn(photo, strip, example_buttons, question, prompt, ask_button, suggestions, notice)
+    return AskColumn(photo, strip, example_buttons, question, prompt, prompt_box, ask_button, suggestions, notice)
 
 
-def build_prompt(predictor: Predictor) -> gr.Textbox:
-    """What an open model is asked, to be changed, and buttons for longer and short answers."""
+def build_prompt(predictor: Predictor) -> tuple[gr.Textbox, gr.Accordion]:
+    """What an open model is asked, to be changed, and buttons for longer and short answers; and what is around them."""
     own = str(predictor.facts.get("prompt_without_template", ""))
     longer = for_longer_texts(own)
     offered = "write" in predictor.offers
-    with gr.Accordion(label("What the model is asked"), open=False, visible=offered, elem_id="prompt-box"):
+    with gr.Accordion(label("What the model is asked"), open=False, visible=offered, elem_id="prompt-box") as box:
         gr.HTML(label(ABOUT_PROMPT), elem_classes="fine-print")  # no ``info``, which gradio doesn't translate
         prompt = gr.Textbox(own, label=label("Prompt"), lines=2, max_length=MAX_PROMPT, elem_id="prompt")
         with gr.Row(visible=longer != own):
             for name, text in (("Longer answers", longer), ("Short answers", own)):
                 button = gr.Button(label(name), size="sm", min_width=0)
                 button.click(None, js=f"() => {json.dumps(text)}", outputs=prompt)
-    return prompt
+    return prompt, box
 
 
 def example_card(example: Example) -> gr.Button:
@@ -225,6 +233,13 @@ def build_look_column() -> LookColumn:
     return LookColumn(view, opacity, raw_cells, same_scale)
 
 
+def limits_of(predictor: Predictor) -> list[str]:
+    """Which explanations aren't offered with this model and why, in sentences; none for the shipped one."""
+    of_any_model = {"occlusion", *CONTROLS}
+    limits = [] if {*predictor.explanation_methods} - of_any_model else [NO_ATTENTION]
+    return limits + ([] if "word_evidence" in predictor.offers else [NO_WORD_EVIDENCE])
+
+
 def build_doubt_column(predictor: Predictor) -> DoubtColumn:
     """The details: evidence, the choice of what is explained, all layers and heads."""
     with gr.Accordion(label("Details"), open=False, elem_id="details"):
@@ -248,6 +263,8 @@ def build_doubt_column(predictor: Predictor) -> DoubtColumn:
             layer = gr.Dropdown(every, value=ALL, label=label("Layer"), min_width=100, elem_id="layer")
             head = gr.Dropdown(every, value=ALL, label=label("Head"), min_width=100, elem_id="head")
         refusal = gr.HTML(elem_id="refusal")
+        for limit in limits_of(predictor):
+            gr.HTML(label(limit), elem_classes="fine-print")
         direction = gr.Radio(DIRECTIONS, value="text_to_image", label=label("Direction"), elem_id="direction")
         with gr.Accordion(label("All layers and heads"), open=False, elem_id="heads"):
             number = gr.Radio(NUMBERS, value="evenness", label=label("Number"), elem_id="number")

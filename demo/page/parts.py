@@ -35,6 +35,7 @@ class AskColumn:
     example_buttons: list[gr.Button]
     question: gr.Textbox
     prompt: gr.Textbox  # of a model that writes
+    prompt_box: gr.Accordion  # around it
     ask_button: gr.Button
     suggestions: list[gr.Button]
     notice: gr.HTML

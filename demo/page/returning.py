@@ -6,7 +6,7 @@ import gradio as gr
 
 from demo.page.events import Page
 from demo.rendering.wording import notice_html
-from demo.visit import asking, browser_storage, history
+from demo.visit import asking, browser_storage, conversation, history
 from valm_core.outputs import InputError
 
 
@@ -44,8 +44,17 @@ class Returning:
             self.memory.opened: current.photo,
             self.memory.asked: asking.Outcome(path, current),
             self.ask.question: current.prediction.question,
+            **self.prompt_of(current.prediction.question, current.prediction.prompt),
             **self.page.present(current, asking.Selection(), "", toward, None, None, *wanted),
         }
+
+    def prompt_of(self, question: str, prompt: str | None) -> dict:
+        """What a question was asked by, in the prompt's box, for the next one; opened unless it is the model's own."""
+        if "write" not in self.predictor.offers:
+            return {}
+        shown = conversation.prompt_shown(self.predictor, question, prompt)
+        changed = shown != self.predictor.facts["prompt_without_template"]
+        return {self.ask.prompt: shown} | ({self.ask.prompt_box: gr.update(open=True)} if changed else {})
 
     def open_page(self, kept, request: gr.Request) -> dict:
         """What a page that was just opened is to show: what its address names, else what its tab kept."""
@@ -78,6 +87,7 @@ class Returning:
             self.memory.visit: "",
             self.ask.photo: None,
             self.ask.question: "",
+            **self.prompt_of("", None),
             **self.page.forget_photo(None, None, ()),
         }
 
@@ -94,5 +104,6 @@ class Returning:
             self.memory.linked: link,
             self.ask.photo: str(example.path),
             self.ask.question: link.question,
+            **self.prompt_of(link.question, link.prompt),
             **self.page.offer(example.questions),
         }

@@ -353,7 +353,7 @@ def wire_explanations(page: Page) -> None:
 def wire_history(page: Page, returning: Returning) -> None:
     """Back to an earlier question or photo."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    outputs = [memory.asked, ask.photo, ask.question, *ask.suggestions, *parts.shown]
+    outputs = [memory.asked, ask.photo, ask.question, ask.prompt, ask.prompt_box, *ask.suggestions, *parts.shown]
     going_back = {"outputs": outputs, "trigger_mode": "multiple", **AT_ONCE}
     inputs = [memory.kept, memory.reply, *parts.look]
     and_follow(page, page.result.history.pick(returning.back_to_question, inputs, **going_back))
@@ -378,7 +378,8 @@ def wire_both_pages(blocks: gr.Blocks) -> None:
 def wire_links(blocks: gr.Blocks, page: Page, returning: Returning) -> None:
     """The page is opened, perhaps by a link that brings a question."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    opened = [memory.linked, memory.kept_by_tab, ask.notice, ask.photo, ask.question, *ask.suggestions]
+    asked = [ask.photo, ask.question, ask.prompt, ask.prompt_box, *ask.suggestions]
+    opened = [memory.linked, memory.kept_by_tab, ask.notice, *asked]
     # Through the queue: gradio tells of a changed State only there.
     blocks.load(returning.open_page, memory.visit, opened, js=READ, show_progress="hidden")
     following = memory.linked.change(
@@ -396,7 +397,7 @@ def wire_links(blocks: gr.Blocks, page: Page, returning: Returning) -> None:
 def wire_visit(page: Page, returning: Returning) -> None:
     """The page was loaded again: bring back what its tab kept; or the visit is to be forgotten."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    asked = [ask.photo, ask.question, *ask.suggestions]
+    asked = [ask.photo, ask.question, ask.prompt, ask.prompt_box, *ask.suggestions]
     coming = memory.kept_by_tab.change(
         returning.come_back,
         [memory.kept_by_tab, *parts.look],

@@ -27,7 +27,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from demo.downloads.files import reply_json
+from demo.downloads.files import figure_footer, reply_json
 from demo.rendering.evidence import VERDICT_WORDS, evidence_text, thresholds_text
 from demo.settings import SHIPPED_READER, checkpoint_folder
 from demo.terminal.spans import format_answer
@@ -198,7 +198,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.figure:
         from demo.downloads.question_figure import question_figure
 
-        question_figure(photo, prediction, explanation).savefig(options.figure)
+        footer = figure_footer(predictor.facts, prediction)
+        question_figure(photo, prediction, explanation, footer=footer).savefig(options.figure)
 
 
 if __name__ == "__main__":

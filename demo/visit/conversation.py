@@ -73,6 +73,15 @@ def write(
         yield part if isinstance(part, str) else as_understood(part, understood)
 
 
+def prompt_shown(predictor: Predictor, question: str, prompt: str | None) -> str:
+    """What stands in the prompt's box beside a question that was asked by a prompt, None for the model's own.
+
+    It is the model's own, too, where nobody chose another: a wish for a description lengthens it by itself.
+    """
+    own = str(predictor.facts.get("prompt_without_template", ""))
+    return own if prompt is None or (is_command(question) and prompt == for_longer_texts(own)) else prompt
+
+
 def as_understood(outcome: Outcome, understood: Understood) -> Outcome:
     """An outcome with what was typed, where that was a follow-up."""
     follows = understood.rewritten or understood.unclear

@@ -80,6 +80,18 @@ def test_a_prompt_without_its_places_is_refused_in_words(visit, open_model_url, 
     page.locator("#notice", has_text="A prompt needs {image}").wait_for()
 
 
+def test_a_links_prompt_asks_and_stands_in_its_box(visit, open_model_url, monkeypatch):
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
+    page = visit(open_model_url + "/?photo=coffee&question=What+is+in+the+cup%3F&prompt=%7Bimage%7D%7Bquestion%7D")
+    box = page.locator("#prompt textarea")
+    box.wait_for()  # in a box that was opened for it
+    page.wait_for_function("() => document.querySelector('#prompt textarea').value === '{image}{question}'")
+    page.locator("#sentence h2.long").wait_for()
+    assert page.locator("#question textarea, #question input").first.input_value() == "What is in the cup?"
+    page.locator("#details > button").click()
+    page.get_by_text("Checked is the map of the whole question only").wait_for()
+
+
 def test_files_earlier_questions_a_reload_and_painting_work_as_with_the_shipped_model(
     visit, open_model_url, photos, monkeypatch, tmp_path
 ):

@@ -113,7 +113,7 @@ def _smolvlm(folder: Path) -> None:
 def _qwen(folder: Path, name: str) -> None:
     named = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}
     tokenizer = tiny_tokenizer(named, ("<|vision_start|>", "<|vision_end|>", "<|im_start|>", "<|im_end|>"))
-    third = name == "Qwen3VL"
+    third = name.startswith("Qwen3VL")
     patch = 8
     images = transformers.Qwen2VLImageProcessor(
         patch_size=patch, merge_size=2, size={"shortest_edge": 32 * 32, "longest_edge": 96 * 96}
@@ -125,6 +125,7 @@ def _qwen(folder: Path, name: str) -> None:
         "Qwen2VL": "Qwen2VLProcessor",
         "Qwen2_5_VL": "Qwen2_5_VLProcessor",
         "Qwen3VL": "Qwen3VLProcessor",
+        "Qwen3VLMoe": "Qwen3VLProcessor",
     }
     chat = CHAT.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
     processor = getattr(transformers, processor_class[name])(images, tokenizer, videos, chat_template=chat)
@@ -140,6 +141,8 @@ def _qwen(folder: Path, name: str) -> None:
     text = TEXT | _ids(tokenizer) | {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}}
     if third:
         text |= {"head_dim": 8}
+    if name == "Qwen3VLMoe":
+        text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
     ids = {
         "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
         "video_token_id": tokenizer.convert_tokens_to_ids("<|video_pad|>"),
@@ -228,19 +231,25 @@ def _llava_onevision(folder: Path) -> None:
     _save(folder, "LlavaOnevisionForConditionalGeneration", config, processor)
 
 
-def _paligemma(folder: Path) -> None:
+def _paligemma(folder: Path, text: str = "gemma") -> None:
     tokenizer = tiny_tokenizer({"image_token": "<image>"})
     images = transformers.SiglipImageProcessor(size=SIDE)
     images.image_seq_length = 16
     processor = transformers.PaliGemmaProcessor(images, tokenizer)
     config = transformers.PaliGemmaConfig(
         vision_config=_siglip_vision(),
-        text_config={"model_type": "gemma", "head_dim": 8} | TEXT | _ids(tokenizer),
+        text_config={"model_type": text, "head_dim": 8} | TEXT | _ids(tokenizer),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         projection_dim=32,
         hidden_size=32,
     )
     _save(folder, "PaliGemmaForConditionalGeneration", config, processor)
+
+
+def build_tiny_paligemma_2(folder: Path) -> Path:
+    """A tiny PaliGemma 2, whose text model (Gemma 2) caps its attention scores, in a folder, which is returned."""
+    _paligemma(folder, "gemma2")
+    return folder
 
 
 def _internvl(folder: Path) -> None:
@@ -289,6 +298,20 @@ def _gemma3(folder: Path) -> None:
         mm_tokens_per_image=16,
     )
     _save(folder, "Gemma3ForConditionalGeneration", config, processor)
+
+
+def _mistral3(folder: Path) -> None:
+    tokenizer = tiny_tokenizer({}, ("[IMG]", "[IMG_BREAK]", "[IMG_END]"))
+    images = transformers.PixtralImageProcessor(size={"longest_edge": 96}, patch_size=8)
+    chat = CHAT.replace("IMAGE", "[IMG]")
+    processor = transformers.PixtralProcessor(images, tokenizer, 8, spatial_merge_size=2, chat_template=chat)
+    config = transformers.Mistral3Config(
+        vision_config={"model_type": "pixtral", "image_size": 96, "patch_size": 8} | SMALL,
+        text_config={"model_type": "mistral", "head_dim": 8} | TEXT | _ids(tokenizer),
+        image_token_index=tokenizer.convert_tokens_to_ids("[IMG]"),
+        spatial_merge_size=2,
+    )
+    _save(folder, "Mistral3ForConditionalGeneration", config, processor)
 
 
 def _blip_2(folder: Path) -> None:
@@ -390,12 +413,14 @@ TINY: dict[str, Callable[[Path], None]] = {
     "qwen2_vl": lambda folder: _qwen(folder, "Qwen2VL"),
     "qwen2_5_vl": lambda folder: _qwen(folder, "Qwen2_5_VL"),
     "qwen3_vl": lambda folder: _qwen(folder, "Qwen3VL"),
+    "qwen3_vl_moe": lambda folder: _qwen(folder, "Qwen3VLMoe"),
     "llava": _llava,
     "llava_next": _llava_next,
     "llava_onevision": _llava_onevision,
     "paligemma": _paligemma,
     "internvl": _internvl,
     "gemma3": _gemma3,
+    "mistral3": _mistral3,
     "blip-2": _blip_2,
     "instructblip": _instructblip,
     "blip": _blip,

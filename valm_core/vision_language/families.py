@@ -72,6 +72,13 @@ def merged_patches(seen: Seen) -> Places:
     return one_grid(rows // merge, columns // merge)
 
 
+def rows_of_patches(seen: Seen) -> Places:
+    """A grid in the photo's shape, patches merged two by two, each row ended by a token of its own kind: Mistral 3."""
+    height, width = (int(side) for side in seen.inputs["image_sizes"][0])
+    side = seen.processor.patch_size * seen.processor.spatial_merge_size
+    return one_grid(height // side, width // side)
+
+
 def idefics3_tiles(seen: Seen) -> Places:
     """Tiles and a thumbnail: Idefics3, SmolVLM."""
     width, height = seen.size
@@ -133,12 +140,14 @@ FAMILIES: dict[str, Family] = {
     "qwen2_vl": Family("Qwen2-VL", merged_patches),
     "qwen2_5_vl": Family("Qwen2.5-VL", merged_patches),
     "qwen3_vl": Family("Qwen3-VL", merged_patches),
+    "qwen3_vl_moe": Family("Qwen3-VL (mixture of experts)", merged_patches),
     "llava": Family("LLaVA", clip_crop, plain=LLAVA_PLAIN),
     "llava_next": Family("LLaVA-NeXT", llava_next_tiles, plain=LLAVA_PLAIN),
     "llava_onevision": Family("LLaVA-OneVision", llava_next_tiles, plain=LLAVA_PLAIN),
     "paligemma": Family("PaliGemma", square, prompt="{image}answer en {question}", plain="{image}answer en {question}"),
     "internvl": Family("InternVL", internvl_tiles),
     "gemma3": Family("Gemma 3", square),
+    "mistral3": Family("Mistral 3", rows_of_patches),
     "blip-2": Family("BLIP-2", stretched_patches, plain="Question: {question} Short answer:", reads="queries"),
     "instructblip": Family(
         "InstructBLIP", stretched_patches, plain="Question: {question} Short answer:", reads="queries"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from demo.downloads import files
 from demo.downloads.files import Shown
+from demo.downloads.question_figure import answer_title
 from demo.rendering.overlay import Look, overlay
 from demo.visit import asking
 from valm_core import __version__
@@ -108,6 +109,30 @@ def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_setting
         assert text in page, text
 
 
+def test_the_report_of_a_long_answer_holds_the_first_maps_and_the_picked_ones_and_says_so():
+    shown, count = shown_for(), 180
+    known = shown.reply.explanation
+    cells = known.grid[0] * known.grid[1]
+    maps = np.random.default_rng(0).dirichlet(np.ones(cells), count).astype(np.float32)  # [W, N]
+    longer = dataclasses.replace(
+        known,
+        tokens=tuple(f"word{number}" for number in range(count)),
+        token_scores=np.full(count, 1 / count, dtype=np.float32),
+        token_to_patch=maps,
+        patch_to_token=maps.T / maps.sum(axis=0)[:, None],
+        text_to_image=maps[None, None],
+        image_to_text=(maps.T / maps.sum(axis=0)[:, None])[None, None],
+        answer_words=170,
+    )
+    reply = dataclasses.replace(shown.reply, explanation=longer)
+    shown = dataclasses.replace(shown, reply=reply, selection=asking.Selection((170, 999)))
+    page = files.report_file(shown, {}).decode()
+    assert Tags(page).tags.count("img") == 2 + files.REPORT_WORDS and len(page) < 6_000_000
+    assert "The maps of 140 more words are left out, so that this file stays small" in page
+    assert files.words_in_report(count, (170, 999)) == [*range(files.REPORT_WORDS - 1), 170]
+    assert files.words_in_report(3) == [0, 1, 2] and "left out" not in files.report_file(shown_for(), {}).decode()
+
+
 def test_the_map_is_downloaded_as_it_is_drawn():
     shown = shown_for(look=Look(0.8, raw_cells=True))
     found = Image.open(io.BytesIO(files.map_file(shown, {})))
@@ -142,6 +167,22 @@ def test_the_figure_says_method_place_and_scale_once_and_every_map_its_range(mon
         "% of the map per cell (8 × 10 cells), one scale for all"
     ]
     assert "fake" in drawn[0]._supxlabel.get_text() and "1.250" in drawn[0]._supxlabel.get_text()
+
+
+def test_the_figure_of_an_open_model_says_what_its_numbers_are_and_what_it_was_asked_by():
+    prediction = dataclasses.replace(shown_for().reply.prediction, answers=(Answer("bus", 4e-5),), calibrated=False)
+    facts = {"checkpoint": "tiny", "checkpoint_sha256": "00ff", "family": "SmolVLM", "precision": "float32"}
+    facts["prompt_without_template"] = "{image}\n{question} Answer."
+    assert answer_title(prediction) == "answer: bus (< 0.1 %)"
+    footer = files.figure_footer(facts, prediction)
+    assert footer.endswith("SmolVLM, float32 · percentages not calibrated · asked by “{image} {question} Answer.”")
+    other = dataclasses.replace(prediction, prompt="Look: {image} {question}")
+    assert "asked by “Look: {image} {question}”" in files.figure_footer(facts, other)
+    long = dataclasses.replace(other, long=True, answers=(Answer("a red bus " * 30, 0.4),))
+    assert (
+        "%" not in answer_title(long) and len(answer_title(long)) < 80 and "cal" not in files.figure_footer(facts, long)
+    )
+    assert "asked" not in files.figure_footer(FakePredictor.facts, shown_for().reply.prediction)
 
 
 def test_the_figure_is_a_sharp_png():

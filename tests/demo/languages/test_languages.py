@@ -60,6 +60,8 @@ def fields(text: str) -> set[str]:
 
 
 FACTS = {"checkpoint sha256", "temperature", "yes no temperature", "fusion", "text encoder", "image encoder"}
+FACTS |= {"family", "model type", "parameters", "precision", "probabilities", "prompt", "prompt without template"}
+FACTS |= {"revision"}  # these are of open models
 
 
 def test_every_text_that_the_page_says_has_its_chinese():

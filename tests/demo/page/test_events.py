@@ -366,3 +366,30 @@ def test_both_answers_of_two_prompts_are_kept_and_come_back_with_their_prompt(wr
     text = browser_storage.to_keep(histories, kept.replies[-1], ())
     _, current = browser_storage.bring_back(writer.predictor, (), text)
     assert asking.prompt_of(current.photo) == prompt
+    for place, shown in enumerate((Writer.facts["prompt_without_template"], prompt)):  # the next is asked by it, too
+        event = SimpleNamespace(_data={"items": [place]})
+        back = Returning(writer).back_to_question(event, histories, current, *LOOK)
+        assert back[writer.ask.prompt] == shown and (writer.ask.prompt_box in back) == (shown == prompt)
+
+
+def test_a_links_prompt_stands_in_its_box_unless_nobody_chose_it(writer):
+    own, example = Writer.facts["prompt_without_template"], writer.examples[0].path.stem
+    plain = opened_by(writer, photo=example, question="What is it?")
+    assert plain[writer.ask.prompt] == own and writer.ask.prompt_box not in plain
+    by_link = opened_by(writer, photo=example, question="What is it?", prompt="Look: {image}{question}")
+    assert by_link[writer.ask.prompt] == "Look: {image}{question}" == by_link[writer.memory.linked].prompt
+    assert by_link[writer.ask.prompt_box]["open"]
+    lengthened = "{image}\n{question}"  # by itself
+    described = opened_by(writer, photo=example, question="Describe this photo.", prompt=lengthened)
+    assert described[writer.ask.prompt] == own and writer.ask.prompt_box not in described
+    assert Returning(writer).forget_visit()[writer.ask.prompt] == own
+
+
+def opened_by(page, **query):
+    """What a page shows that is opened by a link with these values."""
+    return Returning(page).open_link(SimpleNamespace(query_params=query))
+
+
+def test_a_model_without_a_prompt_leaves_a_links(page):
+    opened = opened_by(page, photo=page.examples[0].path.stem, prompt="Look: {image}{question}")
+    assert page.ask.prompt not in opened and opened[page.memory.linked].prompt

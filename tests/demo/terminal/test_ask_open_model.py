@@ -36,6 +36,11 @@ def test_a_short_answer_says_what_its_percentages_are_worth_and_is_drawn(model, 
     printed = capsys.readouterr()
     assert "not calibrated" in printed.out and "measured on another model" in printed.out
     assert figure.read_bytes().startswith(b"%PDF")
+    pdfium = pytest.importorskip("pypdfium2", reason="the extra `read` isn't installed")
+    with pdfium.PdfDocument(figure) as opened:
+        (page,) = opened
+        text = page.get_textpage().get_text_range()
+    assert "what is it? – where it looked for" in text and "SmolVLM, float32 · percentages not calibrated" in text
 
 
 def test_a_longer_answer_comes_word_by_word_where_people_look_and_whole_where_programs_do(

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from turned_photos import scene, stored
 
 from valm_core.vision_language.families import FAMILIES
 from valm_core.vision_language.geometry import any_resolution, centre_crop, coarse_grid, one_grid, shown_grid, tiled
+from valm_core.vision_language.predictor import TransformersPredictor
 
 SIZES = {"landscape": (150, 100), "portrait": (70, 120), "square": (96, 96), "tiny": (20, 13)}
 IN_SEQUENCE = [name for name, family in FAMILIES.items() if family.reads == "sequence"]
@@ -72,6 +74,21 @@ def test_a_mark_lights_up_in_its_cell(tiny_reader, name, shape):
         change = (image_embeddings(reader, with_mark(noise, places, cell)) - before).norm(dim=-1).numpy()
         heat = change @ projection / np.maximum(projection.sum(axis=0), 1e-9)
         assert np.unravel_index(heat.argmax(), places.grid) == cell, f"{name} {shape} {places.grid}"
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "llava_next"])
+def test_a_photo_that_a_camera_turned_lies_as_it_is_seen(tiny_reader, name):
+    """Its file says how it was held: tokens and cells are those of the upright photo."""
+    predictor = TransformersPredictor(tiny_reader(name), {})
+    upright = scene(150, 100)
+    expected = predictor.encode(upright)
+    for orientation in (3, 6):
+        image = predictor.encode(stored(upright, orientation, "PNG"))
+        assert image.grid == expected.grid and image.picture.size == upright.size
+        np.testing.assert_allclose(image.tokens, expected.tokens, atol=0.02)
+        np.testing.assert_array_equal(
+            predictor.reader.places(image.picture).boxes, predictor.reader.places(upright).boxes
+        )
 
 
 def test_a_token_is_shared_among_the_cells_that_it_covers():

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+import tiny_vision_language
 import torch
+from PIL import Image
 
 from valm_core.loading import is_open_model, load_predictor
 from valm_core.predictor import VqaPredictor
@@ -13,8 +15,10 @@ from valm_core.vision_language import families, loading, memory
 from valm_core.vision_language.loading import load_reader
 from valm_core.vision_language.memory import choose_precision, parameters_in
 from valm_core.vision_language.predictor import TransformersPredictor
+from valm_core.vision_language.sequence import SequenceReader
 
 ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "your_model.md"
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
@@ -76,13 +80,29 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path, tiny_folder):
     assert not (tmp_path / "was_run").exists()
 
 
-def test_the_page_about_families_has_their_table_and_their_code():
-    page = (ROOT / "docs" / "your_model.md").read_text(encoding="utf-8")
+def test_the_page_about_families_has_their_table():
+    page = PAGE.read_text(encoding="utf-8")
     assert families.with_table(page) == page and page.count("| no |") == len(families.FAMILIES)
-    (code,) = re.findall(r"(?ms)^```python\n(.*?)^```", page)
-    source = Path(families.__file__).read_text(encoding="utf-8")
-    shown, _, entry = code.partition("\n\nFAMILIES[")
-    assert entry and all(function.strip() in source for function in shown.split("\n\n\n"))
+
+
+def test_the_pages_family_is_added_by_its_own_lines(tmp_path, monkeypatch):
+    """At most forty; what they add is then answered and explained as any family is, and is the one that VALM has."""
+    entry, checkpoint = re.findall(r"(?ms)^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"))
+    assert len((entry + checkpoint).splitlines()) <= 40
+    monkeypatch.setattr(families, "FAMILIES", {})
+    exec(compile(entry, str(PAGE), "exec"), {})
+    monkeypatch.setattr(loading, "FAMILIES", families.FAMILIES)
+    ((kind, added),) = families.FAMILIES.items()
+    helpers = vars(tiny_vision_language) | {"TINY": {}}
+    exec(compile(checkpoint, str(PAGE), "exec"), helpers)
+    helpers["TINY"][kind](tmp_path)
+    predictor = load_predictor(tmp_path, "cpu")
+    image = predictor.encode(Image.new("RGB", (150, 100), "red"))
+    assert predictor.facts["family"] == added.title and image.grid == (4, 6)
+    assert predictor.explain(image, "what color is it?", answer="red").grid == (4, 6)
+    for shown, file in ((entry, families.__file__), (checkpoint, tiny_vision_language.__file__)):
+        (function,) = re.findall(r"(?ms)^def .*?(?=\n\n\n)", shown)
+        assert function in Path(file).read_text(encoding="utf-8")
 
 
 def test_trying_a_model_prints_a_table(tiny_folder, capsys, monkeypatch):
@@ -93,6 +113,12 @@ def test_trying_a_model_prints_a_table(tiny_folder, capsys, monkeypatch):
         try_model.main([str(tiny_folder("vilt")), "--device", "cpu"])
     printed = capsys.readouterr().out
     assert ended.value.code == 0 and "| cat.jpg | What animal is this? |" in printed and "| ok |" in printed
+    monkeypatch.setattr(SequenceReader, "places", lambda *_: None)  # a checkpoint that isn't as its family's others
+    with pytest.raises(SystemExit) as ended:
+        try_model.main([str(tiny_folder("smolvlm")), "--device", "cpu"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 1 and "the image tokens don't lie where the family's do |" in printed
+    assert printed.count("Choose occlusion. |") == 3 and "| occlusion | |" in printed
     with pytest.raises(SystemExit) as refused:
         try_model.main([str(ROOT / "assets" / "checkpoints" / "everyday"), "--device", "cpu"])
     assert refused.value.code == 2

@@ -125,9 +125,10 @@ def test_a_counterfactual_is_true_of_the_model(tiny_vlm):
         assert predictor.reader.first_answers([PICTURE], left)[0] == found.words_answer != found.answer
 
 
-def test_an_unknown_family_answers_and_gets_the_maps_that_any_model_has(tiny_reader):
-    known = tiny_reader("smolvlm")
-    predictor = TransformersPredictor(SequenceReader(known.model, known.processor, UNKNOWN), {})
+def test_an_unknown_family_answers_and_gets_the_maps_that_any_model_has(tiny_folder, monkeypatch):
+    monkeypatch.setattr("valm_core.vision_language.loading.FAMILIES", {})
+    predictor = TransformersPredictor.from_pretrained(tiny_folder("smolvlm"), torch.device("cpu"))
+    assert predictor.facts["family"] == UNKNOWN.title
     assert predictor.explanation_methods == ANY_MODEL
     image = predictor.encode(PICTURE)
     prediction, explanation, evidence = predictor.ask(image, QUESTION)
