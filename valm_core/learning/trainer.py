@@ -79,7 +79,7 @@ class Trainer:
         save_best: Callable[[Any, Path], None] = save_checkpoint,
         depends_on: Mapping[str, object] | None = None,
     ):
-        from accelerate import Accelerator  # imported here: the page doesn't need it
+        from accelerate import Accelerator, DistributedDataParallelKwargs  # imported here: the page doesn't need it
 
         self.output, self.config, self.evaluate, self.save_best = Path(output), config, evaluate, save_best
         self.batches = batches
@@ -89,6 +89,8 @@ class Trainer:
             mixed_precision=choose_precision(config.precision, next(objective.parameters()).device),
             log_with=config.tracker or None,
             project_dir=self.output,
+            # Encoders that learn have parts that nothing reads, as BERT's pooler, which no gradient reaches.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         torch.manual_seed(config.seed + self.accelerator.process_index)  # dropout differs between processes
         optimizer = build_optimizer(objective, config)

@@ -1,6 +1,7 @@
 """The DAQUAR command on a toy set: split, cells, report, and going on where it stopped."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def test_fewer_rows_get_more_epochs():
     assert [epochs_for(rows) for rows in (32, 255, 256, 1000, 0)] == [10, 10, 6, 2, 2]
 
 
+def test_a_process_of_its_own_tells_its_exit_code_and_its_memory(tmp_path):
+    code = "import sys; held = b'1' * 99_000_000; print('said'); print('why', file=sys.stderr); sys.exit(3)"
+    ended, most_bytes = daquar.run_alone([sys.executable, "-c", code], tmp_path / "log.txt")
+    assert ended == 3 and most_bytes > 99_000_000
+    assert sorted((tmp_path / "log.txt").read_text().splitlines()) == ["said", "why"]
+
+
 def test_from_rows_to_a_report_that_goes_on_where_it_stopped(forks, rooms, config_file, tmp_path, capsys, monkeypatch):
     train(["--config", str(config_file), "--device", "cpu", "--output", str(tmp_path / "start"), "epochs=1"])
     sections = yaml.safe_load(config_file.read_text())
@@ -49,20 +57,21 @@ def test_from_rows_to_a_report_that_goes_on_where_it_stopped(forks, rooms, confi
     report, start = tmp_path / "reports" / "daquar", tmp_path / "start" / "checkpoint"
     words = ["--data", str(rooms), "--report", str(report), "--init", str(start), "--config", str(config_file)]
     words += ["--output", str(tmp_path / "cells"), "--modes", "frozen"]
+
+    def fork(command: list[str], log: Path) -> tuple[int, int]:
+        assert command[0] == sys.executable
+        return forks.start(command[1:], stdout=log).wait(PATIENCE), 300 * 2**20
+
+    monkeypatch.setattr(daquar, "run_alone", fork)
     main([*words, "--rows", "8", "batch_size=4"])
     first = json.loads(report.with_suffix(".json").read_text())
     assert [(cell["name"], cell["rows"]) for cell in first["cells"]] == [("frozen", 8)]
-    assert all(cell["peak_memory_mb"] > 50 and cell["learning_parameters"] > 0 for cell in first["cells"])
+    assert all(cell["peak_memory_mb"] == 300 and cell["learning_parameters"] > 0 for cell in first["cells"])
     assert [floor["name"] for floor in first["floors"]] == ["most common answer", "before"]
     assert first["floors"][0]["answer"] == "yes" and first["floors"][0]["accuracy"] == 0.5
     assert report.with_suffix(".png").stat().st_size > 1000
 
     capsys.readouterr()
-
-    def fork(command: list[str], log: Path) -> tuple[int, int]:
-        return forks.start(command[1:], stdout=log).wait(PATIENCE), first["cells"][0]["peak_memory_mb"] * 2**20
-
-    monkeypatch.setattr(daquar, "run_alone", fork)  # one true process was enough
     main([*words, "--rows", "8,0", "batch_size=4"])
     again = json.loads(report.with_suffix(".json").read_text())
     assert again["cells"][:1] == first["cells"] and again["cells"][1]["rows"] == 0

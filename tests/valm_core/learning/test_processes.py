@@ -1,9 +1,8 @@
-"""Two processes under ``accelerate launch`` train as one process with the same global batch does."""
+"""Two processes that a launcher started together train as one process with the same global batch does."""
 
 import json
 import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from toy_data import write_rows
 from training.train import main
 from valm_core.checkpoints.atomic_files import recover_folder
 
-ROOT = Path(__file__).parents[3]
+ENCODERS_LEARN = ["train_text_encoder=true", "train_image_encoder=true", "cache=''", "encoder_learning_rate=1e-4"]
 TOLERANCE = 2e-4  # of losses near 1, after 12 steps: sums are taken in another order
 
 
@@ -30,19 +29,8 @@ def metrics(output: Path) -> list[dict]:
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 
-def accelerate_launch(config_file, output: Path, *settings: str) -> list[dict]:
-    """Train in two processes, as a person starts them."""
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launcher += ["--main_process_port", "0", "-m", "training.train"]
-    words = launcher + command_of(config_file, output, settings)
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return metrics(output)
-
-
 def launch(forks, config_file, output: Path, *settings: str, kill_when=None) -> list[dict]:
-    """The same with processes that ``forks`` starts, in the environment that the launcher gives them.
+    """Train in two processes that ``forks`` starts, in the environment that a launcher gives them.
 
     With ``kill_when`` the processes get kill -9, all at once, as soon as it holds.
     """
@@ -98,27 +86,18 @@ def assert_same(found, expected, tolerance: float) -> None:
         assert found == pytest.approx(expected, abs=tolerance)
 
 
-ENCODERS_LEARN = ["train_text_encoder=true", "train_image_encoder=true", "cache=''", "encoder_learning_rate=1e-4"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "killed"), [(ENCODERS_LEARN, False), (["accumulation_steps=2"], True)], ids=["encoders", "killed"]
-)
-def test_two_processes_have_the_losses_of_one(forks, uneven, tmp_path, settings, killed):
-    settings = [*settings, "weights=float32", "save_every=1"]
+def test_two_processes_killed_and_started_again_have_the_losses_of_one(forks, uneven, tmp_path):
+    settings = ["accumulation_steps=2", "weights=float32", "save_every=1"]
     main(command_of(uneven, tmp_path / "one", settings))
     one = metrics(tmp_path / "one")
-    if killed:
 
-        def in_the_second_epoch() -> bool:
-            run = tmp_path / "two"
-            return (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text().count("\n") == 2
+    def in_the_second_epoch() -> bool:
+        run = tmp_path / "two"
+        return (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text().count("\n") == 2
 
-        launch(forks, uneven, tmp_path / "two", *settings, kill_when=in_the_second_epoch)
-        assert recover_folder(tmp_path / "two" / "last").exists()
-        two = launch(forks, uneven, tmp_path / "two", *settings, "--resume")
-    else:
-        two = accelerate_launch(uneven, tmp_path / "two", *settings)
+    launch(forks, uneven, tmp_path / "two", *settings, kill_when=in_the_second_epoch)
+    assert recover_folder(tmp_path / "two" / "last").exists()
+    two = launch(forks, uneven, tmp_path / "two", *settings, "--resume")
     assert [row["epoch"] for row in two] == [0, 1, 2, 3]
     for found, expected in zip(two, one, strict=True):
         assert_same(found, expected, TOLERANCE)
@@ -126,6 +105,27 @@ def test_two_processes_have_the_losses_of_one(forks, uneven, tmp_path, settings,
     found, expected = (load_file(tmp_path / run / "checkpoint" / "model.safetensors") for run in ("two", "one"))
     for name, tensor in expected.items():
         assert (found[name] - tensor).abs().max() < 5e-3, name  # Adam enlarges rounding where a gradient is near 0
+
+
+def without_dropout(config_file, folder: Path) -> None:
+    """Give a run's config a copy of its text encoder that drops nothing: each process would drop something else."""
+    sections = yaml.safe_load(config_file.read_text())
+    kind, _, name = sections["model"]["text_encoder"].partition(":")
+    settings = json.loads((shutil.copytree(name, folder) / "config.json").read_text())
+    settings |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(settings))
+    sections["model"]["text_encoder"] = f"{kind}:{folder}"
+    config_file.write_text(yaml.safe_dump(sections))
+
+
+def test_encoders_learn_in_two_processes_as_in_one(forks, uneven, tmp_path):
+    without_dropout(uneven, tmp_path / "text_encoder")
+    settings = [*ENCODERS_LEARN, "weights=float32", "epochs=2"]
+    main(command_of(uneven, tmp_path / "one", settings))
+    two, one = launch(forks, uneven, tmp_path / "two", *settings), metrics(tmp_path / "one")
+    assert [row["epoch"] for row in two] == [0, 1, 2]
+    for found, expected in zip(two, one, strict=True):
+        assert_same(found, expected, TOLERANCE)
 
 
 def test_two_processes_pretrain(forks, uneven, tmp_path):
