@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from tqdm import tqdm
 from training.benchmark.models import PEERS, Peer, Valm, build_peer, load_contender
 from training.benchmark.report import draw_report, format_report
 from training.measuring.common import write_report
+from training.metrics.memory import peak_bytes
 from valm_core.devices import choose_device
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
@@ -160,15 +160,6 @@ def alone(name: str, folder: Path, device: torch.device) -> dict[str, float]:
     with torch.no_grad():
         contender.next_question(contender.encode(photo), QUESTIONS[0])
     return {"finished": time.time(), "peak_megabytes": peak_bytes() / 1e6}
-
-
-def peak_bytes() -> int:
-    """The most memory this program held. On Linux not by ``getrusage``: that counts the parent's memory at the fork."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        held = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return 1024 * int(held.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def measure_alone(name: str, folder: Path, device: str, threads: int) -> dict[str, float]:

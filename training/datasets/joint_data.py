@@ -215,7 +215,7 @@ def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concep
         asked.add(question, (answer,), PRESENCE if answer in ("yes", "no") else COLOR, number[photo])
     for photo, question, answer in fill_in_questions(texts, answers, seed=seed):
         asked.add(question, (answer,), FILL_IN, number[photo])
-    for photo, question, answer in caption_questions(texts, map(normalize_answer, answers), seed=seed):
+    for photo, question, answer in caption_questions(texts, [normalize_answer(one) for one in answers], seed=seed):
         asked.add(question, (answer,), CAPTION, number[photo])
     blind = blind_rows(sources, alone, RowTable(table, index), answers, seed)
     captions = [(table.place(caption), number[photo]) for photo in photos for caption in texts[photo].captions]

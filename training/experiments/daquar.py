@@ -9,8 +9,8 @@ the others to learn from. Finished cells are kept, so an interrupted run goes on
 """
 
 import argparse
+import contextlib
 import json
-import os
 import random
 import subprocess
 import sys
@@ -27,6 +27,7 @@ from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row, write_rows
 from training.evaluate import predict_logits
 from training.made_from import check_finished, of_configs, rows_fingerprint
+from training.metrics.memory import peak_bytes
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.metrics.wups import WordNetMissing, read_wordnet, wups
 from training.run_config import parse_overrides, read_config
@@ -42,6 +43,7 @@ CONFIG = "training/configs/daquar.yaml"
 SEED, MEASURED_SHARE, CHOOSING_PHOTOS = 0, 0.2, 40
 EPOCHS = ((256, 10), (1000, 6))  # rows below -> epochs; 2 for more: fewer rows make shorter epochs
 MAX_EPOCHS = 2
+LOOKED_EVERY = 0.1  # seconds between two looks at the memory of a process
 COLUMNS = {"accuracy": "accuracy", "wups_0.9": "WUPS@0.9", "wups_0.0": "WUPS@0.0"}
 
 
@@ -102,12 +104,15 @@ def predict(checkpoint: Path, rows: list[Row], cache: str) -> list[str]:
 
 def run_alone(command: list[str], log: Path) -> tuple[int, int]:
     """Run a command in a process of its own, what it prints in ``log``: its exit code and the most bytes it held."""
+    most = 0
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-    return process.returncode, usage.ru_maxrss * unit
+        while process.returncode is None:
+            with contextlib.suppress(OSError):  # it has just ended
+                most = max(most, peak_bytes(process.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LOOKED_EVERY)
+    return process.returncode, most
 
 
 def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[Row], cache: str) -> dict:
@@ -131,7 +136,7 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
     command += ["--resume"] if (folder / "last").exists() else []
     command += settings
     start = time.perf_counter()
-    code, peak_bytes = run_alone(command, folder / "log.txt")
+    code, most_bytes = run_alone(command, folder / "log.txt")
     seconds = time.perf_counter() - start
     if code:
         said = (folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()[-1:]
@@ -144,7 +149,7 @@ def run_cell(mode: str, rows: int, options: argparse.Namespace, measured: list[R
         "best_epoch": report["best_epoch"],
         "learning_parameters": report["learning_parameters"],
         "seconds": round(seconds, 1),
-        "peak_memory_mb": round(peak_bytes / 2**20),
+        "peak_memory_mb": round(most_bytes / 2**20),
     }
     answers = predict(folder / "checkpoint", measured, cache)
     write_text(finished, json.dumps(cell | {"answers": answers}, indent=2) + "\n")

@@ -43,9 +43,11 @@ def test_fewer_rows_get_more_epochs():
 
 
 def test_a_process_of_its_own_tells_its_exit_code_and_its_memory(tmp_path):
-    code = "import sys; held = b'1' * 99_000_000; print('said'); print('why', file=sys.stderr); sys.exit(3)"
+    parent = bytearray(300 * 2**20)  # is none of the child's
+    code = "import sys, time; held = b'1' * 99_000_000; time.sleep(1)\n"  # it is looked at ten times a second
+    code += "print('said'); print('why', file=sys.stderr); sys.exit(3)"
     ended, most_bytes = daquar.run_alone([sys.executable, "-c", code], tmp_path / "log.txt")
-    assert ended == 3 and most_bytes > 99_000_000
+    assert ended == 3 and 99_000_000 < most_bytes < len(parent)
     assert sorted((tmp_path / "log.txt").read_text().splitlines()) == ["said", "why"]
 
 
