@@ -69,7 +69,9 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
             "parameters": sum(parameter.numel() for parameter in contender.model.parameters()),
             "megabytes": folder_bytes(folders[name]) / 1e6,
             "milliseconds": {kind: [] for kind in ONE_BY_ONE},
-            "batches": {size: {"with_photos": [], "photos_encoded": []} for size in batches},
+            "batches": {
+                size: {"with_photos": [], "photos_encoded": []} for size in ([1] if contender.slow else batches)
+            },
         }
         for name, contender in contenders.items()
     }
@@ -77,12 +79,13 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
         for contender in contenders.values():  # warm up
             contender.next_question(contender.encode(photos[0]), QUESTIONS[0])
         for repeat in tqdm(range(repeats), desc="repeats"):
-            names = list(contenders)
+            names = [name for name, contender in contenders.items() if not (contender.slow and repeat)]
             for name in names[repeat % len(names) :] + names[: repeat % len(names)]:  # nobody is always first
-                single = time_single_questions(contenders[name], photos, limit, device)
+                slow = contenders[name].slow
+                single = time_single_questions(contenders[name], photos, 1 if slow else limit, device)
                 for kind, milliseconds in single.items():
                     found[name]["milliseconds"][kind].append(milliseconds)
-                for size in batches:
+                for size in [1] if slow else batches:
                     for kind, rate in time_batch(contenders[name], photos, size, device).items():
                         found[name]["batches"][size][kind].append(rate)
     return found
@@ -175,6 +178,11 @@ def measure_alone(name: str, folder: Path, device: str, threads: int) -> dict[st
     return {"first_answer_seconds": found["finished"] - started, "peak_megabytes": found["peak_megabytes"]}
 
 
+def starts_of(name: str, options: argparse.Namespace) -> int:
+    """How often a contender is started alone."""
+    return 1 if name in PEERS and PEERS[name].slow else min(options.repeats, 3)
+
+
 def benchmark(options: argparse.Namespace, names: list[str], batches: list[int]) -> dict:
     """Everything that the report holds."""
     device = choose_device(options.device)
@@ -184,7 +192,9 @@ def benchmark(options: argparse.Namespace, names: list[str], batches: list[int])
             folders[name] = build_peer(name, Path(scratch))
         folders = {name: folders[name] for name in names}
         starts = {
-            name: [measure_alone(name, folder, options.device, options.threads) for _ in range(min(options.repeats, 3))]
+            name: [
+                measure_alone(name, folder, options.device, options.threads) for _ in range(starts_of(name, options))
+            ]
             for name, folder in tqdm(folders.items(), desc="starting each alone")
         }
         models = measure(folders, device, options.repeats, options.limit, batches)
