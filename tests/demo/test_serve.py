@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -88,6 +89,15 @@ def wait_for(text: str, process, log: Path) -> None:
 def folders_left(folder: Path) -> list[str]:
     """What of the page's lies among its temporary files."""
     return [path.name for path in (folder / "tmp").glob("valm-*")]
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether someone takes connections there."""
+    try:
+        socket.create_connection((host, port), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def fetched(address: str) -> int:
@@ -190,6 +200,8 @@ def test_it_starts_behind_proxies_and_on_ipv6(forks, tmp_path):
     place = {"GRADIO_SERVER_NAME": "::1", "GRADIO_SERVER_PORT": str(port)}
     with started(forks, tmp_path, fake_app(), **place, **proxies) as (process, log):
         wait_for("public link", process, log)  # gradio has reached its own page
+        wait_until(lambda: listens("::1", port) or process.poll() is not None, log.read_text)
+        assert process.poll() is None, log.read_text()
         assert fetched(f"http://[::1]:{port}/") == 200
         assert len(folders_left(tmp_path)) == 1
         process.send_signal(signal.SIGHUP)

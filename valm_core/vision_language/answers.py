@@ -18,6 +18,9 @@ from valm_core.outputs import Answer, InputError
 
 MAX_NEW_TOKENS = 16  # of a short answer
 MAX_TEXT_TOKENS = 256  # of a longer text
+AS_READ = (
+    3  # times as many tokens may a text have that is read again: of a letter cut in half, one for each of three bytes
+)
 BEAMS = 5
 BATCH_TOKENS = 8192  # of all photos that are answered at once
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
@@ -249,12 +252,12 @@ def forms(answer: str, tokenizer: Any, spaced: bool) -> list[tuple[int, ...]]:
         spaced: whether a space comes before the answer, because the prompt ends without one.
 
     Raises:
-        InputError: the answer is longer than any that the model writes.
+        InputError: the answer is longer than any that the model writes, however its letters are cut.
     """
     texts = [answer, answer.lower(), answer[:1].upper() + answer[1:]]
     texts += [f"{text}." for text in texts if not text.endswith(".")]
     found = [f" {text}" if spaced else text for text in texts]
     ids = [tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in found]
-    if len(ids[0]) > MAX_TEXT_TOKENS + MAX_NEW_TOKENS or not ids[0]:
+    if len(ids[0]) > AS_READ * MAX_TEXT_TOKENS or not ids[0]:
         raise InputError("This answer is too long for the model to score. Shorten it.")
     return ids[:1] if len(ids[0]) > MAX_NEW_TOKENS else [kept for kept in dict.fromkeys(ids) if kept]

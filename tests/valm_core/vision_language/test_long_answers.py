@@ -137,9 +137,17 @@ def test_what_changes_a_long_text_is_not_searched(predictor, image):
         predictor.counterfactual(image, QUESTION)
 
 
+def test_a_written_text_of_cut_letters_is_explained_although_it_is_read_as_more_tokens(predictor, image, monkeypatch):
+    monkeypatch.setattr("valm_core.vision_language.answers.MAX_TEXT_TOKENS", 40)
+    text = "\ufffdhr\ufffdqu anj" + "\ufffdyqu anj" * 7
+    ids = predictor.reader.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(ids) > 40 + MAX_NEW_TOKENS
+    assert np.isfinite(predictor.explain(image, QUESTION, "raw_attention", text).image_map).all()
+
+
 def test_an_answer_longer_than_any_is_refused(predictor, image):
     with pytest.raises(InputError, match="too long for the model"):
-        predictor.explain(image, QUESTION, "raw_attention", "red " * 2 * MAX_TEXT_TOKENS)
+        predictor.explain(image, QUESTION, "raw_attention", "red " * 4 * MAX_TEXT_TOKENS)
 
 
 def test_a_text_that_nobody_waits_for_ends(predictor, image):
