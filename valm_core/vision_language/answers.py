@@ -18,9 +18,7 @@ from valm_core.outputs import Answer, InputError
 
 MAX_NEW_TOKENS = 16  # of a short answer
 MAX_TEXT_TOKENS = 256  # of a longer text
-AS_READ = (
-    3  # times as many tokens may a text have that is read again: of a letter cut in half, one for each of three bytes
-)
+AS_READ = 3  # times as many tokens may a text have when read again: half a letter is read as three bytes
 BEAMS = 5
 BATCH_TOKENS = 8192  # of all photos that are answered at once
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
