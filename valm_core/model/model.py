@@ -224,7 +224,7 @@ class ValmModel(nn.Module):
         if self.question_head is None:
             return self.head(features.fused)
         if balanced is None and self.neutral_yes_no:
-            balanced = text_tokens.new_full((len(text_tokens),), self.neutral_yes_no)
+            balanced = text_tokens.new_full(text_tokens.shape[:1], self.neutral_yes_no)  # no len: exports follow it
         pooled = self.question_head.pooled(text_tokens, text_mask)
         read, question = features.fused, self.question_head.vector(pooled, balanced)
         if self.glimpses is not None:

@@ -31,6 +31,15 @@ pytestmark = pytest.mark.skipif(
 )
 ROOT = Path(__file__).parents[3]
 QUESTION = "what color is the square?"
+AS_SHIPPED = {
+    "question_head": True,
+    "glimpse_width": 8,
+    "similarity": True,
+    "product": True,
+    "cell_width": 16,
+    "concepts": 3,
+    "neutral_yes_no": 1.0,
+}
 WITHOUT_TORCH = """
 import sys
 
@@ -52,14 +61,14 @@ print(predictor.explain(image, question).image_map.sum(), predictor.evidence(ima
 
 @pytest.fixture(scope="module")
 def folders(tiny_config, tmp_path_factory):
-    """A tiny checkpoint with two temperatures, whose average token isn't 0, and its export."""
+    """A tiny checkpoint with all parts of the shipped one, whose average token isn't 0, and its export."""
     from toy_data import ANSWERS
 
     def make(folder: Path) -> None:
         torch.manual_seed(4)
-        config = dataclasses.replace(tiny_config, temperature=1.5, yes_no_temperature=0.5)
-        model = build_model(config, ANSWERS).eval()
-        model.mean_image_token.copy_(torch.randn(16))
+        config = dataclasses.replace(tiny_config, temperature=1.5, yes_no_temperature=0.5, **AS_SHIPPED)
+        model = build_model(config, ANSWERS, concepts=["square", "red", "green"]).eval()
+        model.mean_image_token.copy_(torch.randn_like(model.mean_image_token))
         save_checkpoint(model, folder / "checkpoint")
         command.export(folder / "checkpoint", folder / "onnx", "onnx")
 
