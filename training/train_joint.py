@@ -28,7 +28,7 @@ from torch.nn import functional
 from training.datasets.joint_data import JointSources, joint_data
 from training.joint.batches import JointBatches, Report, open_photos
 from training.joint.config import JointConfig
-from training.joint.layouts import LAYOUTS, Layout, take, take_quickest
+from training.joint.layouts import Layout, take_quickest
 from training.joint.losses import joint_loss
 from training.metrics.wups import WordNetMissing
 from training.run_config import parse_overrides, read_sections
@@ -172,11 +172,9 @@ def learn_together(
 def layout_on(model: ValmModel, batches: JointBatches, config: JointConfig, tell: Report = print) -> Layout:
     """The image encoder's layout: on a GPU the quickest, elsewhere float32 with channels last."""
     if batches.device != "cuda":
-        usual = Layout(half=False, channels_last=True)
-        take(model.image_encoder, usual)
-        return usual
+        return Layout(half=False, channels_last=True)  # as it was built
     some = torch.arange(min(config.photos, len(batches.by_photo)), device=batches.device)
-    return take_quickest(model.image_encoder, batches.cropped(some, config.side)[0], LAYOUTS, tell)
+    return take_quickest(model.image_encoder, batches.cropped(some, config.side)[0], tell=tell)
 
 
 def step_terms(

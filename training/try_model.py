@@ -11,7 +11,6 @@ with full attention maps. Exit code: 0, 1 where a check failed, 2 where the mode
 
 import argparse
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 import transformers
 
+from training.metrics.memory import peak_bytes
 from valm_core import __version__
 from valm_core.loading import load_predictor
 from valm_core.outputs import Explanation, InputError
@@ -132,7 +132,7 @@ def _measured(run: Callable[[], int], device: torch.device) -> tuple[float, floa
     seconds = time.perf_counter() - start
     if device.type == "cuda":
         return seconds, float(torch.cuda.max_memory_allocated(device)), maps
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0, maps
+    return seconds, float(peak_bytes()), maps
 
 
 def main(arguments: list[str] | None = None) -> None:

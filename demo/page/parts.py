@@ -40,6 +40,11 @@ class AskColumn:
     suggestions: list[gr.Button]
     notice: gr.HTML
 
+    @property
+    def asked(self) -> list:
+        """What an earlier question, or one that a link brings, is put into."""
+        return [self.photo, self.question, self.prompt, self.prompt_box, *self.suggestions]
+
 
 @dataclass(frozen=True)
 class Result:

@@ -353,7 +353,7 @@ def wire_explanations(page: Page) -> None:
 def wire_history(page: Page, returning: Returning) -> None:
     """Back to an earlier question or photo."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    outputs = [memory.asked, ask.photo, ask.question, ask.prompt, ask.prompt_box, *ask.suggestions, *parts.shown]
+    outputs = [memory.asked, *ask.asked, *parts.shown]
     going_back = {"outputs": outputs, "trigger_mode": "multiple", **AT_ONCE}
     inputs = [memory.kept, memory.reply, *parts.look]
     and_follow(page, page.result.history.pick(returning.back_to_question, inputs, **going_back))
@@ -378,8 +378,7 @@ def wire_both_pages(blocks: gr.Blocks) -> None:
 def wire_links(blocks: gr.Blocks, page: Page, returning: Returning) -> None:
     """The page is opened, perhaps by a link that brings a question."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    asked = [ask.photo, ask.question, ask.prompt, ask.prompt_box, *ask.suggestions]
-    opened = [memory.linked, memory.kept_by_tab, ask.notice, *asked]
+    opened = [memory.linked, memory.kept_by_tab, ask.notice, *ask.asked]
     # Through the queue: gradio tells of a changed State only there.
     blocks.load(returning.open_page, memory.visit, opened, js=READ, show_progress="hidden")
     following = memory.linked.change(
@@ -396,16 +395,15 @@ def wire_links(blocks: gr.Blocks, page: Page, returning: Returning) -> None:
 
 def wire_visit(page: Page, returning: Returning) -> None:
     """The page was loaded again: bring back what its tab kept; or the visit is to be forgotten."""
-    ask, memory, parts = page.ask, page.memory, page.parts
-    asked = [ask.photo, ask.question, ask.prompt, ask.prompt_box, *ask.suggestions]
+    memory, parts = page.memory, page.parts
     coming = memory.kept_by_tab.change(
         returning.come_back,
         [memory.kept_by_tab, *parts.look],
-        [memory.kept, memory.asked, *asked, *parts.shown],
+        [memory.kept, memory.asked, *page.ask.asked, *parts.shown],
         show_progress_on=[page.result.empty, page.result.sentence],
         **ON_MODEL,
     )
     and_follow(page, coming)
-    forgotten = [memory.visit_number, memory.kept, memory.asked, memory.visit, *asked, *parts.shown]
+    forgotten = [memory.visit_number, memory.kept, memory.asked, memory.visit, *page.ask.asked, *parts.shown]
     forgetting = parts.forget.click(returning.forget_visit, memory.visit_number, forgotten, **AT_ONCE)
     forgetting.then(None, memory.visit, memory.visit, js=WRITE)

@@ -69,9 +69,7 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
             "parameters": sum(parameter.numel() for parameter in contender.model.parameters()),
             "megabytes": folder_bytes(folders[name]) / 1e6,
             "milliseconds": {kind: [] for kind in ONE_BY_ONE},
-            "batches": {
-                size: {"with_photos": [], "photos_encoded": []} for size in ([1] if contender.slow else batches)
-            },
+            "batches": {size: {"with_photos": [], "photos_encoded": []} for size in sizes_for(contender, batches)},
         }
         for name, contender in contenders.items()
     }
@@ -81,14 +79,19 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
         for repeat in tqdm(range(repeats), desc="repeats"):
             names = [name for name, contender in contenders.items() if not (contender.slow and repeat)]
             for name in names[repeat % len(names) :] + names[: repeat % len(names)]:  # nobody is always first
-                slow = contenders[name].slow
-                single = time_single_questions(contenders[name], photos, 1 if slow else limit, device)
+                asked = 1 if contenders[name].slow else limit
+                single = time_single_questions(contenders[name], photos, asked, device)
                 for kind, milliseconds in single.items():
                     found[name]["milliseconds"][kind].append(milliseconds)
-                for size in [1] if slow else batches:
+                for size, rates in found[name]["batches"].items():
                     for kind, rate in time_batch(contenders[name], photos, size, device).items():
-                        found[name]["batches"][size][kind].append(rate)
+                        rates[kind].append(rate)
     return found
+
+
+def sizes_for(contender: Valm | Peer, batches: list[int]) -> list[int]:
+    """The batch sizes that a contender is timed with."""
+    return [1] if contender.slow else batches
 
 
 def time_single_questions(

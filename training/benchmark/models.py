@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from training.benchmark.open_model_maps import SIZE as LANGUAGE_SIZE
+from training.benchmark.smolvlm import IMAGE_SIZE, LANGUAGE_SIZE
 from valm_core.inputs.photo import open_photo, photo_to_pixels
 from valm_core.model.text_encoder import build_tokenizer
 from valm_core.outputs import EncodedImage
@@ -236,17 +236,6 @@ class Lxmert(Peer):
         features, places = seen.split([BOX_FEATURES, 4], dim=-1)
         output = self.model(**self.tokens(questions), visual_feats=features, visual_pos=places)
         return output.question_answering_score.argmax(dim=-1).tolist()
-
-
-# https://huggingface.co/HuggingFaceTB/SmolVLM-256M-Instruct/blob/main/config.json
-IMAGE_SIZE = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "image_size": 512,
-    "patch_size": 16,
-}
 
 
 class SmolVlm(Peer):

@@ -19,38 +19,23 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from training.benchmark.smolvlm import LANGUAGE_SIZE
 from training.measuring.common import tell_report
+from training.metrics.memory import kilobytes
 from valm_core.vision_language.attention_rows import ROWS, collecting
 
-# https://huggingface.co/HuggingFaceTB/SmolVLM-256M-Instruct/blob/main/config.json
-SIZE = {
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "head_dim": 64,
-    "vocab_size": 49280,
-    "max_position_embeddings": 8192,
-}
 IMAGE_TOKENS = 17 * 64  # a photo in 4 x 4 tiles and a thumbnail
 TEXT_TOKENS = 60  # what a chat template puts around a question of 12 words
 ANSWER_TOKENS = 4
 KEPT = 20  # rows: those of the question's and of the answer's tokens
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+RESET = Path("/proc/self/clear_refs")
 
 
 def build_model(layers: int) -> LlamaForCausalLM:
     """The language model with random weights, in evaluation mode."""
-    config = LlamaConfig(**SIZE | {"num_hidden_layers": layers}, attn_implementation=ROWS)
+    config = LlamaConfig(**LANGUAGE_SIZE | {"num_hidden_layers": layers}, attn_implementation=ROWS)
     torch.manual_seed(0)
     return LlamaForCausalLM(config).eval().requires_grad_(False)
-
-
-def kilobytes(field: str) -> int:
-    """A figure of this process: "VmRSS", its memory now, or "VmHWM", the most since ``RESET``."""
-    lines = STATUS.read_text(encoding="utf-8").splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith(f"{field}:")))
 
 
 def measured(run: Callable[[], int]) -> dict[str, float]:
@@ -72,7 +57,7 @@ def measure(layers: int, image_tokens: int) -> dict:
     """Time and memory of one pass over a photo, a question and its answer, by what is kept of the attention."""
     model = build_model(layers)
     length = image_tokens + TEXT_TOKENS + ANSWER_TOKENS
-    embeddings = torch.randn(1, length, SIZE["hidden_size"])
+    embeddings = torch.randn(1, length, LANGUAGE_SIZE["hidden_size"])
     given = {"inputs_embeds": embeddings, "use_cache": False, "logits_to_keep": ANSWER_TOKENS}
     kept = torch.arange(length - KEPT, length)
 
@@ -106,7 +91,7 @@ def measure(layers: int, image_tokens: int) -> dict:
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "layers": layers,
-        "heads": SIZE["num_attention_heads"],
+        "heads": LANGUAGE_SIZE["num_attention_heads"],
         "tokens": length,
         "image_tokens": image_tokens,
         "threads": torch.get_num_threads(),
@@ -139,7 +124,7 @@ def format_report(report: dict) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=SIZE["num_hidden_layers"], help="layers (default 30)")
+    parser.add_argument("--layers", type=int, default=LANGUAGE_SIZE["num_hidden_layers"], help="layers (default 30)")
     parser.add_argument("--image-tokens", type=int, default=IMAGE_TOKENS, help="tokens of the photo (default 1088)")
     parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
     parser.add_argument("--report", help="write this JSON file, and beside it the same as .md")

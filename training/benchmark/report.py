@@ -111,10 +111,9 @@ def draw_report(report: dict, path: Path) -> None:
     shown = [rows["rate"] or (0.0, 0.0) for rows in found]
     rates.bar(range(len(names)), [median for median, _ in shown], 0.6, yerr=[deviation for _, deviation in shown])
     rates.set(ylabel="questions a second, a photo each")
+    labels = [name.replace(" ", "\n").replace("-", "-\n") for name in names]  # on several lines, or they touch
     for axes in (times, rates):
-        axes.set_xticks(
-            range(len(names)), [name.replace(" ", "\n").replace("-", "-\n") for name in names]
-        )  # or they touch
+        axes.set_xticks(range(len(names)), labels)
         axes.tick_params(axis="x", labelsize=7)
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)

@@ -5,12 +5,11 @@ Made by putting a question word where a caption has a noun, as the questions of 
 of a parser, and in the same words, often ungrammatical.
 """
 
-import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 
-from training.datasets.generated_questions import COLORS, NOT_THINGS, NUMBERS, PhotoTexts, noun_ancestors
+from training.datasets.generated_questions import NUMBERS, PhotoTexts, color_pairs, is_thing, noun_ancestors
 from training.datasets.word_forms import FUNCTION_WORDS, base_form, words_of
 
 ARTICLES = frozenset({"a", "an", "the", "some", "his", "her", "its", "their", "another"})
@@ -69,7 +68,7 @@ def _subject(words: list[str]) -> tuple[int, int] | None:
     for place in range(2, min(len(words) - 1, MOST_MODIFIERS + 3)):
         if _is_verb(words[place]) or words[place] in PREPOSITIONS or words[place] in ("is", "are"):
             said = place + 1 if words[place] in ("is", "are") and words[place + 1].endswith("ing") else place
-            return (place - 1, said) if _is_thing(words[place - 1]) else None
+            return (place - 1, said) if is_thing(words[place - 1]) else None
     return None
 
 
@@ -113,12 +112,7 @@ def _of_place(words: list[str], head: int, after: int) -> list[Made]:
 
 
 def _of_colors(words: list[str]) -> list[Made]:
-    pairs = {
-        noun: base_form(color)
-        for color, noun in itertools.pairwise(words)
-        if base_form(color) in COLORS and _is_thing(noun)
-    }
-    return [(f"what is the color of the {noun}?", color) for noun, color in pairs.items()]
+    return [(f"what is the color of the {noun}?", color) for noun, color in dict(color_pairs(words)).items()]
 
 
 def _noun_behind(words: list[str], article: int) -> int | None:
@@ -129,7 +123,7 @@ def _noun_behind(words: list[str], article: int) -> int | None:
     while end < len(words) and words[end] not in FUNCTION_WORDS | PREPOSITIONS and not _is_verb(words[end]):
         end += 1
     noun = end - 1
-    return noun if article < noun <= article + MOST_MODIFIERS and _is_thing(words[noun]) else None
+    return noun if article < noun <= article + MOST_MODIFIERS and is_thing(words[noun]) else None
 
 
 def _with_auxiliary(words: list[str], head: int, after: int, said: str) -> str:
@@ -142,11 +136,6 @@ def _be(noun: str) -> str:
 
 def _is_verb(word: str) -> bool:
     return (word.endswith("ing") and len(word) > 5 and not noun_ancestors(word)) or word in VERBS
-
-
-def _is_thing(word: str) -> bool:
-    noun = base_form(word)
-    return word not in COLORS and noun not in NOT_THINGS and word not in FUNCTION_WORDS and bool(noun_ancestors(noun))
 
 
 VERBS = frozenset(

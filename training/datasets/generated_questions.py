@@ -9,7 +9,7 @@ import functools
 import itertools
 import random
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from training.datasets.word_forms import FUNCTION_WORDS, base_form, content_words, words_of
@@ -209,19 +209,25 @@ def _without(
 
 def _colored_things(captions: Collection[str]) -> list[tuple[str, str]]:
     """(thing, color) of every color that stands before a thing, for things of one color."""
-    pairs = {}  # in their order
-    for caption in captions:
-        for color, noun in itertools.pairwise(words_of(caption)):
-            if base_form(color) in COLORS and _can_have_color(noun):
-                pairs[noun, base_form(color)] = True
+    pairs = dict.fromkeys(pair for caption in captions for pair in color_pairs(words_of(caption)))  # in their order
     times = Counter(noun for noun, _ in pairs)
     return [pair for pair in pairs if times[pair[0]] == 1]
 
 
-def _can_have_color(noun: str) -> bool:
-    if noun in FUNCTION_WORDS or noun in COLORS or base_form(noun) in NOT_THINGS:
+def color_pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    """(thing, color) of every color among words that stands before a thing, in their order."""
+    return [
+        (noun, base_form(color))
+        for color, noun in itertools.pairwise(words)
+        if base_form(color) in COLORS and is_thing(noun)
+    ]
+
+
+def is_thing(word: str) -> bool:
+    """Whether a word, in singular or plural, names something that a photo can show."""
+    if word in FUNCTION_WORDS or word in COLORS or base_form(word) in NOT_THINGS:
         return False
-    return bool(noun_ancestors(base_form(noun)))
+    return bool(noun_ancestors(base_form(word)))
 
 
 def _with_ancestors(words: Collection[str]) -> set[str]:

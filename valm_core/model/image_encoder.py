@@ -45,7 +45,8 @@ class ImageEncoder(nn.Module):
         prefix_tokens: int = 0,
     ):
         super().__init__()
-        self.store_as(torch.channels_last, backbone)  # a third faster for CNNs on a CPU
+        self.backbone = backbone
+        self.store_as(torch.channels_last)  # a third faster for CNNs on a CPU
         self.prefix_tokens = prefix_tokens
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
@@ -58,10 +59,10 @@ class ImageEncoder(nn.Module):
             features, self.grid = self._features(torch.zeros(1, 3, image_size, image_size))
         self.backbone_width = self.feature_width = features.shape[-1]
 
-    def store_as(self, memory_format: torch.memory_format, backbone: nn.Module | None = None) -> None:
+    def store_as(self, memory_format: torch.memory_format) -> None:
         """Keep weights and read photos in this order of memory; what comes out is the same but for rounding."""
         self.memory_format = memory_format
-        self.backbone = (self.backbone if backbone is None else backbone).to(memory_format=memory_format)
+        self.backbone.to(memory_format=memory_format)
 
     def add_neck(self, cell_width: int) -> None:
         """From now on reduce every cell's features to ``cell_width`` by a learned layer."""

@@ -168,11 +168,12 @@ class Reader:
             if any(last >= one and first < end for one, end in spans):  # the same words, cut otherwise
                 continue
             text = page.text(first, last + 1)
-            if len(found) == top and text.casefold() not in found:
+            key = text.casefold()
+            if len(found) == top and key not in found:
                 break
             spans.append((first, last + 1))
-            begin, end, shown, before = found.get(text.casefold(), (first, last + 1, text, 0.0))
-            found[text.casefold()] = begin, end, shown, before + value
+            begin, end, shown, before = found.get(key, (first, last + 1, text, 0.0))
+            found[key] = begin, end, shown, before + value
         return sorted(found.values(), key=lambda one: -one[3])
 
     def _evidence(

@@ -9,8 +9,8 @@ from toy_data import ANSWERS
 from transformers import BlipConfig, BlipForQuestionAnswering, ViltConfig, ViltForQuestionAnswering
 
 from training.benchmark import compare_models, models
-from training.benchmark.open_model_maps import SIZE
 from training.benchmark.report import draw_report, format_report, summary
+from training.benchmark.smolvlm import LANGUAGE_SIZE
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.model.build import build_model
 
@@ -82,7 +82,12 @@ def test_blip_answers_by_the_steps_of_its_library(tmp_path, monkeypatch):
 
 
 def test_smolvlm_writes_what_its_library_writes(tmp_path, monkeypatch):
-    text = SIZE | {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    text = LANGUAGE_SIZE | {
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
     monkeypatch.setattr(models.SmolVlm, "TEXT", text | {"head_dim": 12, "intermediate_size": 32, "vocab_size": 31000})
     monkeypatch.setattr(models.SmolVlm, "IMAGE", TINY | {"image_size": 32, "patch_size": 4})
     monkeypatch.setattr(models.SmolVlm, "LONG_SIDE", 64)
