@@ -14,6 +14,7 @@ from valm_core.inputs.text import parse_json, read_text
 # Settings that are gone, with the one value that is left: files with it are read, with another they are refused.
 REMOVED_SETTINGS: dict[str, object] = {"resize": "squash", "gate": "adaptive", "momentum": 0.9}
 TASKS = ("answer", "retrieval", "caption", "tag", "relate", "judge", "feel", "read")
+MATCHING_FUSIONS = ("bi_attention", "concatenation", "dual_tower")
 LABELLED_TASKS = ("answer", "tag", "relate", "judge", "feel")  # whose model has a list of answers or labels
 
 
@@ -51,6 +52,9 @@ class ValmConfig:
         width, layers, heads, feed_forward_ratio: size of the fusion.
         dropout: probability, 0..1, in fusion and head.
         max_question_tokens: longest question or caption, special tokens included.
+        bank: how many photos and texts that retrieval learned from it keeps as vectors, see
+            ``valm_core.model.retrieval``; 0 for none.
+        matching: retrieval reads the best photos once more, by ``fusion``, see ``valm_core.model.matching``.
         vocabulary: how many word pieces a caption can be made of; 0 for other tasks.
         temperature: divides the logits before the softmax, fitted on validation data (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599).
@@ -87,6 +91,8 @@ class ValmConfig:
     feed_forward_ratio: float = 2.0
     dropout: float = 0.2
     max_question_tokens: int = 32
+    bank: int = 0
+    matching: bool = False
     vocabulary: int = 0
     temperature: float = 1.0
     yes_no_temperature: float = 0.0
@@ -121,6 +127,13 @@ class ValmConfig:
             self.similarity,
             "false but for `fusion: bi_attention`",
         )
+        _require(
+            not self.matching or (self.task == "retrieval" and not self.similarity and self.fusion in MATCHING_FUSIONS),
+            "matching",
+            self.matching,
+            f"false but for `task: retrieval` without `similarity`, with `fusion` one of {', '.join(MATCHING_FUSIONS)}",
+        )
+        _require(0 <= self.bank <= 10_000, "bank", self.bank, "0 to 10000")
         _require(0 <= self.neutral_yes_no <= 1, "neutral_yes_no", self.neutral_yes_no, "a share from 0 to 1")
         _require(
             self.learned_text_layers >= 0 and not (self.learned_text_layers and self.train_text_encoder),

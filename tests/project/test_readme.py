@@ -170,6 +170,7 @@ TRAINING += [
     "export",
     "benchmark",
     "batch_answer",
+    "embed_photos",
     "open_model_maps",
     "training_speed",
     "search_speed",

@@ -14,6 +14,7 @@ from toy_data import ANSWERS, write_files, write_parquet, write_tar
 from training import batch_answer
 from training.datasets.readers.jsonl import DataError, read_rows
 from training.datasets.readers.shards import find_shards, read_questions
+from training.shard_runs import work_with_ray
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.model.build import build_model
 from valm_core.predictor import VqaPredictor
@@ -135,11 +136,11 @@ def test_ray_gives_the_same_and_a_killed_worker_loses_nothing(checkpoint, shards
     marker = tmp_path / "killed"
 
     class DiesOnce(batch_answer.ShardAnswerer):
-        def answer(self, shard):
+        def work(self, shard):
             if not marker.exists():
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super().answer(shard)
+            return super().work(shard)
 
     run(checkpoint, shards, tmp_path / "local", capsys)
     ray.init(
@@ -147,7 +148,7 @@ def test_ray_gives_the_same_and_a_killed_worker_loses_nothing(checkpoint, shards
     )
     try:
         arguments = (str(checkpoint), str(tmp_path / "ray"), 32, "cpu", 1)
-        assert batch_answer.answer_with_ray(find_shards(shards), arguments, 2, DiesOnce) == 8
+        assert work_with_ray(find_shards(shards), DiesOnce, arguments, 2, cuda=False) == 8
     finally:
         ray.shutdown()
     assert marker.exists()

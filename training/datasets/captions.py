@@ -43,11 +43,16 @@ class CaptionDataset(Dataset):
         return index  # everything happens in collate, for the whole batch at once
 
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
-        """Indices -> token_ids and text_mask [B, T], photo_ids [B], and the photos."""
+        """Indices -> token_ids and text_mask [B, T], photo_ids [B], and the photos.
+
+        Where texts were encoded beforehand, ``lower_tokens`` too.
+        """
         places, texts = zip(*(self.rows[index] for index in indices), strict=True)
         token_ids, mask = self.inputs.tokenizer(list(texts), truncate=True)
-        photos = collate_photos([self.photos[place] for place in places], self.inputs, self.features)
-        return {"token_ids": token_ids, "text_mask": mask, "photo_ids": torch.tensor(places), **photos}
+        batch = {"token_ids": token_ids, "text_mask": mask, "photo_ids": torch.tensor(places)}
+        if self.features and self.features.has_text:
+            batch["lower_tokens"] = self.features.text_tokens(list(texts))[0]
+        return batch | collate_photos([self.photos[place] for place in places], self.inputs, self.features)
 
 
 def content_words(dataset: CaptionDataset, size: int = CONTENT_WORDS) -> Tensor:

@@ -23,7 +23,7 @@ from training.made_from import depends_on
 from training.metrics.label_figures import confusion, label_figures, relation_figures
 from training.run_config import RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import FUSED_SETTINGS, model_to_train
+from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train
 from training.tasks.label_cards import CARDS, format_labels
 from training.tasks.table import Task
 from valm_core.checkpoints.storage import load_task_checkpoint
@@ -32,7 +32,6 @@ from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.classifying import LabelObjective, label_weights
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.classifier import Classifier
-from valm_core.model.frozen_parts import learns
 
 LABEL_BATCH = 256
 SUPPORTS, CONTRADICTS = "entailment", "contradiction"  # of e-SNLI-VE; a statement that is only true or false by them
@@ -129,18 +128,9 @@ def statements_of_captions(sources: str, limit: int, left_out: set[Path | None])
 
 
 def encode_beforehand(run: RunConfig, model: Classifier, rows: list[LabelledText]) -> FeatureCache | None:
-    """What frozen encoders give for photos and texts, from the cache or into it; None without any.
-
-    Where the last layers of a packaged text encoder learn, those below them give it.
-    """
-    if not run.cache:
-        return None
-    seen = model.sees_photos and not run.blind and not learns(model.image_encoder)
-    photos = [row.image for row in rows if row.image] if seen else []
-    above = model.config.learned_text_layers
-    layered = above and not model.config.train_text_encoder and model.config.text_encoder.startswith("package:")
-    texts = texts_of(rows) if layered or not learns(model.text_encoder) else []
-    return FeatureCache(model, photos, texts, run.cache, above, model.grid) if photos or texts else None
+    """What frozen encoders give for the rows, see ``encode_once``; of photos where the model is to see them."""
+    photos = [row.image for row in rows if row.image] if model.sees_photos and not run.blind else []
+    return encode_once(run, model, photos, texts_of(rows))
 
 
 def remember_mean_photo(model: Classifier, rows: list[LabelledText], features: FeatureCache | None) -> None:

@@ -15,7 +15,10 @@ from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_task_model
 from valm_core.model.encoder_layers import encoder_layers
+from valm_core.model.frozen_parts import learns
+from valm_core.model.fused_encoders import FusedEncoders
 from valm_core.model.model import ValmModel
+from valm_core.model.retrieval import RetrievalModel
 from valm_core.model.two_encoders import TwoEncoders
 
 FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
@@ -85,3 +88,19 @@ def photo_inputs(model: TwoEncoders, files: list[Path], features: FeatureCache |
     if features and features.has_images:
         return {"image_tokens": features.image_tokens(files).to(model.device)}
     return {"pixels": torch.stack([read_pixels(model, file) for file in files]).to(model.device)}
+
+
+def encode_once(
+    run: RunConfig, model: RetrievalModel | FusedEncoders, photos: list[Path], texts: list[str]
+) -> FeatureCache | None:
+    """What frozen encoders give for photos and texts, from ``run.cache`` or into it; None where nothing is kept.
+
+    Where the last layers of a packaged text encoder learn, those below them give it.
+    """
+    if not run.cache:
+        return None
+    above = model.config.learned_text_layers
+    layered = above and not model.config.train_text_encoder and model.config.text_encoder.startswith("package:")
+    photos = [] if learns(model.image_encoder) else photos
+    texts = texts if layered or not learns(model.text_encoder) else []
+    return FeatureCache(model, photos, texts, run.cache, above, model.grid) if photos or texts else None

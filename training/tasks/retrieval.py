@@ -1,11 +1,15 @@
 """Finding photos by words and words by photos: training on captioned photos, and recall both ways."""
 
+import dataclasses
+import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from training.datasets.captions import CaptionDataset, content_words
@@ -21,7 +25,7 @@ from training.made_from import depends_on
 from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
 from training.run_config import IMAGE_SETTINGS, RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import model_to_train, photo_inputs
+from training.tasks.image_side import encode_once, model_to_train, photo_inputs
 from training.tasks.table import Task
 from valm_core.checkpoints.model_card import retrieval_card
 from valm_core.checkpoints.storage import load_retrieval_checkpoint
@@ -29,15 +33,24 @@ from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.retrieval import RetrievalObjective
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
+from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction, match_logits
 
 PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
+RERANKED = 50  # of the best photos of a text, and texts of a photo, how many the matcher reads
+BEHIND = 1e6  # what is taken from the scores of all others
 RETRIEVAL_SETTINGS = (
     *IMAGE_SETTINGS,
     *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
-    *("width", "dropout", "max_question_tokens"),
+    *("width", "dropout", "max_question_tokens", "bank"),
+    *("matching", "fusion", "product", "layers", "heads", "feed_forward_ratio"),
 )
-SCORES = {"": "both scores", "pooled_": "vectors", "late_": "late interaction"}  # name of figures -> for people
+SCORES = {
+    "": "both scores",
+    "raw_": "with hubness",
+    "pooled_": "vectors",
+    "late_": "late interaction",
+    "reranked_": "read once more",
+}  # name of figures -> for people
 
 
 def train_retrieval(
@@ -52,9 +65,9 @@ def train_retrieval(
     """
     photos, validation = read_train_and_validation(run.data, run.validation)
     model = cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS)).to(device)
-    features = None
-    if run.cache:
-        features = FeatureCache(model, [photo.image for photo in photos + validation], [], run.cache)
+    texts = [text for photo in photos for text in photo.captions]
+    features = encode_once(run, model, [photo.image for photo in photos + validation], texts)
+    known = some_known(photos, config.bank, training.seed)
     dataset = CaptionDataset(photos, model, features)
     batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers)
     objective = RetrievalObjective(
@@ -63,10 +76,13 @@ def train_retrieval(
         training.alignment_weight,
         training.label_smoothing,
         content_words(dataset) if training.visual_weight else None,
+        training.kept_cells,
+        training.matched,
     ).to(device)
 
     def validate(model: RetrievalModel) -> dict:
-        figures = measure_retrieval(model, validation, features)
+        remember(model, known, features)
+        figures = measure_retrieval(model, validation, features, rerank=False)
         ways = [figures[f"{way}_r{k}"] for way in ("search", "annotation") for k in RECALL_AT]
         return {"accuracy": float(np.mean(ways))} | figures
 
@@ -83,38 +99,113 @@ def train_retrieval(
     )
 
 
+def some_known(photos: list[CaptionedPhoto], count: int, seed: int) -> list[CaptionedPhoto]:
+    """``count`` of the photos, drawn by ``seed``, each with one of its captions.
+
+    Raises:
+        ValueError: there are fewer photos.
+    """
+    if count > len(photos):
+        raise ValueError(f"bank is {count}, but there are {len(photos)} photos to learn from. Set it to 0 or less.")
+    generator = random.Random(seed)
+    drawn = generator.sample(photos, count)
+    return [dataclasses.replace(photo, captions=(generator.choice(photo.captions),)) for photo in drawn]
+
+
+@torch.no_grad()
+def remember(model: RetrievalModel, known: list[CaptionedPhoto], features: FeatureCache | None) -> None:
+    """Give the model the vectors of photos and captions that it learned from, by which it knows hubs."""
+    if not known:
+        return
+    model.eval()
+    model.known_photos.copy_(_encode_photos(model, known, features).vector)
+    texts = _encode_texts(model, [photo.captions[0] for photo in known])
+    model.known_texts.copy_(torch.cat([found.vector for _, found in texts]))
+
+
 @torch.no_grad()
 def measure_retrieval(
-    model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None
+    model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None, rerank: bool = True
 ) -> dict:
-    """Recall and median rank both ways, see ``retrieval_figures``: of both scores together, which is how photos are
-    ranked, and with ``pooled_`` and ``late_`` before their names of each score alone."""
+    """Recall and median rank both ways, see ``retrieval_figures``: of both scores together less hubness, which is how
+    photos are ranked; with ``raw_`` before their names with hubness, with ``pooled_`` and ``late_`` by each score
+    alone, and with ``reranked_`` where a matcher read the best once more (``rerank``, which takes minutes)."""
     start = time.perf_counter()
     model.eval()
     encoded = _encode_photos(model, photos, features)
     texts = [(place, text) for place, photo in enumerate(photos) for text in photo.captions]
     texts.sort(key=lambda row: len(row[1]))  # little padding
     own = [place for place, _ in texts]
-    pooled, late = [], []
-    for first in tqdm(range(0, len(texts), TEXT_BATCH), desc="finding", unit="batch", leave=False):
-        ids, mask = model.tokenizer([text for _, text in texts[first : first + TEXT_BATCH]], True)
-        found = model.encode_texts(ids.to(model.device), mask.to(model.device))
+    pooled, late, hubness = [], [], []
+    for _, found in _encode_texts(model, [text for _, text in texts]):
         pooled.append(found.vector @ encoded.vector.T)
-        for place in range(0, len(ids), RANKING_BATCH):
+        hubness.append(model.hubness_of_texts(found.vector))
+        for place in range(0, len(found.vector), RANKING_BATCH):
             part = slice(place, place + RANKING_BATCH)
             some = TextFeatures(found.vector[part], found.words[part], found.shares[part])
             late.append(late_interaction(some, encoded))
     scores = {"pooled_": torch.cat(pooled).float(), "late_": torch.cat(late).float()}
     scales = model.scales
-    scores[""] = scales[0] * scores["pooled_"] + scales[1] * scores["late_"]
+    scores["raw_"] = scales[0] * scores["pooled_"] + scales[1] * scores["late_"]
+    scores[""] = scores["raw_"] - torch.cat(hubness)[:, None] - model.hubness_of_photos(encoded.vector)
     figures: dict[str, Any] = {
         f"{name}{figure}": value
         for name in SCORES
+        if name in scores
         for figure, value in retrieval_figures(scores[name].cpu().numpy(), own).items()
     }
+    if rerank and model.matcher is not None:
+        figures |= _reranked_figures(model, texts, encoded, scores[""])
     figures["found_by_score"] = found_by_score(scores[""].cpu().numpy(), own)
     seconds = round(time.perf_counter() - start, 1)
     return {"photos": len(photos), "texts": len(texts)} | figures | {"seconds": seconds}
+
+
+def _reranked_figures(
+    model: RetrievalModel, texts: list[tuple[int, str]], photos: PhotoFeatures, scores: Tensor
+) -> dict[str, float]:
+    """Recall both ways once the matcher has read the best ``RERANKED`` and its logit is added to their scores [R, P].
+
+    Of each photo one text is searched for, since it takes long.
+    """
+    own = np.array([place for place, _ in texts])
+    searched = np.unique(own, return_index=True)[1]  # a text of each photo
+    best_photos = scores[torch.from_numpy(searched)].topk(min(RERANKED, scores.shape[1]), dim=1).indices.cpu().numpy()
+    best_texts = scores.T.topk(min(RERANKED, scores.shape[0]), dim=1).indices.cpu().numpy()
+    wanted: dict[int, set[int]] = {}  # photos that each text is to be read with
+    for row, chosen in zip(searched.tolist(), best_photos.tolist(), strict=True):
+        wanted.setdefault(row, set()).update(chosen)
+    for place, rows in enumerate(best_texts.tolist()):
+        for row in rows:
+            wanted.setdefault(row, set()).add(place)
+    logits = torch.full_like(scores, float("nan"))
+    for first, found in _encode_texts(model, [text for _, text in texts]):
+        for row in range(len(found.vector)):
+            chosen = sorted(wanted.get(first + row, ()))
+            if chosen:
+                one = slice(row, row + 1)
+                some = TextFeatures(*(part[one].expand(len(chosen), *part.shape[1:]) for part in vars(found).values()))
+                pairs = PhotoFeatures(photos.vector[chosen], photos.cells[chosen])
+                logits[first + row, chosen] = match_logits(model, some, pairs).float()
+
+    def reranked(table: Tensor, read: Tensor, best: np.ndarray) -> np.ndarray:
+        behind = table - BEHIND  # in their order, behind those that were read
+        places = torch.from_numpy(best).to(table.device)
+        return behind.scatter(1, places, (table + read).gather(1, places)).cpu().numpy()
+
+    rows = torch.from_numpy(searched)
+    search = retrieval_figures(reranked(scores[rows], logits[rows], best_photos), own[searched].tolist())
+    annotation = retrieval_figures(reranked(scores.T, logits.T, best_texts).T, own.tolist())
+    names = [f"search_r{k}" for k in RECALL_AT] + ["median_rank"]
+    figures = annotation | {name: search[name] for name in names}
+    return {f"reranked_{name}": value for name, value in figures.items()}
+
+
+def _encode_texts(model: RetrievalModel, texts: list[str]) -> Iterator[tuple[int, TextFeatures]]:
+    """Batches of texts, encoded: the place of the first one and their features."""
+    for first in tqdm(range(0, len(texts), TEXT_BATCH), desc="encoding texts", unit="batch", leave=False):
+        ids, mask = model.tokenizer(texts[first : first + TEXT_BATCH], True)
+        yield first, model.encode_texts(ids.to(model.device), mask.to(model.device))
 
 
 def _encode_photos(model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None) -> PhotoFeatures:
@@ -133,6 +224,8 @@ def format_retrieval(report: dict) -> str:
     lines = [f"{report['photos']} photos, {report['texts']} texts"]
     lines.append(f"{'':<36}" + "".join(f"R@{k}".rjust(8) for k in RECALL_AT) + f"{'median rank':>14}")
     for score, meaning in SCORES.items():
+        if f"{score}search_r1" not in report:
+            continue
         for way, name in (("search", "photos by words"), ("annotation", "words by photos")):
             recall = "".join(f"{100 * report[f'{score}{way}_r{k}']:>6.1f} %" for k in RECALL_AT)
             median = report[f"{score}{'annotation_' * (way == 'annotation')}median_rank"]

@@ -57,13 +57,18 @@ def replace_folder(folder: str | Path) -> Iterator[Path]:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file that replaces ``path`` only once all of it is on disk; its folder is made where missing.
 
-    What UTF-8 can't write, bytes of a file name that are none, becomes ``\\udce9``, in JSON another spelling.
+    What UTF-8 can't write, bytes of a file name that are none, becomes ``\udce9``, in JSON another spelling.
     """
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """The same for any file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     try:
-        fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
+        fresh.write_bytes(content)
         _flush_to_disk(fresh)
         fresh.replace(path)
     finally:

@@ -31,6 +31,9 @@ class TrainingConfig:
         weight_decay: for matrices, embeddings included; biases and norms have none.
         visual_weight, alignment_weight: λ_v and λ_a, see ``valm_core.learning.losses.AnswerObjective``.
         label_smoothing: see ``valm_core.learning.losses.answer_loss``.
+        kept_cells: for retrieval, the share of a photo's cells that a step compares, see ``learning.retrieval``.
+        matched: for retrieval with ``matching``, how many captions and photos of a step the matcher learns from, each
+            beside its hard negatives.
         label_balance: for tasks with labels, how far rare labels count more, see ``learning.classifying``: 0 not, 1 as
             much as common ones.
         gradient_clipping: largest gradient norm.
@@ -62,6 +65,8 @@ class TrainingConfig:
     visual_weight: float = 0.0
     alignment_weight: float = 0.0
     label_smoothing: float = 0.0
+    kept_cells: float = 1.0
+    matched: int = 16
     label_balance: float = 0.0
     gradient_clipping: float = 1.0
     early_stopping_patience: int = 3
@@ -83,6 +88,7 @@ class TrainingConfig:
             "learning_rate",
             "gradient_clipping",
             "early_stopping_patience",
+            "matched",
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a number above 0 is needed.")
@@ -98,6 +104,8 @@ class TrainingConfig:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a number of at least 0 is needed.")
+        if not 0 < self.kept_cells <= 1:
+            raise ValueError(f"kept_cells is {self.kept_cells!r}; a share above 0 and at most 1 is needed.")
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of accumulation_steps {self.accumulation_steps}."

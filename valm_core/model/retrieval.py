@@ -1,14 +1,18 @@
 """RetrievalModel: texts and photos in one space, as vectors for searching and word by cell for ranking and maps."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from valm_core.model.fused_encoders import pool_cells
+from valm_core.model.matching import Matcher
 from valm_core.model.two_encoders import Encoders, TwoEncoders
 
 MAX_SCALE = 100.0  # of a cosine, as in CLIP
+HUBNESS_SHARE = 0.5  # of a text's or photo's likeness to all others, how much is taken from its scores
 RANKING_SIDE = 7  # rows and columns of cells that late interaction compares, at most: what an index keeps of a photo
 
 
@@ -17,7 +21,7 @@ class TextFeatures:
     """Texts as the retrieval model compares them.
 
     ``vector`` [B, D] and each token of ``words`` [B, T, D] have length 1; ``shares`` [B, T] is how much each token
-    counts, rows summing to 1 over the real ones.
+    counts, rows summing to 1 over the real ones, 0 elsewhere.
     """
 
     vector: Tensor
@@ -48,10 +52,26 @@ class RetrievalModel(TwoEncoders):
         encoders: what reads texts and photos.
         width: size D of the common space.
         dropout: probability, 0..1.
+        learned_text_layers: how many of the text encoder's last layers learn, or have learned.
+        bank: how many photos and texts it learned from it keeps as vectors, to know what resembles everything.
+        matcher: reads the best photos once more; None for none.
     """
 
-    def __init__(self, encoders: Encoders, *, width: int, dropout: float):
+    known_photos: Tensor
+    known_texts: Tensor
+
+    def __init__(
+        self,
+        encoders: Encoders,
+        *,
+        width: int,
+        dropout: float,
+        learned_text_layers: int = 0,
+        bank: int = 0,
+        matcher: Matcher | None = None,
+    ):
         super().__init__(encoders)
+        self.learned_text_layers = learned_text_layers
         cell = self.image_encoder.width
         self.word_projection = nn.Linear(self.text_encoder.width, width)
         self.cell_projection = nn.Sequential(
@@ -66,6 +86,9 @@ class RetrievalModel(TwoEncoders):
         self.dropout = nn.Dropout(dropout)
         # How sharply each score tells pairs apart: of the vectors, of late interaction.
         self.log_scales = nn.Parameter(torch.full((2,), 20.0).log())
+        self.matcher = matcher
+        self.register_buffer("known_photos", torch.zeros(bank, width))  # [K, D]
+        self.register_buffer("known_texts", torch.zeros(bank, width))
 
     @property
     def device(self) -> torch.device:
@@ -77,41 +100,79 @@ class RetrievalModel(TwoEncoders):
         """The factors [2] of both cosines, at most ``MAX_SCALE``."""
         return self.log_scales.exp().clamp(max=MAX_SCALE)
 
-    def encode_texts(self, token_ids: Tensor, mask: Tensor) -> TextFeatures:
-        """token_ids [B, T] and mask [B, T] (True where real) -> the texts' features."""
-        tokens = self.text_encoder.read(mask, token_ids)
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the cells that are compared: the image encoder's, at most ``RANKING_SIDE`` of each."""
+        rows, columns = self.image_encoder.grid
+        return min(rows, RANKING_SIDE), min(columns, RANKING_SIDE)
+
+    def encode_texts(self, token_ids: Tensor | None, mask: Tensor, lower_tokens: Tensor | None = None) -> TextFeatures:
+        """token_ids [B, T] and mask [B, T] (True where real) -> the texts' features.
+
+        In place of ids, ``lower_tokens`` [B, T, D_text] by all layers of the text encoder but those that learned.
+        """
+        tokens = self.text_encoder.read(mask, token_ids, None, lower_tokens, self.learned_text_layers)
         words = self.word_projection(self.dropout(tokens.to(self.word_projection.weight.dtype)))  # [B, T, D]
         shares = self.word_pooling(words).squeeze(-1).masked_fill(~mask, float("-inf")).softmax(dim=-1)  # [B, T]
         pooled = torch.einsum("btd,bt->bd", words, shares)
         return TextFeatures(F.normalize(self.text_vector(pooled), dim=-1), F.normalize(words, dim=-1), shares)
 
     def encode_photos(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> PhotoFeatures:
-        """pixels [P, 3, S, S] in 0..1, or the image encoder's tokens [P, N, D_image] -> the photos' features.
-
-        Raises:
-            ValueError: neither is given.
-        """
-        tokens = self._image_tokens(pixels, image_tokens)
-        rows, columns = self.image_encoder.grid
-        if max(rows, columns) > RANKING_SIDE:
-            size = min(rows, RANKING_SIDE), min(columns, RANKING_SIDE)
-            squares = tokens.transpose(1, 2).unflatten(2, (rows, columns))  # [P, D_image, rows, columns]
-            tokens = F.adaptive_avg_pool2d(squares, size).flatten(2).transpose(1, 2)  # [P, M, D_image]
-        cells = self.cell_projection(tokens)  # [P, M, D]
+        """pixels [P, 3, S, S] in 0..1, or tokens as of ``ranking_cells`` -> the photos' features."""
+        cells = self.cell_projection(self.ranking_cells(pixels, image_tokens))  # [P, M, D]
         shares = self.cell_pooling(cells).softmax(dim=1)  # [P, M, 1]
         pooled = (cells * shares).sum(dim=1) + cells.mean(dim=1)
         return PhotoFeatures(F.normalize(self.photo_vector(pooled), dim=-1), F.normalize(cells, dim=-1))
 
+    def ranking_cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
+        """Photos -> the cells [P, M, D_image] of ``grid``, from pixels [P, 3, S, S] in 0..1 or from tokens.
+
+        Tokens [P, N, D_image] are all that the image encoder gives; fewer are taken for cells of ``grid``, or some of
+        them, and stay.
+
+        Raises:
+            ValueError: neither is given.
+        """
+        tokens, whole = self._image_tokens(pixels, image_tokens), self.image_encoder.grid
+        if self.grid == whole or tokens.shape[1] != whole[0] * whole[1]:
+            return tokens
+        return pool_cells(tokens, whole, self.grid).to(tokens.dtype)
+
+    def hubness_of_texts(self, vectors: Tensor) -> Tensor:
+        """How much texts with these vectors [B, D] resemble photos of any kind: [B], to be taken from their scores.
+
+        A short general text resembles nearly all photos, and stands before the right one in a list of texts (hubness;
+        the remedy is the query bank of Bogolin et al. 2022, https://arxiv.org/abs/2112.12777, softened).
+        """
+        return self._hubness(vectors, self.known_photos)
+
+    def hubness_of_photos(self, vectors: Tensor) -> Tensor:
+        """The same of photos [P, D], which may resemble texts of any kind: [P]."""
+        return self._hubness(vectors, self.known_texts)
+
+    def _hubness(self, vectors: Tensor, known: Tensor) -> Tensor:
+        if not len(known):
+            return vectors.new_zeros(len(vectors))
+        likeness = torch.logsumexp(self.scales[0] * vectors @ known.T, dim=1) - math.log(len(known))
+        return HUBNESS_SHARE * likeness
+
     def image_cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
         """The image encoder's own cells [P, N, D] in the common space, of length 1: what maps of words are made of.
 
-        Arguments and errors as of ``encode_photos``.
+        Arguments are all of a photo's tokens or its pixels; errors as of ``ranking_cells``.
         """
         return F.normalize(self.cell_projection(self._image_tokens(pixels, image_tokens)), dim=-1)
 
     def _image_tokens(self, pixels: Tensor | None, image_tokens: Tensor | None) -> Tensor:
         """The image encoder's tokens [P, N, D_image] in the numbers that the projections compute in."""
         return self.image_tokens(pixels, image_tokens).to(self.word_projection.weight.dtype)
+
+
+def match_logits(model: RetrievalModel, texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
+    """What the matcher says of B texts and their B photos: [B]. Raises ValueError where the model has none."""
+    if model.matcher is None:
+        raise ValueError("This retrieval model has no matcher. Train one with `matching: true`.")
+    return model.matcher(texts.words, texts.shares > 0, photos.cells, model.grid)
 
 
 def late_interaction(texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
@@ -138,6 +199,7 @@ def _nearest_cell_by_cell(words: Tensor, cells: Tensor) -> Tensor:
 
 
 def pair_scores(model: RetrievalModel, texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
-    """Both scores together, [B, P]: each cosine times its learned scale."""
+    """Both scores together, [B, P]: each cosine times its learned scale, less the hubness of text and photo."""
     scales = model.scales
-    return scales[0] * texts.vector @ photos.vector.T + scales[1] * late_interaction(texts, photos)
+    scores = scales[0] * texts.vector @ photos.vector.T + scales[1] * late_interaction(texts, photos)
+    return scores - model.hubness_of_texts(texts.vector)[:, None] - model.hubness_of_photos(photos.vector)

@@ -1,6 +1,7 @@
 """PhotoFinder: what a retrieval model makes of photos and words, as arrays, for an index and for people."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.model.folding import ready_for_inference
 from valm_core.model.packages import sha256_of
-from valm_core.model.retrieval import RANKING_SIDE, RetrievalModel, pair_scores
+from valm_core.model.retrieval import RetrievalModel, pair_scores
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 
 TEXTS_AT_ONCE = 64
@@ -36,7 +37,7 @@ class Query:
     """Words to look for: ``words`` as people read them, and what the model compares.
 
     ``vector`` [D]; ``pieces`` [T, D] and their ``shares`` [T], which sum to 1; ``piece_words`` [T] is the word of each
-    piece, -1 for special tokens.
+    piece, -1 for special tokens. ``hubness`` is how much it resembles photos of any kind.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Query:
     pieces: np.ndarray
     shares: np.ndarray
     piece_words: tuple[int, ...]
+    hubness: float = 0.0
 
 
 class PhotoFinder:
@@ -84,8 +86,7 @@ class PhotoFinder:
     @property
     def cells(self) -> int:
         """How many cells M an index keeps of a photo."""
-        rows, columns = self.model.image_encoder.grid
-        return min(rows, RANKING_SIDE) * min(columns, RANKING_SIDE)
+        return math.prod(self.model.grid)
 
     @torch.no_grad()
     def encode_photos(self, photos: Sequence[Photo]) -> PhotoKeys:
@@ -108,15 +109,18 @@ class PhotoFinder:
             found.words[0].cpu().numpy(),
             found.shares[0].cpu().numpy(),
             tuple(-1 if word is None else word for word in piece_words),
+            float(self.model.hubness_of_texts(found.vector)[0]),
         )
 
+    @torch.no_grad()
     def scores(self, query: Query, keys: PhotoKeys) -> np.ndarray:
         """How well photos fit words, [P]: what ``retrieval.pair_scores`` says, from an index's rounded numbers."""
         cells = keys.cells.astype(np.float32) / CELL_STEPS  # [P, M, D]
         nearest = (cells @ query.pieces.T).max(axis=1)  # [P, T]
-        return self.scales[0] * (keys.vectors.astype(np.float32) @ query.vector) + self.scales[1] * (
-            nearest @ query.shares
-        )
+        vectors = keys.vectors.astype(np.float32)
+        hubness = self.model.hubness_of_photos(torch.from_numpy(vectors).to(self.device)).cpu().numpy()
+        alike = self.scales[0] * (vectors @ query.vector) + self.scales[1] * (nearest @ query.shares)
+        return alike - query.hubness - hubness
 
     @torch.no_grad()
     def rank_texts(self, texts: Sequence[str], photo: Photo) -> list[tuple[str, float]]:

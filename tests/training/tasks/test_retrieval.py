@@ -1,14 +1,22 @@
 """A whole run on photos of one colour: it learns to find them, saves itself, and is measured by the command."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 from task_runs import train_run, write_captioned
 from toy_data import write_rows
 
 from training.datasets.readers.captioned import read_captioned_photos
 from training.evaluate import main as evaluate
+from training.metrics.recall import retrieval_figures
+from training.tasks import retrieval
+from training.tasks.retrieval import some_known
 from training.train import main as train
+from valm_core.checkpoints.storage import load_retrieval_checkpoint
+from valm_core.inputs.photo import open_photo
+from valm_core.model.retrieval import PhotoFeatures, TextFeatures
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +28,9 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(data, tiny_config, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
-    weights = {"alignment_weight": 1, "visual_weight": 0.01}
-    train_run(output, tiny_config, data, {"task": "retrieval"}, weights, cache=True)
+    weights = {"alignment_weight": 1, "visual_weight": 0.01, "kept_cells": 0.75, "matched": 4}
+    model = {"task": "retrieval", "bank": 3, "matching": True}
+    train_run(output, tiny_config, data, model, weights, cache=True)
     return output
 
 
@@ -30,6 +39,7 @@ def test_it_finds_the_photo_of_the_colour(run, data, capsys):
     assert report["search_r1"] == report["annotation_r1"] == 1.0
     assert report["before"]["search_r1"] < 1.0
     evaluate(["--checkpoint", str(run / "checkpoint"), "--data", str(data / "validation.jsonl"), "--device", "cpu"])
+    assert report["reranked_search_r10"] == report["reranked_annotation_r10"] == 1.0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {name: told[name] for name in ("photos", "texts", "search_r1", "median_rank")} == {
         "photos": 4,
@@ -37,6 +47,42 @@ def test_it_finds_the_photo_of_the_colour(run, data, capsys):
         "search_r1": 1.0,
         "median_rank": 1.0,
     }
+
+
+def test_what_it_knows_of_hubs_is_of_the_training_photos(run, data):
+    model = load_retrieval_checkpoint(run / "checkpoint")
+    photos = torch.stack(
+        [model.pixels(open_photo(photo.image)) for photo in read_captioned_photos(f"{data}/train.jsonl")]
+    )
+    with torch.no_grad():
+        vectors = model.encode_photos(photos).vector
+    nearest = (model.known_photos @ vectors.T).max(dim=1).values
+    assert torch.allclose(nearest, torch.ones(3), atol=0.01)
+    assert torch.allclose(model.known_texts.norm(dim=1), torch.ones(3), atol=0.01)
+
+
+def test_more_known_photos_than_there_are_is_refused(run, data, capsys):
+    with pytest.raises(ValueError, match="bank is 99, but there are 1 photos to learn from"):
+        some_known(read_captioned_photos(f"{data}/train.jsonl")[:1], 99, 0)
+
+
+def test_reading_once_more_reorders_the_best_alone(tiny_config, monkeypatch):
+    """A matcher that likes the photo with the highest number, and is asked about two of four."""
+    monkeypatch.setattr(retrieval, "RERANKED", 2)
+
+    def tokens(texts, truncate):
+        return torch.zeros(len(texts), 1), torch.ones(len(texts), 1)
+
+    model = SimpleNamespace(matcher=object(), tokenizer=tokens, device=torch.device("cpu"))
+    features = [torch.zeros(4, 1), torch.zeros(4, 1, 1), torch.ones(4, 1)]
+    model.encode_texts = lambda ids, mask: TextFeatures(*features)
+    photos = PhotoFeatures(torch.arange(4.0)[:, None], torch.arange(4.0)[:, None, None])
+    monkeypatch.setattr(retrieval, "match_logits", lambda model, texts, photos: 10 * photos.vector[:, 0])
+    scores = torch.tensor([[3.0, 2, 1, 0], [3, 2, 1, 0], [3, 2, 1, 0], [3, 2, 1, 0]])
+    figures = retrieval._reranked_figures(model, [(place, "text") for place in range(4)], photos, scores)
+    # photos 0 and 1 are read: 1 comes before 0, then 2 and 3 as they were, so one text in four finds its own
+    assert figures["reranked_search_r1"] == 0.25 and figures["reranked_median_rank"] == 2.5
+    assert set(figures) == {f"reranked_{name}" for name in retrieval_figures(scores.numpy(), range(4))}
 
 
 def test_its_card_says_what_it_is_for(run):

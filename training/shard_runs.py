@@ -1,0 +1,173 @@
+"""Work on shards, on this machine or on a Ray cluster: each shard becomes one file, and what is done stays done."""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from training.datasets.readers.jsonl import DataError
+from training.datasets.readers.shards import SHARD_SUFFIXES, find_shards
+from valm_core.checkpoints.atomic_files import write_text
+from valm_core.checkpoints.contents import REQUIRED_FILES, file_fingerprints, missing_file
+from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
+from valm_core.model.packages import sha256_of
+
+ENGINES = ("local", "ray")
+
+
+class ShardWorker(Protocol):
+    """What does the work, in this process or as a worker of Ray: built once, then called with batches of shards."""
+
+    def work(self, shard: Path) -> int:
+        """Write the file of one shard; returns how many rows it had. Raises DataError."""
+
+    def __call__(self, batch: dict) -> dict:
+        """The same for Ray Data: a batch of shards' paths -> ``rows``, how many each had."""
+
+
+def shard_file(shard: Path, output: str | Path, suffix: str) -> Path:
+    """The file that a shard becomes."""
+    return Path(output) / f"{shard.stem}{suffix}"
+
+
+def work_locally(shards: list[Path], worker: Callable[..., ShardWorker], arguments: tuple[Any, ...]) -> int:
+    """Work on shards one after the other in this process; returns how many rows they had.
+
+    Args:
+        shards: what to work on.
+        worker, arguments: what does it, and what it is built from.
+    """
+    built = worker(*arguments)
+    return sum(built.work(shard) for shard in tqdm(shards, desc="working", unit="shard"))
+
+
+def work_with_ray(
+    shards: list[Path], worker: Callable[..., ShardWorker], arguments: tuple[Any, ...], workers: int, cuda: bool
+) -> int:
+    """Work on shards with Ray Data, each by whichever worker is free; returns how many rows they had.
+
+    A worker that dies is started again, and its shard is done anew.
+
+    Args:
+        shards: what to work on; every worker must see these paths.
+        worker, arguments: as of ``work_locally``.
+        workers: processes, one model each, each with a CPU.
+        cuda: whether each needs a GPU.
+
+    Raises:
+        DataError: Ray isn't installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise DataError("The engine ray needs the extra [scale]. Run: pip install -e '.[scale]'") from error
+
+    if not ray.is_initialized():
+        local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers + 1, "include_dashboard": False}
+        ray.init(log_to_driver=False, **local)
+    data = ray.data.from_items([{"shard": str(shard.resolve())} for shard in shards], override_num_blocks=len(shards))
+    done = data.map_batches(
+        worker,
+        fn_constructor_args=arguments,
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=1,
+        num_gpus=1 if cuda else 0,
+        max_restarts=-1,
+        max_task_retries=-1,
+    )
+    rows = tqdm(done.iter_rows(), total=len(shards), desc="working", unit="shard")
+    return sum(row["rows"] for row in rows)
+
+
+def check_output(output: Path, checkpoint: str, shards: list[Path], suffix: str, versions: dict[str, int]) -> None:
+    """Refuse to go on with files made by another model, or of shards that have changed; note what these are made from.
+
+    Shards that an earlier call did not have may join.
+
+    Args:
+        output: where the shards' files lie, each with ``suffix``.
+        checkpoint: folder of the model.
+        shards: all that are to be there.
+        versions: of what else shapes a file.
+
+    Raises:
+        ValueError: in one line, what differs and how to go on.
+        FileNotFoundError: there is no checkpoint.
+    """
+    folder = Path(checkpoint)
+    if missing := missing_file(folder):
+        raise FileNotFoundError(f"{folder} is no VALM checkpoint: {missing} is missing.")
+    now: dict[str, str | int] = {}
+    now |= {name: value for name, value in file_fingerprints(folder).items() if name in REQUIRED_FILES}
+    now |= versions
+    now |= {shard.name: sha256_of(shard) for shard in shards}
+    path = output / MADE_FROM_FILE
+    go_on = "Name another --output folder, or delete that one to do all anew."
+    stored = read_json(path) if path.is_file() else {}
+    done = {shard.name for shard in shards if shard_file(shard, output, suffix).exists()}
+    if done and (not isinstance(stored, dict) or not done <= stored.keys()):
+        raise ValueError(f"{output} holds results without a note which model gave them (earlier version). {go_on}")
+    if done:
+        settings = {name for name in stored if Path(name).suffix not in SHARD_SUFFIXES}
+        kept = {name: stored[name] for name in stored if name in settings | done}
+        ours = {name: now.get(name) for name in {**kept, **now} if name in done or name not in {s.name for s in shards}}
+        check_same(f"{output} holds results made with other", kept, ours, go_on)
+    write_text(path, json.dumps((stored if done else {}) | now, indent=2) + "\n")
+
+
+def run_shards(
+    options: argparse.Namespace, worker: Callable[..., ShardWorker], suffix: str, versions: dict[str, int], rows: str
+) -> dict[str, float]:
+    """Do what isn't done yet; returns counts, seconds and rows per second.
+
+    Args:
+        options: of ``shard_parser``.
+        worker: built from checkpoint, output, batch, device and threads.
+        suffix, versions: see ``check_output``.
+        rows: what a shard's rows are called in the result.
+
+    Raises:
+        DataError, FileNotFoundError, ValueError: no shards, a damaged one, or no checkpoint.
+    """
+    shards = find_shards(options.input)
+    check_output(Path(options.output), options.checkpoint, shards, suffix, versions)
+    missing = [shard for shard in shards if not shard_file(shard, options.output, suffix).exists()]
+    # As absolute paths, for workers may stand elsewhere.
+    checkpoint, output = (str(Path(path).resolve()) for path in (options.checkpoint, options.output))
+    arguments = (checkpoint, output, options.batch, options.device, options.threads)
+    start, count = time.perf_counter(), 0
+    if missing and options.engine == "ray":
+        count = work_with_ray(missing, worker, arguments, options.workers, options.device == "cuda")
+    elif missing:
+        count = work_locally(missing, worker, arguments)
+    seconds = time.perf_counter() - start
+    found = {"shards": len(shards), "done_before": len(shards) - len(missing), rows: count}
+    return found | {"seconds": round(seconds, 2), f"{rows}_per_second": round(count / max(seconds, 1e-9), 2)}
+
+
+def shard_main(
+    description: str | None, run: Callable[[argparse.Namespace], dict[str, float]], arguments: list[str] | None
+) -> None:
+    """The command line of what works on shards: its options, its counts as JSON, its faults in one line."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
+    parser.add_argument("--input", required=True, help="folder of shards, .tar or .parquet")
+    parser.add_argument("--output", required=True, help="folder for the results; shards finished there are not redone")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="this process (default), or Ray Data")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the engine ray (default 2)")
+    parser.add_argument("--batch", type=int, default=32, help="rows at once (default 32)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each worker (default 1)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    if min(options.workers, options.batch, options.threads) < 1:
+        parser.error("--workers, --batch and --threads must each be at least 1.")
+    try:
+        print(json.dumps(run(options)))
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
