@@ -64,8 +64,13 @@ class ShardEmbedder:
                 vectors.append(encoded.vectors)
                 cells.append(encoded.cells)
         file = io.BytesIO()
-        arrays = {"keys": np.array(keys, dtype=str), "faults": np.array(faults, dtype=str)}
-        np.savez(file, vectors=np.concatenate(vectors), cells=np.concatenate(cells), **arrays)
+        np.savez(
+            file,
+            keys=np.array(keys, dtype=str),
+            vectors=np.concatenate(vectors),
+            cells=np.concatenate(cells),
+            faults=np.array(faults, dtype=str),
+        )
         write_bytes(shard_file(shard, self.output, SUFFIX), file.getvalue())
         return count
 

@@ -68,7 +68,9 @@ def work_with_ray(
         raise DataError("The engine ray needs the extra [scale]. Run: pip install -e '.[scale]'") from error
 
     if not ray.is_initialized():
-        local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers + 1, "include_dashboard": False}
+        local: dict[str, Any] = (
+            {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers + 1, "include_dashboard": False}
+        )
         ray.init(log_to_driver=False, **local)
     data = ray.data.from_items([{"shard": str(shard.resolve())} for shard in shards], override_num_blocks=len(shards))
     done = data.map_batches(

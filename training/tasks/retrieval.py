@@ -44,13 +44,13 @@ RETRIEVAL_SETTINGS = (
     *("width", "dropout", "max_question_tokens", "bank"),
     *("matching", "fusion", "product", "layers", "heads", "feed_forward_ratio"),
 )
-SCORES = {
+SCORES = {  # name of figures -> for people
     "": "both scores",
     "raw_": "with hubness",
     "pooled_": "vectors",
     "late_": "late interaction",
     "reranked_": "read once more",
-}  # name of figures -> for people
+}
 
 
 def train_retrieval(

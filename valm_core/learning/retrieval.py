@@ -87,7 +87,8 @@ class RetrievalObjective(nn.Module):
         """
         model = self.model
         texts = model.encode_texts(token_ids, text_mask, lower_tokens)
-        photos = self._encode_photos(pixels, image_tokens)
+        cells = model.ranking_cells(pixels, image_tokens)  # [P, M, D_image]
+        photos = model.encode_photos(image_tokens=self._kept(cells))
         same = photo_ids[:, None] == photo_ids[None, :]
         same.fill_diagonal_(False)
         scales = model.scales
@@ -96,25 +97,21 @@ class RetrievalObjective(nn.Module):
         if self.alignment_weight:
             alignment = self._both_ways((scales[1] * late_interaction(texts, photos))[:, photo_index], same)
         if model.matcher is not None:
-            cells = model.ranking_cells(pixels, image_tokens)
             matching = self._matching(texts, photos.vector.detach()[photo_index], cells, photo_index, same)
         if self.named is not None and self.vocabulary is not None:
             present = (token_ids[:, :, None] == self.vocabulary).any(dim=1).float()  # [B, V]
-            visual = F.binary_cross_entropy_with_logits(
-                self.named(photos.vector[photo_index]).float(), present, reduction="none"
-            )
+            named = self.named(photos.vector[photo_index]).float()
+            visual = F.binary_cross_entropy_with_logits(named, present, reduction="none")
             visual = visual.sum(dim=-1).mean()
         total = task + matching + self.visual_weight * visual + self.alignment_weight * alignment
         return RetrievalTerms(task, matching, visual, alignment, total)
 
-    def _encode_photos(self, pixels: Tensor | None, image_tokens: Tensor | None) -> PhotoFeatures:
-        """The photos' features, in training of a share of their cells."""
-        model = self.model
+    def _kept(self, cells: Tensor) -> Tensor:
+        """In training a share of the cells [P, M, D_image], the same of all photos."""
         if not self.training or self.kept_cells == 1:
-            return model.encode_photos(pixels, image_tokens)
-        cells = model.ranking_cells(pixels, image_tokens)
+            return cells
         kept = torch.randperm(cells.shape[1], device=cells.device)[: max(1, round(self.kept_cells * cells.shape[1]))]
-        return model.encode_photos(image_tokens=cells[:, kept])
+        return cells[:, kept]
 
     def _matching(
         self, texts: TextFeatures, vectors: Tensor, cells: Tensor, photo_index: Tensor, same: Tensor
@@ -131,9 +128,8 @@ class RetrievalObjective(nn.Module):
         for table, by_text in ((scores, True), (scores.T, False)):
             chosen, missing = hard_negatives(table[: len(own)], own, HARD_NEGATIVES)  # [R, 1 + K]
             rows = own[:, None].expand_as(chosen)
-            logits = self._match(
-                texts, cells, *((rows, photo_index[chosen]) if by_text else (chosen, photo_index[rows]))
-            )
+            captions, photos = (rows, chosen) if by_text else (chosen, rows)
+            logits = self._match(texts, cells, captions, photo_index[photos])
             losses.append(F.cross_entropy(logits.float().masked_fill(missing, LEFT_OUT), torch.zeros_like(own)))
         return (losses[0] + losses[1]) / 2
 

@@ -26,7 +26,7 @@ class Matcher(nn.Module):
         self.text_norm, self.image_norm = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, words: Tensor, mask: Tensor, cells: Tensor, grid: tuple[int, int]) -> Tensor:
-        """words [B, T, D], real where mask [B, T], and cells [B, M, D] of ``grid`` -> logits [B] of a match"""
+        """words [B, T, D], real where mask [B, T], and cells [B, M, D] of ``grid`` -> logits [B] of a match."""
         fused = self.fusion(self.text_norm(words), mask, self.image_norm(cells), grid)
         return self.head(fused.fused).squeeze(-1)
 
