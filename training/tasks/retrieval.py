@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from training.datasets.captions import CaptionDataset, content_words
@@ -34,10 +33,9 @@ from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.retrieval import RetrievalObjective
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction, match_logits
+from valm_core.retrieval.finder import READ_AGAIN, read_again
 
 PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
-RERANKED = 50  # of the best photos of a text, and texts of a photo, how many the matcher reads
-BEHIND = 1e6  # what is taken from the scores of all others
 RETRIEVAL_SETTINGS = (
     *IMAGE_SETTINGS,
     *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
@@ -49,7 +47,7 @@ SCORES = {  # name of figures -> for people
     "raw_": "with hubness",
     "pooled_": "vectors",
     "late_": "late interaction",
-    "reranked_": "read once more",
+    "read_again_": "read once more",
 }
 
 
@@ -82,7 +80,7 @@ def train_retrieval(
 
     def validate(model: RetrievalModel) -> dict:
         remember(model, known, features)
-        figures = measure_retrieval(model, validation, features, rerank=False)
+        figures = measure_retrieval(model, validation, features, again=False)
         ways = [figures[f"{way}_r{k}"] for way in ("search", "annotation") for k in RECALL_AT]
         return {"accuracy": float(np.mean(ways))} | figures
 
@@ -125,11 +123,11 @@ def remember(model: RetrievalModel, known: list[CaptionedPhoto], features: Featu
 
 @torch.no_grad()
 def measure_retrieval(
-    model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None, rerank: bool = True
+    model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None, again: bool = True
 ) -> dict:
     """Recall and median rank both ways, see ``retrieval_figures``: of both scores together less hubness, which is how
     photos are ranked; with ``raw_`` before their names with hubness, with ``pooled_`` and ``late_`` by each score
-    alone, and with ``reranked_`` where a matcher read the best once more (``rerank``, which takes minutes)."""
+    alone, and with ``read_again_`` where a matcher read the best once more (``again``, which takes minutes)."""
     start = time.perf_counter()
     model.eval()
     encoded = _encode_photos(model, photos, features)
@@ -154,51 +152,49 @@ def measure_retrieval(
         if name in scores
         for figure, value in retrieval_figures(scores[name].cpu().numpy(), own).items()
     }
-    if rerank and model.matcher is not None:
-        figures |= _reranked_figures(model, texts, encoded, scores[""])
-    figures["found_by_score"] = found_by_score(scores[""].cpu().numpy(), own)
+    whole = scores[""].cpu().numpy()
+    figures["found_by_score"] = found_by_score(whole, own)
+    if again and model.matcher is not None:
+        figures |= _read_again_figures(model, texts, encoded, whole)
     seconds = round(time.perf_counter() - start, 1)
     return {"photos": len(photos), "texts": len(texts)} | figures | {"seconds": seconds}
 
 
-def _reranked_figures(
-    model: RetrievalModel, texts: list[tuple[int, str]], photos: PhotoFeatures, scores: Tensor
-) -> dict[str, float]:
-    """Recall both ways once the matcher has read the best ``RERANKED`` and its logit is added to their scores [R, P].
+def _read_again_figures(
+    model: RetrievalModel, texts: list[tuple[int, str]], photos: PhotoFeatures, scores: np.ndarray
+) -> dict[str, Any]:
+    """Recall both ways and what scores mean once the matcher has read the best ``READ_AGAIN`` of scores [R, P].
 
     Of each photo one text is searched for, since it takes long.
     """
     own = np.array([place for place, _ in texts])
     searched = np.unique(own, return_index=True)[1]  # a text of each photo
-    best_photos = scores[torch.from_numpy(searched)].topk(min(RERANKED, scores.shape[1]), dim=1).indices.cpu().numpy()
-    best_texts = scores.T.topk(min(RERANKED, scores.shape[0]), dim=1).indices.cpu().numpy()
+    best_photos = np.argsort(-scores[searched], axis=1, kind="stable")[:, :READ_AGAIN]
+    best_texts = np.argsort(-scores.T, axis=1, kind="stable")[:, :READ_AGAIN]
     wanted: dict[int, set[int]] = {}  # photos that each text is to be read with
     for row, chosen in zip(searched.tolist(), best_photos.tolist(), strict=True):
         wanted.setdefault(row, set()).update(chosen)
     for place, rows in enumerate(best_texts.tolist()):
         for row in rows:
             wanted.setdefault(row, set()).add(place)
-    logits = torch.full_like(scores, float("nan"))
+    logits = np.full_like(scores, np.nan)
     for first, found in _encode_texts(model, [text for _, text in texts]):
         for row in range(len(found.vector)):
             chosen = sorted(wanted.get(first + row, ()))
             if chosen:
-                one = slice(row, row + 1)
-                some = TextFeatures(*(part[one].expand(len(chosen), *part.shape[1:]) for part in vars(found).values()))
+                parts = (part[row].expand(len(chosen), *part.shape[1:]) for part in vars(found).values())
                 pairs = PhotoFeatures(photos.vector[chosen], photos.cells[chosen])
-                logits[first + row, chosen] = match_logits(model, some, pairs).float()
+                logits[first + row, chosen] = match_logits(model, TextFeatures(*parts), pairs).float().cpu().numpy()
 
-    def reranked(table: Tensor, read: Tensor, best: np.ndarray) -> np.ndarray:
-        behind = table - BEHIND  # in their order, behind those that were read
-        places = torch.from_numpy(best).to(table.device)
-        return behind.scatter(1, places, (table + read).gather(1, places)).cpu().numpy()
+    def read(table: np.ndarray, said: np.ndarray, best: np.ndarray) -> np.ndarray:
+        return np.stack([read_again(*row[:2], row[2][row[1]]) for row in zip(table, best, said, strict=True)])
 
-    rows = torch.from_numpy(searched)
-    search = retrieval_figures(reranked(scores[rows], logits[rows], best_photos), own[searched].tolist())
-    annotation = retrieval_figures(reranked(scores.T, logits.T, best_texts).T, own.tolist())
-    names = [f"search_r{k}" for k in RECALL_AT] + ["median_rank"]
-    figures = annotation | {name: search[name] for name in names}
-    return {f"reranked_{name}": value for name, value in figures.items()}
+    search_scores = read(scores[searched], logits[searched], best_photos)
+    search = retrieval_figures(search_scores, own[searched].tolist())
+    figures = retrieval_figures(read(scores.T, logits.T, best_texts).T, own.tolist())
+    figures |= {name: search[name] for name in search if not name.startswith("annotation")}
+    by_score = found_by_score(search_scores, own[searched].tolist())
+    return {f"read_again_{name}": value for name, value in figures.items()} | {"found_by_score": by_score}
 
 
 def _encode_texts(model: RetrievalModel, texts: list[str]) -> Iterator[tuple[int, TextFeatures]]:
