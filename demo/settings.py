@@ -367,6 +367,11 @@ def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> Any
         raise ValueError(f"{fault}; allowed: {allowed}. Change it, or unset it.") from error
 
 
+def gpu_seconds() -> int:
+    """For how long a call may borrow the GPU of a ZeroGPU Space. Raises ValueError, see ``read_settings``."""
+    return int(read_variable("VALM_GPU_SECONDS"))
+
+
 def checkpoint_folder() -> str | Path:
     """The model to use: ``VALM_CHECKPOINT``, a folder or a hub name, where it is set, else the one that is shipped."""
     return read_variable("VALM_CHECKPOINT")

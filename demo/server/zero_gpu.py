@@ -4,7 +4,7 @@ import os
 from types import SimpleNamespace
 from typing import cast
 
-from demo.settings import read_variable
+from demo.settings import gpu_seconds
 from valm_core.outputs import Predictor
 
 PROPERTIES = ("answers", "facts", "offers", "explanation_methods", "attention_heads")
@@ -18,7 +18,7 @@ def borrowing_gpu(function):
         return function
     import spaces
 
-    return spaces.GPU(duration=read_variable("VALM_GPU_SECONDS"))(function)
+    return spaces.GPU(duration=gpu_seconds())(function)
 
 
 @borrowing_gpu

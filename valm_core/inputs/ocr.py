@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from valm_core.inputs.page import Line, Page, page_of_lines
+from valm_core.inputs.page import Line
 from valm_core.inputs.photo import open_photo
 from valm_core.outputs import InputError, Photo
 
@@ -30,11 +30,6 @@ class OcrMissing(InputError):
 def has_ocr() -> bool:
     """Whether the package that ``rapid_ocr`` needs is installed."""
     return find_spec("rapidocr_onnxruntime") is not None
-
-
-def read_page(photo: Photo) -> Page:
-    """The words on a photo of a document. Argument and errors as of ``read_lines`` and ``page_of_lines``."""
-    return page_of_lines(read_lines(photo)[0])
 
 
 def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[tuple[Line, ...], int]:

@@ -6,7 +6,7 @@ from training.metrics.answer_spans import answer_figures, overlap, same_text
 
 
 @pytest.mark.parametrize(
-    ("told", "true", "same", "shared"),
+    ("predicted", "true", "same", "shared"),
     [
         ("27,JALAN DEDAP", "27, Jalan Dedap.", True, 1.0),
         ("60.30", "6030", False, 0.0),
