@@ -353,7 +353,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(**values, space=environment.get("SPACE_ID", ""))
 
 
-def read_variable(name: str, environment: Mapping[str, str]) -> Any:
+def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> Any:
     """The value of one variable, its default where it isn't set. Raises ValueError, see ``read_settings``."""
     one = VARIABLES[name]
     text = environment.get(name, "").strip()
@@ -369,22 +369,12 @@ def read_variable(name: str, environment: Mapping[str, str]) -> Any:
 
 def gpu_seconds() -> int:
     """For how long a call may borrow the GPU of a ZeroGPU Space. Raises ValueError, see ``read_settings``."""
-    return int(read_variable("VALM_GPU_SECONDS", os.environ))
+    return int(read_variable("VALM_GPU_SECONDS"))
 
 
 def checkpoint_folder() -> str | Path:
     """The model to use: ``VALM_CHECKPOINT``, a folder or a hub name, where it is set, else the one that is shipped."""
-    return read_variable("VALM_CHECKPOINT", os.environ)
-
-
-def finding_checkpoint() -> str | Path:
-    """The model that finds photos: ``VALM_FIND_CHECKPOINT`` where it is set, else the one that is shipped."""
-    return read_variable("VALM_FIND_CHECKPOINT", os.environ)
-
-
-def describing_checkpoint() -> str | Path:
-    """The model that describes photos: ``VALM_DESCRIBE_CHECKPOINT`` where it is set, else the one that is shipped."""
-    return read_variable("VALM_DESCRIBE_CHECKPOINT", os.environ)
+    return read_variable("VALM_CHECKPOINT")
 
 
 def settings_table() -> str:

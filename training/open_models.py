@@ -20,7 +20,7 @@ from valm_core.vision_language.predictor import TransformersPredictor
 
 MIN_QUESTIONS = 20
 MAX_SLOPE, STEPS = 20.0, 100
-LEAST_THRESHOLD = 0.1
+MIN_THRESHOLD = 0.1
 _SHARES = tuple(SHUFFLED_SHARES.values())
 
 
@@ -122,7 +122,7 @@ def shuffled_support(predictor: TransformersPredictor, rows: list[Row]) -> np.nd
 
 def thresholds_of(support: np.ndarray) -> tuple[float, float]:
     """The least support that few enough shuffled maps reach, for "matters a little" and "matters"."""
-    little, much = (round(max(float(np.quantile(support, share)), LEAST_THRESHOLD), 2) for share in _SHARES)
+    little, much = (round(max(float(np.quantile(support, share)), MIN_THRESHOLD), 2) for share in _SHARES)
     return little, much
 
 

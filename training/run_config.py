@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from training.datasets.streaming import STREAM
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.contents import CONFIG_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
-from valm_core.config import ValmConfig, from_plain_values
+from valm_core.config import ValmConfig, check_choices, check_numbers, from_plain_values
 from valm_core.learning.fine_tuning import ADAPTER_MODES, FineTuning
 from valm_core.learning.training_config import TrainingConfig
 
@@ -69,19 +70,15 @@ class RunConfig:
     data_note: str = ""
 
     def __post_init__(self):
-        for name in ("answers", "repeat"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; a number above 0 is needed.")
-        if self.new_answers < 0:
-            raise ValueError(f"new_answers is {self.new_answers}; a number of at least 0 is needed.")
-        for name, allowed in (
-            ("init_part", ("all", "question")),
-            ("weights", ("float32", "float16")),
-            ("objective", ("answers", "pretraining")),
-            ("targets", ("shares", "soft")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}.")
+        from_0 = ("rows", "validation_rows", "new_answers", "rehearsal_rows")
+        check_numbers(self, answers=(1, math.inf), repeat=(1, math.inf), **dict.fromkeys(from_0, (0, math.inf)))
+        check_choices(
+            self,
+            init_part=("all", "question"),
+            weights=("float32", "float16"),
+            objective=("answers", "pretraining"),
+            targets=("shares", "soft"),
+        )
         if self.blind and self.objective == "pretraining":
             raise ValueError("Pretraining relates texts to photos; set `blind` to false.")
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import transformers
 
+from training.measuring.common import markdown_table
 from training.metrics.memory import peak_bytes
 from valm_core import __version__
 from valm_core.loading import load_predictor
@@ -56,9 +57,9 @@ def geometry_of(predictor: TransformersPredictor, image: EncodedPhoto) -> tuple[
     return "image tokens as expected", False
 
 
-def try_questions(predictor: TransformersPredictor, photos: Path) -> tuple[list[str], int]:
-    """Lines of a table, one a question and method, and how many checks failed."""
-    lines = ["| photo | question | answer | method | grid | hottest cell | seconds | checks |", "|" + "---|" * 8]
+def try_questions(predictor: TransformersPredictor, photos: Path) -> tuple[str, int]:
+    """A table, a row a question and method, and how many checks failed."""
+    rows: list[tuple[object, ...]] = []
     failed = 0
     for file, question in ASKED:
         image = predictor.encode(photos / file)
@@ -69,28 +70,29 @@ def try_questions(predictor: TransformersPredictor, photos: Path) -> tuple[list[
         geometry, wrong_places = geometry_of(predictor, image)
         failed += wrong_places
         answer = f"{best.text} ({best.probability:.1%})"
-        lines.append(f"| {file} | {question} | {answer} | | {image.grid} | | {took:.1f} | {geometry} |")
+        rows.append((file, question, answer, "", image.grid, "", f"{took:.1f}", geometry))
         for method in predictor.explanation_methods:
             start = time.perf_counter()
             try:
                 explanation = predictor.explain(image, question, method, best.text)
             except InputError as error:
-                lines.append(f"| | | | {method} | | | | {error} |")
+                rows.append(("", "", "", method, "", "", "", error))
                 failed += 1
                 continue
             took = time.perf_counter() - start
             wrong = problems_of(explanation)
             failed += bool(wrong)
             cell = tuple(int(place) for place in np.unravel_index(explanation.image_map.argmax(), image.grid))
-            lines.append(f"| | | | {method} | | {cell} | {took:.1f} | {'; '.join(wrong) or 'ok'} |")
-    return lines, failed
+            rows.append(("", "", "", method, "", cell, f"{took:.1f}", "; ".join(wrong) or "ok"))
+    heads = ("photo", "question", "answer", "method", "grid", "hottest cell", "seconds", "checks")
+    return markdown_table(heads, rows), failed
 
 
-def measure(predictor: TransformersPredictor, image: EncodedPhoto) -> list[str]:
-    """Lines of a table: time and memory of one pass without maps, with some rows, with full maps."""
+def measure(predictor: TransformersPredictor, image: EncodedPhoto) -> str:
+    """A table: time and memory of one pass without maps, with some rows, with full maps."""
     reader = predictor.reader
     if not isinstance(reader, SequenceReader) or image.picture is None:
-        return ["Only models that write have rows to measure."]
+        return "Only models that write have rows to measure."
     inputs = reader.inputs([image.picture], "What is in the photo?")
     length, decoder = inputs["input_ids"].shape[1], reader.model.get_decoder()
     last = torch.arange(max(length - ROWS, 0), length, device=reader.device)
@@ -104,18 +106,15 @@ def measure(predictor: TransformersPredictor, image: EncodedPhoto) -> list[str]:
             reader.model(**inputs, use_cache=False)
         return sum(row.numel() * row.element_size() for row in rows.rows)
 
-    lines = [f"| one pass over {length} tokens | seconds | peak memory | maps alone |", "|---|---|---|---|"]
-    for name, run in (
-        ("no maps", plain),
-        (f"rows of {len(last)} tokens", lambda: with_rows(last)),
-        ("full", with_rows),
-    ):
+    rows = []
+    ways = {"no maps": plain, f"rows of {len(last)} tokens": lambda: with_rows(last), "full": with_rows}
+    for name, run in ways.items():
         try:
             seconds, peak, maps = _measured(run, reader.device)
-            lines.append(f"| {name} | {seconds:.3f} | {peak / 1e9:.2f} GB | {maps / 1e6:.1f} MB |")
+            rows.append((name, f"{seconds:.3f}", f"{peak / 1e9:.2f} GB", f"{maps / 1e6:.1f} MB"))
         except (torch.OutOfMemoryError, MemoryError):
-            lines.append(f"| {name} | | out of memory | |")
-    return lines
+            rows.append((name, "", "out of memory", ""))
+    return markdown_table((f"one pass over {length} tokens", "seconds", "peak memory", "maps alone"), rows)
 
 
 @torch.no_grad()
@@ -147,16 +146,16 @@ def main(arguments: list[str] | None = None) -> None:
         predictor = load_predictor(options.model, options.device)
         if not isinstance(predictor, TransformersPredictor):
             raise ValueError(f"{options.model} is a VALM model or an export of one; `python -m demo.ask` tries those.")
-        lines, failed = try_questions(predictor, options.photos)
+        found, failed = try_questions(predictor, options.photos)
         if options.measure:
-            lines += ["", *measure(predictor, predictor.encode(options.photos / ASKED[0][0]))]
+            found += "\n\n" + measure(predictor, predictor.encode(options.photos / ASKED[0][0]))
     except (OSError, ValueError, ImportError) as error:
         parser.exit(2, f"{error}\n")
     facts = ", ".join(f"{name} {value}" for name, value in predictor.facts.items() if not name.startswith("prompt"))
     print(f"{facts}\nprompt: {predictor.facts['prompt']!r}")
     print(f"VALM {__version__}, transformers {transformers.__version__}, torch {torch.__version__}, ", end="")
     print(f"Python {platform.python_version()}\n")
-    print("\n".join(lines))
+    print(found)
     sys.exit(1 if failed else 0)
 
 

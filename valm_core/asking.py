@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import NoReturn
 
 import numpy as np
 
 from valm_core.inputs.question import check_choices, clean_question
 from valm_core.inputs.text import as_listed
-from valm_core.outputs import EncodedImage, InputError, Prediction, Predictor, UnknownAnswer
+from valm_core.outputs import EncodedImage, InputError, NotOffered, Prediction, Predictor, UnknownAnswer
 
 
 def chosen_method(method: str | None, allowed: Collection[str], default: str, remedy: str = "") -> str:
@@ -65,6 +66,15 @@ def different_choices(candidates: Sequence[str], clean: Callable[[str], str], mo
     cleaned = tuple(dict.fromkeys(text for text in map(clean, candidates) if text))
     check_choices(cleaned, most)
     return cleaned
+
+
+def not_offered(message: str) -> Callable[..., NoReturn]:
+    """A method of a predictor that can't do what its name says, see ``Predictor.offers``: it raises NotOffered."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise NotOffered(message)
+
+    return refuse
 
 
 def answer_each(

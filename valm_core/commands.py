@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+BAR_WIDTH = 30
+
 
 def print_what_can_be_shown() -> None:
     """Let ``print`` write ``\\u2588`` for a letter that the terminal doesn't know, instead of ending with a traceback.
@@ -16,6 +18,11 @@ def print_what_can_be_shown() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not in a notebook, nor where there is no terminal at all
             stream.reconfigure(errors="backslashreplace")
+
+
+def bar(share: float) -> str:
+    """A share, 0..1, as a bar of at most ``BAR_WIDTH`` characters, of blocks where the terminal can show them."""
+    return ("█" if can_show("█") else "#") * round(share * BAR_WIDTH)
 
 
 def can_show(text: str) -> bool:

@@ -4,13 +4,14 @@ import dataclasses
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from valm_core.inputs.text import parse_json, read_text
 
+ABOVE_0, BELOW_1 = math.nextafter(0, 1), math.nextafter(1, 0)  # ends of a range without 0, or without 1
 # Settings that are gone, with the one value that is left: files with it are read, with another they are refused.
 REMOVED_SETTINGS: dict[str, object] = {"resize": "squash", "gate": "adaptive", "momentum": 0.9}
 TASKS = ("answer", "retrieval", "caption", "tag", "relate", "judge", "feel", "read")
@@ -103,59 +104,50 @@ class ValmConfig:
     image_encoder_of_sha256: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("feed_forward_ratio", "temperature", "yes_no_temperature", "dropout"):
-            _require(math.isfinite(getattr(self, name)), name, getattr(self, name), "a finite number")
-        for name in ("image_size", "width", "layers", "heads", "feed_forward_ratio", "temperature"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
-        _require(self.image_size <= 1024, "image_size", self.image_size, "at most 1024 pixels")
-        _require(
-            self.width <= 4096 and self.layers <= 64, "width, layers", (self.width, self.layers), "at most 4096, 64"
+        check_numbers(
+            self,
+            image_size=(1, 1024),
+            cell_width=(0, 4096),
+            cell_side=(0, 64),
+            concepts=(0, 20_000),
+            learned_text_layers=(0, math.inf),
+            glimpse_width=(0, 4096),
+            width=(1, 4096),
+            layers=(1, 64),
+            heads=(1, math.inf),
+            feed_forward_ratio=(ABOVE_0, 16),
+            dropout=(0, BELOW_1),
+            max_question_tokens=(4, 512),
+            bank=(0, 10_000),
+            vocabulary=(0, 1_000_000),
+            temperature=(ABOVE_0, math.inf),
+            yes_no_temperature=(0, math.inf),
+            neutral_yes_no=(0, 1),
         )
-        _require(self.feed_forward_ratio <= 16, "feed_forward_ratio", self.feed_forward_ratio, "at most 16")
-        _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of the width {self.width}")
-        _require(self.width % 4 == 0, "width", self.width, "a multiple of 4 (for 2-D positions)")
-        _require(self.yes_no_temperature >= 0, "yes_no_temperature", self.yes_no_temperature, "a number from 0")
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "a probability from 0 to below 1")
-        _require(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
-        _require(self.image_stride in (16, 32), "image_stride", self.image_stride, "16 or 32")
-        _require(0 <= self.cell_width <= 4096, "cell_width", self.cell_width, "0 to 4096")
-        _require(0 <= self.cell_side <= 64, "cell_side", self.cell_side, "0 to 64")
-        _require(0 <= self.concepts <= 20_000, "concepts", self.concepts, "0 to 20000")
+        check_choices(self, task=TASKS, image_stride=(16, 32))
+        _require(self, "heads", self.width % self.heads == 0, f"a divisor of the width {self.width}")
+        _require(self, "width", self.width % 4 == 0, "a multiple of 4 (for 2-D positions)")
+        co_attention, alone = self.fusion == "bi_attention", not self.train_text_encoder
+        _require(self, "similarity", not self.similarity or co_attention, "false but for `fusion: bi_attention`")
         _require(
-            not self.similarity or self.fusion == "bi_attention",
-            "similarity",
-            self.similarity,
-            "false but for `fusion: bi_attention`",
+            self, "learned_text_layers", not self.learned_text_layers or alone, "0 where `train_text_encoder` is true"
         )
+        finds = self.task == "retrieval" and not self.similarity and self.fusion in MATCHING_FUSIONS
+        families = ", ".join(MATCHING_FUSIONS)
         _require(
-            not self.matching or (self.task == "retrieval" and not self.similarity and self.fusion in MATCHING_FUSIONS),
+            self,
             "matching",
-            self.matching,
-            f"false but for `task: retrieval` without `similarity`, with `fusion` one of {', '.join(MATCHING_FUSIONS)}",
+            not self.matching or finds,
+            f"false but for `task: retrieval` without `similarity`, with `fusion` one of {families}",
         )
-        _require(0 <= self.bank <= 10_000, "bank", self.bank, "0 to 10000")
-        _require(0 <= self.neutral_yes_no <= 1, "neutral_yes_no", self.neutral_yes_no, "a share from 0 to 1")
         _require(
-            self.learned_text_layers >= 0 and not (self.learned_text_layers and self.train_text_encoder),
-            "learned_text_layers",
-            self.learned_text_layers,
-            "a number from 0, and 0 where `train_text_encoder` is true",
-        )
-        _require(0 <= self.glimpse_width <= 4096, "glimpse_width", self.glimpse_width, "0 to 4096")
-        _require(
-            not self.glimpse_width or (self.question_head and self.fusion == "bi_attention"),
+            self,
             "glimpse_width",
-            self.glimpse_width,
+            not self.glimpse_width or (self.question_head and co_attention),
             "0 but for `fusion: bi_attention` with `question_head: true`",
         )
-        _require(
-            not (self.image_encoder_of and self.train_image_encoder),
-            "image_encoder_of",
-            self.image_encoder_of,
-            "empty where `train_image_encoder` is true",
-        )
-        _require(0 <= self.vocabulary <= 1_000_000, "vocabulary", self.vocabulary, "0 to 1000000")
-        _require(4 <= self.max_question_tokens <= 512, "max_question_tokens", self.max_question_tokens, "4 to 512")
+        own = not (self.image_encoder_of and self.train_image_encoder)
+        _require(self, "image_encoder_of", own, "empty where `train_image_encoder` is true")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ValmConfig":
@@ -213,6 +205,26 @@ def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if REMOVED_SETTINGS.get(name, left) != value}
 
 
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
+def check_numbers(config: object, **ranges: tuple[float, float]) -> None:
+    """Refuse a setting outside of its range, both ends allowed; infinity and no number are always refused.
+
+    Raises:
+        ValueError: the message names the setting, its value and what is allowed.
+    """
+    for name, (least, most) in ranges.items():
+        begin = "above 0" if least == ABOVE_0 else f"from {least}"
+        end = "" if most == math.inf else " to below 1" if most == BELOW_1 else f" to {most}"
+        value = getattr(config, name)
+        _require(config, name, math.isfinite(value) and least <= value <= most, f"a number {begin}{end}")
+
+
+def check_choices(config: object, **allowed: Collection[object]) -> None:
+    """Refuse a setting that isn't one of those allowed. Raises ValueError as ``check_numbers`` does."""
+    for name, values in allowed.items():
+        listed = ", ".join(str(value) or '""' for value in values)
+        _require(config, name, getattr(config, name) in values, listed)
+
+
+def _require(config: object, name: str, holds: bool, allowed: str) -> None:
     if not holds:
-        raise ValueError(f"{name} is {value!r}; allowed: {allowed}. Change `{name}` in the config.")
+        raise ValueError(f"{name} is {getattr(config, name)!r}; allowed: {allowed}. Change `{name}` in the config.")

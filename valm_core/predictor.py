@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import itertools
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from valm_core import answering
-from valm_core.asking import check_cells, chosen_method, words_left
+from valm_core.asking import check_cells, chosen_method, not_offered, words_left
 from valm_core.checkpoints.facts import checkpoint_facts, read_track_records, record_of
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint
@@ -139,9 +139,7 @@ class VqaPredictor:
         tokens = torch.cat([image.tokens for image in images]).to(self.device)  # [B, N, D_image]
         return answering.predict(self.model, encoded, tokens, self._ranking(top), self.familiar)
 
-    def write(self, image: EncodedImage, question: str, top: int = 5) -> Iterator[str | Prediction]:
-        """Not offered: such a model chooses its answer from a list."""
-        raise NotOffered("This model chooses its answer from a list; it writes none.")
+    write = not_offered("This model chooses its answer from a list; it writes none.")
 
     @on_cpu_when_gpu_fails
     def ask(

@@ -231,9 +231,9 @@ def facts_of(facts: dict, prediction: Prediction) -> dict:
     return facts | {"prompt": prediction.prompt, "prompt_without_template": prediction.prompt}
 
 
-def words_in_report(count: int, picked: tuple[int, ...] = ()) -> list[int]:
+def words_in_report(count: int, selected: tuple[int, ...] = ()) -> list[int]:
     """Which of ``count`` words have their maps in a report: the picked ones and the first, ``REPORT_WORDS`` at most."""
-    first = dict.fromkeys([*(word for word in picked if word < count), *range(count)])
+    first = dict.fromkeys([*(word for word in selected if word < count), *range(count)])
     return sorted([*first][:REPORT_WORDS])
 
 

@@ -20,7 +20,7 @@ COLUMNS = 4
 WIDTH = 3.2  # inches of a panel
 PICTURE = 2.75  # inches of them that a photo gets, beside the colour bar
 OPACITY = Look().opacity
-MOST_MAPS = 31  # of a longer text not every word has its own
+MAX_MAPS = 31  # of a longer text not every word has its own
 COLOUR_MAP = "inferno"  # of matplotlib: the page's colours
 # matplotlib's own font has no Chinese, Japanese or Korean letters: the first of these that is installed lends them.
 FONTS_FOR_MORE_LETTERS = (
@@ -70,7 +70,7 @@ def question_figure(
     if explanation.answer_words:
         first = len(maps) - explanation.answer_words
         maps[first] = (f"→ {maps[first][0]}", maps[first][1])  # from here on the words are the answer's
-    left_out, maps = len(maps) - MOST_MAPS, maps[:MOST_MAPS]
+    left_out, maps = len(maps) - MAX_MAPS, maps[:MAX_MAPS]
     rows = math.ceil((len(maps) + 1) / COLUMNS)
     panel = PICTURE * min(max(photo.height / photo.width, 0.5), 2) + 0.6  # inches, words above and below included
     best = prediction.answers[0]

@@ -7,7 +7,7 @@ from PIL import Image
 from demo.languages.translate import say, say_html
 from demo.rendering.answers import bars_html
 from demo.rendering.overlay import MAX_SIDE, Look, overlay
-from demo.rendering.page_frames import LEAST_FALL, marked_page
+from demo.rendering.page_frames import MIN_FALL, marked_page
 from demo.rendering.wording import data_address, notice_html, percent, strong
 from demo.visit.printed import Printed
 from valm_core.answers import differ
@@ -32,9 +32,9 @@ def labelled_html(labelled: Labelled) -> str:
     if labelled.blind_labels:
         blind = labelled.blind_labels[0]
         template = "Without the photo: {answer} ({share})."
-        told = say_html(template, answer=strong(blind.text), share=percent(blind.probability))
+        changed = say_html(template, answer=strong(blind.text), share=percent(blind.probability))
         same = blind.text == first.text and not differ(first.probability, blind.probability)
-        parts.append(f"<p>{told} {say('The photo changed nothing.') if same else ''}</p>")
+        parts.append(f"<p>{changed} {say('The photo changed nothing.') if same else ''}</p>")
     parts.append(_words_html(labelled))
     if labelled.places_judged:
         found = say(VERDICTS[labelled.places_judged.verdict])
@@ -49,9 +49,8 @@ def _words_html(labelled: Labelled) -> str:
         effect = float(labelled.effects[place])
         side = "for" if effect > 0 else "against"
         share = min(abs(effect) / STRONG_EFFECT, 1) if verdict == "matters" else 0
-        told = say(side) if share else say("no difference found")
         kind = "marked" if place in marked else side if share else "plain"
-        note = say("marked") if place in marked else told
+        note = say("marked" if place in marked else side if share else "no difference found")
         chips.append(
             f'<span class="spoke {kind}" style="--share:{share:.2f}" title="{escape(note)}">{escape(word)}'
             f'<span class="sr-only"> ({escape(note)})</span></span>'
@@ -78,7 +77,7 @@ def tagged_html(tagged: Tagged) -> str:
     rows = []
     for span in tagged.spans:
         others = [one for one in np.argsort(-span.word_scores) if not span.first <= one < span.end]
-        named = [tagged.words[one] for one in others[:3] if span.word_scores[one] >= LEAST_FALL]
+        named = [tagged.words[one] for one in others[:3] if span.word_scores[one] >= MIN_FALL]
         cells = (
             escape(span.text),
             escape(span.type),

@@ -1,9 +1,9 @@
 """The page's end: "About" has the text that never changes, and one button forgets the visit."""
 
-from html import escape
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import escape
 from starlette.responses import FileResponse
 from starlette.routing import Route
 

@@ -230,10 +230,10 @@ class Page:
         }
         if done.read.answer is None:
             return shown
-        told = (
+        message = (
             f"{announcement_text(current.prediction)} {say('Read on the page: {answer}', answer=done.read.answer.text)}"
         )
-        return {**shown, self.result.announcement: escape(told), **self.offer(QUESTIONS)}
+        return {**shown, self.result.announcement: escape(message), **self.offer(QUESTIONS)}
 
     def remember(self, histories, path, current, outcome=None, visit=-1) -> dict:
         """The reply among those of this visit, and what a quick next question kept from the page."""

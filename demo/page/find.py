@@ -59,16 +59,16 @@ class FindPage:
         """Find what is like a photo; nothing where it was taken away."""
         return self._show(lambda: self.collection.by_photo(path)) if path else self._parts(None)
 
-    def select_photo(self, shown: Shown | None, picked: gr.EventData) -> list:
+    def select_photo(self, shown: Shown | None, event: gr.EventData) -> list:
         """Show another one of the photos found."""
-        items = asking.select((), picked.items, False, len(shown.search.found)) if shown else ()
+        items = asking.select((), event.items, False, len(shown.search.found)) if shown else ()
         return self._parts(self._opened(replace(shown, place=items[0], words=())) if shown and items else shown)
 
-    def select_word(self, shown: Shown | None, picked: gr.EventData) -> list:
+    def select_word(self, shown: Shown | None, event: gr.EventData) -> list:
         """Show where one word was matched."""
         if shown and shown.explanation:
             count = len(shown.explanation.tokens)
-            shown = replace(shown, words=asking.select(shown.words, picked.items, picked.add, count))
+            shown = replace(shown, words=asking.select(shown.words, event.items, event.add, count))
         return self._parts(shown)
 
     def _show(self, search) -> list:

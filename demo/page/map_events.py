@@ -61,9 +61,9 @@ class MapEvents:
         if has_heads(current.explanation):
             every = all_heads(current.explanation, toward)
             heads = heads_html(every, words, cells, wanted, place, counted)
-        told_of_word = {} if words else {self.map.word_verdict: ""}  # of selected ones ``show_judged`` tells
+        no_word_verdict = {} if words else {self.map.word_verdict: ""}  # of selected ones ``show_judged`` tells
         return {
-            **told_of_word,
+            **no_word_verdict,
             self.map.subject: subject_html(current.answer, part, toward, *place, words, quiet=True),
             self.map.words: words_html(part, words),
             self.map.clear: gr.update(interactive=bool(words or cells)),

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.tasks.reader import PageAnswer, ReadPage
 
-LEAST_FALL = 0.1  # of the logarithm of the probability; what moves it less is not named
+MIN_FALL = 0.1  # of the logarithm of the probability; what moves it less is not named
 ANSWER_COLOR, LINE_COLOR = (214, 39, 40), (38, 84, 200)
 
 
@@ -19,7 +19,7 @@ def marked_page(picture: Image.Image, page: ReadPage, answer: PageAnswer) -> Ima
     marked = picture.convert("RGB").copy()
     draw, (width, height) = ImageDraw.Draw(marked), picture.size
     thick = max(2, round(max(width, height) / 400))
-    for line in np.flatnonzero(answer.line_scores >= LEAST_FALL):
+    for line in np.flatnonzero(answer.line_scores >= MIN_FALL):
         boxes = page.page.boxes[page.page.lines == line]
         _frame(draw, [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)], width, height, LINE_COLOR, thick // 2)
     for box in answer.boxes:

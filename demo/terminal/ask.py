@@ -32,13 +32,13 @@ from demo.rendering.evidence import VERDICT_WORDS, evidence_text, thresholds_tex
 from demo.settings import SHIPPED_READER, checkpoint_folder
 from demo.terminal.spans import format_answer
 from demo.terminal.tasks import ask_task, task_of_checkpoint
-from valm_core.commands import can_show
+from valm_core.commands import bar
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
+    from demo.terminal.batch import Summary
+    from demo.terminal.task_batch import TaskSummary
     from demo.visit.printed import Printed
     from valm_core.outputs import EncodedImage, Evidence, Prediction, Predictor
-
-BAR_WIDTH = 30
 
 
 def format_prediction(prediction: Prediction, evidence: Evidence, read: Printed | None = None) -> str:
@@ -51,12 +51,10 @@ def format_prediction(prediction: Prediction, evidence: Evidence, read: Printed 
         best = prediction.answers[0]
         lines += [best.text, f"Each of its pieces was {best.probability:.1%} likely, in the geometric mean."]
     width = max(len(answer.text) for answer in prediction.answers)
-    block = "█" if can_show("█") else "#"
     if prediction.guessed_from_question:
         lines.append("A guess from the question alone: without the photo the answer is the same, and about as likely.")
     for answer in () if prediction.long else prediction.answers:
-        bar = block * round(answer.probability * BAR_WIDTH)
-        lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar}")
+        lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar(answer.probability)}")
     blind = prediction.blind_answers[0]
     lines.append(f"Without the photo: {blind.text} ({100 * blind.probability:.1f} %)")
     if prediction.gate is not None:
@@ -80,14 +78,14 @@ def format_prediction(prediction: Prediction, evidence: Evidence, read: Printed 
 
 def write(predictor: Predictor, image: EncodedImage, question: str, top: int, aloud: bool) -> Prediction:
     """The answer of a model that writes; ``aloud``: a longer text is shown on the error output word by word."""
-    told = ""
+    shown = ""
     for part in predictor.write(image, question, top):
         if not isinstance(part, str):
             prediction = part
         elif aloud and sys.stderr.isatty():
-            print(part.removeprefix(told), end="", file=sys.stderr, flush=True)
-            told = part
-    if told:
+            print(part.removeprefix(shown), end="", file=sys.stderr, flush=True)
+            shown = part
+    if shown:
         print(file=sys.stderr)
     return prediction
 
@@ -108,28 +106,18 @@ def read_if_printed(photo: str, prediction: Prediction) -> Printed | None:
     return read_printed(MoreModels({"read": SHIPPED_READER}), photo, prediction.question)
 
 
-def run_batch(predictor: Predictor, options: argparse.Namespace) -> int:
-    """Answer what ``--batch`` names and tell how it went. Returns the exit code."""
+def run_batch(options: argparse.Namespace, predictor: Predictor | None = None, task: str = "answer") -> int:
+    """Answer what ``--batch`` names, by a predictor or for another task, and tell how it went: the exit code."""
     from demo.terminal.batch import answer_batch, model_name
-
-    model = model_name(predictor, options.checkpoint)
-    if options.prompt or options.calibration:  # answers of another prompt aren't gone on with
-        model = ", ".join(filter(None, (model, options.prompt, options.calibration)))
-    try:
-        summary = answer_batch(predictor, options.batch, options.output, options.asked, options.top, model)
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on from here.", file=sys.stderr)
-        return 130
-    print(summary, file=sys.stderr)
-    return 1 if summary.errors else 0
-
-
-def run_task_batch(task: str, options: argparse.Namespace) -> int:
-    """As ``run_batch``, for a checkpoint of another task."""
     from demo.terminal.task_batch import answer_task_batch
 
     try:
-        summary = answer_task_batch(task, options.batch, options.output, options)
+        if predictor is None:
+            summary: Summary | TaskSummary = answer_task_batch(task, options.batch, options.output, options)
+        else:  # answers of another prompt aren't gone on with
+            parts = model_name(predictor, options.checkpoint), options.prompt, options.calibration
+            model = ", ".join(filter(None, parts))
+            summary = answer_batch(predictor, options.batch, options.output, options.asked, options.top, model)
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
         return 130
@@ -163,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
         task = task_of_checkpoint(options.checkpoint)
         if task != "answer":
             if options.batch and not options.asked:
-                sys.exit(run_task_batch(task, options))
+                sys.exit(run_batch(options, task=task))
             given = [value for value in (options.photo, options.question) if value is not None]
             if options.batch or options.asked or options.output or not given:
                 parser.error(f"{options.checkpoint} is for the task {task!r}: give a photo, a text, or both.")
@@ -179,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         predictor = load_predictor(options.checkpoint, options.device, options.prompt, options.calibration)
         if options.batch:
-            sys.exit(run_batch(predictor, options))
+            sys.exit(run_batch(options, predictor))
         photo = predictor.open_photo(options.photo)
         encoded = predictor.encode(photo)
         written = None

@@ -2,9 +2,10 @@
 
 import codecs
 import json
+import os
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,21 +143,33 @@ def read_answers(output: Path, working: Path) -> list[dict]:
     rows = []
     if output.suffix == ".parquet" and output.exists():
         rows += parquet_library().read_table(output).to_pylist()
-    if working.exists():
-        content = working.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        try:
-            rows += [json.loads(line) for line in whole.splitlines()]
-        except ValueError as error:
-            raise ValueError(f"{working} is no output of --batch: {error}. Name another file.") from error
     needed = {"image", "question", *NOTHING} - set(ADDED_LATER)
-    if not all(isinstance(row, dict) and needed <= row.keys() for row in rows):
-        raise ValueError(f"{output} is no output of --batch. Name another file.")
-    if working.exists() and len(whole) < len(content):  # only now: it is a file of ours
-        with working.open("r+b") as file:
-            file.truncate(len(whole))
-    rows = [dict.fromkeys(ADDED_LATER) | row for row in rows]
+    _check_ours(rows, needed, output)
+    rows = [dict.fromkeys(ADDED_LATER) | row for row in [*rows, *read_rows(working, needed)]]
     return [row for row in rows if row["image"] is not None and row["question"] is not None]
+
+
+def read_rows(path: Path, needed: Collection[str]) -> list[dict]:
+    """The rows of a JSON lines file that a run wrote, none where there is none; a half-written last line is cut off it.
+
+    Raises:
+        ValueError: it is none of ours, whose rows have all ``needed`` columns.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    try:
+        rows = [json.loads(line) for line in whole.splitlines()]
+    except ValueError:
+        rows = [None]
+    _check_ours(rows, needed, path)
+    if len(whole) < len(content):  # only now: it is a file of ours
+        os.truncate(path, len(whole))
+    return rows
+
+
+def _check_ours(rows: Iterable, needed: Collection[str], path: Path) -> None:
+    if not all(isinstance(row, dict) and row.keys() >= set(needed) for row in rows):
+        raise ValueError(f"{path} is no output of --batch for this task. Name another file.")
 
 
 def write_rows(output: Path, rows: list[dict]) -> None:

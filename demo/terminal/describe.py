@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo.downloads.files import description_json
-from demo.settings import describing_checkpoint
+from demo.settings import read_variable
 from valm_core.inputs.text import printable
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
@@ -41,9 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--beams", type=int, default=3, help="descriptions followed side by side, 1 to 10 (default 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a photo, maps included")
     parser.add_argument("--figures", metavar="FOLDER", help="write a picture a photo: it under the map of each word")
-    parser.add_argument(
-        "--checkpoint", default=describing_checkpoint(), help="model: a folder, or user/model on the hub"
-    )
+    shipped = read_variable("VALM_DESCRIBE_CHECKPOINT")
+    parser.add_argument("--checkpoint", default=shipped, help="model: a folder, or user/model on the hub")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
 
@@ -67,8 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
                 faults += 1
                 print(f"{printable(name)}: {error}", file=sys.stderr)
                 continue
-            told = json.dumps({"photo": name} | description_json(description)) if options.json else ""
-            print(told or format_description(name, description), flush=True)
+            record = json.dumps({"photo": name} | description_json(description)) if options.json else ""
+            print(record or format_description(name, description), flush=True)
             if options.figures:
                 sheet = word_sheet(photo, description.explanation())
                 sheet.save(Path(options.figures) / f"{number}-{Path(name).stem}.png")

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.settings import finding_checkpoint
+from demo.settings import read_variable
 from valm_core.inputs.text import printable
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--maps", metavar="FOLDER", help="write a picture a found photo: which cells matched which word"
     )
-    parser.add_argument("--checkpoint", default=finding_checkpoint(), help="model folder")
+    parser.add_argument("--checkpoint", default=read_variable("VALM_FIND_CHECKPOINT"), help="model folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)

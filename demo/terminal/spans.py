@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from demo.downloads.task_json import page_answer_json, tagged_json
-from demo.rendering.page_frames import LEAST_FALL, marked_page
+from demo.rendering.page_frames import MIN_FALL, marked_page
 
 if TYPE_CHECKING:  # imported for real where they are used, so that -h answers at once
     from valm_core.tasks.reader import PageAnswer, ReadPage
@@ -56,7 +56,7 @@ def format_tagged(tagged: Tagged) -> str:
     width = max((len(span.text) for span in tagged.spans), default=0)
     for span in tagged.spans:
         others = [place for place in np.argsort(-span.word_scores) if not span.first <= place < span.end]
-        named = [tagged.words[place] for place in others[:SHOWN_WORDS] if span.word_scores[place] >= LEAST_FALL]
+        named = [tagged.words[place] for place in others[:SHOWN_WORDS] if span.word_scores[place] >= MIN_FALL]
         photo = f"; photo: {span.photo_verdict}" if span.photo_verdict else ""
         lines.append(
             f"  {span.text:<{width}}  {span.type:<5} {span.probability:4.0%}, from the other words alone "
@@ -75,6 +75,6 @@ def format_answer(page: ReadPage, answer: PageAnswer) -> str:
     lines.append(f"The page's other lines: {answer.verdict}")
     texts = page.page.words_of_lines()
     for place in np.argsort(-answer.line_scores)[:SHOWN_LINES]:
-        if answer.line_scores[place] >= LEAST_FALL:
+        if answer.line_scores[place] >= MIN_FALL:
             lines.append(f"  {answer.line_scores[place]:5.1f}  {' '.join(texts[place])}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.terminal.batch import check_output
-from valm_core.checkpoints.atomic_files import write_text
+from demo.terminal.batch_files import read_rows, write_rows
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.inputs.text import parse_json
@@ -70,12 +70,12 @@ def answer_task_batch(task: str, source: str, output: str, options: argparse.Nam
         answer = ANSWERERS[task](options)
         with target.open("a", encoding="utf-8") as file:
             for row in waiting:
-                done[_key(row)] = told = _told(answer, row, place.parent) | {"model": model}
-                file.write(json.dumps(row | told, ensure_ascii=False) + "\n")
+                done[_key(row)] = result = _result(answer, row, place.parent) | {"model": model}
+                file.write(json.dumps(row | result, ensure_ascii=False) + "\n")
                 file.flush()
-                answered += told["error"] is None
+                answered += result["error"] is None
     finished = [row | ({"said": None, "model": model} if "error" in row else done[_key(row)]) for row in rows]
-    write_text(target, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in finished))
+    write_rows(target, finished)
     return TaskSummary(len(rows), sum(row["error"] is not None for row in finished), answered)
 
 
@@ -95,27 +95,13 @@ def _key(row: dict) -> str:
 
 def _done(target: Path, model: str) -> dict[str, dict]:
     """What the output has, by row; rows with an error are asked again. Raises ValueError for another model's."""
-    found: dict[str, dict] = {}
-    content = target.read_bytes() if target.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    for line in whole.splitlines():
-        try:
-            row = json.loads(line)
-            told = {name: row[name] for name in OURS}
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{target} is no output of --batch for this task. Name another file.") from error
-        if told["model"] != model:
-            raise ValueError(
-                f"{target} holds answers of model {told['model']}, and this is {model}. Name another file."
-            )
-        if told["error"] is None:
-            found[_key(row)] = told
-    if len(whole) < len(content):  # a half-written last line; only now: it is a file of ours
-        target.write_bytes(whole)
-    return found
+    rows = read_rows(target, OURS)
+    if others := {row["model"] for row in rows} - {model}:
+        raise ValueError(f"{target} holds answers of model {min(others)}, and this is {model}. Name another file.")
+    return {_key(row): {name: row[name] for name in OURS} for row in rows if row["error"] is None}
 
 
-def _told(answer: Answerer, row: dict, folder: Path) -> dict:
+def _result(answer: Answerer, row: dict, folder: Path) -> dict:
     try:
         return {"said": answer(row, _image(row, folder)), "error": None}
     except (InputError, RowFault) as error:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from demo.downloads.task_json import labelled_json
 from demo.terminal.spans import read_document, tag_text
-from valm_core.commands import can_show
+from valm_core.commands import bar
 
 if TYPE_CHECKING:  # imported for real where they are used, so that -h answers at once
     from valm_core.tasks.labeller import Labelled
 
-BAR_WIDTH = 30
 SHOWN_WORDS = 5
 CONFIG_FILE = "config.json"
 
@@ -65,9 +64,8 @@ def _label(given: list[str], options: argparse.Namespace) -> str:
 def format_labelled(labelled: Labelled, top: int = 5) -> str:
     """The likeliest labels with bars, what the photo changed, and which words and places spoke for the first."""
     width = max(len(answer.text) for answer in labelled.labels[:top])
-    block = "█" if can_show("█") else "#"
     lines = [
-        f"{answer.text:<{width}}  {100 * answer.probability:5.1f} %  {block * round(answer.probability * BAR_WIDTH)}"
+        f"{answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar(answer.probability)}"
         for answer in labelled.labels[:top]
     ]
     if labelled.blind_labels:

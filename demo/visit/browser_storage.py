@@ -13,7 +13,7 @@ from demo.visit.history import MAX_PHOTOS, MAX_QUESTIONS, PhotoHistory
 from demo.visit.uploads import upload_path
 from valm_core.outputs import InputError, Predictor
 
-LONGEST = 40_000  # characters of what a tab may send back: four photos with twenty questions each fit
+MAX_CHARACTERS = 40_000  # characters of what a tab may send back: four photos with twenty questions each fit
 MAX_ASKED_AGAIN = 3  # questions of each photo, the last ones: a reload must not keep the model for long
 # The storage of one tab: it survives a reload, not the end of the tab, and no other tab sees it.
 KEY = "valm-visit"
@@ -86,7 +86,7 @@ def _path_of(photo: dict, examples: tuple[Example, ...]) -> str:
 def _read(kept: str) -> tuple[list[dict], tuple[int, str]]:
     """Photos and what was shown of a kept text; none where it is no such text."""
     nothing: tuple[list[dict], tuple[int, str]] = [], (-1, "")
-    if not kept or len(kept) > LONGEST:
+    if not kept or len(kept) > MAX_CHARACTERS:
         return nothing
     try:
         found = json.loads(kept)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # for real it would load torch
     from demo.visit.asking import Reply
     from valm_core.tasks.reader import PageAnswer, ReadPage
 
-LEAST_WORDS = 12  # fewer, and it is a photo with some letters on it
+MIN_WORDS = 12  # fewer, and it is a photo with some letters on it
 NO_OCR = (
     "If this is a page of printed text: a second model could read it, but no OCR is installed here. "
     "To install it: pip install 'valm[read]'"
@@ -69,7 +69,7 @@ def read_printed(reader: PageReader, document: Photo, question: str, known: Prin
         return known
     try:
         page = known.page if known and known.page else reader.open_page(document)
-        if len(page.page.words) < LEAST_WORDS:
+        if len(page.page.words) < MIN_WORDS:
             return Printed()
         return Printed(page, reader.ask_page(page, question))
     except OcrMissing:

@@ -12,6 +12,7 @@ import torch
 from patience import PATIENCE
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from valm_core.asking import answer_each, not_offered
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.outputs import (
     OFFERS,
@@ -21,7 +22,6 @@ from valm_core.outputs import (
     Evidence,
     Explanation,
     InputError,
-    NotOffered,
     Prediction,
     TrackRecord,
     WordEvidence,
@@ -103,7 +103,7 @@ class FakePredictor:
 
     def answer_many(self, images, questions, top: int = 5) -> list[Prediction]:
         """What ``answer`` gives for each photo and its question."""
-        return [self.answer(image, question, top) for image, question in zip(images, questions, strict=True)]
+        return answer_each(self, images, questions, top)
 
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
         """Five answers whose order depends on the question and the photo."""
@@ -118,9 +118,7 @@ class FakePredictor:
         blind = (Answer("yes", 0.41), Answer("no", 0.22), Answer("red", 0.08))
         return Prediction(question, answers[:top], blind, float(generator.uniform(0.3, 0.8)))
 
-    def write(self, image: EncodedImage, question: str, top: int = 5):
-        """Not offered."""
-        raise NotOffered("It writes no answers.")
+    write = not_offered("It writes no answers.")
 
     def ask(
         self,

@@ -40,6 +40,15 @@ def test_a_value_out_of_range_is_refused_by_name(name, value):
         ValmConfig(**{name: value})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"learning_rate": float("nan")}, {"learning_rate": 0.0}, {"epochs": 0}, {"label_smoothing": 1.0}, {"workers": -1}],
+)
+def test_a_rate_that_nothing_can_be_learned_with_is_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; allowed: a number (from|above) "):
+        TrainingConfig(**wrong)
+
+
 def test_heads_must_divide_the_width_and_the_width_be_a_multiple_of_four():
     with pytest.raises(ValueError, match="divisor of the width 256"):
         ValmConfig(heads=3)
@@ -61,11 +70,11 @@ def test_an_unknown_name_is_refused_and_the_nearest_suggested():
 
 def test_a_removed_setting_is_passed_over_with_the_value_that_is_left_and_refused_with_another():
     assert ValmConfig.from_dict({"resize": "squash", "gate": "adaptive", "width": 64}) == ValmConfig(width=64)
-    assert TrainingConfig.from_dict({"momentum": 0.9}) == TrainingConfig()
+    assert from_plain_values(TrainingConfig, {"momentum": 0.9}) == TrainingConfig()
     with pytest.raises(ValueError, match=r"no setting `resize`\. It is gone; .*'squash' is left, not 'crop'"):
         ValmConfig.from_dict({"resize": "crop"})
     with pytest.raises(ValueError, match=r"no setting `momentum`\. It is gone; .*0\.9 is left, not 0\.5"):
-        TrainingConfig.from_dict({"momentum": 0.5})
+        from_plain_values(TrainingConfig, {"momentum": 0.5})
     stored = {"epochs": 3, "momentum": 0.9, "model": {"gate": "adaptive"}}  # a run of before is resumed
     assert differences(stored, {"epochs": 3, "model": {}}) == []
     assert differences(stored | {"momentum": 0.5}, {"epochs": 3}) == ["momentum (was 0.5, is None)", "model"]

@@ -20,7 +20,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.benchmark.smolvlm import LANGUAGE_SIZE
-from training.measuring.common import tell_report
+from training.measuring.common import as_page, markdown_table, tell_report
 from training.metrics.memory import kilobytes
 from valm_core.vision_language.attention_rows import ROWS, collecting
 
@@ -102,23 +102,20 @@ def measure(layers: int, image_tokens: int) -> dict:
 
 def format_report(report: dict) -> str:
     """The report as Markdown."""
-    lines = [
+    rows = [
+        (name, f"{way['seconds']:.1f}", f"{way['peak_mb']} MB", f"{way['maps_mb']:.0f} MB")
+        for name, way in report["ways"].items()
+    ]
+    return as_page(
         "# What maps of an open model cost",
-        "",
         f"    {report['command']}",
-        "",
         f"One pass over {report['tokens']} tokens, {report['image_tokens']} of which are the photo's, through a "
         f"language model of {report['layers']} layers, {report['heads']} heads and "
         f"{report['parameters'] / 1e6:.0f} million random weights (the size of SmolVLM-256M's, whose image encoder is "
         f"left out), in float32, on {report['threads']} thread(s), {report['machine']}. Seconds are the processor's; "
         "memory is what the pass took at most beside the weights.",
-        "",
-        "| kept of the attention | seconds | memory | of it maps |",
-        "|---|---|---|---|",
-    ]
-    for name, way in report["ways"].items():
-        lines.append(f"| {name} | {way['seconds']:.1f} | {way['peak_mb']} MB | {way['maps_mb']:.0f} MB |")
-    return "\n".join(lines) + "\n"
+        markdown_table(("kept of the attention", "seconds", "memory", "of it maps"), rows),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

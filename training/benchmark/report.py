@@ -4,6 +4,8 @@ import math
 import statistics
 from pathlib import Path
 
+from training.measuring.common import as_page, markdown_table
+
 # Ratios to ViLT-B/32 that we aim at: row, what is compared, at most (or at least).
 TARGETS = (
     ("cold question", "cold", "at most", 3 / 10),
@@ -34,26 +36,15 @@ def format_report(report: dict) -> str:
     """The report as Markdown."""
     models = report["models"]
     found = {name: summary(model) for name, model in models.items()}
-    lines = [
-        "# Speed and memory, side by side",
-        "",
-        f"    {report['command']}",
-        "",
+    about = (
         f"{report['device']}, {report['precision']}, {report['threads']} threads, torch {report['torch']}; one "
         f"process, the models in turn, {report['repeats']} repeats of {report['questions']} questions: median ± half "
         "the middle half. Start-up and memory are of a process of its own each. The peers have random weights of their "
-        "published sizes: speed and memory don't depend on the values.",
-    ]
+        "published sizes: speed and memory don't depend on the values."
+    )
     if report["load_at_end"] is not None:
-        lines[-1] += (
-            f" The machine's load was {report['load_at_end']:.1f} at the end; above the threads, others ran too."
-        )
-    lines += [
-        "",
-        "| | " + " | ".join(model["name"] for model in models.values()) + " |",
-        "|---|" + "---|" * len(models),
-    ]
-    for row, label in (
+        about += f" The machine's load was {report['load_at_end']:.1f} at the end; above the threads, others ran too."
+    timed = (
         ("cold", "cold question: photo file to answer, ms"),
         ("next", "next question on the same photo, ms"),
         ("explained", "the same with its default map, ms"),
@@ -61,12 +52,18 @@ def format_report(report: dict) -> str:
         ("encoded_rate", "questions/s at the best batch, photos encoded before"),
         ("start", "start of the process to first answer, s"),
         ("peak", "peak memory, MB"),
-    ):
-        lines.append(f"| {label} | " + " | ".join(_cell(rows[row]) for rows in found.values()) + " |")
-    lines.append("| parameters, M | " + " | ".join(f"{m['parameters'] / 1e6:.1f}" for m in models.values()) + " |")
-    lines.append("| weights on disk, MB | " + " | ".join(f"{m['megabytes']:.0f}" for m in models.values()) + " |")
-    lines += ["", *(f"- {model['name']}: {model['note']}." for model in models.values())]
-    return "\n".join([*lines, *_targets(found)]) + "\n"
+    )
+    table = [[label, *(_cell(rows[row]) for rows in found.values())] for row, label in timed]
+    table.append(["parameters, M", *(f"{model['parameters'] / 1e6:.1f}" for model in models.values())])
+    table.append(["weights on disk, MB", *(f"{model['megabytes']:.0f}" for model in models.values())])
+    return as_page(
+        "# Speed and memory, side by side",
+        f"    {report['command']}",
+        about,
+        markdown_table(["", *(model["name"] for model in models.values())], table),
+        "\n".join(f"- {model['name']}: {model['note']}." for model in models.values()),
+        *_targets(found),
+    )
 
 
 def _cell(value: tuple[float, float] | None) -> str:
@@ -79,12 +76,12 @@ def _cell(value: tuple[float, float] | None) -> str:
 def _targets(found: dict) -> list[str]:
     if not {"valm", "vilt"} <= found.keys():
         return []
-    lines = ["", "| ratio to ViLT-B/32 | target | measured | |", "|---|---|---|---|"]
+    rows = []
     for label, row, way, target in TARGETS:
         ratio = found["valm"][row][0] / found["vilt"][row][0]
         met = ratio <= target if way == "at most" else ratio >= target
-        lines.append(f"| {label} | {way} {target:.3g} | {ratio:.3g} | {'met' if met else 'missed'} |")
-    return lines
+        rows.append((label, f"{way} {target:.3g}", f"{ratio:.3g}", "met" if met else "missed"))
+    return [markdown_table(("ratio to ViLT-B/32", "target", "measured", ""), rows)]
 
 
 def draw_report(report: dict, path: Path) -> None:

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.questions import QuestionDataset
-from training.measuring.common import sample, write_report
+from training.measuring.common import as_page, markdown_table, sample, tell_report
 from training.run_config import parse_overrides, read_config
 from training.train import model_to_train
 from valm_core.devices import choose_device
@@ -176,17 +176,12 @@ def format_report(report: dict) -> str:
         "operations a row, forward and backward": f"{report['megaflops_per_row']:.0f} million",
         "speed, of a large matrix product's": f"{computing}, {100 * report['share_of_peak']:.0f} %",
     }
-    lines = [
+    return as_page(
         "# Training speed",
-        "",
         f"Made by `{report['command']}` on {report['device']}, {report['threads']} threads, load average "
         f"{report['load_average']:.1f} after encoding.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {figure} |" for name, figure in figures.items()),
-    ]
-    return "\n".join(lines) + "\n"
+        markdown_table(("", ""), figures.items()),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -206,10 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"{error}\n")
     given = sys.argv[1:] if arguments is None else arguments
     report = {"command": " ".join(["python -m training.training_speed", *given]), **report}
-    text = format_report(report)
-    if options.report:
-        write_report(options.report, report, text)
-    print(text)
+    tell_report(report, format_report(report), options.report)
 
 
 if __name__ == "__main__":

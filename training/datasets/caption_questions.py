@@ -21,7 +21,7 @@ PREPOSITIONS = frozenset(
 )
 PLACE_PREPOSITIONS = frozenset({"in", "on", "at"})
 PLACES = frozenset("area structure room location geological_formation body_of_water way land field building".split())
-MOST_MODIFIERS = 3  # between an article and its noun
+MAX_MODIFIERS = 3  # between an article and its noun
 
 Made = tuple[str, str]  # question, answer
 
@@ -65,7 +65,7 @@ def _subject(words: list[str]) -> tuple[int, int] | None:
     """Where the first noun stands, and where what is said of it begins; None where no pattern fits."""
     if not words or (words[0] not in ARTICLES and words[0] not in NUMBERS):
         return None
-    for place in range(2, min(len(words) - 1, MOST_MODIFIERS + 3)):
+    for place in range(2, min(len(words) - 1, MAX_MODIFIERS + 3)):
         if _is_verb(words[place]) or words[place] in PREPOSITIONS or words[place] in ("is", "are"):
             said = place + 1 if words[place] in ("is", "are") and words[place + 1].endswith("ing") else place
             return (place - 1, said) if is_thing(words[place - 1]) else None
@@ -101,7 +101,7 @@ def _of_objects(words: list[str], head: int, after: int) -> list[Made]:
 def _of_place(words: list[str], head: int, after: int) -> list[Made]:
     """Where it happens: the last noun, behind a preposition of place."""
     last = len(words) - 1
-    for place in range(max(after, last - MOST_MODIFIERS - 2), last - 1):
+    for place in range(max(after, last - MAX_MODIFIERS - 2), last - 1):
         is_place = words[place] in PLACE_PREPOSITIONS and words[place + 1] in ARTICLES
         if is_place and _noun_behind(words, place + 1) == last and PLACES & noun_ancestors(base_form(words[last])):
             between = words[after:place]
@@ -123,7 +123,7 @@ def _noun_behind(words: list[str], article: int) -> int | None:
     while end < len(words) and words[end] not in FUNCTION_WORDS | PREPOSITIONS and not _is_verb(words[end]):
         end += 1
     noun = end - 1
-    return noun if article < noun <= article + MOST_MODIFIERS and is_thing(words[noun]) else None
+    return noun if article < noun <= article + MAX_MODIFIERS and is_thing(words[noun]) else None
 
 
 def _with_auxiliary(words: list[str], head: int, after: int, said: str) -> str:

@@ -141,10 +141,10 @@ def presence_questions(
             absent.append((likeness, photo))
         absent.sort(reverse=True)
         half = len(present) // 2  # those likeliest to show it, as POPE's adversarial choice; the others by chance
-        picked, rest = absent[:half], absent[half:]
-        picked += chance.sample(rest, min(len(present) - half, len(rest)))
-        pairs = min(len(present), len(picked))
-        for photo, (_, other) in zip(present[:pairs], chance.sample(picked, pairs), strict=True):
+        asked, rest = absent[:half], absent[half:]
+        asked += chance.sample(rest, min(len(present) - half, len(rest)))
+        pairs = min(len(present), len(asked))
+        for photo, (_, other) in zip(present[:pairs], chance.sample(asked, pairs), strict=True):
             wording = _worded(noun, chance.choice(PRESENCE), counted[noun])
             rows += [(photo, wording, "yes"), (other, wording, "no")]
     return rows

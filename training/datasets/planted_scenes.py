@@ -83,8 +83,8 @@ def sentence_about(objects: list[dict], generator: np.random.Generator) -> dict:
 
     Nothing in it tells the colors: without the scene half of the labels can be guessed.
     """
-    told = generator.permutation(len(objects))[: generator.integers(1, len(SENTENCES), endpoint=True)]
-    chosen = [objects[place] for place in told]
+    described = generator.permutation(len(objects))[: generator.integers(1, len(SENTENCES), endpoint=True)]
+    chosen = [objects[place] for place in described]
     pattern = str(generator.choice(SENTENCES[len(chosen) - 1])).split()
     named = iter(chosen)
     tokens, labels = [], []

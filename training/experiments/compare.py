@@ -19,6 +19,7 @@ import yaml
 from training.datasets import load_rows
 from training.experiments import baselines
 from training.made_from import check_finished, of_configs
+from training.measuring.common import as_page, markdown_table
 from training.run_config import parse_overrides, read_config
 from training.run_report import read_metrics
 from training.train import train
@@ -109,27 +110,19 @@ def format_report(report: dict, title: str, command: str) -> str:
     if first["multiple_choice_accuracy"] is not None:
         columns["multiple choice"] = lambda run: run["multiple_choice_accuracy"]
     columns["calibration error"] = lambda run: run["expected_calibration_error"]
-    lines = [
+    rows = []
+    for name, entry in report["variants"].items():
+        costs = entry["learning_parameters"] / 1e6, entry["milliseconds_per_question"], entry["seconds_per_epoch"]
+        scores = (_mean_and_deviation([pick(run) for run in entry["runs"]]) for pick in columns.values())
+        rows.append((name, *scores, f"{costs[0]:.2f} M", f"{costs[1]:.0f}", f"{costs[2]:.0f}"))
+    return as_page(
         f"# {title}",
-        "",
         f"Accuracy in percent on {first['questions']} validation questions, mean ± standard deviation over the seeds "
         f"{', '.join(map(str, report['seeds']))}. Times on {report['threads']} CPU thread(s), "
         f"beside whatever else ran; the epochs on {report.get('device', 'cpu')}. Made by",
-        "",
         f"    {command}",
-        "",
-        "| | " + " | ".join(columns) + " | parameters that learn | ms a question | s an epoch |",
-        "|---|" + "---|" * (len(columns) + 3),
-    ]
-    for name, entry in report["variants"].items():
-        cells = [_mean_and_deviation([pick(run) for run in entry["runs"]]) for pick in columns.values()]
-        cells += [
-            f"{entry['learning_parameters'] / 1e6:.2f} M",
-            f"{entry['milliseconds_per_question']:.0f}",
-            f"{entry['seconds_per_epoch']:.0f}",
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        markdown_table(("", *columns, "parameters that learn", "ms a question", "s an epoch"), rows),
+    )
 
 
 def _mean_and_deviation(values: list[float | None]) -> str:

@@ -27,6 +27,7 @@ from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row, write_rows
 from training.evaluate import predict_logits
 from training.made_from import check_finished, of_configs, rows_fingerprint
+from training.measuring.common import as_page, markdown_table
 from training.metrics.memory import peak_bytes
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.metrics.wups import WordNetMissing, read_wordnet, wups
@@ -168,27 +169,25 @@ def floors(parts: dict[str, list[Row]], options: argparse.Namespace, cache: str)
 
 def format_report(report: dict, name: str) -> str:
     """The report as Markdown."""
-    lines = [
-        "# Fine-tuning on DAQUAR",
-        "",
-        f"A checkpoint fine-tuned on indoor photos, measured in percent on {report['questions']} questions about "
-        f"{report['photos']} photos that no cell learned from or chose its epoch by. They are a part of DAQUAR's "
-        "training photos, so the figures stand beside published ones only roughly. Times and memory are those of the "
-        f"whole training process, its start included, on {report.get('ran_on', 'one CPU thread')}. Made by",
-        "",
-        f"    {report['command']}",
-        "",
-        f"| what learns | rows | {' | '.join(COLUMNS.values())} | parameters that learn | epochs | s | peak MB |",
-        "|---|" + "---|" * (len(COLUMNS) + 5),
-    ]
+    rows = []
     for row in report["floors"] + report["cells"]:
         scores = ["-" if row[column] is None else f"{100 * row[column]:.1f}" for column in COLUMNS]
         trained = ["", *scores, "", "", "", ""]
         if "rows" in row:
             costs = [f"{row['learning_parameters'] / 1e6:.2f} M", str(row["epochs"]), f"{row['seconds']:.0f}"]
             trained = [str(row["rows"] or "all"), *scores, *costs, str(row["peak_memory_mb"])]
-        lines.append(f"| {row['name']} | {' | '.join(trained)} |")
-    return "\n".join([*lines, "", f"![Accuracy by rows]({name}.png)", ""])
+        rows.append((row["name"], *trained))
+    costs = ("parameters that learn", "epochs", "s", "peak MB")
+    return as_page(
+        "# Fine-tuning on DAQUAR",
+        f"A checkpoint fine-tuned on indoor photos, measured in percent on {report['questions']} questions about "
+        f"{report['photos']} photos that no cell learned from or chose its epoch by. They are a part of DAQUAR's "
+        "training photos, so the figures stand beside published ones only roughly. Times and memory are those of the "
+        f"whole training process, its start included, on {report.get('ran_on', 'one CPU thread')}. Made by",
+        f"    {report['command']}",
+        markdown_table(("what learns", "rows", *COLUMNS.values(), *costs), rows),
+        f"![Accuracy by rows]({name}.png)",
+    )
 
 
 def draw_report(report: dict, path: Path) -> None:

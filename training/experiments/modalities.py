@@ -18,6 +18,7 @@ import yaml
 
 from training.datasets.readers.labelled import LabelledText, read_labelled_texts
 from training.made_from import check_finished, of_settings
+from training.measuring.common import as_page, markdown_table, tell_report
 from training.run_config import parse_overrides, read_config
 from training.train import train
 from valm_core.checkpoints.atomic_files import write_text
@@ -72,22 +73,21 @@ def study_report(study: dict) -> str:
     """The study as Markdown."""
     runs = study["variants"]
     floor = next(iter(runs.values()))[0]["always_commonest"]
-    lines = [
-        f"# What texts tell, what photos tell: `{study['task']}`",
-        "",
-        f"{study['rows']} validation rows, from which also each run's epoch was chosen; mean ± standard deviation, "
-        f'seeds: {len(next(iter(runs.values())))}, in percent. Always "{floor["label"]}": accuracy '
-        f"{100 * floor['accuracy']:.1f}, macro F1 {100 * floor['macro_f1']:.1f}.",
-        "",
-        "| | accuracy | macro F1 | macro F1 minus text alone, by seed |",
-        "|---|---|---|---|",
-    ]
     text = [run["macro_f1"] for run in runs["text alone"]]
+    rows = []
     for name, own in runs.items():
         more = [run["macro_f1"] - base for run, base in zip(own, text, strict=True)]
         apart = "" if name == "text alone" else ", ".join(f"{100 * value:+.1f}" for value in more)
-        lines.append(f"| {name} | {_spread(own, 'accuracy')} | {_spread(own, 'macro_f1')} | {apart} |")
-    return "\n".join([*lines, "", "Made by:", "", f"    {study['command']}", ""])
+        rows.append((name, _spread(own, "accuracy"), _spread(own, "macro_f1"), apart))
+    return as_page(
+        f"# What texts tell, what photos tell: `{study['task']}`",
+        f"{study['rows']} validation rows, from which also each run's epoch was chosen; mean ± standard deviation, "
+        f'seeds: {len(next(iter(runs.values())))}, in percent. Always "{floor["label"]}": accuracy '
+        f"{100 * floor['accuracy']:.1f}, macro F1 {100 * floor['macro_f1']:.1f}.",
+        markdown_table(("", "accuracy", "macro F1", "macro F1 minus text alone, by seed"), rows),
+        "Made by:",
+        f"    {study['command']}",
+    )
 
 
 def _spread(runs: list[dict], figure: str) -> str:
@@ -117,10 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
         parser.exit(2, f"{error}\n")
-    write_text(f"{options.report}.json", json.dumps(study, indent=2) + "\n")
-    report = study_report(study)
-    write_text(f"{options.report}.md", report)
-    print(report)
+    tell_report(study, study_report(study), f"{options.report}.json")
 
 
 if __name__ == "__main__":

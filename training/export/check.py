@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training.datasets.readers.jsonl import Row
+from training.measuring.common import as_page, markdown_table
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.exported.predictor import OnnxPredictor
 from valm_core.outputs import InputError
@@ -74,22 +75,17 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
 def format_report(report: dict) -> str:
     """The report as Markdown."""
     accuracy, greatest = report["accuracy"], report["greatest_difference"]
-    return "\n".join(
-        [
-            f"# Export to {report['format']}{', int8' if report['int8'] else ''}, against its checkpoint",
-            "",
-            f"    {report['command']}",
-            "",
-            f"On {report['questions']} questions, one at a time:",
-            "",
-            "| | |",
-            "|---|---|",
-            f"| same likeliest answer | {report['agreement']:.1%} |",
-            f"| accuracy of the checkpoint, of the export | {accuracy['torch']:.2%}, {accuracy['export']:.2%} |",
-            f"| greatest difference of a probability | {greatest['probabilities']:.1e} |",
-            f"| of a cell of the map `{MAP_METHOD}` | {greatest['image_map']:.1e} |",
-            f"| of an image token, relative to the largest | {greatest['image_tokens']:.1e} |",
-            f"| size of the export | {report['megabytes']:.0f} MB |",
-            "",
-        ]
+    measured = {
+        "same likeliest answer": f"{report['agreement']:.1%}",
+        "accuracy of the checkpoint, of the export": f"{accuracy['torch']:.2%}, {accuracy['export']:.2%}",
+        "greatest difference of a probability": f"{greatest['probabilities']:.1e}",
+        f"of a cell of the map `{MAP_METHOD}`": f"{greatest['image_map']:.1e}",
+        "of an image token, relative to the largest": f"{greatest['image_tokens']:.1e}",
+        "size of the export": f"{report['megabytes']:.0f} MB",
+    }
+    return as_page(
+        f"# Export to {report['format']}{', int8' if report['int8'] else ''}, against its checkpoint",
+        f"    {report['command']}",
+        f"On {report['questions']} questions, one at a time:",
+        markdown_table(("", ""), measured.items()),
     )

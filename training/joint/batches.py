@@ -126,9 +126,9 @@ class JointBatches:
         caption_of: list[int] = []
         for place, photo in enumerate(photos):
             for group, limit in zip(self.by_photo[photo], limits, strict=True):
-                picked = group if len(group) <= limit else self.generator.choice(group, limit, replace=False).tolist()
-                rows += picked
-                of += [place] * len(picked)
+                drawn = group if len(group) <= limit else self.generator.choice(group, limit, replace=False).tolist()
+                rows += drawn
+                of += [place] * len(drawn)
             if self.captions_of[photo]:
                 captions.append(int(self.generator.choice(self.captions_of[photo])))
                 caption_of.append(place)

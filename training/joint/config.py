@@ -4,6 +4,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from valm_core.config import BELOW_1, check_numbers
+
 
 @dataclass(frozen=True)
 class JointConfig:
@@ -62,13 +64,9 @@ class JointConfig:
 
     def __post_init__(self):
         least = {"photos": 2, "blind": 2, "photo_side": 16, "side": 16, "question_rows": 1}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not (math.isfinite(value) and value >= least.get(field.name, 0)):
-                raise ValueError(f"{field.name} is {value!r}; a number from {least.get(field.name, 0)} is needed.")
-        for name in ("label_smoothing", "average"):
-            if getattr(self, name) >= 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a number from 0 to below 1 is needed.")
+        names = [field.name for field in dataclasses.fields(self)]
+        check_numbers(self, **{name: (least.get(name, 0), math.inf) for name in names})
+        check_numbers(self, label_smoothing=(0, BELOW_1), average=(0, BELOW_1))
         if not self.steps and not self.seconds:
             raise ValueError("seconds and steps are both 0, so that nothing would be learned; set one of them.")
 

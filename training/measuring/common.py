@@ -1,8 +1,9 @@
-"""What the commands that measure explanations share: their options, the model, the sample, the report's files."""
+"""What the commands that measure share: their options, the model, the sample, the report as Markdown and its files."""
 
 import argparse
 import json
 import random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,6 +60,17 @@ def words_of(model: ValmModel, question: str) -> tuple[tuple[str, ...], tuple[in
 def data_name(path: str) -> str:
     """The last two parts of a path: enough to know the data set, nothing about the machine."""
     return "/".join(path.replace("\\", "/").split("/")[-2:])
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown, a cell a value."""
+    lines = ["".join(f"| {cell} " if cell != "" else "| " for cell in row) + "|" for row in (heads, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
+
+
+def as_page(*paragraphs: str) -> str:
+    """Paragraphs, tables and headings as a page of Markdown."""
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def tell_report(report: dict, text: str, path: str | None) -> None:

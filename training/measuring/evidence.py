@@ -15,7 +15,15 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.feature_cache import read_pixels
 from training.datasets.readers.jsonl import Row
-from training.measuring.common import add_measuring_options, data_name, load_model, sample, tell_report
+from training.measuring.common import (
+    add_measuring_options,
+    as_page,
+    data_name,
+    load_model,
+    markdown_table,
+    sample,
+    tell_report,
+)
 from valm_core.evidence import rules
 from valm_core.evidence.measure import hiding_probabilities
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
@@ -105,23 +113,19 @@ def verdict_shares(verdicts: np.ndarray) -> dict[str, float]:
 def format_report(report: dict) -> str:
     """The report as Markdown."""
     thresholds = {kind: " and ".join(f"{report[kind][name]}" for name in SHUFFLED_SHARES) for kind in THRESHOLDS}
-    lines = [
+    rows = [
+        (name.replace("_", " "), *(f"{100 * report[name][verdict]:.1f} %" for verdict in rules.VERDICTS))
+        for name in ("true_maps", "true_maps_where_the_photo_changed_the_answer", "shuffled_maps")
+    ]
+    return as_page(
         "# Verdicts beside a map",
-        "",
         f"    {report.get('command', '')}",
-        "",
         f"Thresholds of support for {' and '.join(SHUFFLED_SHARES)}, from shuffled maps of "
         f"{report['questions'] - report['tested_questions']} questions: {thresholds['calibrated']}; used: "
         f"{thresholds['used']}. Verdicts on {report['tested_questions']} others, of which the photo changed the answer "
         f"to {report['photo_changed_the_answer']}:",
-        "",
-        f"| {report['method']} | {' | '.join(rules.VERDICTS)} |",
-        f"|{'---|' * (1 + len(rules.VERDICTS))}",
-    ]
-    for name in ("true_maps", "true_maps_where_the_photo_changed_the_answer", "shuffled_maps"):
-        shares = " | ".join(f"{100 * report[name][verdict]:.1f} %" for verdict in rules.VERDICTS)
-        lines.append(f"| {name.replace('_', ' ')} | {shares} |")
-    return "\n".join(lines) + "\n"
+        markdown_table((report["method"], *rules.VERDICTS), rows),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -143,8 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     report["command"] = (
         f"python -m training.evidence --checkpoint {options.checkpoint} --data {data} --limit {options.limit}"
     )
-    text = format_report(report)
-    tell_report(report, text, options.report)
+    tell_report(report, format_report(report), options.report)
 
 
 if __name__ == "__main__":

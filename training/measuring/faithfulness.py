@@ -20,7 +20,15 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.feature_cache import read_pixels
 from training.datasets.readers.jsonl import Row
-from training.measuring.common import add_measuring_options, data_name, load_model, sample, write_report
+from training.measuring.common import (
+    add_measuring_options,
+    as_page,
+    data_name,
+    load_model,
+    markdown_table,
+    sample,
+    write_report,
+)
 from training.metrics.vqa_accuracy import vqa_accuracy
 from valm_core.evidence import faithfulness as measures
 from valm_core.evidence.rules import rank_correlation
@@ -169,13 +177,8 @@ def format_report(report: dict) -> str:
         if any(way in figures for figures in report["methods"].values()):
             parts += [f"## {title[0].upper()}{title[1:]}", format_table(report, way)]
     methods = list(report["rank_correlation"])
-    lines = [f"| | {' | '.join(methods)} |", "|---|" + "---|" * len(methods)]
-    lines += [
-        f"| {first} | " + " | ".join(f"{report['rank_correlation'][first][second]:.2f}" for second in methods) + " |"
-        for first in methods
-    ]
-    parts += ["## Rank correlation between the methods' maps", "\n".join(lines)]
-    return "\n\n".join(parts) + "\n"
+    rows = [(one, *(f"{report['rank_correlation'][one][other]:.2f}" for other in methods)) for one in methods]
+    return as_page(*parts, "## Rank correlation between the methods' maps", markdown_table(("", *methods), rows))
 
 
 def format_table(report: dict, way: str) -> str:
@@ -185,10 +188,7 @@ def format_table(report: dict, way: str) -> str:
         metric: (max if higher else min)(figures[way][metric]["mean"] for figures in methods.values())
         for metric, (_, higher, _) in METRICS.items()
     }
-    lines = [
-        f"| method | {' | '.join(title for title, _, _ in METRICS.values())} | ms | CPU ms |",
-        "|---|" + "---|" * 9,
-    ]
+    rows = []
     for name, figures in methods.items():
         cells = []
         for metric, (_, higher, _) in METRICS.items():
@@ -198,10 +198,8 @@ def format_table(report: dict, way: str) -> str:
             difference = value["difference_to_random"]
             better = difference["low"] > 0 if higher else difference["high"] < 0
             cells.append(f"{mean}{'*' if better else ''} ({value['low']:.3f}–{value['high']:.3f})")
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {figures['milliseconds']:.0f} | {figures['cpu_milliseconds']:.0f} |"
-        )
-    return "\n".join(lines)
+        rows.append((name, *cells, f"{figures['milliseconds']:.0f}", f"{figures['cpu_milliseconds']:.0f}"))
+    return markdown_table(("method", *(title for title, _, _ in METRICS.values()), "ms", "CPU ms"), rows)
 
 
 def draw_report(report: dict, path: Path) -> None:

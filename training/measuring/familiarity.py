@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache, read_pixels
-from training.measuring.common import add_measuring_options, data_name, load_model, tell_report
+from training.measuring.common import add_measuring_options, as_page, data_name, load_model, markdown_table, tell_report
 from valm_core.checkpoints.atomic_files import replace_folder
 from valm_core.checkpoints.contents import FAMILIARITY_FILE, write_fingerprints
 from valm_core.familiarity import Subspace, photo_vectors, question_vectors, save_familiarity
@@ -206,22 +206,20 @@ def measure(
 
 def format_report(report: dict) -> str:
     """The report as Markdown."""
-    lines = ["# What is called unfamiliar", "", f"    {report.get('command', '')}", ""]
+    parts = ["# What is called unfamiliar", f"    {report.get('command', '')}"]
     for part in COMPONENTS:
         found = report[part]
-        lines += [
+        parts.append(
             f"A {part} is unfamiliar when its vector leads further than {found['limit']} out of the subspace of "
             f"{found['fitted_on']} {part}s that training saw ({COMPONENTS[part]} dimensions); a limit that "
-            f"{100 * (1 - WITHIN[part]):.1f} % of {found['limited_by']} others of them pass.",
-            "",
-            f"| {part}s | tested | called unfamiliar |",
-            "|---|---|---|",
+            f"{100 * (1 - WITHIN[part]):.1f} % of {found['limited_by']} others of them pass."
+        )
+        rows = [
+            ("of validation" if kind == "usual" else kind, found["tested"][kind], f"{100 * share:.1f} %")
+            for kind, share in found["called_unfamiliar"].items()
         ]
-        for kind, share in found["called_unfamiliar"].items():
-            name = "of validation" if kind == "usual" else kind
-            lines.append(f"| {name} | {found['tested'][kind]} | {100 * share:.1f} % |")
-        lines.append("")
-    return "\n".join(lines)
+        parts.append(markdown_table((f"{part}s", "tested", "called unfamiliar"), rows))
+    return as_page(*parts)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -249,8 +247,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"python -m training.familiarity --checkpoint {options.checkpoint} --data {data_name(options.data)} "
         f"--validation {data_name(options.validation)} --limit {options.limit}"
     )
-    text = format_report(report)
-    tell_report(report, text, options.report)
+    tell_report(report, format_report(report), options.report)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from training.datasets.readers.jsonl import DataError, Row
 from training.datasets.readers.judging import Box, PersonPhoto
-from training.measuring.common import COMPARED, explain, words_of
+from training.measuring.common import COMPARED, as_page, explain, markdown_table, words_of
 from training.measuring.faithfulness import interval
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.word_pieces import merge_word_pieces
@@ -125,23 +125,19 @@ def measure_persons(model: ValmModel, asked: list[tuple[PersonPhoto, str]]) -> d
 
 def format_persons(report: dict) -> str:
     """The report as Markdown."""
-    lines = [
-        "# Do the maps of words for persons point at persons?",
-        "",
-        f"    {report.get('command', '')}",
-        "",
-        f"{report['questions']} questions on {report['photos']} photos name a person. Counted is how often the "
-        "centre of the hottest cell of that word's map lies in a person's box; 95 % bootstrap intervals. Not every "
-        "person has a box, so a map that points at another one counts as wrong.",
-        "",
-        "| map | hottest cell in a person's box |",
-        "|---|---|",
-    ]
+    rows = []
     for name, value in (report["methods"] | report["controls"]).items():
         label = name.replace("_cell", " cell") + (" (default)" if name == DEFAULT_METHOD else "")
-        lines.append(f"| {label} | {100 * value['mean']:.1f} % ({100 * value['low']:.1f}–{100 * value['high']:.1f}) |")
+        rows.append((label, f"{100 * value['mean']:.1f} % ({100 * value['low']:.1f}–{100 * value['high']:.1f})"))
     words = ", ".join(
         f"{word} {100 * value['mean']:.0f} % ({value['questions']})" for word, value in report["by_word"].items()
     )
-    lines += ["", f"By word with the default method (number of words): {words}."]
-    return "\n".join(lines) + "\n"
+    return as_page(
+        "# Do the maps of words for persons point at persons?",
+        f"    {report.get('command', '')}",
+        f"{report['questions']} questions on {report['photos']} photos name a person. Counted is how often the "
+        "centre of the hottest cell of that word's map lies in a person's box; 95 % bootstrap intervals. Not every "
+        "person has a box, so a map that points at another one counts as wrong.",
+        markdown_table(("map", "hottest cell in a person's box"), rows),
+        f"By word with the default method (number of words): {words}.",
+    )

@@ -21,7 +21,15 @@ from training.datasets import load_rows
 from training.datasets.feature_cache import read_pixels
 from training.datasets.readers.jsonl import DataError, Row
 from training.datasets.readers.judging import PersonPhoto, read_person_photos
-from training.measuring.common import add_measuring_options, data_name, load_model, sample, tell_report
+from training.measuring.common import (
+    add_measuring_options,
+    as_page,
+    data_name,
+    load_model,
+    markdown_table,
+    sample,
+    tell_report,
+)
 from training.measuring.faithfulness import interval
 from training.measuring.person_pointing import asked_questions, drawn_questions, format_persons, measure_persons
 from training.metrics.vqa_accuracy import vqa_accuracy
@@ -120,7 +128,7 @@ def format_report(report: dict) -> str:
             f"rightly are measured. An object covers {100 * figures['object_area']:.1f} % of a scene. 95 % bootstrap "
             "intervals; an asterisk marks what is better than raw attention (paired difference, interval above 0)."
         )
-        lines = ["| method | pointing game | relevance mass inside |", "|---|---|---|"]
+        rows = []
         for method, values in figures["methods"].items():
             cells = []
             for metric in ("pointing", "mass"):
@@ -128,9 +136,9 @@ def format_report(report: dict) -> str:
                 star = "*" if value["difference_to_raw_attention"]["low"] > 0 else ""
                 cells.append(f"{value['mean']:.3f}{star} ({value['low']:.3f}–{value['high']:.3f})")
             default = " (default)" if method == DEFAULT_METHOD else ""
-            lines.append(f"| {method}{default} | {' | '.join(cells)} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+            rows.append((f"{method}{default}", *cells))
+        parts.append(markdown_table(("method", "pointing game", "relevance mass inside"), rows))
+    return as_page(*parts)
 
 
 def measure_files(model: ValmModel, files: list[str], limit: int) -> dict:
@@ -178,8 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
             report = {"command": command + " ".join(options.files), "files": files}
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    text = format_persons(report) if options.boxes else format_report(report)
-    tell_report(report, text, options.report)
+    tell_report(report, (format_persons if options.boxes else format_report)(report), options.report)
     print(json.dumps(report))
 
 

@@ -14,7 +14,7 @@ from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row
 from training.datasets.readers.judging import read_yes_no
 from training.evaluate import predict_logits
-from training.measuring.common import add_measuring_options, data_name, load_model, tell_report
+from training.measuring.common import add_measuring_options, as_page, data_name, load_model, markdown_table, tell_report
 from training.measuring.faithfulness import BOOTSTRAP_DRAWS
 from training.metrics.vqa_accuracy import normalize_answer
 from valm_core.model.model import ValmModel
@@ -86,24 +86,20 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
 def format_report(report: dict) -> str:
     """The report as Markdown."""
     heads = ("accuracy", "balanced", "says yes", "yes is right", "neither", "as without the photo")
-    lines = [
-        "# Yes or no: does it look?",
-        "",
-        f"    {report.get('command', '')}",
-        "",
-        "Balanced accuracy is the mean of the accuracies on questions whose answer is yes and whose answer is no, with "
-        "its 95 % bootstrap interval: a coin, always yes and always no reach 50 %. An answer that is neither is wrong.",
-        "",
-        f"| source | questions | {' | '.join(heads)} |",
-        "|---|" + "---|" * (1 + len(heads)),
-    ]
+    rows = []
     for name, figures in {"all": report, **report["by_source"]}.items():
         cells = ["–" if figures[figure] is None else f"{100 * figures[figure]:.1f} %" for figure in FIGURES]
         if figures["balanced_accuracy"] is not None:
             low, high = figures["balanced_accuracy_low"], figures["balanced_accuracy_high"]
             cells[1] += f" ({100 * low:.1f}–{100 * high:.1f})"
-        lines.append(f"| {name} | {figures['questions']} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append((name, figures["questions"], *cells))
+    return as_page(
+        "# Yes or no: does it look?",
+        f"    {report.get('command', '')}",
+        "Balanced accuracy is the mean of the accuracies on questions whose answer is yes and whose answer is no, with "
+        "its 95 % bootstrap interval: a coin, always yes and always no reach 50 %. An answer that is neither is wrong.",
+        markdown_table(("source", "questions", *heads), rows),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

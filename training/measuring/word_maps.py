@@ -19,9 +19,11 @@ from training.datasets.word_forms import FUNCTION_WORDS
 from training.datasets.word_forms import words_of as plain_words
 from training.measuring.common import (
     add_measuring_options,
+    as_page,
     data_name,
     explain,
     load_model,
+    markdown_table,
     sample,
     tell_report,
     words_of,
@@ -133,18 +135,6 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
 
 def format_report(report: dict) -> str:
     """The report as Markdown."""
-    lines = [
-        "# Do the words of a question look at different places?",
-        "",
-        f"    {report.get('command', '')}",
-        "",
-        f"{report['questions']} questions with two content words or more. Correlation: Pearson's, over the cells, of "
-        "the maps of a question's content words, mean over its pairs. Weight: of the words' pooling (raw attention) or "
-        "the method's token scores. 95 % bootstrap intervals over the questions.",
-        "",
-        "| | correlation | flat maps | weight on " + " | weight on ".join(SHARES.values()) + " |",
-        "|---|---|---|" + "---|" * len(SHARES),
-    ]
 
     def percent(value: dict) -> str:
         return f"{100 * value['mean']:.1f} % ({100 * value['low']:.1f}–{100 * value['high']:.1f})"
@@ -152,14 +142,21 @@ def format_report(report: dict) -> str:
     def number(value: dict) -> str:
         return f"{value['mean']:.3f} ({value['low']:.3f}–{value['high']:.3f})"
 
+    rows = []
     for name, figures in report["methods"].items():
         label = f"{name} (default)" if name == DEFAULT_METHOD else name
-        shares = " | ".join(percent(figures[share]) for share in SHARES)
-        lines.append(f"| {label} | {number(figures['correlation'])} | {percent(figures['flat_maps'])} | {shares} |")
-    lines.append(f"| cells shuffled | {number(report['shuffled_maps'])} | |" + " |" * len(SHARES))
-    even = " | ".join(percent(report["even_reading"][share]) for share in SHARES)
-    lines.append(f"| every token alike | | | {even} |")
-    return "\n".join(lines) + "\n"
+        shares = (percent(figures[share]) for share in SHARES)
+        rows.append((label, number(figures["correlation"]), percent(figures["flat_maps"]), *shares))
+    rows.append(("cells shuffled", number(report["shuffled_maps"]), "", *[""] * len(SHARES)))
+    rows.append(("every token alike", "", "", *(percent(report["even_reading"][share]) for share in SHARES)))
+    return as_page(
+        "# Do the words of a question look at different places?",
+        f"    {report.get('command', '')}",
+        f"{report['questions']} questions with two content words or more. Correlation: Pearson's, over the cells, of "
+        "the maps of a question's content words, mean over its pairs. Weight: of the words' pooling (raw attention) or "
+        "the method's token scores. 95 % bootstrap intervals over the questions.",
+        markdown_table(("", "correlation", "flat maps", *(f"weight on {name}" for name in SHARES.values())), rows),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,11 +8,11 @@ from valm_core.model.span_labels import OUTSIDE, spans_of, type_of
 Labels = Sequence[str]
 
 
-def tag_figures(told: Sequence[Labels], true: Sequence[Labels]) -> dict[str, Any]:
+def tag_figures(predicted: Sequence[Labels], true: Sequence[Labels]) -> dict[str, Any]:
     """How well words were labelled.
 
     Args:
-        told, true: the labels of each sentence, by the model and by people.
+        predicted, true: the labels of each sentence, by the model and by people.
 
     Returns:
         ``f1``, ``precision``, ``recall`` and ``support`` by label, words being counted (``OUTSIDE`` left out), with
@@ -22,11 +22,11 @@ def tag_figures(told: Sequence[Labels], true: Sequence[Labels]) -> dict[str, Any
     """
     from sklearn.metrics import classification_report
 
-    flat_told, flat_true = ([label for labels in part for label in labels] for part in (told, true))
-    names = sorted({*flat_told, *flat_true} - {OUTSIDE}, key=lambda label: (type_of(label), label))
+    flat_predicted, flat_true = ([label for labels in part for label in labels] for part in (predicted, true))
+    names = sorted({*flat_predicted, *flat_true} - {OUTSIDE}, key=lambda label: (type_of(label), label))
     figures: dict[str, Any] = {name: {} for name in ("f1", "precision", "recall", "support")}
     if names:
-        report = classification_report(flat_true, flat_told, labels=names, output_dict=True, zero_division=0)
+        report = classification_report(flat_true, flat_predicted, labels=names, output_dict=True, zero_division=0)
         for name in names:
             figures["f1"][name] = report[name]["f1-score"]
             figures["support"][name] = int(report[name]["support"])
@@ -36,12 +36,12 @@ def tag_figures(told: Sequence[Labels], true: Sequence[Labels]) -> dict[str, Any
         figures["micro_f1"] = micro["f1-score"]
     else:  # nothing to find, and nothing found
         figures |= {"macro_f1": 0.0, "weighted_f1": 0.0, "micro_f1": 0.0}
-    return figures | span_figures(told, true)
+    return figures | span_figures(predicted, true)
 
 
-def span_figures(told: Sequence[Labels], true: Sequence[Labels]) -> dict[str, Any]:
+def span_figures(predicted: Sequence[Labels], true: Sequence[Labels]) -> dict[str, Any]:
     """F1, precision and recall of whole spans, and F1 by type; arguments as of ``tag_figures``."""
-    found = {(place, *span) for place, labels in enumerate(told) for span in spans_of(labels)}
+    found = {(place, *span) for place, labels in enumerate(predicted) for span in spans_of(labels)}
     real = {(place, *span) for place, labels in enumerate(true) for span in spans_of(labels)}
     types = sorted({span[-1] for span in found | real})
     by_type = {

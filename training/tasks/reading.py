@@ -82,7 +82,7 @@ def measure_reading(model: ReadModel, pages: list[AskedPage]) -> dict[str, Any]:
     """
     start = time.perf_counter()
     model.eval()
-    told, true, fields, there = [], [], [], 0
+    predicted, true, fields, there = [], [], [], 0
     for asked in pages:
         answers = [""] * len(asked.rows)
         if asked.page is not None and asked.encoded is not None:
@@ -93,11 +93,11 @@ def measure_reading(model: ReadModel, pages: list[AskedPage]) -> dict[str, Any]:
             spans = zip(first.tolist(), last.tolist(), strict=True)
             answers = [asked.page.text(begin, end + 1) for begin, end in spans]
             there += sum(bool(right_spans(asked.page, row)) for row in asked.rows)
-        told += answers
+        predicted += answers
         true += [row.answers for row in asked.rows]
         fields += [row.field for row in asked.rows]
-    figures = {"pages": len(pages)} | answer_figures(told, true, fields)
-    return figures | {"on_the_page": there / len(told), "seconds": round(time.perf_counter() - start, 1)}
+    figures = {"pages": len(pages)} | answer_figures(predicted, true, fields)
+    return figures | {"on_the_page": there / len(predicted), "seconds": round(time.perf_counter() - start, 1)}
 
 
 def format_reading(report: dict) -> str:

@@ -111,7 +111,7 @@ def predict_tags(
     side_by_side = context and not model.sees_photos
     windows = windows_in_a_row(parts, model.config.max_question_tokens) if side_by_side else None
     windows = windows or [[number] for number in range(len(parts))]
-    told: list[list[str]] = [[] for _ in sentences]
+    predicted: list[list[str]] = [[] for _ in sentences]
     order = sorted(range(len(windows)), key=lambda place: sum(len(parts[number].pieces) for number in windows[place]))
     found: dict[int, list[str]] = {}
     for first in tqdm(range(0, len(order), WINDOWS_AT_ONCE), desc="tagging", unit="batch", leave=False):
@@ -125,8 +125,8 @@ def predict_tags(
         for row, number in enumerate(number for window in chosen for number in window):
             found[number] = [model.answers[label] for label in best[row, : parts[number].count]]
     for number, sentence in enumerate(sentence_of):
-        told[sentence] += found[number]
-    return [tuple(labels) for labels in told]
+        predicted[sentence] += found[number]
+    return [tuple(labels) for labels in predicted]
 
 
 def format_tags(report: dict) -> str:

@@ -290,8 +290,8 @@ def _explaining(database: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, FileExistsError, PermissionError, NotADirectoryError) as error:
-        told = str(error).lower()
-        known = (reason for words, *reason in REASONS if any(word in told for word in words))
+        message = str(error).lower()
+        known = (reason for words, *reason in REASONS if any(word in message for word in words))
         reason, remedy = next(known, OTHER_REASON)
         raise CorrectionsError(
             f"The database {database} can't be used: {reason} ({error}). Nothing was changed. {remedy}", reason

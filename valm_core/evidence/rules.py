@@ -15,6 +15,7 @@ RANDOM_DRAWS = 8  # of orders; twice as many change no verdict and take twice as
 VERDICTS = ("matters", "matters a little", "no difference", "cannot tell")
 MIN_CONTRAST = 0.05  # of the hottest cell's share; with less between hottest and coldest a map is flat
 SAME_MAP = 0.02  # the share of a map that lies elsewhere than another one, up to which both are the same
+MIN_PROBABILITY = 1e-6  # so that its logarithm is a number
 SMALLEST_SPREAD = 0.02  # of log-odds: what nothing moves supports no map
 
 # The least support for a verdict, so that a shuffled map of the default checkpoint reaches it in 3 % and 0.5 % of the
@@ -174,6 +175,12 @@ def word_doubts(word_maps: np.ndarray, word: int) -> tuple[bool, int | None]:
 def is_flat(heat: np.ndarray) -> bool:
     """Whether no place of a map stands out: its hottest cell is hardly hotter than its coldest."""
     return float(np.ptp(heat)) <= MIN_CONTRAST * float(heat.max())
+
+
+def log_falls(probability: float, without: np.ndarray) -> np.ndarray:
+    """How far the logarithm of a probability falls once it is those of ``without`` [F]; 0 where it rises; float32."""
+    falls = np.log(max(probability, MIN_PROBABILITY)) - np.log(np.maximum(without, MIN_PROBABILITY))
+    return np.maximum(falls, 0).astype(np.float32)
 
 
 def agreement(image_map: np.ndarray, others: list[np.ndarray]) -> float:

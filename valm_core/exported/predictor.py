@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from valm_core.asking import answer_each, chosen_method, place_in_list
+from valm_core.asking import answer_each, chosen_method, not_offered, place_in_list
 from valm_core.checkpoints.fingerprints import config_facts
 from valm_core.evidence.rules import (
     check_method,
@@ -24,11 +24,9 @@ from valm_core.inputs.text import as_listed
 from valm_core.inputs.word_pieces import merge_word_pieces, words_of_pieces
 from valm_core.outputs import (
     Answer,
-    Counterfactual,
     EncodedImage,
     Evidence,
     Explanation,
-    NotOffered,
     Photo,
     Prediction,
     TrackRecord,
@@ -208,30 +206,12 @@ class OnnxPredictor:
         facts = config_facts(self.model.metadata["config"])
         return facts | {name: self.model.metadata[name] for name in ("checkpoint_sha256", "format")}
 
-    def what_if(
-        self,
-        image: EncodedImage,
-        question: str,
-        hidden_cells: np.ndarray | None = None,
-        hidden_words: Collection[int] = (),
-        masked_heads: Collection[tuple[str, int, int]] = (),
-        candidates: Sequence[str] = (),
-        top: int = 5,
-    ) -> Prediction:
-        """Not offered."""
-        raise NotOffered("An exported model can't answer with parts switched off. Use its checkpoint for that.")
-
-    def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
-        """Not offered."""
-        raise NotOffered("An exported model can't look for what would change its answer. Use its checkpoint for that.")
-
-    def write(self, image: EncodedImage, question: str, top: int = 5) -> Iterator[str | Prediction]:
-        """Not offered: such a model chooses its answer from a list."""
-        raise NotOffered("This model chooses its answer from a list; it writes none.")
-
-    def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
-        """Not offered."""
-        raise NotOffered("An exported model can't name what a photo shows. Use its checkpoint for that.")
+    what_if = not_offered("An exported model can't answer with parts switched off. Use its checkpoint for that.")
+    counterfactual = not_offered(
+        "An exported model can't look for what would change its answer. Use its checkpoint for that."
+    )
+    write = not_offered("This model chooses its answer from a list; it writes none.")
+    concepts = not_offered("An exported model can't name what a photo shows. Use its checkpoint for that.")
 
     def masks(self, candidates: Sequence[str]) -> bool:
         """Whether all candidates are in the answer list."""

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from valm_core.inputs.page import Line, Page, page_of_lines
+from valm_core.inputs.page import Line
 from valm_core.inputs.photo import open_photo
 from valm_core.outputs import InputError, Photo
 
-LEAST_SURE = 0.5  # of a line: what is less sure is no text
+MIN_CONFIDENCE = 0.5  # of a line: what is less sure is no text
 SURE = 0.85  # the mean from which on a page counts as upright
-SHORT_SIDE = 900  # pixels; smaller pages are enlarged so far, at most by ``MOST_LARGER``
-MOST_LARGER = 3
+SHORT_SIDE = 900  # pixels; smaller pages are enlarged so far, at most by ``MAX_ENLARGEMENT``
+MAX_ENLARGEMENT = 3
 TURNS = (0, 90, 270, 180)  # degrees
 _ENGINE_LOCK = threading.Lock()
 
@@ -30,11 +30,6 @@ class OcrMissing(InputError):
 def has_ocr() -> bool:
     """Whether the package that ``rapid_ocr`` needs is installed."""
     return find_spec("rapidocr_onnxruntime") is not None
-
-
-def read_page(photo: Photo) -> Page:
-    """The words on a photo of a document. Argument and errors as of ``read_lines`` and ``page_of_lines``."""
-    return page_of_lines(read_lines(photo)[0])
 
 
 def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[tuple[Line, ...], int]:
@@ -56,7 +51,7 @@ def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[tuple[Line, 
     best_score, best_size, best_turn = -1.0, picture.size, 0
     for turn in TURNS:
         turned = picture.rotate(turn, expand=True) if turn else picture
-        found = [line for line in read(np.asarray(turned)) if line[2] >= LEAST_SURE and line[1].strip()]
+        found = [line for line in read(np.asarray(turned)) if line[2] >= MIN_CONFIDENCE and line[1].strip()]
         score = sum(len(text) * sure for _, text, sure in found) * (0.5 if _on_its_side(found) else 1.0)
         if score > best_score:
             best, best_score, best_size, best_turn = found, score, turned.size, turn
@@ -93,7 +88,7 @@ def rapid_ocr() -> Engine:
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:
-    factor = min(SHORT_SIDE / min(picture.size), MOST_LARGER)
+    factor = min(SHORT_SIDE / min(picture.size), MAX_ENLARGEMENT)
     if factor <= 1:
         return picture
     size = round(picture.width * factor), round(picture.height * factor)

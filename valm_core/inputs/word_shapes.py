@@ -41,11 +41,11 @@ def word_shapes(words: Sequence[str]) -> np.ndarray:
     spelled = [word for word in words if any(letter.isalpha() for letter in word)]
     titled = len(spelled) > 1 and sum(word[:1].isupper() for word in spelled) >= MOSTLY * len(spelled)
     begun = next((place for place, word in enumerate(words) if any(letter.isalnum() for letter in word)), 0)
-    told = [
+    shapes = [
         (*_shapes_of(word), place == 0, place == begun, shouted, titled and not shouted)
         for place, word in enumerate(words)
     ]
-    return np.array(told, dtype=np.float32).reshape(len(words), len(SHAPES))
+    return np.array(shapes, dtype=np.float32).reshape(len(words), len(SHAPES))
 
 
 def _shapes_of(word: str) -> tuple[bool, ...]:

@@ -1,9 +1,9 @@
 """TrainingConfig: how a model is trained."""
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
-from valm_core.config import from_plain_values
+from valm_core.config import ABOVE_0, BELOW_1, check_choices, check_numbers
 from valm_core.learning.fine_tuning import parse_fine_tuning
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
@@ -81,46 +81,14 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         parse_fine_tuning(self.fine_tuning)
-        for name in (
-            "epochs",
-            "batch_size",
-            "accumulation_steps",
-            "learning_rate",
-            "gradient_clipping",
-            "early_stopping_patience",
-            "matched",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a number above 0 is needed.")
-        for name in (
-            "visual_weight",
-            "alignment_weight",
-            "weight_decay",
-            "label_balance",
-            "head_learning_rate",
-            "accuracy_to_spare",
-            "save_every",
-            "workers",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a number of at least 0 is needed.")
-        if not 0 < self.kept_cells <= 1:
-            raise ValueError(f"kept_cells is {self.kept_cells!r}; a share above 0 and at most 1 is needed.")
+        above_0 = ("epochs", "batch_size", "accumulation_steps", "early_stopping_patience", "matched")
+        from_0 = ("visual_weight", "alignment_weight", "weight_decay", "label_balance", "head_learning_rate")
+        from_0 += ("encoder_learning_rate", "warmup_steps", "accuracy_to_spare", "save_every", "workers", "threads")
+        check_numbers(self, **dict.fromkeys(above_0, (1, math.inf)), **dict.fromkeys(from_0, (0, math.inf)))
+        check_numbers(self, **dict.fromkeys(("learning_rate", "gradient_clipping"), (ABOVE_0, math.inf)))
+        check_numbers(self, kept_cells=(ABOVE_0, 1), label_smoothing=(0, BELOW_1))
+        check_choices(self, precision=PRECISIONS, optimizer=OPTIMIZERS, schedule=SCHEDULES, tracker=TRACKERS)
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of accumulation_steps {self.accumulation_steps}."
             )
-        for name, allowed in (
-            ("precision", PRECISIONS),
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("tracker", TRACKERS),
-        ):
-            if getattr(self, name) not in allowed:
-                listed = ", ".join(value or '""' for value in allowed)
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {listed}.")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
-        """Build from plain values, refusing unknown names and values of the wrong type."""
-        return from_plain_values(cls, values)

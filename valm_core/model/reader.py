@@ -15,7 +15,7 @@ BUCKETS = 32  # of distances between words, on a logarithmic scale
 NEAREST, FARTHEST = 1 / 200, 1.0  # distances of the first and last bucket, shares of the page
 IMPOSSIBLE = -1e4
 READING = 2  # layers of the text encoder that read a line; what it says as a whole matters little on a receipt
-MOST_WORDS = 60  # of an answer
+MAX_ANSWER_WORDS = 60  # of an answer
 
 
 class LayoutLayer(nn.Module):
@@ -169,7 +169,7 @@ def _bucket(distance: Tensor) -> Tensor:
     return (size + half * (distance > 0)).long()
 
 
-def span_scores(scores: Tensor, most: int = MOST_WORDS) -> Tensor:
+def span_scores(scores: Tensor, most: int = MAX_ANSWER_WORDS) -> Tensor:
     """Scores [R, 2, W] of beginnings and ends -> the log-probability [R, W, W] of each span, by first and last word.
 
     A span ends where it begins or later and has ``most`` words at most; all others have no probability.
@@ -180,7 +180,7 @@ def span_scores(scores: Tensor, most: int = MOST_WORDS) -> Tensor:
     return pairs.masked_fill(~allowed, 2 * IMPOSSIBLE).flatten(1).log_softmax(dim=-1).unflatten(1, (words, words))
 
 
-def best_spans(scores: Tensor, most: int = MOST_WORDS) -> tuple[Tensor, Tensor, Tensor]:
+def best_spans(scores: Tensor, most: int = MAX_ANSWER_WORDS) -> tuple[Tensor, Tensor, Tensor]:
     """The likeliest span of each question: first word [R], last word [R] and log-probability [R]."""
     likely = span_scores(scores, most)
     value, place = likely.flatten(1).max(dim=1)

@@ -41,12 +41,12 @@ def first_fault(labels: Sequence[str]) -> int | None:
 
 def mended(labels: Sequence[str]) -> tuple[str, ...]:
     """The labels with a B for each I that begins a span, as CoNLL's scorer reads them."""
-    told: list[str] = []
+    repaired: list[str] = []
     before: str | None = None
     for label in labels:
-        told.append(label if may_follow(before, label) else f"B-{type_of(label)}")
+        repaired.append(label if may_follow(before, label) else f"B-{type_of(label)}")
         before = label
-    return tuple(told)
+    return tuple(repaired)
 
 
 def spans_of(labels: Sequence[str]) -> list[Span]:

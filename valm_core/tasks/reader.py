@@ -12,7 +12,15 @@ from PIL import Image
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.devices import choose_device
-from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
+from valm_core.evidence.rules import (
+    MIN_PROBABILITY,
+    hidden_variants,
+    is_flat,
+    log_falls,
+    split_variants,
+    support,
+    verdict,
+)
 from valm_core.inputs.ocr import read_lines
 from valm_core.inputs.page import Line, Page, page_of_lines
 from valm_core.inputs.pdf import is_pdf, open_pdf_page
@@ -23,7 +31,6 @@ from valm_core.model.reader import ReadModel, span_scores
 from valm_core.outputs import InputError, Photo
 
 VARIANTS_AT_ONCE = 32
-LESS_SURE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,7 @@ class Reader:
         values, places = likely.flatten().sort(descending=True)
         for value, place in zip(values.exp().tolist(), places.tolist(), strict=True):
             first, last = divmod(place, len(likely))
-            if found and value < LESS_SURE:
+            if found and value < MIN_PROBABILITY:
                 break
             if any(last >= one and first < end for one, end in spans):  # the same words, cut otherwise
                 continue
@@ -186,7 +193,7 @@ class Reader:
         if len(others) < 2:
             return scores, 0.0, "cannot tell"
 
-        def told(hidden: np.ndarray) -> np.ndarray:
+        def probability_without(hidden: np.ndarray) -> np.ndarray:
             """The answer's probability [F] without the other lines hidden [F, len(others)]."""
             gone = np.zeros((len(hidden), count), dtype=bool)
             gone[:, others] = hidden
@@ -196,15 +203,12 @@ class Reader:
                 values.append(likely[:, first, end - 1].exp().float().cpu().numpy())
             return np.concatenate(values)
 
-        falls = np.log(max(probability, LESS_SURE)) - np.log(
-            np.maximum(told(np.eye(len(others), dtype=bool)), LESS_SURE)
-        )
-        scores[others] = np.maximum(falls, 0.0)
+        scores[others] = log_falls(probability, probability_without(np.eye(len(others), dtype=bool)))
         if is_flat(scores[others]):
             return scores, 0.0, "cannot tell"
         seed = np.array([[first, end]], dtype=np.float32)
         hidden = hidden_variants(page.page.boxes[None, : len(others)], seed, [scores[others]])
-        whole, (hottest,), random = split_variants(told(hidden))
+        whole, (hottest,), random = split_variants(probability_without(hidden))
         return scores, support(hottest, random), verdict(whole, hottest, random)
 
     def _likely(self, page: ReadPage, vector: torch.Tensor, hidden: np.ndarray | None) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.devices import choose_device
-from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
+from valm_core.evidence.rules import hidden_variants, is_flat, log_falls, split_variants, support, verdict
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.text import clean_text
 from valm_core.inputs.word_windows import sentence_pieces, window_tensors
@@ -28,7 +28,6 @@ VARIANTS_AT_ONCE = 64
 WORDS = re.compile(
     r"https?://\S+|[@#]\w+|(?:[A-Za-z]\.){2,}|'s\b|n't\b|\d+(?:[.,:/-]\d+)*|\w+(?:[-&]\w+)*(?:'(?!s\b)\w+)?|[^\w\s]"
 )
-LESS_SURE = 1e-6  # the least probability, so that its logarithm is a number
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,8 @@ class Tagger:
         alone = np.eye(count, dtype=bool)
         own = np.zeros((1, count), dtype=bool)
         own[0, first:end] = True
-        told = self._span_probabilities(words, labels, span, np.concatenate([own, alone]), cells)
-        falls = np.log(max(probability, LESS_SURE)) - np.log(np.maximum(told[1:], LESS_SURE))
-        scores = np.maximum(falls, 0.0).astype(np.float32)
+        probabilities = self._span_probabilities(words, labels, span, np.concatenate([own, alone]), cells)
+        scores = log_falls(probability, probabilities[1:])
         moved, said = 0.0, "cannot tell"
         if count > 1 and not is_flat(scores):
             seed = np.array([labels.tolist()], dtype=np.float32)
@@ -144,7 +142,7 @@ class Tagger:
         cell_map, photo_said = None, ""
         if cells is not None:
             cell_map, photo_said = self._photo_evidence(words, labels, span, probability, cells)
-        parts = (first, end, name, text, probability, float(told[0]), scores, moved, said)
+        parts = (first, end, name, text, probability, float(probabilities[0]), scores, moved, said)
         return TaggedSpan(*parts, cell_map=cell_map, photo_verdict=photo_said)
 
     def _photo_evidence(
@@ -154,9 +152,8 @@ class Tagger:
         rows, columns = self.model.grid
         row, column = (axis.ravel() for axis in np.indices((rows, columns)))
         near = np.maximum(abs(row[:, None] - row), abs(column[:, None] - column)) <= 1  # [N, N]
-        told = self._span_probabilities(words, labels, span, None, _without(cells, near, self.model.mean_image_token))
-        falls = np.log(max(probability, LESS_SURE)) - np.log(np.maximum(told, LESS_SURE))
-        heat = np.maximum(falls, 0.0).astype(np.float32)
+        variants = _without(cells, near, self.model.mean_image_token)
+        heat = log_falls(probability, self._span_probabilities(words, labels, span, None, variants))
         if is_flat(heat):
             return heat.reshape(rows, columns), "cannot tell"
         seed = np.array([labels.tolist()], dtype=np.float32)
@@ -176,15 +173,15 @@ class Tagger:
         """The least probability [F] of a span's labels in variants: with words ``hidden`` [F, W], or of F photos."""
         first, end, _ = span
         count = len(hidden) if hidden is not None else len(cast(Tensor, cells))
-        told = []
+        probabilities = []
         for start in range(0, count, VARIANTS_AT_ONCE):
             part = slice(start, start + VARIANTS_AT_ONCE)
             now = np.zeros((len(range(count)[part]), len(words)), dtype=bool) if hidden is None else hidden[part]
             photos = cells[part] if cells is not None and hidden is None else cells
             likely = self.model.chain.marginals(*self._logits(words, now, photos))  # [F, W, K]
             own = likely[:, torch.arange(first, end), labels[first:end]]  # [F, span]
-            told.append(own.amin(dim=1).float().cpu().numpy())
-        return np.concatenate(told)
+            probabilities.append(own.amin(dim=1).float().cpu().numpy())
+        return np.concatenate(probabilities)
 
     def _logits(self, words: tuple[str, ...], hidden: np.ndarray, cells: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits and mask [F, W, K] and [F, W] of a sentence's variants, with the words hidden [F, W].

@@ -148,7 +148,7 @@ def write_on(
 
         def __init__(self) -> None:
             self.ids: list[int] = []
-            self.told, self.begun = "", False
+            self.sent, self.begun = "", False
 
         def put(self, value: Tensor) -> None:
             if not self.begun:  # the first is the prompt
@@ -157,8 +157,8 @@ def write_on(
             self.ids += value.flatten().tolist()
             text = tokenizer.decode(self.ids, skip_special_tokens=True)
             whole = " ".join(text.split() if text[-1:].isspace() else text.split()[:-1])
-            if tell is not None and len(whole) > len(self.told):
-                self.told = whole
+            if tell is not None and len(whole) > len(self.sent):
+                self.sent = whole
                 tell(whole)
 
         def end(self) -> None:

@@ -2,21 +2,54 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from valm_core.inputs.text import as_listed
-from valm_core.outputs import Answer, UnknownAnswer
+from valm_core.asking import place_in_list
+from valm_core.outputs import Answer
 from valm_core.vision_language.answers import Written, normal_form
 from valm_core.vision_language.geometry import Places, one_grid
-from valm_core.vision_language.reader import PieceLikelihood, Reader, WordRows
+from valm_core.vision_language.reader import PieceLikelihood, WordRows
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class LabelReader:
+class ShortAnswers:
+    """What readers of models without a prompt share, whose answers are short: they ask in the question's words alone.
+
+    Args:
+        folder: of the checkpoint.
+        processor, model: their classes in transformers.
+        device, dtype: of the model.
+    """
+
+    sees_words, gradients, relative = True, True, False
+    asks = ""
+
+    def __init__(self, folder: Path, processor: Any, model: Any, device: torch.device, dtype: torch.dtype):
+        self.processor = processor.from_pretrained(folder)
+        self.processor.tokenizer.split_special_tokens = True  # a typed [SEP] is a word
+        self.model: Any = model.from_pretrained(folder, attn_implementation="eager", dtype=dtype).to(device).eval()
+
+    def asked_by(self, prompt: str | None) -> "Self":
+        """Itself: it has no prompt."""
+        return self
+
+    def written(self, picture: Image.Image, question: str, tell: Any = None, left: Any = None) -> Written | None:
+        """None: its answers are short."""
+        return None
+
+    def as_written(self, answer: str) -> str:
+        """A given answer in its normal form."""
+        return normal_form(answer)
+
+
+class LabelReader(ShortAnswers):
     """A ``Reader`` around ViLT fine-tuned for VQA (Kim et al. 2021, https://arxiv.org/abs/2102.03334).
 
     Its probabilities are sigmoids, each answer's own, so they don't sum to 1. Words read patches in the self-attention
@@ -24,16 +57,11 @@ class LabelReader:
     """
 
     title = "ViLT"
-    sees_words, gradients, relative = True, True, False
-    asks = ""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype):
         from transformers import ViltForQuestionAnswering, ViltProcessor
 
-        self.processor = ViltProcessor.from_pretrained(folder)
-        self.processor.tokenizer.split_special_tokens = True  # a typed [SEP] is a word
-        model = ViltForQuestionAnswering.from_pretrained(folder, attn_implementation="eager", dtype=dtype)
-        self.model: Any = model.to(device).eval()
+        super().__init__(folder, ViltProcessor, ViltForQuestionAnswering, device, dtype)
         names = self.model.config.id2label
         self.labels: list[str] = [names[place] for place in range(len(names))]
 
@@ -49,18 +77,6 @@ class LabelReader:
         patch = self.model.config.patch_size
         seen = inputs["pixel_mask"][0, ::patch, ::patch]
         return int(seen[:, 0].sum()), int(seen[0].sum())
-
-    def asked_by(self, prompt: str | None) -> Reader:
-        """Itself: it has no prompt."""
-        return self
-
-    def written(self, picture: Image.Image, question: str, tell: Any = None, left: Any = None) -> Written | None:
-        """None: its answers are short."""
-        return None
-
-    def as_written(self, answer: str) -> str:
-        """A given answer in its normal form."""
-        return normal_form(answer)
 
     @torch.no_grad()
     def _probabilities(self, pictures: Sequence[Image.Image], question: str) -> Tensor:
@@ -79,17 +95,9 @@ class LabelReader:
 
     def likelihood(self, pictures: Sequence[Image.Image], question: str, answer: str) -> PieceLikelihood:
         """An answer's probability for each photo. Raises UnknownAnswer."""
-        place = self._place(answer)
+        place = place_in_list(answer, self.labels)
         probabilities = self._probabilities(pictures, question)[:, place].double().cpu().numpy()
         return PieceLikelihood(np.log(np.maximum(probabilities, 1e-30))[:, None], ())
-
-    def _place(self, answer: str) -> int:
-        answer = as_listed(answer, self.labels)
-        if answer not in self.labels:
-            raise UnknownAnswer(
-                f"answer is {answer!r}, which is not among the {len(self.labels)} answers of the model."
-            )
-        return self.labels.index(answer)
 
     def word_rows(self, picture: Image.Image, question: str, answer: str, how: str) -> WordRows:
         """The text-to-image block of every layer's self-attention, one row a word of the question."""
@@ -99,7 +107,7 @@ class LabelReader:
             output = self.model(**inputs, output_attentions=True)
         rows = [layer[0] for layer in output.attentions]
         if how == "gradients":
-            score = torch.nn.functional.logsigmoid(output.logits[0, self._place(answer)].float())
+            score = torch.nn.functional.logsigmoid(output.logits[0, place_in_list(answer, self.labels)].float())
             slopes = torch.autograd.grad(score, output.attentions)
             rows = [(row * slope[0]).clamp_min(0) for row, slope in zip(rows, slopes, strict=True)]
         _, _, (patch_index, padded_grid) = returned[0]  # ViLT draws its patches in a random order

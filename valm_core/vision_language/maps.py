@@ -7,7 +7,7 @@ from valm_core.vision_language.geometry import WHOLE, Box
 from valm_core.vision_language.pixels import stretched
 from valm_core.vision_language.reader import WordRows
 
-MOST_WEIGHTS = 2**22  # of layers, heads, words and cells: 8 MB
+MAX_WEIGHTS = 2**22  # of layers, heads, words and cells: 8 MB
 
 
 def from_rows(
@@ -29,7 +29,7 @@ def from_rows(
     """
     weights = rows.weights.astype(np.float32)
     together = weights.mean(axis=(0, 1))  # [W, N]
-    if weights.size > MOST_WEIGHTS:
+    if weights.size > MAX_WEIGHTS:
         weights = weights.mean(axis=1, keepdims=True)
     return Explanation(
         method=method,

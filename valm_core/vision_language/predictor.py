@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from valm_core.asking import answer_each, check_cells, chosen_method, different_choices, words_left
+from valm_core.asking import answer_each, check_cells, chosen_method, different_choices, not_offered, words_left
 from valm_core.evidence.rules import check_method, gather_evidence, hidden_variants, split_variants
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
@@ -29,7 +29,6 @@ from valm_core.outputs import (
     Photo,
     Prediction,
     TrackRecord,
-    WordEvidence,
 )
 from valm_core.vision_language.answers import normal_form
 from valm_core.vision_language.calibration import Calibration, read_calibration
@@ -209,9 +208,9 @@ class TransformersPredictor:
             InputError: the question or the prompt can't be asked.
         """
         _picture(image)
-        return self._told(image, clean_question(question), top)
+        return self._parts(image, clean_question(question), top)
 
-    def _told(self, image: EncodedImage, question: str, top: int) -> Iterator[str | Prediction]:
+    def _parts(self, image: EncodedImage, question: str, top: int) -> Iterator[str | Prediction]:
         parts: queue.SimpleQueue[str | Prediction | Exception] = queue.SimpleQueue()
         left = threading.Event()
 
@@ -367,21 +366,9 @@ class TransformersPredictor:
             words_answer=words[1] if words else None,
         )
 
-    def word_evidence(
-        self,
-        image: EncodedImage,
-        question: str,
-        word: int,
-        method: str | None = None,
-        answer: str | None = None,
-        explanation: Explanation | None = None,
-    ) -> WordEvidence:
-        """Not offered: it would take as many runs of the model as the evidence for the whole question."""
-        raise NotOffered("With this model only the map of the whole question is checked. Look at its evidence.")
-
-    def concepts(self, image: EncodedImage, top: int = 20) -> tuple[tuple[str, float], ...]:
-        """Not offered."""
-        raise NotOffered("This model names no concepts. Ask it what is in the photo instead.")
+    # A word's would take as many runs of the model as the evidence for the whole question.
+    word_evidence = not_offered("With this model only the map of the whole question is checked. Look at its evidence.")
+    concepts = not_offered("This model names no concepts. Ask it what is in the photo instead.")
 
     def masks(self, candidates: Sequence[str]) -> bool:
         """True: every given answer is scored exactly. Raises InputError."""

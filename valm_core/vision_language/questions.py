@@ -13,25 +13,20 @@ from torch import Tensor
 from valm_core.outputs import Answer
 from valm_core.vision_language.answers import BEAMS, MAX_NEW_TOKENS, Written, merged, normal_form
 from valm_core.vision_language.geometry import Places, one_grid
-from valm_core.vision_language.labels import encoder_inputs, merged_words
-from valm_core.vision_language.reader import PieceLikelihood, Reader, WordRows
+from valm_core.vision_language.labels import ShortAnswers, encoder_inputs, merged_words
+from valm_core.vision_language.reader import PieceLikelihood, WordRows
 
 
-class QuestionReader:
+class QuestionReader(ShortAnswers):
     """A ``Reader`` around BLIP fine-tuned for VQA (Li et al. 2022, https://arxiv.org/abs/2201.12086)."""
 
     title = "BLIP (VQA)"
     labels: list[str] = []  # noqa: RUF012  (never written to)
-    sees_words, gradients, relative = True, True, False
-    asks = ""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype):
         from transformers import BlipForQuestionAnswering, BlipProcessor
 
-        self.processor = BlipProcessor.from_pretrained(folder)
-        self.processor.tokenizer.split_special_tokens = True  # a typed [SEP] is a word
-        model = BlipForQuestionAnswering.from_pretrained(folder, attn_implementation="eager", dtype=dtype)
-        self.model: Any = model.to(device).eval()
+        super().__init__(folder, BlipProcessor, BlipForQuestionAnswering, device, dtype)
 
     def inputs(self, pictures: Sequence[Image.Image], question: str) -> dict[str, Tensor]:
         """What the model gets, one row a photo."""
@@ -43,18 +38,6 @@ class QuestionReader:
         height, width = self.inputs([picture], "?")["pixel_values"].shape[-2:]
         patch = self.model.config.vision_config.patch_size
         return one_grid(height // patch, width // patch, before=1)
-
-    def asked_by(self, prompt: str | None) -> Reader:
-        """Itself: it has no prompt."""
-        return self
-
-    def written(self, picture: Image.Image, question: str, tell: Any = None, left: Any = None) -> Written | None:
-        """None: its answers are short."""
-        return None
-
-    def as_written(self, answer: str) -> str:
-        """A given answer in its normal form."""
-        return normal_form(answer)
 
     @torch.no_grad()
     def _write(self, pictures: Sequence[Image.Image], question: str, beams: int) -> list[list[Written]]:

@@ -12,7 +12,7 @@ from demo.languages.translate import speaking
 from demo.more.results import printed_html
 from demo.rendering.answers import lead_html
 from demo.visit import asking
-from demo.visit.printed import LEAST_WORDS, NO_OCR, Printed, known_page, read_printed, wants_reading, with_read
+from demo.visit.printed import MIN_WORDS, NO_OCR, Printed, known_page, read_printed, wants_reading, with_read
 from valm_core.inputs.ocr import OcrMissing
 from valm_core.inputs.page import Line
 from valm_core.outputs import InputError
@@ -45,7 +45,7 @@ def test_a_page_is_read_once_for_all_questions(reply):
 
 
 def test_a_photo_with_few_words_stays_a_photo_and_is_not_looked_at_again():
-    few = PlantedReader([Line((0.1, 0.1, 0.9, 0.2), " ".join(["STOP"] * (LEAST_WORDS - 1)))])
+    few = PlantedReader([Line((0.1, 0.1, 0.9, 0.2), " ".join(["STOP"] * (MIN_WORDS - 1)))])
     read = read_printed(few, "photo.png", "what?")
     assert read.page is None and read.message == "" and few.asked == []
     assert read_printed(few, "photo.png", "and now?", read) is read and few.opened == 1

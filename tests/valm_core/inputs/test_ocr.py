@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from valm_core.inputs import ocr
-from valm_core.inputs.ocr import read_lines, read_page
+from valm_core.inputs.ocr import read_lines
+from valm_core.inputs.page import page_of_lines
 from valm_core.outputs import InputError
 
 HAS_OCR = importlib.util.find_spec("rapidocr_onnxruntime") is not None
@@ -72,7 +73,7 @@ def test_the_real_one_reads_scans(receipt, kind):
         "tilted": lambda: receipt.rotate(3, expand=True, fillcolor="white"),
         "small": lambda: receipt.resize((280, 380)),
     }[kind]()
-    text = "".join(read_page(picture).words).replace(" ", "")
+    text = "".join(page_of_lines(read_lines(picture)[0]).words).replace(" ", "")
     assert "25/12/2018" in text and "60.30" in text and "GOLDENMARKET" in text.upper()
     assert text.index("25/12/2018") < text.index("60.30")
 
@@ -80,4 +81,4 @@ def test_the_real_one_reads_scans(receipt, kind):
 @pytest.mark.skipif(not HAS_OCR, reason="the extra `read` isn't installed")
 def test_the_real_one_finds_nothing_on_an_empty_page():
     with pytest.raises(InputError, match="No words"):
-        read_page(Image.new("RGB", (600, 800), "white"))
+        page_of_lines(read_lines(Image.new("RGB", (600, 800), "white"))[0])

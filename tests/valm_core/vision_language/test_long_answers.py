@@ -88,7 +88,7 @@ def test_every_word_of_a_long_answer_has_its_map(predictor, image):
 
 def test_many_maps_keep_their_layers_and_lose_their_heads(predictor, image, monkeypatch):
     whole = predictor.explain(image, QUESTION, "raw_attention", TEXT)
-    monkeypatch.setattr("valm_core.vision_language.maps.MOST_WEIGHTS", 100)
+    monkeypatch.setattr("valm_core.vision_language.maps.MAX_WEIGHTS", 100)
     fewer = predictor.explain(image, QUESTION, "raw_attention", TEXT)
     assert whole.text_to_image.shape[1] > 1 and fewer.text_to_image.shape[:2] == (whole.text_to_image.shape[0], 1)
     np.testing.assert_array_equal(whole.token_to_patch, fewer.token_to_patch)
