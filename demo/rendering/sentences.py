@@ -39,7 +39,7 @@ SENTENCES = {
     "probably": Sentence("right in 55 to 85 %", "Probably {answer}."),
     "perhaps": Sentence("right in 30 to 55 %", "Perhaps {answer}."),
     "unknown": Sentence("right in less than 30 %", "It does not know. Its best guess is {answer}."),
-    "doubted": Sentence("a warning stands above, or its percentages are not calibrated", "It says {answer}."),
+    "doubted": Sentence("a warning stands above, or nothing was measured", "It says {answer}."),
     "always": Sentence("right in 95 % or more", "When it is this sure, it is nearly always right."),
     "half": Sentence("right in 45 to 55 %", "When it is this sure, it is right about half the time."),
     "often": Sentence("any other share", "When it is this sure, it is right in about {count} of 10 cases."),
@@ -185,8 +185,7 @@ def sentence_html(
     """
     best = prediction.answers[0]
     record = None if doubted else record
-    unknown = doubted or (record is None and not prediction.calibrated)
-    name = "doubted" if unknown else answer_name(record.accuracy if record else best.probability)
+    name = answer_name(record.accuracy) if record else "doubted"
     parts = (
         (HOW_SURE, right_sentence(record)),
         (PHOTO, photo_sentence(prediction)),

@@ -66,6 +66,7 @@ def test_how_often_it_is_right_is_the_track_record(share, part):
 
 def test_without_a_record_or_under_a_warning_no_share_of_right_answers_is_claimed():
     assert "not measured" in right_sentence(None)
+    assert "It says surfing." in sentence_html(prediction_of(0.93), None, EVIDENCE)  # seen too seldom to be "likely"
     html = sentence_html(prediction_of(), record_of(0.97), EVIDENCE, doubted=True)
     assert "not measured" in html and "It says surfing." in html
 
