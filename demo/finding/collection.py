@@ -93,7 +93,7 @@ class Collection:
 
     def picture(self, name: str) -> Image.Image:
         """A photo that was found. Raises InputError where it is gone since."""
-        path = self.folder / name
+        path = self.index.file_of(name)
         if ".." in path.parts or not (path.is_relative_to(self.folder) and path.is_file()):  # an index can be forged
             raise InputError(GONE)
         return open_photo(path)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # for real it would load torch
 
 PICTURE_SIDE = 360  # pixels of a map's longer side
 
+# A word's map may be flat, too: then nothing was hidden that could tell.
+WORD_VERDICTS = VERDICT_WORDS | {"cannot tell": "can’t be told"}
+
 
 def description_html(picture: Image.Image, description: Description) -> str:
     """The sentence, and below it the words, of which a chosen one shows the photo under its map."""
@@ -43,7 +46,7 @@ def word_html(number: int, description: Description, address: str) -> str:
         "“{word}”: {percent} likely after the words before it; {verdict}.",
         word=word.text,
         percent=f"{word.probability:.0%}",
-        verdict=say(VERDICT_WORDS[word.verdict]),
+        verdict=say(WORD_VERDICTS[word.verdict]),
     )
     return (
         f'<label><input type="radio" name="described-word" value="{number}"><span lang="en">{escape(word.text)}</span>'

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from markupsafe import escape
 
 from demo.languages.translate import say, say_html
-from demo.rendering.sentences import HOW_SURE, PHOTO, PLACE
+from demo.rendering.sentences import HOW_SURE, PHOTO, PLACE, is_control
 from demo.rendering.wording import exact_percent, percent, strong
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
@@ -21,8 +21,15 @@ VERDICT_WORDS = {
     "matters": "where it looked matters",
     "matters a little": "where it looked matters a little",
     "no difference": "no difference found",
-    "cannot tell": "can’t be told: the answer stays whatever is hidden",
+    "cannot tell": "can’t be told: the answer stays with half of the photo hidden",
 }
+CONTROL_WORDS = {"matters": "what it marks matters", "matters a little": "what it marks matters a little"}
+
+
+def verdict_words(evidence: Evidence) -> str:
+    """A verdict in words, in English; a control marks places without having looked."""
+    words = VERDICT_WORDS[evidence.verdict]
+    return CONTROL_WORDS.get(evidence.verdict, words) if is_control(evidence.method) else words
 
 
 def gate_html(gate: float) -> str:
@@ -119,7 +126,7 @@ def map_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
     else:
         agrees = say("They agree in part") if agreement >= 0.3 else say("They disagree")
     verdict = (
-        f'<span class="verdict verdict-{escape(kind)}">{escape(say(VERDICT_WORDS[evidence.verdict]))}</span> '
+        f'<span class="verdict verdict-{escape(kind)}">{escape(say(verdict_words(evidence)))}</span> '
         f"{escape(evidence_text(evidence))} {escape(thresholds_text(evidence))}"
     )
     others = say(

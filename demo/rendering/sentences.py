@@ -19,9 +19,9 @@ if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can d
 
 TABLE = Path(__file__).parents[2] / "docs" / "sentences.md"
 # Shares of right answers from which "very likely", "probably" and "perhaps" are said.
-LIKELY, EVEN, UNLIKELY = 0.85, 0.45, 0.3
+LIKELY, PROBABLY, UNLIKELY = 0.85, 0.55, 0.3
 ALWAYS, NEVER = 0.95, 0.05  # from and below which it is nearly always and hardly ever right
-HALF = 0.55  # from EVEN up to here it is right about half the time
+EVEN = 0.45  # from here up to PROBABLY it is right about half the time
 # What the page links each part of the sentence to: places in "Details", see evidence.py.
 HOW_SURE, PHOTO, PLACE = "how-sure", "photo-needed", "place-mattered"
 
@@ -36,10 +36,10 @@ class Sentence:
 
 SENTENCES = {
     "very likely": Sentence("right in 85 % or more of such cases", "Very likely {answer}."),
-    "probably": Sentence("right in 45 to 85 %", "Probably {answer}."),
-    "perhaps": Sentence("right in 30 to 45 %", "Perhaps {answer}."),
+    "probably": Sentence("right in 55 to 85 %", "Probably {answer}."),
+    "perhaps": Sentence("right in 30 to 55 %", "Perhaps {answer}."),
     "unknown": Sentence("right in less than 30 %", "It does not know. Its best guess is {answer}."),
-    "doubted": Sentence("a warning stands above, or its percentages are not calibrated", "It says {answer}."),
+    "doubted": Sentence("a warning stands above, or nothing was measured", "It says {answer}."),
     "always": Sentence("right in 95 % or more", "When it is this sure, it is nearly always right."),
     "half": Sentence("right in 45 to 55 %", "When it is this sure, it is right about half the time."),
     "often": Sentence("any other share", "When it is this sure, it is right in about {count} of 10 cases."),
@@ -60,27 +60,38 @@ SENTENCES = {
     ),
     "matters": Sentence("hiding the marked places moves the answer", "Where it looked mattered."),
     "matters a little": Sentence("hiding them moves it a little", "Where it looked mattered a little."),
-    "no difference": Sentence("hiding them moves it no more than chance", "Hiding where it looked made no difference."),
+    "no difference": Sentence(
+        "hiding them moves it no more than chance",
+        "Hiding where it looked cost the answer no more than hiding random places.",
+    ),
     "cannot tell": Sentence(
-        "the answer stays whatever is hidden",
-        "Whether where it looked mattered can’t be told: the answer stays whatever is hidden.",
+        "the answer stays with half of the photo hidden",
+        "Whether where it looked mattered can’t be told: the answer stays with half of the photo hidden.",
     ),
     "word matters": Sentence(
         "of a selected word: hiding where it looked moves the answer", "Where “{word}” looked mattered."
     ),
     "word matters a little": Sentence("it moves it a little", "Where “{word}” looked mattered a little."),
     "word no difference": Sentence(
-        "it moves it no more than chance", "Hiding where “{word}” looked made no difference."
+        "it moves it no more than chance",
+        "Hiding where “{word}” looked cost the answer no more than hiding random places.",
     ),
     "word cannot tell": Sentence(
-        "the answer stays whatever is hidden",
-        "Whether where “{word}” looked mattered can’t be told: the answer stays whatever is hidden.",
+        "the answer stays with half of the photo hidden",
+        "Whether where “{word}” looked mattered can’t be told: the answer stays with half of the photo hidden.",
     ),
     "word flat": Sentence(
         "no cell of its map stands out", "“{word}” looked everywhere alike: its map can’t be checked."
     ),
     "word same": Sentence(
         "its map is another word’s", "“{word}” looked where “{other}” did: its map says nothing of this word alone."
+    ),
+    "guessed matters": Sentence(
+        "hiding them moves an answer that was called a guess", "Yet hiding where it looked made it less sure."
+    ),
+    "control": Sentence(
+        "the map is a control’s, which knows nothing of the model",
+        "This map is a control: it does not show where the model looked.",
     ),
     "explained": Sentence("another answer is explained; the two before follow", "For “{answer}”: {sentence}"),
 }
@@ -93,7 +104,7 @@ def say_sentence(name: str, **values) -> str:
 
 def answer_name(share: float) -> str:
     """Which sentence gives an answer that is right in this share of cases, 0..1."""
-    steps = ((LIKELY, "very likely"), (EVEN, "probably"), (UNLIKELY, "perhaps"))
+    steps = ((LIKELY, "very likely"), (PROBABLY, "probably"), (UNLIKELY, "perhaps"))
     return next((name for least, name in steps if share >= least), "unknown")
 
 
@@ -105,7 +116,9 @@ def right_sentence(record: TrackRecord | None) -> str:
     if share >= ALWAYS or share < NEVER:
         return say_sentence("always" if share >= ALWAYS else "never")
     return (
-        say_sentence("half") if EVEN <= share < HALF else say_sentence("often", count=min(max(round(10 * share), 1), 9))
+        say_sentence("half")
+        if EVEN <= share < PROBABLY
+        else say_sentence("often", count=min(max(round(10 * share), 1), 9))
     )
 
 
@@ -121,20 +134,36 @@ def photo_sentence(prediction: Prediction) -> str:
     return say_sentence("more sure" if best.probability > blind.probability else "less sure")
 
 
-def place_sentence(evidence: Evidence | None, likeliest: str) -> str:
-    """Whether it mattered where the model looked; plain text. ``likeliest`` is the answer that stands above."""
+def is_control(method: str) -> bool:
+    """Whether a map by this method says nothing of the model, so that it can't be called where the model looked."""
+    from valm_core.explanations import CONTROLS  # not above, as it loads torch
+
+    return method in CONTROLS
+
+
+def place_sentence(evidence: Evidence | None, likeliest: str, guessed: bool = False) -> str:
+    """Whether it mattered where the model looked; plain text.
+
+    Args:
+        evidence: of the explained answer; None where there is none.
+        likeliest: the answer that stands above.
+        guessed: the sentence before says that the photo hardly mattered, which this one must not deny.
+    """
     if evidence is None or evidence.verdict not in SENTENCES:
         return ""
-    sentence = say_sentence(evidence.verdict)
-    return (
-        sentence
-        if evidence.answer == likeliest
-        else say_sentence("explained", answer=evidence.answer, sentence=sentence)
-    )
+    if is_control(evidence.method):
+        return say_sentence("control")
+    if evidence.answer != likeliest:
+        return say_sentence("explained", answer=evidence.answer, sentence=say_sentence(evidence.verdict))
+    if guessed and evidence.verdict in ("matters", "matters a little"):
+        return say_sentence("guessed matters")
+    return say_sentence(evidence.verdict)
 
 
 def word_sentence(explanation: Explanation, judged: WordEvidence) -> str:
     """Whether it mattered where one word looked, or why its map can't say; plain text."""
+    if is_control(explanation.method):
+        return say_sentence("control")
     word = explanation.tokens[judged.word]
     if judged.flat:
         return say_sentence("word flat", word=word)
@@ -156,12 +185,11 @@ def sentence_html(
     """
     best = prediction.answers[0]
     record = None if doubted else record
-    unknown = doubted or (record is None and not prediction.calibrated)
-    name = "doubted" if unknown else answer_name(record.accuracy if record else best.probability)
+    name = answer_name(record.accuracy) if record else "doubted"
     parts = (
         (HOW_SURE, right_sentence(record)),
         (PHOTO, photo_sentence(prediction)),
-        (PLACE, place_sentence(evidence, best.text)),
+        (PLACE, place_sentence(evidence, best.text, prediction.guessed_from_question)),
     )
     links = " ".join(f'<a href="#{place}" data-details>{escape(text)}</a>' for place, text in parts if text)
     if prediction.long:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.inputs.photo import PHOTO_ENDINGS, photos_in
@@ -68,7 +69,7 @@ def read_source(source: Path, questions: Sequence[str] = (), ours: Sequence[Path
     read = [_row(line, number) for number, line in enumerate(lines, 1) if line.strip()]
     if not read:
         raise ValueError(f"{source} is empty. It needs one JSON object a line, with image and question.")
-    rows = [_writable(row) for row in read]
+    rows = [writable_value(row) for row in read]
     # By the name as it was read: what JSON gives as \udce9 is a byte of a name that is no UTF-8.
     names = {row["image"]: plain["image"] for row, plain in zip(rows, read, strict=True)}
     return Source(rows, {name: source.parent / plain for name, plain in names.items() if name is not None})
@@ -77,6 +78,11 @@ def read_source(source: Path, questions: Sequence[str] = (), ours: Sequence[Path
 def _folder(folder: Path, questions: Sequence[str], ours: set[Path]) -> Source:
     if not questions:
         raise ValueError(f"{folder} is a folder: say what to ask its photos with --question.")
+    if broken := next((text for text in questions if LONE_SURROGATE.search(text)), None):
+        raise ValueError(
+            f"--question is {printable(broken)!r}, which is no UTF-8 text. Set the terminal to UTF-8, or write the "
+            "questions into a JSON lines file."
+        )
     photos, others = photos_in(folder)
     endings = Counter(writable(path.suffix.lower()) for path in others if path.resolve() not in ours)
     left_out = dict(endings.most_common())
@@ -95,14 +101,14 @@ def left_out_text(left_out: dict[str, int]) -> str:
     return f" Left out: {counts}.{' For ' + min(heif) + ': pip install pillow-heif.' if heif else ''}"
 
 
-def _writable(value):
+def writable_value(value: Any) -> Any:
     """A value of JSON with each text as UTF-8 can write it, see ``writable``."""
     if isinstance(value, str):
         return writable(value)
     if isinstance(value, list):
-        return [_writable(part) for part in value]
+        return [writable_value(part) for part in value]
     if isinstance(value, dict):
-        return {writable(name): _writable(part) for name, part in value.items()}
+        return {writable(name): writable_value(part) for name, part in value.items()}
     return value
 
 
@@ -201,7 +207,8 @@ def _table(rows: list[dict]):
         values = [row.get(name) for row in rows]
         try:
             return pyarrow.array(values, kinds.get(name))
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):  # values of several kinds: as JSON text
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):
+            # Values of several kinds, or numbers of more than 64 bits: as JSON text.
             return pyarrow.array([None if value is None else json.dumps(value) for value in values])
 
     return pyarrow.table({name: column(name) for name in dict.fromkeys(name for row in rows for name in row)})

@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
         elif keys is not None:
             found = index.similar(keys, options.top)
         if options.maps and query is not None:
-            write_maps(finder, query, [folder / one.name for one in found], Path(options.maps))
+            write_maps(finder, query, [index.file_of(one.name) for one in found], Path(options.maps))
     except KeyboardInterrupt:
         parser.exit(130, "Interrupted. The same command goes on from here.\n")
     except (OSError, ValueError) as error:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.terminal.batch import check_output
-from demo.terminal.batch_files import read_rows, write_rows
+from demo.terminal.batch import check_goes_on, check_output
+from demo.terminal.batch_files import ADDED_LATER, photo_digest, read_rows, writable_value, write_rows
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.inputs.text import parse_json
@@ -19,7 +19,13 @@ from valm_core.outputs import InputError
 
 TEXTS = ("text", "statement", "tokens")  # what a row's text may be called
 ASKED = (*TEXTS, "first", "second", "image", "question", "page")  # what tells a row's answer from another's
-OURS = ("said", "model", "error")  # the columns that are added; a row's own of these names are left out
+OURS = (
+    "said",
+    "model",
+    "top",
+    "photo_sha256",
+    "error",
+)  # what is added; a row's own are left out
 
 Answerer = Callable[[dict, Path | None], dict]  # a row and its image's file -> what was said
 
@@ -43,8 +49,9 @@ class TaskSummary:
 def answer_task_batch(task: str, source: str, output: str, options: argparse.Namespace) -> TaskSummary:
     """Say of every row what the checkpoint says; rows that ``output`` has from this model are not asked again.
 
-    The output has the input's rows in their order, each with ``said`` (None where there is an ``error``) and ``model``.
-    While it works, rows are appended, so that the same command goes on after an interruption.
+    The output has the input's rows in their order, each with ``said`` (None where there is an ``error``) and what made
+    it: ``model``, ``top`` and ``photo_sha256``. While it works, rows are appended, so that the same command goes on
+    after an interruption; answers of another model, another top or another photo of that name are not gone on with.
 
     Args:
         task: of ``options.checkpoint``, a key of ``ANSWERERS``.
@@ -63,19 +70,23 @@ def answer_task_batch(task: str, source: str, output: str, options: argparse.Nam
     check_output(place, target)
     rows = [_row(line) for line in place.read_bytes().splitlines() if line.strip()]
     model = sha256_of(fetch_checkpoint(options.checkpoint) / WEIGHTS_FILE)[:12]
-    done = _done(target, model)
+    done = _done(target)
+    check_goes_on(target, done, model, options.top)
+    _check_photos(target, place.parent, rows, done)
     waiting = [row for row in rows if _key(row) not in done and "error" not in row]
     answered = 0
     if waiting:
         answer = ANSWERERS[task](options)
         with target.open("a", encoding="utf-8") as file:
             for row in waiting:
-                done[_key(row)] = result = _result(answer, row, place.parent) | {"model": model}
-                file.write(json.dumps(row | result, ensure_ascii=False) + "\n")
+                result = _result(answer, row, place.parent) | {"model": model, "top": options.top}
+                done[_key(row)] = result
+                file.write(json.dumps(writable_value(row | result), ensure_ascii=False) + "\n")
                 file.flush()
                 answered += result["error"] is None
-    finished = [row | ({"said": None, "model": model} if "error" in row else done[_key(row)]) for row in rows]
-    write_rows(target, finished)
+    nothing = dict.fromkeys(OURS) | {"model": model}
+    finished = [nothing | row if "error" in row else row | done[_key(row)] for row in rows]
+    write_rows(target, [writable_value(row) for row in finished])
     return TaskSummary(len(rows), sum(row["error"] is not None for row in finished), answered)
 
 
@@ -90,22 +101,35 @@ def _row(line: bytes) -> dict[str, Any]:
 
 
 def _key(row: dict) -> str:
-    return json.dumps([row.get(name) for name in ASKED])
+    return json.dumps([writable_value(row.get(name)) for name in ASKED])
 
 
-def _done(target: Path, model: str) -> dict[str, dict]:
-    """What the output has, by row; rows with an error are asked again. Raises ValueError for another model's."""
-    rows = read_rows(target, OURS)
-    if others := {row["model"] for row in rows} - {model}:
-        raise ValueError(f"{target} holds answers of model {min(others)}, and this is {model}. Name another file.")
+def _done(target: Path) -> dict[str, dict]:
+    """What the output has, by row; rows with an error are asked again. Raises ValueError where it is none of ours."""
+    rows = [dict.fromkeys(ADDED_LATER) | row for row in read_rows(target, set(OURS) - set(ADDED_LATER))]
     return {_key(row): {name: row[name] for name in OURS} for row in rows if row["error"] is None}
 
 
+def _check_photos(target: Path, folder: Path, rows: list[dict], done: dict[str, dict]) -> None:
+    """Refuse to go on with what was said of other photos that had the same names. Raises ValueError."""
+    for row in rows:
+        known = done.get(_key(row), {}).get("photo_sha256")
+        if known and photo_digest(_image(row, folder) or folder) not in (known, None):
+            raise ValueError(
+                f"{target} holds what was said of another {row['image']} than lies in {folder} now. Name another file, "
+                "or delete that one to ask all anew."
+            )
+
+
 def _result(answer: Answerer, row: dict, folder: Path) -> dict:
+    result: dict[str, Any] = dict.fromkeys(("said", "photo_sha256", "error"))
     try:
-        return {"said": answer(row, _image(row, folder)), "error": None}
-    except (InputError, RowFault) as error:
-        return {"said": None, "error": str(error)}
+        image = _image(row, folder)
+        result["said"] = answer(row, image)
+        result["photo_sha256"] = photo_digest(image) if image else None
+    except (InputError, RowFault, OSError) as error:
+        result["error"] = str(error)
+    return result
 
 
 def _image(row: dict, folder: Path) -> Path | None:
@@ -114,7 +138,11 @@ def _image(row: dict, folder: Path) -> Path | None:
         return None
     if not isinstance(name, str):
         raise RowFault(f"`image` is {name!r}; the path of a file is needed.")
-    return next((place for place in (folder / name, folder.resolve().parent / name) if place.is_file()), folder / name)
+    try:
+        places = [place for place in (folder / name, folder.resolve().parent / name) if place.is_file()]
+    except OSError as error:  # a name that no file can have: too long
+        raise RowFault(f"There is no file {name[:100]!r}: {error.strerror}.") from error
+    return next(iter(places), folder / name)
 
 
 def _text(row: dict) -> str | list[str]:

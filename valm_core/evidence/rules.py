@@ -114,8 +114,9 @@ def verdict(
 ) -> str:
     """One of ``VERDICTS``.
 
-    "cannot tell" where the answer stays whatever is hidden: no share of hottest or of random cells moves it by what
-    ``answers.differ`` asks for. "no difference" where hiding the hottest cells costs no more than hiding random ones.
+    "cannot tell" where the answer stays with up to half of the photo hidden: no share of hottest or of random cells
+    moves it by what ``answers.differ`` asks for. "no difference" where hiding the hottest cells costs no more than
+    hiding random ones.
 
     Args:
         probability: the answer's with the whole photo.

@@ -48,12 +48,15 @@ MAX_PHOTO_SIDE = 65_535  # what a JPEG can have; Pillow needs 8 bytes for every 
 MAX_JPEG_SCANS = 100  # cameras write at most a dozen; each costs one pass over all pixels
 MAX_AVIF_PICTURES = 4  # as large as a photo may be, in one file: colours, transparency, and what phones put beside
 MAX_AVIF_FRAMES = 32  # of one picture; cameras write one, and one for each of at most four layers
+MAX_SHOWN_NAME = 300  # letters of a path that a message repeats
 SHOWN_SIDE = 1600  # longest side of an opened photo: enough for a page, far more than the model sees
 
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")  # all but stuffing and markers without a length
 START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
 
-BESIDE_PHOTOS = (".DS_Store", "Thumbs.db", "desktop.ini")  # what systems put into every folder
+BESIDE_PHOTOS = (".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r")  # what systems put into every folder
+# Folders that systems, photo programs and network drives fill with copies, thumbnails and what was thrown away.
+BESIDE_FOLDERS = {"__MACOSX", ".AppleDouble", ".Trashes", "$RECYCLE.BIN", "@eaDir", ".thumbnails"}
 SHOWN_PERCENTILES = (0.5, 99.5)  # what becomes black and white of values without a range
 MIN_SPREAD = 1 / 16  # of their largest: values that differ by less are one surface, not black and white
 
@@ -89,8 +92,8 @@ def open_photo(photo: Photo) -> Image.Image:
         name, size = "The photo", len(photo)
     else:
         path = Path(photo)
-        if not path.is_file():
-            raise InputError("There is no file '{name}'. Check the path.", name=printable(photo))
+        if not _is_file(path):
+            raise InputError("There is no file '{name}'. Check the path.", name=printable(str(photo)[:MAX_SHOWN_NAME]))
         name, size = printable(path.name), path.stat().st_size
     check_size(name, size)
     try:
@@ -114,6 +117,13 @@ def open_photo(photo: Photo) -> Image.Image:
         raise InputError(
             "{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.", name=name, formats=formats
         ) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have: too long
+        return False
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
@@ -209,7 +219,8 @@ def _coarser(image: Image.Image) -> Image.Image:
 def photos_in(folder: str | Path) -> tuple[list[Path], list[Path]]:
     """The photos in a folder and its folders, and the other files there, both by name.
 
-    A photo is what has an ending of ``PHOTO_ENDINGS``. What macOS and Windows put beside people's files is passed over.
+    A photo is what has an ending of ``PHOTO_ENDINGS``. What systems put beside people's files is passed over, see
+    ``is_companion``.
     """
     photos: list[Path] = []
     others: list[Path] = []
@@ -220,8 +231,9 @@ def photos_in(folder: str | Path) -> tuple[list[Path], list[Path]]:
 
 
 def is_companion(path: Path) -> bool:
-    """Whether a system made this file beside a person's: ``._a.jpg`` of macOS, ``.DS_Store``, all in ``__MACOSX``."""
-    return path.name.startswith("._") or path.name in BESIDE_PHOTOS or "__MACOSX" in path.parts
+    """Whether a system made this file beside a person's: ``._a.jpg`` of macOS, ``.DS_Store``, all in ``__MACOSX``, the
+    thumbnails in ``@eaDir`` of network drives."""
+    return path.name.startswith("._") or path.name in BESIDE_PHOTOS or not BESIDE_FOLDERS.isdisjoint(path.parts)
 
 
 def _check_scans(content: bytes) -> None:

@@ -71,6 +71,11 @@ def writable(text: object) -> str:
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def original_name(text: str) -> str:
+    """The file name of which ``writable`` made this text, where the name had bytes that are no UTF-8."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
+
+
 def _shown(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from valm_core.inputs.photo import open_photo, photos_in
-from valm_core.inputs.text import printable, writable
+from valm_core.inputs.text import original_name, printable, writable
 from valm_core.outputs import InputError
 from valm_core.retrieval.finder import PhotoFinder, PhotoKeys, Query
 
@@ -73,6 +73,15 @@ class Known:
         return best[np.argsort(-cosines[best], kind="stable")].tolist()
 
 
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """What tells that a file has changed; of one that is gone, or of a link to nothing, numbers that no file has."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
 class PhotoIndex:
     """Vectors and cells of a folder's photos, kept in one file outside of it.
 
@@ -125,7 +134,7 @@ class PhotoIndex:
         files = {writable(path.relative_to(self.folder).as_posix()): path for path in photos}
         with self._opened() as database:
             known = {name: tuple(stat) for name, *stat in database.execute("SELECT name, size, changed FROM photos")}
-            stats = {name: (stat.st_size, stat.st_mtime_ns) for name, path in files.items() if (stat := path.stat())}
+            stats = {name: _size_and_time(path) for name, path in files.items()}
             gone = sorted(known.keys() - files.keys())
             new = [name for name in files if known.get(name) != stats[name]]
             database.executemany("DELETE FROM photos WHERE name = ?", [(name,) for name in gone])
@@ -166,6 +175,11 @@ class PhotoIndex:
         known, vector = self._known, keys.vectors[0].astype(np.float32)
         return [Found(known.names[place], float(known.vectors[place] @ vector)) for place in known.nearest(vector, top)]
 
+    def file_of(self, name: str) -> Path:
+        """Where the photo lies that was found under this name; a name that is no UTF-8 has its bytes again."""
+        path = self.folder / name
+        return path if path.is_file() else self.folder / original_name(name)
+
     def _encoded(
         self, names: Sequence[str], files: dict[str, Path], stats: dict[str, tuple[int, int]]
     ) -> Iterator[tuple[Any, ...]]:
@@ -174,7 +188,7 @@ class PhotoIndex:
         for name in names:
             try:
                 good.append((name, open_photo(files[name])))
-            except InputError as error:
+            except (InputError, OSError) as error:
                 faults[name] = str(error)
         if good:
             keys = self.finder.encode_photos([photo for _, photo in good])

@@ -26,7 +26,7 @@ from demo.languages.translate import (
 from demo.page.wiring import build_page
 from demo.panels import correct
 from demo.rendering.answers import doubt_html, result_html
-from demo.rendering.evidence import VERDICT_WORDS, evidence_html
+from demo.rendering.evidence import CONTROL_WORDS, VERDICT_WORDS, evidence_html
 from demo.rendering.map import map_description
 from demo.rendering.sentences import SENTENCES
 from demo.rendering.wording import notice_html, strong
@@ -77,7 +77,7 @@ def test_every_text_that_the_page_says_has_its_chinese():
 
 def test_what_is_said_by_a_variable_has_its_chinese_too():
     methods = {name.replace("_", " ") for name in EXPLANATION_METHODS}
-    verdicts = set(VERDICT_WORDS.values())
+    verdicts = set(VERDICT_WORDS.values()) | set(CONTROL_WORDS.values())
     examples = {example.title for example in read_examples(ROOT / "assets" / "examples")}
     messages = {getattr(asking, name) for name in ("NO_PHOTO", "NO_QUESTION", "LOST_PHOTO", "NO_ANSWER", "OUR_FAULT")}
     messages |= {history.OWN_PHOTO, history.NO_SUCH_EXAMPLE, correct.LOST, correct.AGREE}

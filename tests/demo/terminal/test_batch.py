@@ -256,7 +256,10 @@ def test_a_folder_as_people_have_it(tiny_predictor, tmp_path, capsys):
     if "AVIF" in PHOTO_FORMATS:
         red.save(folder / "e.avif")
         expected.append("e.avif")
-    for name in ("._a.jfif", ".DS_Store", "__MACOSX/a.jpg", "notes.txt", "more.TXT", "clip.mov", "plain"):
+    for place in ("@eaDir/d.JPG", ".thumbnails", "$RECYCLE.BIN"):
+        (folder / place).mkdir(parents=True)
+        red.save(folder / place / "small.jpg")
+    for name in ("._a.jfif", ".DS_Store", "Icon\r", "__MACOSX/a.jpg", "notes.txt", "more.TXT", "clip.mov", "plain"):
         (folder / name).write_bytes(b"x")
     answer_batch(tiny_predictor, folder, folder / "answers.jsonl", QUESTIONS[:1])  # the output isn't told as left out
     summary = answer_batch(tiny_predictor, folder, folder / "answers.jsonl", QUESTIONS[:1])
@@ -264,6 +267,21 @@ def test_a_folder_as_people_have_it(tiny_predictor, tmp_path, capsys):
     assert [row["image"] for row in rows] == expected and all(row["error"] is None for row in rows)
     assert summary.left_out == {".txt": 2, ".mov": 1, "": 1}
     assert str(summary).endswith(" Left out: 2 .txt, 1 .mov, 1 without an ending.")
+
+
+def test_a_question_that_is_no_text_is_refused_before_anything_is_written(tiny_predictor, source, tmp_path):
+    """What a terminal that isn't set to UTF-8 hands over."""
+    with pytest.raises(ValueError, match=r"caf\\\\xe9.*UTF-8"):
+        answer_batch(tiny_predictor, source.parent, tmp_path / "made.jsonl", ["what", "caf\udce9?"])
+    assert not (tmp_path / "made.jsonl").exists()
+
+
+def test_numbers_of_any_size_become_parquet(tiny_predictor, source, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"image": "red.png", "question": QUESTIONS[0], "number": 10**30}]
+    output = tmp_path / "out.parquet"
+    answer_batch(tiny_predictor, write_rows(tmp_path / "big.jsonl", rows), output)
+    assert parquet.read_table(output).to_pylist()[0]["number"] == str(10**30)
 
 
 def test_photos_that_need_a_package_are_told_with_it(tiny_predictor, tmp_path, monkeypatch):

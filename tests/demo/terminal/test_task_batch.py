@@ -75,6 +75,38 @@ def test_it_goes_on_where_it_stopped_and_with_this_model_alone(checkpoints, tmp_
     assert run(checkpoints / "feel", source, output) == 2 and rows_of(output) == [{"mine": 1}]
 
 
+def test_what_was_said_of_another_photo_or_with_another_top_is_not_gone_on_with(checkpoints, tmp_path, capsys):
+    Image.new("RGB", (40, 30), (220, 30, 30)).save(tmp_path / "a.png")
+    source, output = tmp_path / "posts.jsonl", tmp_path / "moods.jsonl"
+    source.write_text('{"text": "is there red?", "image": "a.png"}\n', encoding="utf-8")
+    assert run(checkpoints / "feel", source, output) == 0
+    said = output.read_text(encoding="utf-8")
+    output.write_text(said.replace('"top": 2', '"top": 3'), encoding="utf-8")
+    assert run(checkpoints / "feel", source, output) == 2 and "--top is 2" in capsys.readouterr().err
+    output.write_text(said, encoding="utf-8")
+    Image.new("RGB", (40, 30), (30, 30, 220)).save(tmp_path / "a.png")
+    assert run(checkpoints / "feel", source, output) == 2 and "another a.png" in capsys.readouterr().err
+    earlier = {name: value for name, value in json.loads(said).items() if name not in ("top", "photo_sha256")}
+    output.write_text(json.dumps(earlier) + "\n", encoding="utf-8")  # as versions wrote it that didn't note them
+    assert run(checkpoints / "feel", source, output) == 0 and rows_of(output)[0]["said"] == earlier["said"]
+
+
+def test_rows_that_no_file_could_hold_come_back_with_their_error(checkpoints, tmp_path):
+    """Half a character, also in a column of the row's own, and a name that no file can have."""
+    rows = [
+        {"text": "is \ud83d red?"},
+        {"text": "is there red?", "note": "\ud83d"},
+        {"text": "red?", "image": "x" * 999},
+    ]
+    source, output = tmp_path / "posts.jsonl", tmp_path / "moods.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert run(checkpoints / "feel", source, output) == 1
+    half, kept, nameless = rows_of(output)
+    assert "half a character" in half["error"] and kept["error"] is None and kept["note"] == "\\ud83d"
+    assert "There is no file" in nameless["error"]
+    assert run(checkpoints / "feel", source, output) == 1 and rows_of(output)[1] == kept
+
+
 def test_marked_parts_may_be_brackets_or_numbers(checkpoints, tmp_path):
     rows = [
         {"tokens": ["what", "is", "the", "red", "square"], "first": [0, 1], "second": [3, 5]},

@@ -322,3 +322,9 @@ def test_padding_and_truncation(tiny_text_folder):
         tokenizer(["what color is the"])
     truncated, _ = tokenizer(["what color is the"], truncate=True)
     assert truncated[0].tolist() == [*ids[1, :4].tolist(), ids[1, 4].item()]  # keeps [SEP]
+
+
+def test_a_name_that_no_file_can_have_is_refused_in_one_short_line():
+    with pytest.raises(InputError, match="There is no file") as refused:
+        open_photo("x" * 5000 + ".jpg")
+    assert len(str(refused.value)) < 400

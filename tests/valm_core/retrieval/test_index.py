@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +195,25 @@ def test_a_forged_name_outside_the_folder_goes_with_the_next_update(index, folde
     opened = PhotoIndex(index.path, folder, finder)
     changes = opened.update()
     assert (changes.added, changes.removed) == (1, 1) and "../secret.png" not in opened._known.names
+
+
+def test_a_link_to_nothing_is_a_fault_of_its_own_and_stops_nothing(folder, finder, tmp_path):
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    index = PhotoIndex(tmp_path / "index", folder, finder)
+    for _ in range(2):
+        assert list(index.update().faults) == ["gone.jpg"] and len(index) == 70
+
+
+def test_a_name_that_is_no_utf_8_leads_back_to_its_photo(finder, tmp_path):
+    photos = tmp_path / "few"
+    photos.mkdir()
+    path = Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png"))
+    Image.new("RGB", (32, 32), (220, 30, 30)).save(path)
+    index = PhotoIndex(tmp_path / "index", photos, finder)
+    index.update()
+    (found,) = index.search(finder.encode_words("red"))
+    found.name.encode()  # a page and a file can write it
+    assert index.file_of(found.name) == path
 
 
 def test_an_empty_folder_finds_nothing(finder, tmp_path):
