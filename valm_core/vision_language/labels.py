@@ -11,6 +11,7 @@ from torch import Tensor
 
 from valm_core.inputs.text import as_listed
 from valm_core.outputs import Answer, UnknownAnswer
+from valm_core.stopping import stop_if_unwanted
 from valm_core.vision_language.answers import Written, normal_form
 from valm_core.vision_language.geometry import Places, one_grid
 from valm_core.vision_language.reader import PieceLikelihood, Reader, WordRows
@@ -64,6 +65,7 @@ class LabelReader:
 
     @torch.no_grad()
     def _probabilities(self, pictures: Sequence[Image.Image], question: str) -> Tensor:
+        stop_if_unwanted()
         return self.model(**self.inputs(pictures, question)).logits.float().sigmoid()  # [F, A]
 
     def answers(self, picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:
