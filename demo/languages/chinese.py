@@ -339,14 +339,14 @@ CHINESE = {
     "Where it looked mattered.": "它看的位置很重要。",
     "Where it looked mattered a little.": "它看的位置有一点重要。",
     "Hiding where it looked made no difference.": "遮住它看的位置，答案没有变化。",
-    "Whether where it looked mattered can’t be told: the answer stays whatever is hidden.": (
-        "无法判断它看的位置是否重要：无论遮住哪里，答案都不变。"
+    "Whether where it looked mattered can’t be told: the answer stays with half the photo hidden.": (
+        "无法判断它看的位置是否重要：即使遮住半张照片，答案也不变。"
     ),
     "Where “{word}” looked mattered.": "“{word}”看的位置很重要。",
     "Where “{word}” looked mattered a little.": "“{word}”看的位置有一点重要。",
     "Hiding where “{word}” looked made no difference.": "遮住“{word}”看的位置，答案没有变化。",
-    "Whether where “{word}” looked mattered can’t be told: the answer stays whatever is hidden.": (
-        "无法判断“{word}”看的位置是否重要：无论遮住哪里，答案都不变。"
+    "Whether where “{word}” looked mattered can’t be told: the answer stays with half the photo hidden.": (
+        "无法判断“{word}”看的位置是否重要：即使遮住半张照片，答案也不变。"
     ),
     "“{word}” looked everywhere alike: its map can’t be checked.": "“{word}”看各处都一样：它的热图无法检验。",
     "“{word}” looked where “{other}” did: its map says nothing of this word alone.": (
@@ -466,7 +466,7 @@ CHINESE = {
     "where it looked matters": "它看的地方重要",
     "where it looked matters a little": "它看的地方有一点重要",
     "no difference found": "没有发现差别",
-    "can’t be told: the answer stays whatever is hidden": "无法判断：无论遮住什么，答案都不变",
+    "can’t be told: the answer stays with half the photo hidden": "无法判断：即使遮住半张照片，答案也不变",
     "Do other methods agree?": "其他方法是否一致？",
     "They mostly agree": "大体一致",
     "They agree in part": "部分一致",

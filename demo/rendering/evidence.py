@@ -21,7 +21,7 @@ VERDICT_WORDS = {
     "matters": "where it looked matters",
     "matters a little": "where it looked matters a little",
     "no difference": "no difference found",
-    "cannot tell": "can’t be told: the answer stays whatever is hidden",
+    "cannot tell": "can’t be told: the answer stays with half the photo hidden",
 }
 
 

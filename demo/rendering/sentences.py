@@ -62,8 +62,8 @@ SENTENCES = {
     "matters a little": Sentence("hiding them moves it a little", "Where it looked mattered a little."),
     "no difference": Sentence("hiding them moves it no more than chance", "Hiding where it looked made no difference."),
     "cannot tell": Sentence(
-        "the answer stays whatever is hidden",
-        "Whether where it looked mattered can’t be told: the answer stays whatever is hidden.",
+        "half of the photo can be hidden, and the answer stays",
+        "Whether where it looked mattered can’t be told: the answer stays with half the photo hidden.",
     ),
     "word matters": Sentence(
         "of a selected word: hiding where it looked moves the answer", "Where “{word}” looked mattered."
@@ -73,8 +73,8 @@ SENTENCES = {
         "it moves it no more than chance", "Hiding where “{word}” looked made no difference."
     ),
     "word cannot tell": Sentence(
-        "the answer stays whatever is hidden",
-        "Whether where “{word}” looked mattered can’t be told: the answer stays whatever is hidden.",
+        "half of the photo can be hidden, and the answer stays",
+        "Whether where “{word}” looked mattered can’t be told: the answer stays with half the photo hidden.",
     ),
     "word flat": Sentence(
         "no cell of its map stands out", "“{word}” looked everywhere alike: its map can’t be checked."
