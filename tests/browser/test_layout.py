@@ -175,7 +175,7 @@ def test_a_tap_selects_what_a_fingertip_covers_and_the_same_once_more_nothing(ph
     frame = page.locator(".cells").bounding_box()
     x, y = frame["x"] + right * frame["width"], frame["y"] + below * frame["height"]
     page.touchscreen.tap(x, y)
-    page.locator("#served", has_text="these 4 cells").wait_for()  # of 34 × 32 pixels
+    page.locator("#served", has_text="these 4 cells").wait_for()  # each 34 by 32 pixels
     cells = [one.bounding_box() for one in page.locator(".cell[aria-selected=true]").all()]
     for at, place, side in ((x, "x", "width"), (y, "y", "height")):
         first, last = min(one[place] for one in cells), max(one[place] + one[side] for one in cells)
