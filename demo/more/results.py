@@ -90,7 +90,7 @@ def tagged_html(tagged: Tagged) -> str:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     names = ("Entity", "Type", "Probability", "By the other words alone", "Other words that spoke for it", "Verdict")
     head = "".join(f'<th scope="col">{say(name)}</th>' for name in names)
-    table = f'<table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     scrolled = f'<div class="wide-table" tabindex="0" role="region" aria-label="{say("Entities")}">{table}</div>'
     return f'<p class="entities">{" ".join(pieces)}</p>{scrolled}'
 
