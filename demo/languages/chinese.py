@@ -693,6 +693,7 @@ CHINESE = {
         "这张照片已不在服务器上：照片会在几小时后删除。请重新上传。"
     ),
     "Type the answer that you want explained, or pick one from the list.": "请输入要解释的答案，或从列表中选择。",
+    "This was stopped, since nobody waited for it any more.": "已停止，因为已经没有人在等待结果。",
     "Something went wrong on our side. Please try again, perhaps with another photo.": (
         "我们这边出了问题。请再试一次，或换一张照片。"
     ),

@@ -89,8 +89,9 @@ def tagged_html(tagged: Tagged) -> str:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     names = ("Entity", "Type", "Probability", "By the other words alone", "Other words that spoke for it", "Verdict")
     head = "".join(f'<th scope="col">{say(name)}</th>' for name in names)
-    table = f'<div class="wide-table" tabindex="0" role="group" aria-label="{say("Entities")}"><table><thead><tr>{head}'
-    return f'<p class="entities">{" ".join(pieces)}</p>{table}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    scrolled = f'<div class="wide-table" tabindex="0" role="region" aria-label="{say("Entities")}">{table}</div>'
+    return f'<p class="entities">{" ".join(pieces)}</p>{scrolled}'
 
 
 def read_html(page: ReadPage, answer: PageAnswer) -> str:

@@ -285,4 +285,4 @@ def build_panels(
     shown = [memory.selected, doubt.direction, doubt.layer, doubt.head]
     compare = build_compare(predictor, memory.reply, shown, seconds, settings.compare or {})
     corrections = build_corrections(memory.reply, seconds, settings, made_with(predictor))
-    return Panels(what_if[0], what_if[1], compare[0], compare[1], *corrections)
+    return Panels(*what_if, *compare, *corrections)

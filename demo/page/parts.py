@@ -111,6 +111,7 @@ class Panels:
 
     prepare_what_if: Callable[..., dict]
     what_if_parts: list
+    searches: list  # events that take long, to be cancelled when something else is asked
     empty_compare: Callable[..., dict]
     compare_parts: list
     empty_correction: Callable[..., dict]

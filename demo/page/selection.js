@@ -63,16 +63,38 @@ let boxed = []; // by Shift and arrow keys, not yet sent
 const draggable = () => element.querySelector("[data-draggable]") !== null;
 const mark = (marked) => buttons().forEach((button) => button.classList.toggle("in-box", marked.includes(button)));
 
+// A fingertip covers several cells of a small map: it selects as many as 44 pixels take, the same ones again none. Two
+// fingers enlarge the map, so that it covers one.
+const FINGER = 44, STILL = 15; // pixels; so far a finger may move that only taps
+let byFinger = false;
+let down = null; // where the finger came
+function touched(button, event) {
+  const all = buttons(), place = all.indexOf(button), width = columns(), height = all.length / width;
+  const {left, top, width: wide, height: high} = button.getBoundingClientRect();
+  const along = (at, place, side, most) => {
+    const count = Math.min(most, Math.max(1, Math.ceil(FINGER / side)));
+    const first = Math.round(place + at / side - count / 2); // the finger is in their middle
+    return [Math.min(most - count, Math.max(0, first)), count];
+  };
+  const [column, across] = along(event.clientX - left, place % width, wide, width);
+  const [row, rows] = along(event.clientY - top, Math.floor(place / width), high, height);
+  const cells = box(all[row * width + column], all[(row + rows - 1) * width + column + across - 1]);
+  const before = all.filter((one) => one.ariaSelected === "true");
+  return cells.length > 1 && before.length === cells.length && cells.every((one) => before.includes(one)) ? [] : cells;
+}
+
 element.addEventListener("click", (event) => {
   if (previewed) return (previewed = false);
-  const button = event.target.closest("[data-item]");
-  if (button) send([button], adding(event)); // a drag ends on two buttons, which gives no click on either
+  const button = event.target.closest("[data-item]"); // a drag ends on two buttons, which gives no click on either
+  if (button) send(byFinger && draggable() ? touched(button, event) : [button], adding(event));
 });
 
 element.addEventListener("pointerdown", (event) => {
   corner = event.target.closest("[data-item]");
   dragging = draggable() && corner !== null && event.button === 0 && event.isPrimary; // two fingers enlarge, and mark nothing
   previewed = false;
+  byFinger = event.pointerType === "touch";
+  down = event;
   clearTimeout(pressing);
   if (!event.isPrimary) mark([]);
   else if (corner && event.pointerType === "touch")
@@ -90,7 +112,8 @@ element.addEventListener("pointermove", (event) => {
 element.addEventListener("pointerup", (event) => {
   clearTimeout(pressing);
   if (previewed) preview(null);
-  const end = dragging ? buttonAt(event) : null;
+  const still = byFinger && Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) < STILL;
+  const end = dragging && !still ? buttonAt(event) : null;
   if (end && element.contains(end) && end !== corner) send(box(corner, end), adding(event));
   dragging = false;
   mark([]);
@@ -102,6 +125,7 @@ element.addEventListener("focusout", () => preview(null));
 
 element.addEventListener("keydown", (event) => {
   const from = event.target.closest("[data-item]");
+  byFinger = false;
   if (!from) return;
   const all = buttons(), place = all.indexOf(from), width = columns();
   if (event.key === "Escape") send([], false);

@@ -31,10 +31,11 @@ from demo.server.api import build_api, mcp_wanted
 from demo.server.api_page import api_routes
 from demo.server.first_frame import TITLE, small_pictures
 from demo.server.guard import exposure_options
+from demo.server.leaving import StoppingBlocks
 from demo.settings import Settings
 from demo.visit.browser_storage import READ, WRITE
 from demo.visit.examples import read_examples
-from demo.visit.uploads import MAX_UPLOAD_BYTES, SealedBlocks
+from demo.visit.uploads import MAX_UPLOAD_BYTES
 from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Predictor
 
@@ -168,9 +169,10 @@ def build_page(
     """
     sha256 = predictor.facts.get("checkpoint_sha256")
     examples = read_examples(examples_folder, None if sha256 is None else str(sha256))
-    with SealedBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
+    with StoppingBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
         reader = more if more and more.can_read else None
         page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings), captioner, reader)
+        wire_giving_way(page)
         wire_questions(page)
         wire_photo(page)
         wire_map(page)
@@ -195,6 +197,19 @@ def build_page(
         build_api(blocks, predictor, examples, captioner, collection, more)
     # Nobody skips the queue by calling a function directly; past the limit a visitor is told that the page is busy.
     return blocks.queue(default_concurrency_limit=4, max_size=MAX_WAITING, api_open=False)
+
+
+def wire_giving_way(page: Page) -> None:
+    """What a panel searches for seconds ends where something else is asked; call it before that is wired.
+
+    Gradio takes an event's listeners in their order, and waits for each.
+    """
+    ask, result = page.ask, page.result
+    pressed = [ask.ask_button, *ask.suggestions, *ask.example_buttons, page.parts.forget]
+    asked = [ask.question.submit, ask.photo.input, ask.photo.clear, *(button.click for button in pressed)]
+    gr.on(asked, None, cancels=page.panels.searches)
+    for picked in (result.asked_as, result.history, ask.strip):
+        picked.pick(None, cancels=page.panels.searches)
 
 
 def wire_questions(page: Page) -> None:

@@ -7,7 +7,7 @@ import gradio as gr
 from demo.visit.asking import Later
 
 
-def find_out(trigger: Callable, ask: Callable[..., dict], inputs: list, outputs: list, seconds: float) -> None:
+def find_out(trigger: Callable, ask: Callable[..., dict], inputs: list, outputs: list, seconds: float):
     """Wire an event to a question to the model; its outcome is dropped where another answer is on the page by then.
 
     Args:
@@ -16,6 +16,9 @@ def find_out(trigger: Callable, ask: Callable[..., dict], inputs: list, outputs:
         inputs: the ``Reply`` on the page first.
         outputs: what shows the outcome; the first one shows the progress too.
         seconds: how long the outcome stays in memory.
+
+    Returns:
+        The event that asks, for what cancels it.
     """
     later = gr.State(time_to_live=seconds)
 
@@ -23,9 +26,9 @@ def find_out(trigger: Callable, ask: Callable[..., dict], inputs: list, outputs:
         return Later(current, ask(current, *wanted))
 
     def show(outcome, current) -> dict:
-        return outcome.if_still(current) or {outputs[0]: gr.skip()}
+        return (outcome and outcome.if_still(current)) or {outputs[0]: gr.skip()}
 
     on_model = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": outputs[0]}
-    trigger(asked, inputs, later, **on_model).then(
-        show, [later, inputs[0]], outputs, queue=False, show_progress="hidden"
-    )
+    event = trigger(asked, inputs, later, **on_model)
+    event.then(show, [later, inputs[0]], outputs, queue=False, show_progress="hidden")
+    return event

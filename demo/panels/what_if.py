@@ -64,7 +64,7 @@ class Parts:
 
 def build_what_if(
     predictor: Predictor, reply: gr.State, seconds: float, forward: tuple[gr.Button, gr.Button]
-) -> tuple[Callable, list]:
+) -> tuple[Callable, list, list]:
     """Lay the panel out and wire it.
 
     Args:
@@ -74,22 +74,24 @@ def build_what_if(
         forward: the buttons under the map that lead here: to paint, and to search what would change the answer.
 
     Returns:
-        What makes the panel ready for a new ``Reply`` (it returns the updates), and the components that takes.
+        What makes the panel ready for a new ``Reply`` (it returns the updates), the components that takes, and the
+        events that take long and are to be cancelled when something else is asked.
     """
     parts = build_parts(predictor)
     panel = WhatIf(predictor, parts)
     changed = [parts.outcome, parts.flip_picture]
     changes = [reply, parts.painted, parts.words, parts.heads, parts.candidates]
-    asking = partial(gr.on, [parts.again.click, parts.candidates.submit])
-    find_out(asking, panel.ask_again, changes, changed, seconds)
     paint, flip = forward
-    searching = partial(gr.on, [parts.flip.click, flip.click])
-    find_out(searching, panel.find_flip, [reply], changed, seconds)
+    # First of all: gradio takes an event's listeners in their order and waits for each, here for seconds.
     paint.click(None, js=OPEN.format(place="#painted"))
-    flip.click(None, js=OPEN.format(place="#flip"))  # at once: what is found comes below it, seconds later perhaps
+    flip.click(None, js=OPEN.format(place="#flip"))
+    searching = find_out(partial(gr.on, [parts.flip.click, flip.click]), panel.find_flip, [reply], changed, seconds)
+    again = [parts.again.click, parts.candidates.submit]
+    gr.on(again, None, cancels=[searching])
+    find_out(partial(gr.on, again), panel.ask_again, changes, changed, seconds)
     if "what_if" in predictor.offers:
         parts.panel.expand(lambda: gr.update(visible=True), None, parts.painted, queue=False, show_progress="hidden")
-    return panel.prepare, [parts.painted, parts.words, parts.heads, *changed]
+    return panel.prepare, [parts.painted, parts.words, parts.heads, *changed], [searching]
 
 
 def build_parts(predictor: Predictor) -> Parts:

@@ -41,6 +41,8 @@ def known_from(before: Before) -> tuple[list[Mention], list[Mention]]:
     counted = counted_noun(words)
     if (asks_whether or counted) and before.said in ("", *NONE):
         return [], []
+    if words[:1] and words[0] in YES_NO_STARTS and before.said != "yes":  # "Is she holding an umbrella?" "No."
+        found = [mention for mention in found if mention.words[0].casefold() not in ("a", "an", "any", "some")]
     if asks_whether:  # "Is this a dog?": what it is, not "this"
         found = found or bare_plural(words)
     if counted:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 GENERAL_QUESTIONS = (
     "What is in the photo?",
-    "Is it day or night?",
+    "Is it daytime?",
     "How many people are there?",
     "What color is the background?",
 )

@@ -6,7 +6,10 @@ from demo.visit.mentions import words_of
 
 DESCRIBE = re.compile(
     r"^(?:please\s+|can\s+you\s+|could\s+you\s+)*(?:describe|caption|summarize|summarise|explain\s+(?:this|the)\s+(?:photo|picture|image))\b"
-    r"|^(?:please\s+|can\s+you\s+|could\s+you\s+)*tell\s+me\s+(?:what\s+you\s+see|(?:everything\s+)?about\s+(?:this|the|it)\b)",
+    r"|^(?:please\s+|can\s+you\s+|could\s+you\s+)*tell\s+me\s+(?:what\s+you\s+see|more$|(?:everything\s+|more\s+)?about\s+(?:this|the|it)\b)"
+    r"|^what\s+can\s+you\s+tell\s+me\s+about\s+(?:this|the)\s+(?:photo|picture|image)"
+    r"|^(?:please\s+|can\s+you\s+|could\s+you\s+)*(?:give|write|make|i\s+(?:want|need|would\s+like))\s+(?:me\s+)?(?:a|an|the)\s+"
+    r"(?:\w+\s+)?(?:description|caption|summary)\b",
     re.IGNORECASE,
 )
 WHAT_IS_SHOWN = re.compile(

@@ -18,7 +18,7 @@ from demo.visit.antecedents import (
     place_of,
 )
 from demo.visit.mentions import DETERMINERS, Mention, mentions_of, preposition_before, words_of
-from demo.visit.nouns import PEOPLE, is_noun, is_plural, plural_of, singular_of
+from demo.visit.nouns import BODY, PEOPLE, is_noun, is_plural, plural_of, singular_of
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,26 @@ DUMMY_IT = re.compile(
     r"|\bis it (?:a|an) \w*\s?(?:photo|picture|drawing|day|night)\b",
     re.IGNORECASE,
 )
-BARE_WHY = re.compile(r"^(?:and\s+|but\s+)?(?:why(?:\s+(?:not|so|is\s+that))?|how\s+come)$", re.IGNORECASE)
-ELLIPSIS = re.compile(r"^(?:and|what\s+about|how\s+about|and\s+what\s+about)\s+(?P<rest>.+)$", re.IGNORECASE)
+BARE_WHY = re.compile(
+    r"^(?:and\s+|but\s+)?(?:why(?:\s+(?:not|so|is\s+that|(?:is|are|was|were|does|do)\s+(?:it|he|she|they)))?|how\s+come)$",
+    re.IGNORECASE,
+)
+ELLIPSIS = re.compile(
+    r"^(?:(?:ok|okay|so|well|but)\s+)?(?:and(?:\s+(?:now|then))?|what\s+about|how\s+about|and\s+what\s+about)\s+(?P<rest>.+)$",
+    re.IGNORECASE,
+)
+# Of the answer, not of the photo: the model would answer it all the same, and about nothing.
+ABOUT_THE_ANSWER = re.compile(
+    r"^(?:(?:are|is)\s+(?:you|it|that)\s+(?:really\s+|very\s+)?(?:sure|certain|right|correct|true)|really|sure|what\s+do\s+you\s+mean"
+    r"|what\s+else|who\s+else|anything\s+else|explain|how\s+(?:do\s+you\s+know|come\s+you\s+know|sure\s+are\s+you)|what|who|which|which\s+one)$",
+    re.IGNORECASE,
+)
+WHERE_OR_COLOR = re.compile(r"^(?:and\s+)?(?:where|what\s+(?:color|colour|size|shape))$", re.IGNORECASE)
+# The weather or the thing before: both are likely.
+IT_OR_WEATHER = re.compile(
+    r"^is\s+it\s+(?:(?:very|too|still)\s+)?(?:hot|cold|warm|wet|dark|light|bright|safe|outside|inside|outdoors|indoors)$",
+    re.IGNORECASE,
+)
 QUESTION_WORDS = frozenset("what which who whose where when why how is are was were does do did has have can".split())
 HOW_MANY = re.compile(
     r"^(?:and\s+)?how\s+many(?:\s+(?:are\s+(?:there|visible|in\s+(?:it|the\s+\w+))|do\s+you\s+see))?$", re.I
@@ -92,11 +110,21 @@ def understand(typed: str, before: Before | None) -> Understood:
     plain = " ".join(words)
     if BARE_WHY.match(plain):
         return _result(typed, why(before), plain)
+    if ABOUT_THE_ANSWER.match(plain):
+        return Understood(typed, typed, plain)
+    if WHERE_OR_COLOR.match(plain):
+        return _result(typed, where_or_color(plain, before), plain)
+    if IT_OR_WEATHER.match(plain):
+        return Understood(typed, typed, "it" if certain("it", before) else "")
+    if alone := of_both(words):
+        return Understood(typed, typed, alone)
     if HOW_MANY.match(plain):
         return _result(typed, how_many(before), plain)
     ellipsis = ELLIPSIS.match(plain)
     if ellipsis and words_of(ellipsis["rest"])[0].casefold() not in QUESTION_WORDS:
         return _result(typed, instead(ellipsis["rest"], before), plain)
+    if words[0].casefold() == "the" and (asked := instead(plain, before)):  # "The cat?"
+        return Understood(typed, asked)
     return without_pronouns(typed, before)
 
 
@@ -144,11 +172,21 @@ def without_pronouns(typed: str, before: Before) -> Understood:
 def in_place_of(words: list[str], place: int, mention: Mention) -> str:
     """A noun phrase for the pronoun at a place: "the dog", or "the dog's" for "its"."""
     word = words[place].casefold()
+    if word in POSSESSIVES:
+        mention = whole_of(mention)
     following = words[place + 1].casefold() if place + 1 < len(words) else ""
     ends = not following or following.endswith("ing") or preposition_before(words, place + 2)
     if word in POSSESSIVES - {"her"} or (word == "her" and not ends):
         return mention.text + ("'" if mention.text.endswith("s") else "'s")
     return mention.text
+
+
+def whole_of(mention: Mention) -> Mention:
+    """The cat, of the cat's nose: its eyes are the cat's; of all but parts of a body the thing itself."""
+    owner = next((place for place, word in enumerate(mention.words) if word.endswith(("'s", "’s"))), 0)
+    if not owner or singular_of(mention.noun) not in BODY.split():
+        return mention
+    return Mention(mention.first, mention.first + owner + 1, (*mention.words[:owner], mention.words[owner][:-2]))
 
 
 def is_place(words: list[str]) -> bool:
@@ -170,6 +208,27 @@ def that_one(typed: str, one: re.Match, before: Before) -> Understood:
     named = f"the {words} {noun}" if words else next(iter(things)).text
     new = re.sub(r"^and\s+", "", typed[: one.start()] + named + typed[one.end() :], flags=re.IGNORECASE)
     return Understood(typed, sentence(" ".join(words_of(new))))
+
+
+def of_both(words: list[str]) -> str:
+    """The "both" or "neither" that names nothing: "Are both asleep?"; "" for none."""
+    plain = [word.casefold() for word in words]
+    for place, word in enumerate(plain):
+        if word not in ("both", "neither") or plain[place - 1 : place] in (["they"], ["them"]):
+            continue
+        following = plain[place + 1 : place + 2]
+        if not following or not (following[0] in DETERMINERS | {"of"} or is_noun(following[0])):
+            return words[place]
+    return ""
+
+
+def where_or_color(plain: str, before: Before) -> str:
+    """ "Where?" and "What color?" with the thing that the question before was about; "" where it isn't certain."""
+    things, _ = known_from(before)
+    if len({mention.text for mention in things}) != 1:
+        return ""
+    asked = re.sub(r"^and\s+", "", plain, flags=re.IGNORECASE)
+    return sentence(f"{asked} {'are' if things[0].plural else 'is'} {things[0].text}")
 
 
 def how_many(before: Before) -> str:

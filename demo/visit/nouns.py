@@ -5,7 +5,8 @@ WOMEN = "woman girl lady mother mom daughter sister grandmother bride waitress q
 OF_ANY_GENDER = (
     "person child kid baby toddler teenager adult student teacher doctor nurse chef cook waiter driver rider skier "
     "surfer skateboarder snowboarder player batter pitcher catcher umpire cyclist bicyclist biker motorcyclist swimmer "
-    "runner officer soldier photographer pedestrian passenger spectator worker farmer dancer couple crowd family team"
+    "runner officer soldier astronaut photographer pedestrian passenger spectator worker farmer dancer couple crowd "
+    "family team"
 )
 ANIMALS = (
     "dog cat horse cow sheep elephant zebra giraffe bear bird duck goat monkey seagull animal puppy kitten fish "

@@ -78,6 +78,8 @@ def held(held_page):
     predictor = held_page[1]
     predictor.questions.clear()
     predictor.held_method = ""
+    predictor.searching.clear()
+    predictor.stopped.clear()
     predictor.go_on.set()
     yield predictor
     predictor.go_on.set()
@@ -184,6 +186,8 @@ def visit(browser, contexts):
     visit.problems = problems
     yield visit
     for page in pages:
+        if page.is_closed():
+            continue
         page.unroute_all(behavior="wait")
         page.close()
     assert not problems

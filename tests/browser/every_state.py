@@ -26,7 +26,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
 THEMES, LOCALES = ("light", "dark"), ("en-US", "zh-CN")
 KINDS = ("axe", "small_targets")
-GROUPS = ("start", "panels", "later", "find", "more")
+GROUPS = ("start", "panels", "later", "what if", "find", "more")
 FINGERS = 1000  # narrower windows are those of phones and tablets
 PATIENCE = 120_000  # milliseconds that a step may take on a busy machine
 PHOTO = ROOT / "assets" / "examples" / "coffee.jpg"
@@ -107,7 +107,12 @@ def walk(page, url: str, theme: str, group: str):
         yield from page_states.after_an_answer(page)
         return
     page_states.answered(page, own_photo())
-    yield from page_states.panels(page) if group == "panels" else page_states.later_questions(page, describes=True)
+    if group == "panels":
+        yield from page_states.panels(page)
+    elif group == "what if":
+        yield from page_states.what_if(page)
+    else:
+        yield from page_states.later_questions(page, describes=True)
 
 
 def picture(page, height: int, fingers: bool) -> bytes:
@@ -176,18 +181,22 @@ def visit(browser, url: str, width: int, theme: str, locale: str, group: str, pi
                 "width": page.evaluate("document.documentElement.scrollWidth"),
             }
             if pictures:
-                name = (
-                    f"{group}-{number:02}-{state.replace(' ', '_').replace(',', '')}-{width}-{theme}-{locale[:2]}.png"
-                )
-                (pictures / name).write_bytes(picture(page, SIZES[width] if state == "large" else tall, fingers))
+                height = SIZES[width] if state == "large" else tall
+                file = pictures / file_name(number, state, width, theme, locale, group)
+                file.write_bytes(picture(page, height, fingers))
     except Error as error:
         stopped = f"after {[*found][-1:]}: {str(error).splitlines()[0]}"
         if pictures:
-            (pictures / f"{group}-{number + 1:02}-stopped-{width}-{theme}-{locale[:2]}.png").write_bytes(
-                page.screenshot()
-            )
+            file = pictures / file_name(number + 1, "stopped", width, theme, locale, group)
+            file.write_bytes(page.screenshot())
     context.close()
     return {"states": found, "errors": errors, "stopped": stopped}
+
+
+def file_name(number: int, state: str, width: int, theme: str, locale: str, group: str) -> str:
+    """What the picture of a group's state is called."""
+    plain = state.replace(" ", "_").replace(",", "")
+    return f"{group.replace(' ', '_')}-{number:02}-{plain}-{width}-{theme}-{locale[:2]}.png"
 
 
 def summary(walked: dict) -> dict:

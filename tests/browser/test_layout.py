@@ -168,6 +168,24 @@ def test_two_fingers_enlarge_the_map_and_one_still_selects(phone):
     ]
 
 
+@pytest.mark.parametrize(("right", "below"), [(0.52, 0.4), (0.02, 0.02), (0.98, 0.98)])
+def test_a_tap_selects_what_a_fingertip_covers_and_the_same_once_more_nothing(phone, right, below):
+    page, _ = phone
+    page.locator("#overlay").scroll_into_view_if_needed()
+    frame = page.locator(".cells").bounding_box()
+    x, y = frame["x"] + right * frame["width"], frame["y"] + below * frame["height"]
+    page.touchscreen.tap(x, y)
+    page.locator("#served", has_text="these 4 cells").wait_for()  # each 34 by 32 pixels
+    cells = [one.bounding_box() for one in page.locator(".cell[aria-selected=true]").all()]
+    for at, place, side in ((x, "x", "width"), (y, "y", "height")):
+        first, last = min(one[place] for one in cells), max(one[place] + one[side] for one in cells)
+        assert last - first >= FINGER and first <= at <= last
+        edge = first == pytest.approx(frame[place], abs=1) or last == pytest.approx(frame[place] + frame[side], abs=1)
+        assert edge or min(at - first, last - at) > FINGER / 4  # the finger is amid them
+    page.touchscreen.tap(x, y)
+    page.wait_for_function("!document.querySelector('.cell[aria-selected=true]')")
+
+
 def test_the_next_question_on_a_phone_is_two_taps_away_and_its_map_comes_into_view(phone):
     page, _ = phone
     assert page.locator("#examples").is_hidden()  # folded up: the way back is short

@@ -26,6 +26,7 @@ from valm_core.outputs import (
     TrackRecord,
     WordEvidence,
 )
+from valm_core.stopping import Stopped, stop_if_unwanted
 
 GRID = (8, 10)
 VOCABULARY = ("yes", "no", "red", "blue", "2", "bus", "cat", "on the table", "standing", "outside")
@@ -251,14 +252,29 @@ class FakePredictor:
 class HeldPredictor(FakePredictor):
     """Answers nothing before ``go_on`` is set; ``questions`` are those that reached it, in their order.
 
-    It explains by ``held_method``, if that is set, only once ``explain_on`` is.
+    It explains by ``held_method``, if that is set, only once ``explain_on`` is. What would change an answer it searches
+    without end, as long as anybody waits for it: ``searching`` and ``stopped`` say when it began and ended.
     """
 
     def __init__(self):
         super().__init__()
         self.go_on, self.explain_on = threading.Event(), threading.Event()
+        self.searching, self.stopped = threading.Event(), threading.Event()
         self.questions: list[str] = []
         self.held_method = ""
+
+    def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
+        """Nothing, in steps as the real predictor's. Raises Stopped."""
+        self.searching.set()
+        end = time.monotonic() + PATIENCE
+        try:
+            while time.monotonic() < end:
+                stop_if_unwanted()
+                time.sleep(0.02)
+        except Stopped:
+            self.stopped.set()
+            raise
+        raise AssertionError("Nobody stopped the search.")
 
     def answer(self, image: EncodedImage, question: str, top: int = 5) -> Prediction:
         """As the fake predictor, once it may."""

@@ -11,6 +11,7 @@ from valm_core.explanations.hiding import logits_without_cells
 from valm_core.explanations.occlusion import occlusion
 from valm_core.model.model import ValmModel
 from valm_core.outputs import Counterfactual, EncodedImage, EncodedText
+from valm_core.stopping import stop_if_unwanted
 
 PAIRED_WORDS = 12  # in questions of up to so many words every pair is tried
 
@@ -101,6 +102,7 @@ def fewest_words(
     candidates = [drop for size in sizes for drop in itertools.combinations(range(len(words)), size)]
     dropped: tuple[int, ...] = ()
     while candidates:
+        stop_if_unwanted()
         probabilities = _without_words(model, words, candidates, image)
         flipped = np.flatnonzero(probabilities.argmax(axis=-1) != answer_index)
         if len(flipped):

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from valm_core.model.model import ValmModel
 from valm_core.model.shared_cells import SharedCells
 from valm_core.outputs import EncodedImage, EncodedText
+from valm_core.stopping import stop_if_unwanted
 
 TOKEN_BATCH, PIXEL_BATCH = 40, 16  # variants answered at once (a verdict needs 37), photos encoded at once
 
@@ -29,8 +30,11 @@ def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImag
     Returns:
         Logits [F, A].
     """
-    cells = SharedCells(model, text, image)
-    return torch.cat([cells.logits(part) for part in hidden.to(image.tokens.device).split(TOKEN_BATCH)]).float()
+    cells, logits = SharedCells(model, text, image), []
+    for part in hidden.to(image.tokens.device).split(TOKEN_BATCH):
+        stop_if_unwanted()
+        logits.append(cells.logits(part))
+    return torch.cat(logits).float()
 
 
 @torch.no_grad()
@@ -58,6 +62,7 @@ def logits_without_pixels(
     mask = stretch(hidden, (pixels.shape[1], pixels.shape[2])).to(pixels.device)  # [F, S, S]
     logits = []
     for part in mask.split(PIXEL_BATCH):
+        stop_if_unwanted()
         image = model.encode_image(torch.where(part[:, None], filled, pixels))
         logits.append(
             model(

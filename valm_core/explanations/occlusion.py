@@ -3,18 +3,19 @@
 import torch
 from torch import Tensor
 
-from valm_core.explanations.hiding import logits_without_pixels, without_cells
+from valm_core.explanations.hiding import TOKEN_BATCH, logits_without_pixels, without_cells
 from valm_core.explanations.relevance import build_explanation, check_answer, rows_to_one
 from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import EncodedImage, EncodedText, Explanation
+from valm_core.stopping import stop_if_unwanted
 
 
 @torch.no_grad()
 def occlusion(
     model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
 ) -> Explanation:
-    """Explain one question by hiding every cell and every word piece in turn, in two batches.
+    """Explain one question by hiding every cell and every word piece in turn.
 
     A cell is hidden by putting the average image token of the training data in its place, a word piece by masking it.
     Each counts by how far the answer's probability falls, and not at all where it rises (Zeiler & Fergus 2014,
@@ -28,24 +29,30 @@ def occlusion(
     length, cells = text.tokens.shape[1], image.tokens.shape[1]
     each_cell = torch.eye(cells, dtype=torch.bool, device=image.tokens.device)
     each_token = torch.eye(length, dtype=torch.bool, device=text.mask.device)
-    without_cell = model(
-        text_tokens=text.tokens.expand(cells, -1, -1),
-        text_mask=text.mask.expand(cells, -1),
-        image_tokens=without_cells(model, image.tokens, each_cell),
-    )
+    tokens, patches = trace.features.text_tokens, trace.features.image_tokens
+    logits, moved = [], []
+    for part in each_cell.split(TOKEN_BATCH):
+        stop_if_unwanted()
+        without_cell = model(
+            text_tokens=text.tokens.expand(len(part), -1, -1),
+            text_mask=text.mask.expand(len(part), -1),
+            image_tokens=without_cells(model, image.tokens, part),
+        )
+        logits.append(without_cell.logits)
+        moved.append((without_cell.features.text_tokens - tokens).norm(dim=-1))  # [40, T]
+    stop_if_unwanted()
     without_token = model(
         text_tokens=text.tokens.expand(length, -1, -1),
         text_mask=text.mask & ~each_token,
         image_tokens=image.tokens.expand(length, -1, -1),
     )
     probability = trace.logits.float().softmax(dim=-1)[0, answer_index]
-    hidden = torch.cat([without_token.logits, without_cell.logits]).float().softmax(dim=-1)[:, answer_index]  # [T + N]
-    tokens, patches = trace.features.text_tokens, trace.features.image_tokens
+    hidden = torch.cat([without_token.logits, *logits]).float().softmax(dim=-1)[:, answer_index]  # [T + N]
     return build_explanation(
         "occlusion",
         trace.features,
         (probability - hidden).clamp_min(0),
-        (without_cell.features.text_tokens - tokens).norm(dim=-1).T,  # [T, N]
+        torch.cat(moved).T,  # [T, N]
         (without_token.features.image_tokens - patches).norm(dim=-1).T,  # [N, T]
         image,
     )

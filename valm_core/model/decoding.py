@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from valm_core.model.captioner import BEGIN, END, UNKNOWN, CaptionModel, KeyValue
+from valm_core.stopping import stop_if_unwanted
 
 REPEATED = 3  # so many pieces in a row stand in a caption once at most
 
@@ -61,6 +62,7 @@ def decode(
     past: tuple[KeyValue, ...] = ()
     places = torch.full((photos * beams, 1), BEGIN, device=device)
     for step in range(longest):
+        stop_if_unwanted()
         reading = model.read(places, cells, past)
         likely = reading.logits[:, -1].float().log_softmax(dim=-1)  # [P * beams, V]
         _forbid(likely, [caption.places for own in live for caption in own], step)

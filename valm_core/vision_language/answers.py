@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from valm_core.outputs import Answer, InputError
+from valm_core.stopping import stop_if_unwanted
 
 MAX_NEW_TOKENS = 16  # of a short answer
 MAX_TEXT_TOKENS = 256  # of a longer text
@@ -87,6 +88,7 @@ def write(model: Any, tokenizer: Any, inputs: Mapping[str, Tensor], beams: int =
         inputs: of B examples, all equally long.
         beams: how many texts; 1 is greedy and gives no probability (NaN).
     """
+    stop_if_unwanted()
     ends = end_tokens(model)
     settings = _settings(model, MAX_NEW_TOKENS, beams)
     made = model.generate(**inputs, generation_config=settings)
@@ -220,6 +222,7 @@ def piece_log_probabilities(
         ids: the answer's P tokens.
         suffix_type: see ``extended``.
     """
+    stop_if_unwanted()
     if answers_apart(model):
         start = [model.generation_config.decoder_start_token_id, *ids]
         begun = torch.tensor([start], device=inputs["input_ids"].device).expand(inputs["input_ids"].shape[0], -1)

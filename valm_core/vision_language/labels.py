@@ -11,6 +11,7 @@ from torch import Tensor
 
 from valm_core.asking import place_in_list
 from valm_core.outputs import Answer
+from valm_core.stopping import stop_if_unwanted
 from valm_core.vision_language.answers import Written, normal_form
 from valm_core.vision_language.geometry import Places, one_grid
 from valm_core.vision_language.reader import PieceLikelihood, WordRows
@@ -80,6 +81,7 @@ class LabelReader(ShortAnswers):
 
     @torch.no_grad()
     def _probabilities(self, pictures: Sequence[Image.Image], question: str) -> Tensor:
+        stop_if_unwanted()
         return self.model(**self.inputs(pictures, question)).logits.float().sigmoid()  # [F, A]
 
     def answers(self, picture: Image.Image, question: str, top: int) -> tuple[Answer, ...]:

@@ -283,7 +283,7 @@ def test_a_photo_brings_questions_about_what_is_on_it(page, upload):
     assert [updates[button]["value"] for button in page.ask.suggestions] == [
         "What color is the bus?",
         "Where is the bus?",
-        "Is it day or night?",
+        "Is it daytime?",
         "How many people are there?",
     ]
     page.predictor.offers = frozenset()

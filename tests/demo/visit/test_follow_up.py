@@ -58,6 +58,16 @@ REWRITTEN = [
     ("What color is the dog?", "brown", 0.8, "And its eyes?", "What color are the dog's eyes?"),
     ("What color is the man?", "brown", 0.8, "What about his shirt?", "What color is the man's shirt?"),
     ("What color is the gazebo?", "white", 0.8, "Is it open?", "Is the gazebo open?"),
+    ("What color is the cat's nose?", "pink", 0.8, "And its eyes?", "What color are the cat's eyes?"),
+    ("What color is the cat's nose?", "pink", 0.8, "Is it small?", "Is the cat's nose small?"),
+    ("What color is the dog?", "brown", 0.8, "and now the cat", "What color is the cat?"),
+    ("What color is the dog?", "brown", 0.8, "ok and the cat", "What color is the cat?"),
+    ("What color is the dog?", "brown", 0.8, "the cat?", "What color is the cat?"),
+    ("What color is the dog?", "brown", 0.8, "And where?", "Where is the dog?"),
+    ("Are there any dogs?", "yes", 0.8, "what color?", "What color are the dogs?"),
+    ("Are the people smiling?", "yes", 0.6, "Why are they?", "Why are the people smiling?"),
+    ("Does the cat have a collar?", "no", 0.8, "Is it asleep?", "Is the cat asleep?"),
+    ("What is the astronaut wearing?", "suit", 0.8, "What color is it?", "What color is the suit?"),
 ]
 
 # Nothing may be rewritten, and nothing is said about it either. None: the first question about a photo.
@@ -89,6 +99,10 @@ AS_TYPED = [
     (("What color is the dog?", "brown", 0.8), "它在做什么?"),
     (("What color is the dog?", "brown", 0.8), "Which one is the biggest?"),
     (("What color is the dog?", "brown", 0.8), "What is the man with the hat doing?"),
+    (("What color is the dog?", "brown", 0.8), "Are both cats asleep?"),
+    (("What is the weather like?", "sunny", 0.8), "Is it warm?"),
+    (("What color is the dog?", "brown", 0.8), "Is the cup on the table?"),
+    (("What color is the dog?", "brown", 0.8), "The man is doing what?"),
 ]
 
 # Something refers back, and no noun is certain: asked as typed, and the visitor is told for which word.
@@ -116,6 +130,16 @@ UNCLEAR = [
     ("What color is the dog?", "brown", 0.9, "What about the other one?", "What about the other one"),
     ("Is the man next to the bus?", "yes", 0.9, "Is he taller than her?", "her"),
     ("What is in the photo?", "cat", 0.3, "What is it doing?", "it"),
+    ("What color is the dog?", "brown", 0.9, "Are you sure?", "Are you sure"),
+    ("What color is the dog?", "brown", 0.9, "really?", "really"),
+    ("What color is the dog?", "brown", 0.9, "what else?", "what else"),
+    ("What color is the dog?", "brown", 0.9, "How do you know?", "How do you know"),
+    ("How many cats are there?", "2", 0.9, "Are both asleep?", "both"),
+    ("What are the people eating?", "pizza", 0.9, "Is it hot?", "it"),
+    ("What color is the cat?", "orange", 0.9, "Is it outside?", "it"),
+    ("Is the woman holding an umbrella?", "no", 0.9, "What color is it?", "it"),
+    ("Is the woman holding an umbrella?", "yes", 0.4, "What color is it?", "it"),
+    ("What color is the cat?", "orange", 0.9, "where is she?", "she"),
 ]
 
 

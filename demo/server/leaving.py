@@ -1,0 +1,26 @@
+"""Visitors who leave, or who take back what they wished for: the model stops soon computing for them."""
+
+from demo.visit.uploads import SealedBlocks
+from valm_core.stopping import stopping_when
+
+
+class StoppingBlocks(SealedBlocks):
+    """Blocks whose functions, called through the queue, are told to stop once nobody waits for them.
+
+    Gradio lets a function end that has begun, whoever has left: the model would be busy for nobody. Its queue knows who
+    is gone: an event whose connection was closed is no longer ``alive``, one that the page cancels is forgotten.
+    """
+
+    async def call_function(
+        self, block_fn, processed_input, iterator=None, requests=None, event_id=None, *others, **named
+    ):
+        """As in gradio, stopped between two steps of the model where the event is unwanted by then."""
+        with stopping_when(lambda: event_id is not None and not self.waits(event_id)):
+            return await super().call_function(
+                block_fn, processed_input, iterator, requests, event_id, *others, **named
+            )
+
+    def waits(self, event_id: str) -> bool:
+        """Whether somebody still waits for an event of the queue."""
+        event = self._queue.event_ids_to_events.get(event_id)
+        return event is not None and event.alive
