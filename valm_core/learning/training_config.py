@@ -77,9 +77,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         parse_fine_tuning(self.fine_tuning)
         above_0 = ("epochs", "batch_size", "accumulation_steps", "early_stopping_patience")
-        from_0 = ("visual_weight", "alignment_weight", "weight_decay", "label_balance", "head_learning_rate")
-        from_0 += ("encoder_learning_rate", "warmup_steps", "accuracy_to_spare", "save_every", "workers", "threads")
-        check_numbers(self, **dict.fromkeys(above_0, (1, math.inf)), **dict.fromkeys(from_0, (0, math.inf)))
+        from_0 = "visual_weight alignment_weight weight_decay label_balance head_learning_rate encoder_learning_rate"
+        counts = ("warmup_steps", "accuracy_to_spare", "save_every", "workers", "threads")
+        check_numbers(self, **dict.fromkeys(above_0, (1, math.inf)))
+        check_numbers(self, **dict.fromkeys((*from_0.split(), *counts), (0, math.inf)))
         check_numbers(self, **dict.fromkeys(("learning_rate", "gradient_clipping"), (ABOVE_0, math.inf)))
         check_numbers(self, label_smoothing=(0, BELOW_1))
         check_choices(self, precision=PRECISIONS, optimizer=OPTIMIZERS, schedule=SCHEDULES, tracker=TRACKERS)
