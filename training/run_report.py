@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 from training.datasets.readers.jsonl import Row
-from training.measuring.common import markdown_table
 from training.metrics.vqa_accuracy import most_common_answer, normalize_answer
 
 COMMON_ANSWERS = 20  # how many get a line of their own
@@ -48,8 +47,9 @@ def before_and_after(before: dict, after: dict) -> str:
     for group in ("by_type", "by_source"):
         rows += [(name, value, after[group][name]) for name, value in before[group].items()]
     rows.append(("calibration error", before["expected_calibration_error"], after["expected_calibration_error"]))
-    cells = [(name, _percent(first), _percent(second)) for name, first, second in rows]
-    return markdown_table(("", "before", "after"), cells)
+    lines = ["| | before | after |", "|---|---|---|"]
+    lines += [f"| {name} | {_percent(first)} | {_percent(second)} |" for name, first, second in rows]
+    return "\n".join(lines)
 
 
 def answer_report(rows: list[Row], predictions: list[str]) -> str:

@@ -81,12 +81,30 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         parse_fine_tuning(self.fine_tuning)
-        above_0 = ("epochs", "batch_size", "accumulation_steps", "early_stopping_patience", "matched")
-        from_0 = ("visual_weight", "alignment_weight", "weight_decay", "label_balance", "head_learning_rate")
-        from_0 += ("encoder_learning_rate", "warmup_steps", "accuracy_to_spare", "save_every", "workers", "threads")
-        check_numbers(self, **dict.fromkeys(above_0, (1, math.inf)), **dict.fromkeys(from_0, (0, math.inf)))
-        check_numbers(self, **dict.fromkeys(("learning_rate", "gradient_clipping"), (ABOVE_0, math.inf)))
-        check_numbers(self, kept_cells=(ABOVE_0, 1), label_smoothing=(0, BELOW_1))
+        from_1, from_0, above_0 = (1, math.inf), (0, math.inf), (ABOVE_0, math.inf)
+        check_numbers(
+            self,
+            epochs=from_1,
+            batch_size=from_1,
+            accumulation_steps=from_1,
+            early_stopping_patience=from_1,
+            matched=from_1,
+            learning_rate=above_0,
+            gradient_clipping=above_0,
+            visual_weight=from_0,
+            alignment_weight=from_0,
+            weight_decay=from_0,
+            label_balance=from_0,
+            head_learning_rate=from_0,
+            encoder_learning_rate=from_0,
+            warmup_steps=from_0,
+            accuracy_to_spare=from_0,
+            save_every=from_0,
+            workers=from_0,
+            threads=from_0,
+            kept_cells=(ABOVE_0, 1),
+            label_smoothing=(0, BELOW_1),
+        )
         check_choices(self, precision=PRECISIONS, optimizer=OPTIMIZERS, schedule=SCHEDULES, tracker=TRACKERS)
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
