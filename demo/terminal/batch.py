@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from demo.terminal.batch_files import (
     FORMATS,
     NOTHING,
-    Key,
     Source,
     key_of,
     left_out_text,
@@ -118,7 +118,7 @@ def check_output(source: Path, output: Path) -> None:
         parquet_library()
 
 
-def check_goes_on(output: Path, done: dict[Key, dict], model: str, top: int) -> None:
+def check_goes_on(output: Path, done: Mapping[Any, dict], model: str, top: int) -> None:
     """Refuse to go on with the answers of another model, or with another number of them. Raises ValueError."""
     others = {row["model"] for row in done.values() if row.get("model")} - {model}
     if others:
