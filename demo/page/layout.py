@@ -281,8 +281,8 @@ def build_panels(
     doubt: DoubtColumn,
 ) -> Panels:
     """The panels "What if", with its two buttons under the map, "Compare", and the form for corrections if set up."""
-    what_if = build_what_if(predictor, memory.reply, seconds, forward)
+    prepare_what_if, what_if_parts, searches = build_what_if(predictor, memory.reply, seconds, forward)
     shown = [memory.selected, doubt.direction, doubt.layer, doubt.head]
-    compare = build_compare(predictor, memory.reply, shown, seconds, settings.compare or {})
+    empty_compare, compare_parts = build_compare(predictor, memory.reply, shown, seconds, settings.compare or {})
     corrections = build_corrections(memory.reply, seconds, settings, made_with(predictor))
-    return Panels(*what_if, *compare, *corrections)
+    return Panels(prepare_what_if, what_if_parts, searches, empty_compare, compare_parts, *corrections)

@@ -174,8 +174,8 @@ def format_report(report: dict, name: str) -> str:
         scores = ["-" if row[column] is None else f"{100 * row[column]:.1f}" for column in COLUMNS]
         trained = ["", *scores, "", "", "", ""]
         if "rows" in row:
-            costs = [f"{row['learning_parameters'] / 1e6:.2f} M", str(row["epochs"]), f"{row['seconds']:.0f}"]
-            trained = [str(row["rows"] or "all"), *scores, *costs, str(row["peak_memory_mb"])]
+            spent = [f"{row['learning_parameters'] / 1e6:.2f} M", str(row["epochs"]), f"{row['seconds']:.0f}"]
+            trained = [str(row["rows"] or "all"), *scores, *spent, str(row["peak_memory_mb"])]
         rows.append((row["name"], *trained))
     costs = ("parameters that learn", "epochs", "s", "peak MB")
     return as_page(
