@@ -15,7 +15,6 @@ ABOVE_0, BELOW_1 = math.nextafter(0, 1), math.nextafter(1, 0)  # ends of a range
 # Settings that are gone, with the one value that is left: files with it are read, with another they are refused.
 REMOVED_SETTINGS: dict[str, object] = {"resize": "squash", "gate": "adaptive", "momentum": 0.9}
 TASKS = ("answer", "retrieval", "caption", "tag", "relate", "judge", "feel", "read")
-MATCHING_FUSIONS = ("bi_attention", "concatenation", "dual_tower")
 LABELLED_TASKS = ("answer", "tag", "relate", "judge", "feel")  # whose model has a list of answers or labels
 
 
@@ -55,7 +54,6 @@ class ValmConfig:
         max_question_tokens: longest question or caption, special tokens included.
         bank: how many photos and texts that retrieval learned from it keeps as vectors, see
             ``valm_core.model.retrieval``; 0 for none.
-        matching: retrieval reads the best photos once more, by ``fusion``, see ``valm_core.model.matching``.
         vocabulary: how many word pieces a caption can be made of; 0 for other tasks.
         temperature: divides the logits before the softmax, fitted on validation data (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599).
@@ -93,7 +91,6 @@ class ValmConfig:
     dropout: float = 0.2
     max_question_tokens: int = 32
     bank: int = 0
-    matching: bool = False
     vocabulary: int = 0
     temperature: float = 1.0
     yes_no_temperature: float = 0.0
@@ -131,14 +128,6 @@ class ValmConfig:
         _require(self, "similarity", not self.similarity or co_attention, "false but for `fusion: bi_attention`")
         _require(
             self, "learned_text_layers", not self.learned_text_layers or alone, "0 where `train_text_encoder` is true"
-        )
-        finds = self.task == "retrieval" and not self.similarity and self.fusion in MATCHING_FUSIONS
-        families = ", ".join(MATCHING_FUSIONS)
-        _require(
-            self,
-            "matching",
-            not self.matching or finds,
-            f"false but for `task: retrieval` without `similarity`, with `fusion` one of {families}",
         )
         _require(
             self,

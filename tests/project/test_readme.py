@@ -171,6 +171,7 @@ TRAINING += [
     "benchmark",
     "batch_answer",
     "embed_photos",
+    "fill_bank",
     "open_model_maps",
     "training_speed",
     "search_speed",

@@ -32,22 +32,19 @@ from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.retrieval import RetrievalObjective
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction, match_logits
-from valm_core.retrieval.finder import READ_AGAIN, read_again
+from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
 
 PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
 RETRIEVAL_SETTINGS = (
     *IMAGE_SETTINGS,
     *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
     *("width", "dropout", "max_question_tokens", "bank"),
-    *("matching", "fusion", "product", "layers", "heads", "feed_forward_ratio"),
 )
 SCORES = {  # name of figures -> for people
     "": "both scores",
     "raw_": "with hubness",
     "pooled_": "vectors",
     "late_": "late interaction",
-    "read_again_": "read once more",
 }
 
 
@@ -75,12 +72,11 @@ def train_retrieval(
         training.label_smoothing,
         content_words(dataset) if training.visual_weight else None,
         training.kept_cells,
-        training.matched,
     ).to(device)
 
     def validate(model: RetrievalModel) -> dict:
         remember(model, known, features)
-        figures = measure_retrieval(model, validation, features, again=False)
+        figures = measure_retrieval(model, validation, features)
         ways = [figures[f"{way}_r{k}"] for way in ("search", "annotation") for k in RECALL_AT]
         return {"accuracy": float(np.mean(ways))} | figures
 
@@ -123,11 +119,11 @@ def remember(model: RetrievalModel, known: list[CaptionedPhoto], features: Featu
 
 @torch.no_grad()
 def measure_retrieval(
-    model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None, again: bool = True
+    model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None
 ) -> dict:
     """Recall and median rank both ways, see ``retrieval_figures``: of both scores together less hubness, which is how
     photos are ranked; with ``raw_`` before their names with hubness, with ``pooled_`` and ``late_`` by each score
-    alone, and with ``read_again_`` where a matcher read the best once more (``again``, which takes minutes)."""
+    alone."""
     start = time.perf_counter()
     model.eval()
     encoded = _encode_photos(model, photos, features)
@@ -149,52 +145,11 @@ def measure_retrieval(
     figures: dict[str, Any] = {
         f"{name}{figure}": value
         for name in SCORES
-        if name in scores
         for figure, value in retrieval_figures(scores[name].cpu().numpy(), own).items()
     }
-    whole = scores[""].cpu().numpy()
-    figures["found_by_score"] = found_by_score(whole, own)
-    if again and model.matcher is not None:
-        figures |= _read_again_figures(model, texts, encoded, whole)
+    figures["found_by_score"] = found_by_score(scores[""].cpu().numpy(), own)
     seconds = round(time.perf_counter() - start, 1)
     return {"photos": len(photos), "texts": len(texts)} | figures | {"seconds": seconds}
-
-
-def _read_again_figures(
-    model: RetrievalModel, texts: list[tuple[int, str]], photos: PhotoFeatures, scores: np.ndarray
-) -> dict[str, Any]:
-    """Recall both ways and what scores mean once the matcher has read the best ``READ_AGAIN`` of scores [R, P].
-
-    Of each photo one text is searched for, since it takes long.
-    """
-    own = np.array([place for place, _ in texts])
-    searched = np.unique(own, return_index=True)[1]  # a text of each photo
-    best_photos = np.argsort(-scores[searched], axis=1, kind="stable")[:, :READ_AGAIN]
-    best_texts = np.argsort(-scores.T, axis=1, kind="stable")[:, :READ_AGAIN]
-    wanted: dict[int, set[int]] = {}  # photos that each text is to be read with
-    for row, chosen in zip(searched.tolist(), best_photos.tolist(), strict=True):
-        wanted.setdefault(row, set()).update(chosen)
-    for place, rows in enumerate(best_texts.tolist()):
-        for row in rows:
-            wanted.setdefault(row, set()).add(place)
-    logits = np.full_like(scores, np.nan)
-    for first, found in _encode_texts(model, [text for _, text in texts]):
-        for row in range(len(found.vector)):
-            chosen = sorted(wanted.get(first + row, ()))
-            if chosen:
-                parts = (part[row].expand(len(chosen), *part.shape[1:]) for part in vars(found).values())
-                pairs = PhotoFeatures(photos.vector[chosen], photos.cells[chosen])
-                logits[first + row, chosen] = match_logits(model, TextFeatures(*parts), pairs).float().cpu().numpy()
-
-    def read(table: np.ndarray, said: np.ndarray, best: np.ndarray) -> np.ndarray:
-        return np.stack([read_again(*row[:2], row[2][row[1]]) for row in zip(table, best, said, strict=True)])
-
-    search_scores = read(scores[searched], logits[searched], best_photos)
-    search = retrieval_figures(search_scores, own[searched].tolist())
-    figures = retrieval_figures(read(scores.T, logits.T, best_texts).T, own.tolist())
-    figures |= {name: search[name] for name in search if not name.startswith("annotation")}
-    by_score = found_by_score(search_scores, own[searched].tolist())
-    return {f"read_again_{name}": value for name, value in figures.items()} | {"found_by_score": by_score}
 
 
 def _encode_texts(model: RetrievalModel, texts: list[str]) -> Iterator[tuple[int, TextFeatures]]:
@@ -220,8 +175,6 @@ def format_retrieval(report: dict) -> str:
     lines = [f"{report['photos']} photos, {report['texts']} texts"]
     lines.append(f"{'':<36}" + "".join(f"R@{k}".rjust(8) for k in RECALL_AT) + f"{'median rank':>14}")
     for score, meaning in SCORES.items():
-        if f"{score}search_r1" not in report:
-            continue
         for way, name in (("search", "photos by words"), ("annotation", "words by photos")):
             recall = "".join(f"{100 * report[f'{score}{way}_r{k}']:>6.1f} %" for k in RECALL_AT)
             median = report[f"{score}{'annotation_' * (way == 'annotation')}median_rank"]

@@ -6,19 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valm_core.learning.losses import LEFT_OUT, contrastive_loss
-from valm_core.model.matching import hard_negatives
-from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction, match_logits
-
-HARD_NEGATIVES = 3  # beside the right one that the matcher is to find
+from valm_core.learning.losses import contrastive_loss
+from valm_core.model.retrieval import RetrievalModel, late_interaction
 
 
 @dataclass(frozen=True)
 class RetrievalTerms:
-    """The terms before their weights, and ``total`` = task + matching + λ_v visual + λ_a alignment; all scalars."""
+    """The terms before their weights, and ``total`` = task + λ_v visual + λ_a alignment; all scalars."""
 
     task: Tensor
-    matching: Tensor
     visual: Tensor
     alignment: Tensor
     total: Tensor
@@ -28,8 +24,6 @@ class RetrievalObjective(nn.Module):
     """A retrieval model under three losses on captions and their photos.
 
     - task: a caption's vector must find its photo's among those of the batch, and the reverse (InfoNCE).
-    - matching: where the model has a matcher, it must tell a caption's photo from those that the other scores mistake
-      for it, and a photo's caption from others. The towers learn nothing by it.
     - visual: the photo's vector alone must say which words its caption has: a head that is no part of a checkpoint, and
       binary cross-entropy over a vocabulary.
     - alignment: the same as the task by late interaction, words with cells.
@@ -41,7 +35,6 @@ class RetrievalObjective(nn.Module):
         vocabulary: V token ids that the visual term asks for.
         kept_cells: share of a photo's cells that a step compares, drawn anew each time, above 0 and at most 1: less to
             compute, and less to learn by heart (after FLIP, Li et al. 2023, https://arxiv.org/abs/2212.00794).
-        matched: how many captions, and as many photos, the matcher learns from in a step.
     """
 
     def __init__(
@@ -52,14 +45,13 @@ class RetrievalObjective(nn.Module):
         label_smoothing: float = 0.0,
         vocabulary: Tensor | None = None,
         kept_cells: float = 1.0,
-        matched: int = 16,
     ):
         super().__init__()
         if visual_weight and (vocabulary is None or not len(vocabulary)):
             raise ValueError(f"visual_weight is {visual_weight}, but there is no vocabulary. Give one, or set it to 0.")
         self.model = model
         self.visual_weight, self.alignment_weight = visual_weight, alignment_weight
-        self.label_smoothing, self.kept_cells, self.matched = label_smoothing, kept_cells, matched
+        self.label_smoothing, self.kept_cells = label_smoothing, kept_cells
         self.vocabulary: Tensor | None
         self.register_buffer("vocabulary", vocabulary if visual_weight else None, persistent=False)
         self.named = (
@@ -93,18 +85,16 @@ class RetrievalObjective(nn.Module):
         same.fill_diagonal_(False)
         scales = model.scales
         task = self._both_ways((scales[0] * texts.vector @ photos.vector.T)[:, photo_index], same)
-        matching = visual = alignment = task.new_zeros(())
+        visual = alignment = task.new_zeros(())
         if self.alignment_weight:
             alignment = self._both_ways((scales[1] * late_interaction(texts, photos))[:, photo_index], same)
-        if model.matcher is not None:
-            matching = self._matching(texts, photos.vector.detach()[photo_index], cells, photo_index, same)
         if self.named is not None and self.vocabulary is not None:
             present = (token_ids[:, :, None] == self.vocabulary).any(dim=1).float()  # [B, V]
             named = self.named(photos.vector[photo_index]).float()
             visual = F.binary_cross_entropy_with_logits(named, present, reduction="none")
             visual = visual.sum(dim=-1).mean()
-        total = task + matching + self.visual_weight * visual + self.alignment_weight * alignment
-        return RetrievalTerms(task, matching, visual, alignment, total)
+        total = task + self.visual_weight * visual + self.alignment_weight * alignment
+        return RetrievalTerms(task, visual, alignment, total)
 
     def _kept(self, cells: Tensor) -> Tensor:
         """In training a share of the cells [P, M, D_image], the same of all photos."""
@@ -112,37 +102,6 @@ class RetrievalObjective(nn.Module):
             return cells
         kept = torch.randperm(cells.shape[1], device=cells.device)[: max(1, round(self.kept_cells * cells.shape[1]))]
         return cells[:, kept]
-
-    def _matching(
-        self, texts: TextFeatures, vectors: Tensor, cells: Tensor, photo_index: Tensor, same: Tensor
-    ) -> Tensor:
-        """The matcher's loss on the first ``matched`` captions and on their photos.
-
-        Args:
-            texts: of B captions; ``vectors`` [B, D] of their photos, ``cells`` [P, M, D_image] of all photos.
-            photo_index, same: as in ``forward``, and where two captions are of one photo.
-        """
-        scores = (texts.vector.detach() @ vectors.T).masked_fill(same, float("-inf"))  # [B, B]
-        own = torch.arange(min(self.matched, len(scores)), device=scores.device)
-        losses = []
-        for table, by_text in ((scores, True), (scores.T, False)):
-            chosen, missing = hard_negatives(table[: len(own)], own, HARD_NEGATIVES)  # [R, 1 + K]
-            rows = own[:, None].expand_as(chosen)
-            captions, photos = (rows, chosen) if by_text else (chosen, rows)
-            logits = self._match(texts, cells, captions, photo_index[photos])
-            losses.append(F.cross_entropy(logits.float().masked_fill(missing, LEFT_OUT), torch.zeros_like(own)))
-        return (losses[0] + losses[1]) / 2
-
-    def _match(self, texts: TextFeatures, cells: Tensor, captions: Tensor, photos: Tensor) -> Tensor:
-        """Logits of pairs, each given by the numbers of its caption and of its photo, of any shape."""
-        needed, places = photos.flatten().unique(return_inverse=True)
-        with torch.no_grad():
-            encoded = self.model.encode_photos(image_tokens=cells[needed])
-        pairs = PhotoFeatures(encoded.vector[places], encoded.cells[places])
-        flat = captions.flatten()
-        words = TextFeatures(texts.vector[flat], texts.words[flat], texts.shares[flat])
-        words = TextFeatures(words.vector.detach(), words.words.detach(), words.shares.detach())
-        return match_logits(self.model, words, pairs).view(captions.shape)
 
     def _both_ways(self, scores: Tensor, same: Tensor) -> Tensor:
         """The contrastive loss of scores [B, B], the diagonal being right; ``same`` are left out."""

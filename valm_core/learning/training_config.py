@@ -32,8 +32,6 @@ class TrainingConfig:
         visual_weight, alignment_weight: λ_v and λ_a, see ``valm_core.learning.losses.AnswerObjective``.
         label_smoothing: see ``valm_core.learning.losses.answer_loss``.
         kept_cells: for retrieval, the share of a photo's cells that a step compares, see ``learning.retrieval``.
-        matched: for retrieval with ``matching``, how many captions and photos of a step the matcher learns from, each
-            beside its hard negatives.
         label_balance: for tasks with labels, how far rare labels count more, see ``learning.classifying``: 0 not, 1 as
             much as common ones.
         gradient_clipping: largest gradient norm.
@@ -66,7 +64,6 @@ class TrainingConfig:
     alignment_weight: float = 0.0
     label_smoothing: float = 0.0
     kept_cells: float = 1.0
-    matched: int = 16
     label_balance: float = 0.0
     gradient_clipping: float = 1.0
     early_stopping_patience: int = 3
@@ -88,7 +85,6 @@ class TrainingConfig:
             batch_size=from_1,
             accumulation_steps=from_1,
             early_stopping_patience=from_1,
-            matched=from_1,
             learning_rate=above_0,
             gradient_clipping=above_0,
             visual_weight=from_0,

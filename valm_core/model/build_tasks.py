@@ -11,7 +11,6 @@ from valm_core.model.classifier import Classifier
 from valm_core.model.encoder_layers import encoder_layers
 from valm_core.model.fused_encoders import FusionParts
 from valm_core.model.fusion_families import FUSIONS, layer_sizes
-from valm_core.model.matching import Matcher
 from valm_core.model.reader import ReadModel
 from valm_core.model.retrieval import RetrievalModel
 from valm_core.model.tagger import TagModel
@@ -22,14 +21,12 @@ TEXT_ALONE = "text"  # the `fusion` of a model that sees no photos
 
 def build_retrieval(config: ValmConfig, encoders: Encoders, answers: Sequence[str]) -> RetrievalModel:
     """A model that finds photos; it says no answers."""
-    matcher = Matcher(FUSIONS[config.fusion](config), config.width) if config.matching else None
     return RetrievalModel(
         encoders,
         width=config.width,
         dropout=config.dropout,
         learned_text_layers=config.learned_text_layers,
         bank=config.bank,
-        matcher=matcher,
     )
 
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valm_core.model.fused_encoders import pool_cells
-from valm_core.model.matching import Matcher
 from valm_core.model.two_encoders import Encoders, TwoEncoders
 
 MAX_SCALE = 100.0  # of a cosine, as in CLIP
@@ -54,7 +53,6 @@ class RetrievalModel(TwoEncoders):
         dropout: probability, 0..1.
         learned_text_layers: how many of the text encoder's last layers learn, or have learned.
         bank: how many photos and texts it learned from it keeps as vectors, to know what resembles everything.
-        matcher: reads the best photos once more; None for none.
     """
 
     known_photos: Tensor
@@ -68,7 +66,6 @@ class RetrievalModel(TwoEncoders):
         dropout: float,
         learned_text_layers: int = 0,
         bank: int = 0,
-        matcher: Matcher | None = None,
     ):
         super().__init__(encoders)
         self.learned_text_layers = learned_text_layers
@@ -86,7 +83,6 @@ class RetrievalModel(TwoEncoders):
         self.dropout = nn.Dropout(dropout)
         # How sharply each score tells pairs apart: of the vectors, of late interaction.
         self.log_scales = nn.Parameter(torch.full((2,), 20.0).log())
-        self.matcher = matcher
         self.register_buffer("known_photos", torch.zeros(bank, width))  # [K, D]
         self.register_buffer("known_texts", torch.zeros(bank, width))
 
@@ -166,13 +162,6 @@ class RetrievalModel(TwoEncoders):
     def _image_tokens(self, pixels: Tensor | None, image_tokens: Tensor | None) -> Tensor:
         """The image encoder's tokens [P, N, D_image] in the numbers that the projections compute in."""
         return self.image_tokens(pixels, image_tokens).to(self.word_projection.weight.dtype)
-
-
-def match_logits(model: RetrievalModel, texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
-    """What the matcher says of B texts and their B photos: [B]. Raises ValueError where the model has none."""
-    if model.matcher is None:
-        raise ValueError("This retrieval model has no matcher. Train one with `matching: true`.")
-    return model.matcher(texts.words, texts.shares > 0, photos.cells, model.grid)
 
 
 def late_interaction(texts: TextFeatures, photos: PhotoFeatures) -> Tensor:

@@ -17,11 +17,10 @@ from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.model.folding import ready_for_inference
 from valm_core.model.packages import sha256_of
-from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, match_logits, pair_scores
+from valm_core.model.retrieval import RetrievalModel, pair_scores
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 
 TEXTS_AT_ONCE = 64
-READ_AGAIN = 20  # of the photos that fit words best, how many a matcher reads once more
 CELL_STEPS = 127  # a cell's numbers, -1..1, are kept as whole numbers of 1/127
 
 
@@ -124,19 +123,6 @@ class PhotoFinder:
         return alike - query.hubness - hubness
 
     @torch.no_grad()
-    def search_scores(self, query: Query, keys: PhotoKeys) -> np.ndarray:
-        """``scores`` once the matcher, where the model has one, has read the best ``READ_AGAIN``: [P]."""
-        scores = self.scores(query, keys)
-        if self.model.matcher is None or not len(scores):
-            return scores
-        best = np.argsort(-scores, kind="stable")[:READ_AGAIN]
-        cells = torch.from_numpy(keys.cells[best].astype(np.float32) / CELL_STEPS).to(self.device)
-        pieces, shares = (torch.from_numpy(part).to(self.device) for part in (query.pieces, query.shares))
-        words = pieces.expand(len(best), -1, -1), shares.expand(len(best), -1)
-        logits = match_logits(self.model, TextFeatures(words[0][:, 0], *words), PhotoFeatures(cells[:, 0], cells))
-        return read_again(scores, best, logits.float().cpu().numpy())
-
-    @torch.no_grad()
     def rank_texts(self, texts: Sequence[str], photo: Photo) -> list[tuple[str, float]]:
         """Texts with the score that each has with a photo, the best first; one that is too long is cut.
 
@@ -196,16 +182,6 @@ class PhotoFinder:
 
     def _pixels(self, photos: Sequence[Photo]) -> torch.Tensor:
         return torch.stack([self.model.pixels(open_photo(photo)) for photo in photos]).to(self.device)
-
-
-def read_again(scores: np.ndarray, best: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Scores [P] once the ``best`` [K] were read: theirs with the logits [K] added, and all others behind them."""
-    again = scores.copy()
-    again[best] += logits
-    others = np.setdiff1d(np.arange(len(scores)), best)
-    if len(others):
-        again[others] -= max(0.0, float(scores[others].max() - again[best].min()))
-    return again
 
 
 def _read_records(path: Path) -> tuple[tuple[float, float, int, float], ...]:

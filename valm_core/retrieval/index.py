@@ -164,7 +164,7 @@ class PhotoIndex:
         if not keys:
             return []
         names, vectors, cells = zip(*keys, strict=True)
-        scores = self.finder.search_scores(query, PhotoKeys(np.stack(vectors), np.stack(cells)))
+        scores = self.finder.scores(query, PhotoKeys(np.stack(vectors), np.stack(cells)))
         order = np.argsort(-scores, kind="stable")[:top]
         return [
             Found(names[place], float(scores[place]), self.finder.found_share(float(scores[place]))) for place in order

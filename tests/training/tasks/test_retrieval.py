@@ -1,9 +1,8 @@
 """A whole run on photos of one colour: it learns to find them, saves itself, and is measured by the command."""
 
 import json
-from types import SimpleNamespace
+import shutil
 
-import numpy as np
 import pytest
 import torch
 from task_runs import train_run, write_captioned
@@ -11,13 +10,11 @@ from toy_data import write_rows
 
 from training.datasets.readers.captioned import read_captioned_photos
 from training.evaluate import main as evaluate
-from training.metrics.recall import retrieval_figures
-from training.tasks import retrieval
+from training.fill_bank import main as fill_bank
 from training.tasks.retrieval import some_known
 from training.train import main as train
 from valm_core.checkpoints.storage import load_retrieval_checkpoint
 from valm_core.inputs.photo import open_photo
-from valm_core.model.retrieval import PhotoFeatures, TextFeatures
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +26,8 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(data, tiny_config, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
-    weights = {"alignment_weight": 1, "visual_weight": 0.01, "kept_cells": 0.75, "matched": 4}
-    model = {"task": "retrieval", "bank": 3, "matching": True}
+    weights = {"alignment_weight": 1, "visual_weight": 0.01, "kept_cells": 0.75}
+    model = {"task": "retrieval", "bank": 3}
     train_run(output, tiny_config, data, model, weights, cache=True)
     return output
 
@@ -40,7 +37,6 @@ def test_it_finds_the_photo_of_the_colour(run, data, capsys):
     assert report["search_r1"] == report["annotation_r1"] == 1.0
     assert report["before"]["search_r1"] < 1.0
     evaluate(["--checkpoint", str(run / "checkpoint"), "--data", str(data / "validation.jsonl"), "--device", "cpu"])
-    assert report["read_again_search_r10"] == report["read_again_annotation_r10"] == 1.0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {name: told[name] for name in ("photos", "texts", "search_r1", "median_rank")} == {
         "photos": 4,
@@ -65,25 +61,6 @@ def test_what_it_knows_of_hubs_is_of_the_training_photos(run, data):
 def test_more_known_photos_than_there_are_is_refused(run, data, capsys):
     with pytest.raises(ValueError, match="bank is 99, but there are 1 photos to learn from"):
         some_known(read_captioned_photos(f"{data}/train.jsonl")[:1], 99, 0)
-
-
-def test_reading_once_more_reorders_the_best_alone(tiny_config, monkeypatch):
-    """A matcher that likes the photo with the highest number, and is asked about two of four."""
-    monkeypatch.setattr(retrieval, "READ_AGAIN", 2)
-
-    def tokens(texts, truncate):
-        return torch.zeros(len(texts), 1), torch.ones(len(texts), 1)
-
-    model = SimpleNamespace(matcher=object(), tokenizer=tokens, device=torch.device("cpu"))
-    features = [torch.zeros(4, 1), torch.zeros(4, 1, 1), torch.ones(4, 1)]
-    model.encode_texts = lambda ids, mask: TextFeatures(*features)
-    photos = PhotoFeatures(torch.arange(4.0)[:, None], torch.arange(4.0)[:, None, None])
-    monkeypatch.setattr(retrieval, "match_logits", lambda model, texts, photos: 10 * photos.vector[:, 0])
-    scores = np.tile([3.0, 2, 1, 0], (4, 1))
-    figures = retrieval._read_again_figures(model, [(place, "text") for place in range(4)], photos, scores)
-    # photos 0 and 1 are read: 1 comes before 0, then 2 and 3 as they were, so one text in four finds its own
-    assert figures["read_again_search_r1"] == 0.25 and figures["read_again_median_rank"] == 2.5
-    assert set(figures) - {"found_by_score"} == {f"read_again_{name}" for name in retrieval_figures(scores, range(4))}
 
 
 def test_its_card_says_what_it_is_for(run):
@@ -121,3 +98,24 @@ def test_a_row_without_captions_is_named(data):
     faulty = write_rows(data / "faulty.jsonl", [{"image": "train0.png", "captions": []}])
     with pytest.raises(ValueError, match=r"faulty.jsonl:1: `captions` is \[\]"):
         read_captioned_photos(str(faulty))
+
+
+def test_a_bank_can_be_filled_later(run, data, tmp_path, capsys):
+    folder = tmp_path / "find"
+    shutil.copytree(run / "checkpoint", folder)
+    before = load_retrieval_checkpoint(folder)
+    arguments = ["--checkpoint", str(folder), "--data", str(data / "train.jsonl"), "--device", "cpu"]
+    fill_bank([*arguments, "--validation", str(data / "validation.jsonl"), "--bank", "5"])
+    after = load_retrieval_checkpoint(folder)
+    assert after.config.bank == 5 and torch.allclose(after.known_photos.norm(dim=1), torch.ones(5), atol=0.01)
+    assert all(
+        torch.equal(tensor, after.state_dict()[name])
+        for name, tensor in before.state_dict().items()
+        if not name.startswith("known_")
+    )
+    table = capsys.readouterr().out.strip()
+    assert "with hubness" in table and table in (folder / "README.md").read_text(encoding="utf-8")
+    assert json.loads((folder / "metrics.json").read_text())["bank_command"].startswith("python -m training.fill_bank")
+    with pytest.raises(SystemExit, match="2"):
+        fill_bank([*arguments, "--validation", str(data / "validation.jsonl"), "--bank", "0"])
+    assert "--bank is 0" in capsys.readouterr().err

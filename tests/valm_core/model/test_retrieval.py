@@ -9,13 +9,11 @@ from torch.nn import functional as F
 
 from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint, save_checkpoint
 from valm_core.model.build import build_model, build_retrieval_model
-from valm_core.model.matching import hard_negatives
 from valm_core.model.retrieval import (
     PhotoFeatures,
     RetrievalModel,
     TextFeatures,
     late_interaction,
-    match_logits,
     pair_scores,
 )
 
@@ -80,38 +78,6 @@ def test_lower_layers_may_have_read_the_texts(tiny_config):
     lower = model.text_encoder.lower(ids, mask, 1)
     whole, split = model.encode_texts(ids, mask), model.encode_texts(None, mask, lower)
     assert torch.allclose(whole.vector, split.vector, atol=1e-5)
-
-
-@pytest.mark.parametrize("fusion", ["bi_attention", "concatenation", "dual_tower"])
-@torch.no_grad()
-def test_a_matcher_of_any_family_reads_pairs_alone(tiny_config, fusion, tmp_path):
-    config = dataclasses.replace(tiny_config, task="retrieval", matching=True, fusion=fusion, similarity=False)
-    save_checkpoint(build_retrieval_model(config), tmp_path / "find")
-    model = load_retrieval_checkpoint(tmp_path / "find").eval()
-    texts, photos = (
-        model.encode_texts(*model.tokenizer(["red square", "blue"])),
-        model.encode_photos(torch.rand(2, 3, 32, 32)),
-    )
-    both = match_logits(model, texts, photos)
-    second = (
-        TextFeatures(texts.vector[1:], texts.words[1:], texts.shares[1:]),
-        PhotoFeatures(photos.vector[1:], photos.cells[1:]),
-    )
-    assert both.shape == (2,)
-    assert both[1] == pytest.approx(float(match_logits(model, *second)), abs=1e-4)
-
-
-def test_a_model_without_a_matcher_says_so(model):
-    with pytest.raises(ValueError, match="has no matcher"):
-        match_logits(model, None, None)
-
-
-def test_hard_negatives_are_what_scores_highest_beside_the_right_one():
-    scores = torch.tensor([[9.0, 1, 5, 7], [0, 3, float("-inf"), float("-inf")]])
-    columns, missing = hard_negatives(scores, torch.tensor([0, 1]), 2)
-    assert columns[0].tolist() == [0, 3, 2] and columns[1, :2].tolist() == [1, 0]
-    assert missing.tolist() == [[False, False, False], [False, False, True]]
-    assert hard_negatives(scores[:, :2], torch.tensor([1, 0]), 3)[0].tolist() == [[1, 0], [0, 1]]
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """The index against exact scores; what is new, changed, gone, broken or somebody else's."""
 
-import dataclasses
 import os
 import sqlite3
 from pathlib import Path
@@ -10,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from valm_core.model.build import build_retrieval_model
-from valm_core.model.retrieval import PhotoFeatures, match_logits, pair_scores
+from valm_core.model.retrieval import pair_scores
 from valm_core.outputs import InputError
 from valm_core.retrieval.finder import PhotoFinder
 from valm_core.retrieval.index import IndexFault, PhotoIndex
@@ -56,32 +54,6 @@ def test_the_first_photos_are_those_of_the_exact_scores(index, folder, finder):
     assert [one.score for one in found] == pytest.approx(np.sort(exact[among])[::-1][:10], abs=0.1)
     assert [one.score for one in found] == pytest.approx([exact[names.index(one.name)] for one in found], abs=0.1)
     assert np.ptp(exact) > 1.0  # or any order would do
-
-
-@torch.no_grad()
-def test_a_matcher_reads_the_best_once_more_and_leaves_the_others_behind(tiny_config, monkeypatch):
-    torch.manual_seed(3)
-    config = dataclasses.replace(tiny_config, task="retrieval", matching=True, similarity=False)
-    finder = PhotoFinder(build_retrieval_model(config), torch.device("cpu"))
-    monkeypatch.setattr("valm_core.retrieval.finder.READ_AGAIN", 3)
-    query = finder.encode_words("is the square red?")
-    keys = finder.encode_photos([Image.fromarray(pixels) for pixels in noise(6)])
-    scores, again = finder.scores(query, keys), finder.search_scores(query, keys)
-    best = np.argsort(-scores)[:3]
-    photos = finder.model.encode_photos(finder._pixels([Image.fromarray(pixels) for pixels in noise(6)]))
-    texts = finder.model.encode_texts(*finder.model.tokenizer([query.text]))
-    for place in best:
-        photo = PhotoFeatures(photos.vector[[place]], photos.cells[[place]])
-        logit = float(match_logits(finder.model, texts, photo))
-        assert again[place] == pytest.approx(scores[place] + logit, abs=0.05)
-    others = np.setdiff1d(np.arange(6), best)
-    assert again[others].max() <= again[best].min() + 1e-5
-    assert (np.argsort(again[others]) == np.argsort(scores[others])).all()
-
-
-def noise(count):
-    generator = np.random.default_rng(0)
-    return [generator.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(count)]
 
 
 def test_a_photo_is_most_like_itself(index, folder, finder):
