@@ -24,7 +24,9 @@ curl -sN $server/call/answer/$event
 """
 STYLE = """:root { color-scheme: light dark; } body { margin: 2rem auto; max-width: 48rem; padding: 0 1rem;
 font: 16px/1.5 system-ui, sans-serif; } pre { padding: 1rem; overflow-x: auto; border: 1px solid; border-radius: 8px; }
-button { min-height: 44px; padding: 0 1rem; font: inherit; cursor: pointer; }"""
+button { min-height: 44px; padding: 0 1rem; font: inherit; cursor: pointer; }
+body { background: #f8fafc; color: #1e293b; } a { color: #0f766e; }
+@media (prefers-color-scheme: dark) { body { background: #0d1420; color: #f1f5f9; } a { color: #2dd4bf; } }"""
 COPY = """for (const button of document.querySelectorAll("button")) button.addEventListener("click", async () => {
   const code = document.getElementById(button.dataset.copies);
   getSelection().selectAllChildren(code);  // without HTTPS a page may not copy, but its reader can

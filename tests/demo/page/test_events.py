@@ -28,7 +28,7 @@ LOOK = ("text_to_image", 0, 0, 55, False, False, "map", "evenness")  # a head is
 def page(monkeypatch) -> Page:
     """The callbacks of a page around the fake predictor."""
     made = []
-    monkeypatch.setattr("demo.page.wiring.Page", lambda *arguments: made.append(Page(*arguments)) or made[0])
+    monkeypatch.setattr("demo.page.wiring.Page", lambda *arguments: made.append(Page(*arguments)) or made[-1])
     made[:0] = []
     build_page(FakePredictor())
     return made[0]
