@@ -53,8 +53,7 @@ def fill_bank(
     known = some_known(photos, count, seed)
     model = load_retrieval_checkpoint(folder).to(choose_device(device))
     model.config = dataclasses.replace(model.config, bank=count)
-    model.known_photos = torch.zeros(count, model.config.width, device=model.device)
-    model.known_texts = torch.zeros_like(model.known_photos)
+    model.make_bank(count)
     remember(model, known, None)
     figures = measure_retrieval(model, held_back)
     metrics, card = folder / METRICS_FILE, folder / CARD_FILE

@@ -71,7 +71,6 @@ def train_retrieval(
         training.alignment_weight,
         training.label_smoothing,
         content_words(dataset) if training.visual_weight else None,
-        training.kept_cells,
     ).to(device)
 
     def validate(model: RetrievalModel) -> dict:

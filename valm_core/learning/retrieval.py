@@ -33,8 +33,6 @@ class RetrievalObjective(nn.Module):
         visual_weight, alignment_weight: λ_v and λ_a, at least 0; at 0 the term is not computed.
         label_smoothing: share of the target spread over the batch, 0..1.
         vocabulary: V token ids that the visual term asks for.
-        kept_cells: share of a photo's cells that a step compares, drawn anew each time, above 0 and at most 1: less to
-            compute, and less to learn by heart (after FLIP, Li et al. 2023, https://arxiv.org/abs/2212.00794).
     """
 
     def __init__(
@@ -44,14 +42,13 @@ class RetrievalObjective(nn.Module):
         alignment_weight: float = 1.0,
         label_smoothing: float = 0.0,
         vocabulary: Tensor | None = None,
-        kept_cells: float = 1.0,
     ):
         super().__init__()
         if visual_weight and (vocabulary is None or not len(vocabulary)):
             raise ValueError(f"visual_weight is {visual_weight}, but there is no vocabulary. Give one, or set it to 0.")
         self.model = model
         self.visual_weight, self.alignment_weight = visual_weight, alignment_weight
-        self.label_smoothing, self.kept_cells = label_smoothing, kept_cells
+        self.label_smoothing = label_smoothing
         self.vocabulary: Tensor | None
         self.register_buffer("vocabulary", vocabulary if visual_weight else None, persistent=False)
         self.named = (
@@ -79,8 +76,7 @@ class RetrievalObjective(nn.Module):
         """
         model = self.model
         texts = model.encode_texts(token_ids, text_mask, lower_tokens)
-        cells = model.ranking_cells(pixels, image_tokens)  # [P, M, D_image]
-        photos = model.encode_photos(image_tokens=self._kept(cells))
+        photos = model.encode_photos(pixels, image_tokens)
         same = photo_ids[:, None] == photo_ids[None, :]
         same.fill_diagonal_(False)
         scales = model.scales
@@ -95,13 +91,6 @@ class RetrievalObjective(nn.Module):
             visual = visual.sum(dim=-1).mean()
         total = task + self.visual_weight * visual + self.alignment_weight * alignment
         return RetrievalTerms(task, visual, alignment, total)
-
-    def _kept(self, cells: Tensor) -> Tensor:
-        """In training a share of the cells [P, M, D_image], the same of all photos."""
-        if not self.training or self.kept_cells == 1:
-            return cells
-        kept = torch.randperm(cells.shape[1], device=cells.device)[: max(1, round(self.kept_cells * cells.shape[1]))]
-        return cells[:, kept]
 
     def _both_ways(self, scores: Tensor, same: Tensor) -> Tensor:
         """The contrastive loss of scores [B, B], the diagonal being right; ``same`` are left out."""

@@ -31,7 +31,6 @@ class TrainingConfig:
         weight_decay: for matrices, embeddings included; biases and norms have none.
         visual_weight, alignment_weight: λ_v and λ_a, see ``valm_core.learning.losses.AnswerObjective``.
         label_smoothing: see ``valm_core.learning.losses.answer_loss``.
-        kept_cells: for retrieval, the share of a photo's cells that a step compares, see ``learning.retrieval``.
         label_balance: for tasks with labels, how far rare labels count more, see ``learning.classifying``: 0 not, 1 as
             much as common ones.
         gradient_clipping: largest gradient norm.
@@ -63,7 +62,6 @@ class TrainingConfig:
     visual_weight: float = 0.0
     alignment_weight: float = 0.0
     label_smoothing: float = 0.0
-    kept_cells: float = 1.0
     label_balance: float = 0.0
     gradient_clipping: float = 1.0
     early_stopping_patience: int = 3
@@ -98,7 +96,6 @@ class TrainingConfig:
             save_every=from_0,
             workers=from_0,
             threads=from_0,
-            kept_cells=(ABOVE_0, 1),
             label_smoothing=(0, BELOW_1),
         )
         check_choices(self, precision=PRECISIONS, optimizer=OPTIMIZERS, schedule=SCHEDULES, tracker=TRACKERS)

@@ -83,8 +83,7 @@ class RetrievalModel(TwoEncoders):
         self.dropout = nn.Dropout(dropout)
         # How sharply each score tells pairs apart: of the vectors, of late interaction.
         self.log_scales = nn.Parameter(torch.full((2,), 20.0).log())
-        self.register_buffer("known_photos", torch.zeros(bank, width))  # [K, D]
-        self.register_buffer("known_texts", torch.zeros(bank, width))
+        self.make_bank(bank)
 
     @property
     def device(self) -> torch.device:
@@ -95,6 +94,12 @@ class RetrievalModel(TwoEncoders):
     def scales(self) -> Tensor:
         """The factors [2] of both cosines, at most ``MAX_SCALE``."""
         return self.log_scales.exp().clamp(max=MAX_SCALE)
+
+    def make_bank(self, count: int) -> None:
+        """Room for the vectors of ``count`` photos and texts, to be filled; a checkpoint without a bank has none."""
+        for name in ("known_photos", "known_texts"):
+            empty = torch.zeros(count, self.photo_vector.out_features, device=self.device)  # [K, D]
+            self.register_buffer(name, empty, persistent=count > 0)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -68,21 +68,3 @@ def test_terms_of_no_weight_are_not_computed(model, batch):
 def test_a_visual_term_needs_a_vocabulary(model):
     with pytest.raises(ValueError, match="there is no vocabulary"):
         RetrievalObjective(model, visual_weight=1.0)
-
-
-def test_a_share_of_the_cells_is_compared_in_training_alone(tiny_config, batch, monkeypatch):
-    model = build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval"))
-    seen = []
-    encode = model.encode_photos
-
-    def watched(pixels=None, image_tokens=None):
-        seen.append(image_tokens)
-        return encode(pixels, image_tokens)
-
-    monkeypatch.setattr(model, "encode_photos", watched)
-    objective = RetrievalObjective(model, kept_cells=0.5)
-    cells = model.grid[0] * model.grid[1]
-    objective.train()(**batch)
-    assert seen.pop().shape[1] == round(cells / 2)
-    objective.eval()(**batch)
-    assert seen.pop().shape[1] == cells

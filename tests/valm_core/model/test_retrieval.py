@@ -48,6 +48,10 @@ def test_padding_and_neighbours_change_no_score(model):
     assert torch.allclose(beside.words.norm(dim=-1), torch.ones(2, beside.words.shape[1]), atol=1e-5)
 
 
+def test_a_checkpoint_without_a_bank_holds_nothing_of_it(model):
+    assert not [name for name in model.state_dict() if name.startswith("known_")]
+
+
 @torch.no_grad()
 def test_hubness_is_half_the_soft_maximum_over_what_is_known(tiny_config):
     torch.manual_seed(3)
