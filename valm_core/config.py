@@ -52,8 +52,6 @@ class ValmConfig:
         width, layers, heads, feed_forward_ratio: size of the fusion.
         dropout: probability, 0..1, in fusion and head.
         max_question_tokens: longest question or caption, special tokens included.
-        bank: how many photos and texts that retrieval learned from it keeps as vectors, see
-            ``valm_core.model.retrieval``; 0 for none.
         vocabulary: how many word pieces a caption can be made of; 0 for other tasks.
         temperature: divides the logits before the softmax, fitted on validation data (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599).
@@ -90,7 +88,6 @@ class ValmConfig:
     feed_forward_ratio: float = 2.0
     dropout: float = 0.2
     max_question_tokens: int = 32
-    bank: int = 0
     vocabulary: int = 0
     temperature: float = 1.0
     yes_no_temperature: float = 0.0
@@ -115,7 +112,6 @@ class ValmConfig:
             feed_forward_ratio=(ABOVE_0, 16),
             dropout=(0, BELOW_1),
             max_question_tokens=(4, 512),
-            bank=(0, 10_000),
             vocabulary=(0, 1_000_000),
             temperature=(ABOVE_0, math.inf),
             yes_no_temperature=(0, math.inf),

@@ -171,7 +171,6 @@ TRAINING += [
     "benchmark",
     "batch_answer",
     "embed_photos",
-    "fill_bank",
     "open_model_maps",
     "training_speed",
     "search_speed",

@@ -1,7 +1,5 @@
 """Finding photos by words and words by photos: training on captioned photos, and recall both ways."""
 
-import dataclasses
-import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,11 +36,10 @@ PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
 RETRIEVAL_SETTINGS = (
     *IMAGE_SETTINGS,
     *("task", "text_encoder", "train_text_encoder", "train_image_encoder", "learned_text_layers"),
-    *("width", "dropout", "max_question_tokens", "bank"),
+    *("width", "dropout", "max_question_tokens"),
 )
 SCORES = {  # name of figures -> for people
     "": "both scores",
-    "raw_": "with hubness",
     "pooled_": "vectors",
     "late_": "late interaction",
 }
@@ -62,7 +59,6 @@ def train_retrieval(
     model = cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS)).to(device)
     texts = [text for photo in photos for text in photo.captions]
     features = encode_once(run, model, [photo.image for photo in photos + validation], texts)
-    known = some_known(photos, config.bank, training.seed)
     dataset = CaptionDataset(photos, model, features)
     batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers)
     objective = RetrievalObjective(
@@ -74,7 +70,6 @@ def train_retrieval(
     ).to(device)
 
     def validate(model: RetrievalModel) -> dict:
-        remember(model, known, features)
         figures = measure_retrieval(model, validation, features)
         ways = [figures[f"{way}_r{k}"] for way in ("search", "annotation") for k in RECALL_AT]
         return {"accuracy": float(np.mean(ways))} | figures
@@ -92,55 +87,28 @@ def train_retrieval(
     )
 
 
-def some_known(photos: list[CaptionedPhoto], count: int, seed: int) -> list[CaptionedPhoto]:
-    """``count`` of the photos, drawn by ``seed``, each with one of its captions.
-
-    Raises:
-        ValueError: there are fewer photos.
-    """
-    if count > len(photos):
-        raise ValueError(f"bank is {count}, but there are {len(photos)} photos to learn from. Set it to 0 or less.")
-    generator = random.Random(seed)
-    drawn = generator.sample(photos, count)
-    return [dataclasses.replace(photo, captions=(generator.choice(photo.captions),)) for photo in drawn]
-
-
-@torch.no_grad()
-def remember(model: RetrievalModel, known: list[CaptionedPhoto], features: FeatureCache | None) -> None:
-    """Give the model the vectors of photos and captions that it learned from, by which it knows hubs."""
-    if not known:
-        return
-    model.eval()
-    model.known_photos.copy_(_encode_photos(model, known, features).vector)
-    texts = _encode_texts(model, [photo.captions[0] for photo in known])
-    model.known_texts.copy_(torch.cat([found.vector for _, found in texts]))
-
-
 @torch.no_grad()
 def measure_retrieval(
     model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None
 ) -> dict:
-    """Recall and median rank both ways, see ``retrieval_figures``: of both scores together less hubness, which is how
-    photos are ranked; with ``raw_`` before their names with hubness, with ``pooled_`` and ``late_`` by each score
-    alone."""
+    """Recall and median rank both ways, see ``retrieval_figures``: of both scores together, which is how photos are
+    ranked, and with ``pooled_`` and ``late_`` before their names of each score alone."""
     start = time.perf_counter()
     model.eval()
     encoded = _encode_photos(model, photos, features)
     texts = [(place, text) for place, photo in enumerate(photos) for text in photo.captions]
     texts.sort(key=lambda row: len(row[1]))  # little padding
     own = [place for place, _ in texts]
-    pooled, late, hubness = [], [], []
+    pooled, late = [], []
     for _, found in _encode_texts(model, [text for _, text in texts]):
         pooled.append(found.vector @ encoded.vector.T)
-        hubness.append(model.hubness_of_texts(found.vector))
         for place in range(0, len(found.vector), RANKING_BATCH):
             part = slice(place, place + RANKING_BATCH)
             some = TextFeatures(found.vector[part], found.words[part], found.shares[part])
             late.append(late_interaction(some, encoded))
     scores = {"pooled_": torch.cat(pooled).float(), "late_": torch.cat(late).float()}
     scales = model.scales
-    scores["raw_"] = scales[0] * scores["pooled_"] + scales[1] * scores["late_"]
-    scores[""] = scores["raw_"] - torch.cat(hubness)[:, None] - model.hubness_of_photos(encoded.vector)
+    scores[""] = scales[0] * scores["pooled_"] + scales[1] * scores["late_"]
     figures: dict[str, Any] = {
         f"{name}{figure}": value
         for name in SCORES

@@ -26,7 +26,6 @@ def build_retrieval(config: ValmConfig, encoders: Encoders, answers: Sequence[st
         width=config.width,
         dropout=config.dropout,
         learned_text_layers=config.learned_text_layers,
-        bank=config.bank,
     )
 
 

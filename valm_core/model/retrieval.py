@@ -1,6 +1,5 @@
 """RetrievalModel: texts and photos in one space, as vectors for searching and word by cell for ranking and maps."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,6 @@ from valm_core.model.fused_encoders import pool_cells
 from valm_core.model.two_encoders import Encoders, TwoEncoders
 
 MAX_SCALE = 100.0  # of a cosine, as in CLIP
-HUBNESS_SHARE = 0.5  # of a text's or photo's likeness to all others, how much is taken from its scores
 RANKING_SIDE = 7  # rows and columns of cells that late interaction compares, at most: what an index keeps of a photo
 
 
@@ -52,11 +50,7 @@ class RetrievalModel(TwoEncoders):
         width: size D of the common space.
         dropout: probability, 0..1.
         learned_text_layers: how many of the text encoder's last layers learn, or have learned.
-        bank: how many photos and texts it learned from it keeps as vectors, to know what resembles everything.
     """
-
-    known_photos: Tensor
-    known_texts: Tensor
 
     def __init__(
         self,
@@ -65,7 +59,6 @@ class RetrievalModel(TwoEncoders):
         width: int,
         dropout: float,
         learned_text_layers: int = 0,
-        bank: int = 0,
     ):
         super().__init__(encoders)
         self.learned_text_layers = learned_text_layers
@@ -83,7 +76,6 @@ class RetrievalModel(TwoEncoders):
         self.dropout = nn.Dropout(dropout)
         # How sharply each score tells pairs apart: of the vectors, of late interaction.
         self.log_scales = nn.Parameter(torch.full((2,), 20.0).log())
-        self.make_bank(bank)
 
     @property
     def device(self) -> torch.device:
@@ -94,12 +86,6 @@ class RetrievalModel(TwoEncoders):
     def scales(self) -> Tensor:
         """The factors [2] of both cosines, at most ``MAX_SCALE``."""
         return self.log_scales.exp().clamp(max=MAX_SCALE)
-
-    def make_bank(self, count: int) -> None:
-        """Room for the vectors of ``count`` photos and texts, to be filled; a checkpoint without a bank has none."""
-        for name in ("known_photos", "known_texts"):
-            empty = torch.zeros(count, self.photo_vector.out_features, device=self.device)  # [K, D]
-            self.register_buffer(name, empty, persistent=count > 0)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -139,24 +125,6 @@ class RetrievalModel(TwoEncoders):
             return tokens
         return pool_cells(tokens, whole, self.grid).to(tokens.dtype)
 
-    def hubness_of_texts(self, vectors: Tensor) -> Tensor:
-        """How much texts with these vectors [B, D] resemble photos of any kind: [B], to be taken from their scores.
-
-        A short general text resembles nearly all photos, and stands before the right one in a list of texts (hubness;
-        the remedy is the query bank of Bogolin et al. 2022, https://arxiv.org/abs/2112.12777, softened).
-        """
-        return self._hubness(vectors, self.known_photos)
-
-    def hubness_of_photos(self, vectors: Tensor) -> Tensor:
-        """The same of photos [P, D], which may resemble texts of any kind: [P]."""
-        return self._hubness(vectors, self.known_texts)
-
-    def _hubness(self, vectors: Tensor, known: Tensor) -> Tensor:
-        if not len(known):
-            return vectors.new_zeros(len(vectors))
-        likeness = torch.logsumexp(self.scales[0] * vectors @ known.T, dim=1) - math.log(len(known))
-        return HUBNESS_SHARE * likeness
-
     def image_cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
         """The image encoder's own cells [P, N, D] in the common space, of length 1: what maps of words are made of.
 
@@ -193,7 +161,6 @@ def _nearest_cell_by_cell(words: Tensor, cells: Tensor) -> Tensor:
 
 
 def pair_scores(model: RetrievalModel, texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
-    """Both scores together, [B, P]: each cosine times its learned scale, less the hubness of text and photo."""
+    """Both scores together, [B, P]: each cosine times its learned scale."""
     scales = model.scales
-    scores = scales[0] * texts.vector @ photos.vector.T + scales[1] * late_interaction(texts, photos)
-    return scores - model.hubness_of_texts(texts.vector)[:, None] - model.hubness_of_photos(photos.vector)
+    return scales[0] * texts.vector @ photos.vector.T + scales[1] * late_interaction(texts, photos)

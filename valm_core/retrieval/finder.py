@@ -37,7 +37,7 @@ class Query:
     """Words to look for: ``words`` as people read them, and what the model compares.
 
     ``vector`` [D]; ``pieces`` [T, D] and their ``shares`` [T], which sum to 1; ``piece_words`` [T] is the word of each
-    piece, -1 for special tokens. ``hubness`` is how much it resembles photos of any kind.
+    piece, -1 for special tokens.
     """
 
     text: str
@@ -46,7 +46,6 @@ class Query:
     pieces: np.ndarray
     shares: np.ndarray
     piece_words: tuple[int, ...]
-    hubness: float = 0.0
 
 
 class PhotoFinder:
@@ -109,18 +108,15 @@ class PhotoFinder:
             found.words[0].cpu().numpy(),
             found.shares[0].cpu().numpy(),
             tuple(-1 if word is None else word for word in piece_words),
-            float(self.model.hubness_of_texts(found.vector)[0]),
         )
 
-    @torch.no_grad()
     def scores(self, query: Query, keys: PhotoKeys) -> np.ndarray:
         """How well photos fit words, [P]: what ``retrieval.pair_scores`` says, from an index's rounded numbers."""
         cells = keys.cells.astype(np.float32) / CELL_STEPS  # [P, M, D]
         nearest = (cells @ query.pieces.T).max(axis=1)  # [P, T]
-        vectors = keys.vectors.astype(np.float32)
-        hubness = self.model.hubness_of_photos(torch.from_numpy(vectors).to(self.device)).cpu().numpy()
-        alike = self.scales[0] * (vectors @ query.vector) + self.scales[1] * (nearest @ query.shares)
-        return alike - query.hubness - hubness
+        return self.scales[0] * (keys.vectors.astype(np.float32) @ query.vector) + self.scales[1] * (
+            nearest @ query.shares
+        )
 
     @torch.no_grad()
     def rank_texts(self, texts: Sequence[str], photo: Photo) -> list[tuple[str, float]]:

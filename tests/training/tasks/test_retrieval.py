@@ -1,20 +1,14 @@
 """A whole run on photos of one colour: it learns to find them, saves itself, and is measured by the command."""
 
 import json
-import shutil
 
 import pytest
-import torch
 from task_runs import train_run, write_captioned
 from toy_data import write_rows
 
 from training.datasets.readers.captioned import read_captioned_photos
 from training.evaluate import main as evaluate
-from training.fill_bank import main as fill_bank
-from training.tasks.retrieval import some_known
 from training.train import main as train
-from valm_core.checkpoints.storage import load_retrieval_checkpoint
-from valm_core.inputs.photo import open_photo
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +21,7 @@ def data(tmp_path_factory):
 def run(data, tiny_config, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
     weights = {"alignment_weight": 1, "visual_weight": 0.01}
-    model = {"task": "retrieval", "bank": 3}
-    train_run(output, tiny_config, data, model, weights, cache=True)
+    train_run(output, tiny_config, data, {"task": "retrieval"}, weights, cache=True)
     return output
 
 
@@ -44,23 +37,6 @@ def test_it_finds_the_photo_of_the_colour(run, data, capsys):
         "search_r1": 1.0,
         "median_rank": 1.0,
     }
-
-
-def test_what_it_knows_of_hubs_is_of_the_training_photos(run, data):
-    model = load_retrieval_checkpoint(run / "checkpoint")
-    photos = torch.stack(
-        [model.pixels(open_photo(photo.image)) for photo in read_captioned_photos(f"{data}/train.jsonl")]
-    )
-    with torch.no_grad():
-        vectors = model.encode_photos(photos).vector
-    nearest = (model.known_photos @ vectors.T).max(dim=1).values
-    assert torch.allclose(nearest, torch.ones(3), atol=0.01)
-    assert torch.allclose(model.known_texts.norm(dim=1), torch.ones(3), atol=0.01)
-
-
-def test_more_known_photos_than_there_are_is_refused(run, data, capsys):
-    with pytest.raises(ValueError, match="bank is 99, but there are 1 photos to learn from"):
-        some_known(read_captioned_photos(f"{data}/train.jsonl")[:1], 99, 0)
 
 
 def test_its_card_says_what_it_is_for(run):
@@ -98,26 +74,3 @@ def test_a_row_without_captions_is_named(data):
     faulty = write_rows(data / "faulty.jsonl", [{"image": "train0.png", "captions": []}])
     with pytest.raises(ValueError, match=r"faulty.jsonl:1: `captions` is \[\]"):
         read_captioned_photos(str(faulty))
-
-
-def test_a_bank_can_be_filled_later(run, data, tmp_path, capsys):
-    folder = tmp_path / "find"
-    shutil.copytree(run / "checkpoint", folder)
-    before = load_retrieval_checkpoint(folder)
-    arguments = ["--checkpoint", str(folder), "--data", str(data / "train.jsonl"), "--device", "cpu"]
-    for count in ("2", "5"):  # another time with more
-        fill_bank([*arguments, "--validation", str(data / "validation.jsonl"), "--bank", count])
-    after = load_retrieval_checkpoint(folder)
-    assert after.config.bank == 5 and torch.allclose(after.known_photos.norm(dim=1), torch.ones(5), atol=0.01)
-    assert all(
-        torch.equal(tensor, after.state_dict()[name])
-        for name, tensor in before.state_dict().items()
-        if not name.startswith("known_")
-    )
-    table = capsys.readouterr().out.strip()
-    table = table[table.rindex("4 photos") :]
-    assert "with hubness" in table and table in (folder / "README.md").read_text(encoding="utf-8")
-    assert json.loads((folder / "metrics.json").read_text())["bank_command"].startswith("python -m training.fill_bank")
-    with pytest.raises(SystemExit, match="2"):
-        fill_bank([*arguments, "--validation", str(data / "validation.jsonl"), "--bank", "0"])
-    assert "--bank is 0" in capsys.readouterr().err

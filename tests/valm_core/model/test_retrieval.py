@@ -1,11 +1,9 @@
 """The retrieval model: its scores against loops, what it saves, and what it refuses."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint, save_checkpoint
 from valm_core.model.build import build_model, build_retrieval_model
@@ -46,33 +44,6 @@ def test_padding_and_neighbours_change_no_score(model):
     assert torch.allclose(pair_scores(model, alone, photos)[0], pair_scores(model, beside, photos)[0], atol=1e-4)
     assert torch.allclose(beside.shares.sum(dim=1), torch.ones(2))
     assert torch.allclose(beside.words.norm(dim=-1), torch.ones(2, beside.words.shape[1]), atol=1e-5)
-
-
-def test_a_checkpoint_without_a_bank_holds_nothing_of_it(model):
-    assert not [name for name in model.state_dict() if name.startswith("known_")]
-
-
-@torch.no_grad()
-def test_hubness_is_half_the_soft_maximum_over_what_is_known(tiny_config):
-    torch.manual_seed(3)
-    model = build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval", bank=2)).eval()
-    model.known_photos.copy_(F.normalize(torch.randn(2, model.known_photos.shape[1]), dim=-1))
-    model.known_texts.copy_(F.normalize(torch.randn(2, model.known_texts.shape[1]), dim=-1))
-    texts, photos = (
-        model.encode_texts(*model.tokenizer(["red square", "blue"])),
-        model.encode_photos(torch.rand(3, 3, 32, 32)),
-    )
-    plain = model.scales[0] * texts.vector @ photos.vector.T + model.scales[1] * late_interaction(texts, photos)
-    scores = pair_scores(model, texts, photos)
-    for text in range(2):
-        for photo in range(3):
-            of_text = math.log(
-                sum(math.exp(model.scales[0] * texts.vector[text] @ known) for known in model.known_photos) / 2
-            )
-            of_photo = math.log(
-                sum(math.exp(model.scales[0] * photos.vector[photo] @ known) for known in model.known_texts) / 2
-            )
-            assert scores[text, photo] == pytest.approx(float(plain[text, photo] - (of_text + of_photo) / 2), abs=1e-4)
 
 
 @torch.no_grad()
