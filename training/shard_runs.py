@@ -15,7 +15,7 @@ from training.datasets.readers.shards import SHARD_SUFFIXES, find_shards
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import REQUIRED_FILES, file_fingerprints, missing_file
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
-from valm_core.model.packages import sha256_of
+from valm_core.model.encoders.packages import sha256_of
 
 ENGINES = ("local", "ray")
 

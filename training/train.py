@@ -46,7 +46,7 @@ from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.adapters import adapter_of, merged
 from valm_core.model.build import build_model, reconfigure
-from valm_core.model.frozen_parts import learns
+from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.model import ValmModel, extend_answers
 
 FEW_PHOTOS = 100  # with fewer, what a checkpoint knows of the average photo says more than they do

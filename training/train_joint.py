@@ -37,10 +37,10 @@ from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.devices import choose_device
 from valm_core.model.build import build_model, reconfigure
-from valm_core.model.encoder_layers import encoder_layers
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.text_encoder import build_tokenizer
 from valm_core.model.heads import QuestionHead
 from valm_core.model.model import ValmModel
-from valm_core.model.text_encoder import build_tokenizer
 
 TOLD_EVERY = 50  # steps
 

@@ -12,7 +12,7 @@ from valm_core.familiarity import Subspace, unfamiliar_parts
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS, clean_question
 from valm_core.inputs.text import clean_text
-from valm_core.model.fusion import AttentionHead
+from valm_core.model.fusion.streams import AttentionHead
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
 from valm_core.outputs import Answer, EncodedImage, EncodedText, InputError, Photo, Prediction

@@ -23,11 +23,11 @@ class ValmConfig:
     """What a VALM model is made of. Checked on construction.
 
     Args:
-        task: what the model is for: ``answer`` questions about photos, or ``retrieval`` of photos by words and of words
-            by photos, see ``valm_core.model.retrieval``; that one has encoders, width and dropout, and no fusion; or
-            ``caption``, see ``valm_core.model.captioner``: an image encoder with a decoder of ``layers`` and ``heads``.
-            The others stand on ``valm_core.model.fused_encoders``: ``tag`` words, ``relate`` two marked parts of a
-            text, ``judge`` a statement by its photo, ``feel`` the mood of a post, ``read`` a document.
+        task: what the model is for: ``answer`` questions about photos, or one of ``valm_core.model.tasks``:
+            ``retrieval`` of photos by words and of words by photos has encoders, width and dropout, and no fusion;
+            ``caption`` has an image encoder with a decoder of ``layers`` and ``heads``. The others stand on
+            ``valm_core.model.fusion.fused_encoders``: ``tag`` words, ``relate`` two marked parts of a text, ``judge`` a
+            statement by its photo, ``feel`` the mood of a post, ``read`` a document.
         text_encoder: ``package:all-minilm-l6-v2``, or ``transformers:NAME`` with a hub name or folder of a text model.
         image_encoder: ``package:efficientnet-lite0``, ``package:efficientnet-lite2``, ``torchvision:NAME``,
             ``timm:NAME`` or ``transformers:NAME``.
@@ -47,7 +47,7 @@ class ValmConfig:
         question_head: add to the answers' logits what the question alone makes likely, see ``heads.QuestionHead``.
         glimpse_width: size of the cells' features that the words gather for the answer head by the last text-to-image
             attention, see ``heads.Glimpses``; 0 for none. For bi-attention with a question head.
-        fusion: one of ``model.fusion_families.FUSIONS``; or ``text`` for no photos, where the task allows it.
+        fusion: one of ``model.fusion.families.FUSIONS``; or ``text`` for no photos, where the task allows it.
         product: in bi-attention, also multiply the text's vector with the image's; dual towers always do.
         width, layers, heads, feed_forward_ratio: size of the fusion.
         dropout: probability, 0..1, in fusion and head.

@@ -79,7 +79,9 @@ def photo_vectors(model: ValmModel, image_tokens: Tensor) -> np.ndarray:
 
 def question_vectors(text: EncodedText) -> np.ndarray:
     """The mean token of questions [B, D], of the text encoder's layer before the last."""
-    from valm_core.model.attention import mean_token  # imported here: torch, which the rest of this file does without
+    from valm_core.model.fusion.attention import (
+        mean_token,  # imported here: torch, which the rest of this file does without
+    )
 
     return mean_token(text.penultimate.float(), text.mask).cpu().numpy()
 

@@ -30,9 +30,9 @@ from valm_core.familiarity import load_familiarity
 from valm_core.gpu_failures import on_cpu_when_gpu_fails
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.word_pieces import merge_word_pieces
-from valm_core.model.concepts import surest_concepts
-from valm_core.model.folding import ready_for_inference
-from valm_core.model.fusion import AttentionHead
+from valm_core.model.encoders.concepts import surest_concepts
+from valm_core.model.encoders.folding import ready_for_inference
+from valm_core.model.fusion.streams import AttentionHead
 from valm_core.model.model import ValmModel
 from valm_core.outputs import (
     OFFERS,

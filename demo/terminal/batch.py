@@ -21,7 +21,7 @@ from demo.terminal.batch_files import (
 )
 from valm_core.bulk import answer_photos
 from valm_core.checkpoints.contents import WEIGHTS_FILE
-from valm_core.model.packages import sha256_of
+from valm_core.model.encoders.packages import sha256_of
 from valm_core.outputs import Prediction, Predictor
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.inputs.photo import PHOTO_ENDINGS, photos_in
 from valm_core.inputs.text import LONE_SURROGATE, TwiceError, parse_json, printable, writable
-from valm_core.model.packages import sha256_of
+from valm_core.model.encoders.packages import sha256_of
 
 FORMATS = (".jsonl", ".parquet")
 NOTHING: dict[str, object] = {

@@ -14,7 +14,7 @@ from demo.terminal.batch_files import ADDED_LATER, photo_digest, read_rows, writ
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.inputs.text import parse_json
-from valm_core.model.packages import sha256_of
+from valm_core.model.encoders.packages import sha256_of
 from valm_core.outputs import InputError
 
 TEXTS = ("text", "statement", "tokens")  # what a row's text may be called

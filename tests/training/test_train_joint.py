@@ -17,7 +17,7 @@ from training.joint.losses import caption_term, distinct_term, function_term, re
 from training.train_joint import check_model, main, progress_at
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
-from valm_core.model.text_encoder import build_tokenizer
+from valm_core.model.encoders.text_encoder import build_tokenizer
 from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
 

@@ -149,7 +149,7 @@ def half_on_gpu(device: torch.device) -> AbstractContextManager:
 
 def folder_bytes(folder: Path) -> int:
     """Size of the weights: a folder's safetensors, and for ours the packaged encoders that it names as well."""
-    from valm_core.model.packages import PACKAGES, packaged_file
+    from valm_core.model.encoders.packages import PACKAGES, packaged_file
 
     total = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     config = folder / "config.json"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from training.benchmark.smolvlm import IMAGE_SIZE, LANGUAGE_SIZE
 from valm_core.inputs.photo import open_photo, photo_to_pixels
-from valm_core.model.text_encoder import build_tokenizer
+from valm_core.model.encoders.text_encoder import build_tokenizer
 from valm_core.outputs import EncodedImage
 from valm_core.predictor import VqaPredictor
 

@@ -14,8 +14,8 @@ from training.datasets.readers.captioned import CaptionedPhoto
 from training.metrics.caption_figures import plain_words
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.learning.captioning import NO_TARGET
-from valm_core.model.captioner import BEGIN, END, UNKNOWN, CaptionModel
-from valm_core.model.retrieval import RetrievalModel
+from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel
+from valm_core.model.tasks.retrieval import RetrievalModel
 
 CONTENT_WORDS = 1000  # that the visual term asks for
 LEAST_USES = 5  # of a word piece, for captions to be made of it

@@ -10,7 +10,7 @@ from training.datasets.questions import collate_photos
 from training.datasets.readers.jsonl import DataError
 from training.datasets.readers.labelled import LabelledText
 from valm_core.inputs.marked_text import marked_text, span_masks
-from valm_core.model.classifier import SPANS, Classifier
+from valm_core.model.tasks.classifier import SPANS, Classifier
 
 
 class LabelledTexts(Dataset):

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from training.datasets.readers.documents import DocumentQuestion
 from valm_core.inputs.ocr import read_lines
 from valm_core.inputs.page import Page, page_of_lines, plain, spans_with_text
-from valm_core.model.page_encoding import EncodedPage, encode_page, pad_pages
-from valm_core.model.reader import ReadModel
+from valm_core.model.tasks.page_encoding import EncodedPage, encode_page, pad_pages
+from valm_core.model.tasks.reader import ReadModel
 from valm_core.outputs import InputError
 
 SHIFT, STRETCH, TILT = 0.03, 0.06, 0.04  # how far places move, at most: shares of the page, and radians

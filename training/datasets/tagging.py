@@ -11,7 +11,7 @@ from training.datasets.feature_cache import FeatureCache, ModelInputs
 from training.datasets.questions import collate_photos
 from training.datasets.readers.tagged import TaggedSentence
 from valm_core.inputs.word_windows import SENTENCES_A_WINDOW, WordPieces, sentence_pieces, window_tensors
-from valm_core.model.tagger import TagModel
+from valm_core.model.tasks.tagger import TagModel
 
 STRANGERS = 0.15  # the share of windows whose sentences don't belong together, for rows that come in any order
 POOL = 20  # batches among which windows of like length are put together

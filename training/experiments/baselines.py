@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from valm_core.config import ValmConfig
-from valm_core.model.attention import Attention, AttentionPooling, FeedForward
-from valm_core.model.fusion import SelfAttentionLayer, sine_positions
-from valm_core.model.fusion_families import FUSIONS, layer_sizes
+from valm_core.model.fusion.attention import Attention, AttentionPooling, FeedForward
+from valm_core.model.fusion.families import FUSIONS, layer_sizes
+from valm_core.model.fusion.streams import SelfAttentionLayer, sine_positions
 from valm_core.outputs import FusedFeatures
 
 

@@ -23,7 +23,7 @@ from training.run_config import parse_overrides, read_config
 from training.train import train
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.model.build_tasks import TEXT_ALONE
-from valm_core.model.fusion_families import FUSIONS
+from valm_core.model.fusion.families import FUSIONS
 
 SAME_TEXT = "post"  # what every row says where only photos may tell
 PHOTO_ALONE = "photo alone"

@@ -34,8 +34,8 @@ from valm_core.explanations.relevance import rows_to_one
 from valm_core.exported.files import METADATA_FILE, METADATA_VERSION, metadata_fingerprint
 from valm_core.exported.model import MAP_OUTPUTS
 from valm_core.exported.runtimes import RUNTIMES, openvino_core
+from valm_core.model.encoders.packages import sha256_of
 from valm_core.model.model import ValmModel
-from valm_core.model.packages import sha256_of
 
 NEARBY_LEVELS = 2  # folders up from the export to what it shares with its checkpoint
 TOKENIZER_FILE, MEAN_TOKEN_FILE = "tokenizer.json", "mean_image_token.npy"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from valm_core.model.image_encoder import ImageEncoder
+from valm_core.model.encoders.image_encoder import ImageEncoder
 
 Report = Callable[[str], None]
 WARM_UP, TIMED = 2, 3  # steps of each

@@ -10,8 +10,8 @@ from torch.nn import functional
 from training.joint.batches import cells_in_boxes
 from training.joint.config import JointConfig
 from training.joint.layouts import Layout, features
-from valm_core.model.bi_attention import WordCellSimilarity
-from valm_core.model.concepts import photo_logits
+from valm_core.model.encoders.concepts import photo_logits
+from valm_core.model.fusion.bi_attention import WordCellSimilarity
 from valm_core.model.model import ValmModel
 
 MASS_FLOOR = 1e-3  # least share of a map in the boxes, so that its logarithm stays finite

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from valm_core.model.span_labels import OUTSIDE, spans_of, type_of
+from valm_core.model.tasks.span_labels import OUTSIDE, spans_of, type_of
 
 Labels = Sequence[str]
 

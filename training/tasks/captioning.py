@@ -34,9 +34,9 @@ from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.captioning import CaptionObjective, token_loss
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_caption_model
-from valm_core.model.captioner import CaptionModel
-from valm_core.model.decoding import PieceCaption, decode
-from valm_core.model.text_encoder import build_tokenizer
+from valm_core.model.encoders.text_encoder import build_tokenizer
+from valm_core.model.tasks.captioner import CaptionModel
+from valm_core.model.tasks.decoding import PieceCaption, decode
 
 PHOTO_BATCH, LOSS_BATCH = 32, 160
 PHOTOS_AN_EPOCH = 500  # of the validation photos, so many judge an epoch; the finished checkpoint is judged by all

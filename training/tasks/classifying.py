@@ -31,7 +31,7 @@ from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.classifying import LabelObjective, label_weights
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.classifier import Classifier
+from valm_core.model.tasks.classifier import Classifier
 
 LABEL_BATCH = 256
 SUPPORTS, CONTRADICTS = "entailment", "contradiction"  # of e-SNLI-VE; a statement that is only true or false by them

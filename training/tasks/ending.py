@@ -18,7 +18,7 @@ from valm_core.config import ValmConfig
 from valm_core.learning.batches import Batches
 from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.two_encoders import TwoEncoders
+from valm_core.model.encoders.two_encoders import TwoEncoders
 
 Card = Callable[[ValmConfig, int, str, str, str], str]  # config, stored numbers, figures, command, data note
 

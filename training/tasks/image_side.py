@@ -14,12 +14,12 @@ from valm_core.checkpoints.shared import shared_sha256
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_task_model
-from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.frozen_parts import learns
-from valm_core.model.fused_encoders import FusedEncoders
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.frozen_parts import learns
+from valm_core.model.encoders.two_encoders import TwoEncoders
+from valm_core.model.fusion.fused_encoders import FusedEncoders
 from valm_core.model.model import ValmModel
-from valm_core.model.retrieval import RetrievalModel
-from valm_core.model.two_encoders import TwoEncoders
+from valm_core.model.tasks.retrieval import RetrievalModel
 
 FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
     *IMAGE_SETTINGS,

@@ -20,8 +20,8 @@ from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.reading import ReadObjective
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.page_encoding import pad_pages
-from valm_core.model.reader import ReadModel, best_spans
+from valm_core.model.tasks.page_encoding import pad_pages
+from valm_core.model.tasks.reader import ReadModel, best_spans
 
 READ_SETTINGS = (
     *("task", "text_encoder", "image_encoder", "image_size", "width", "layers", "heads", "feed_forward_ratio"),

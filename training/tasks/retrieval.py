@@ -30,7 +30,7 @@ from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.retrieval import RetrievalObjective
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
+from valm_core.model.tasks.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
 
 PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
 RETRIEVAL_SETTINGS = (

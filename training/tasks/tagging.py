@@ -29,8 +29,8 @@ from valm_core.config import ValmConfig
 from valm_core.inputs.word_windows import window_tensors, windows_in_a_row
 from valm_core.learning.tagging import TagObjective
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.span_labels import bio_labels
-from valm_core.model.tagger import TagModel
+from valm_core.model.tasks.span_labels import bio_labels
+from valm_core.model.tasks.tagger import TagModel
 
 WINDOWS_AT_ONCE = 16
 TAG_SETTINGS = (

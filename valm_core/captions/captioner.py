@@ -14,9 +14,9 @@ from valm_core.devices import choose_device
 from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.word_pieces import join_word_pieces
-from valm_core.model.captioner import BEGIN, END, CaptionModel, KeyValue
-from valm_core.model.decoding import PieceCaption, decode
-from valm_core.model.folding import ready_for_inference
+from valm_core.model.encoders.folding import ready_for_inference
+from valm_core.model.tasks.captioner import BEGIN, END, CaptionModel, KeyValue
+from valm_core.model.tasks.decoding import PieceCaption, decode
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 
 MAX_BEAMS = 10

@@ -7,8 +7,8 @@ from typing import Any
 
 from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import config_facts
+from valm_core.model.encoders.packages import sha256_of
 from valm_core.model.heads import answer_kind
-from valm_core.model.packages import sha256_of
 from valm_core.outputs import Answer, TrackRecord
 
 MIN_ON_RECORD = 30  # validation questions that a track record must rest on

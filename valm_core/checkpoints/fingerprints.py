@@ -8,7 +8,7 @@ from typing import Any
 
 from valm_core.config import without_removed
 from valm_core.inputs.text import parse_json, read_text
-from valm_core.model.packages import sha256_of
+from valm_core.model.encoders.packages import sha256_of
 
 MADE_FROM_FILE = "made_from.json"  # beside a stored state: what it depends on
 SMALL_FILE, END_BYTES = 65536, 4096  # what is read whole; of larger files, how much at either end

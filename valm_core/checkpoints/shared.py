@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from valm_core.checkpoints.contents import WEIGHTS_FILE
-from valm_core.model.two_encoders import TwoEncoders
+from valm_core.model.encoders.two_encoders import TwoEncoders
 
 PREFIX = "image_encoder."
 

@@ -25,13 +25,13 @@ from valm_core.checkpoints.shared import take_shared_image_encoder
 from valm_core.config import LABELLED_TASKS, ValmConfig
 from valm_core.inputs.text import TwiceError, parse_json, read_text
 from valm_core.model.build import build_model, build_task_model, stores_image_encoder, stores_text_encoder
-from valm_core.model.captioner import CaptionModel
-from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.image_encoder import IMAGE_ENCODER_FOLDER
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.image_encoder import IMAGE_ENCODER_FOLDER
+from valm_core.model.encoders.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER
+from valm_core.model.encoders.two_encoders import TwoEncoders
 from valm_core.model.model import ValmModel
-from valm_core.model.retrieval import RetrievalModel
-from valm_core.model.text_encoder import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER
-from valm_core.model.two_encoders import TwoEncoders
+from valm_core.model.tasks.captioner import CaptionModel
+from valm_core.model.tasks.retrieval import RetrievalModel
 
 AnyModel = ValmModel | TwoEncoders
 

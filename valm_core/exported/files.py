@@ -8,7 +8,7 @@ from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint, fingerprint
 from valm_core.config import without_removed
 from valm_core.exported.runtimes import RUNTIMES
-from valm_core.model.packages import sha256_of
+from valm_core.model.encoders.packages import sha256_of
 
 METADATA_FILE = "metadata.json"
 METADATA_VERSION = 2

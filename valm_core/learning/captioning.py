@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valm_core.model.captioner import CaptionModel
+from valm_core.model.tasks.captioner import CaptionModel
 
 NO_TARGET = -100  # of padding and of pieces that the vocabulary lacks: nothing is to be foretold there
 

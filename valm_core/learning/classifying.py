@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valm_core.learning.losses import contrastive_loss
-from valm_core.model.classifier import Classifier
+from valm_core.model.tasks.classifier import Classifier
 
 SCALE = 20.0  # of a cosine in the alignment term, as retrieval's two towers begin with
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from valm_core.model.adapters import adapter_of, attach_adapter, will_change
-from valm_core.model.attention import Attention
 from valm_core.model.build import reconfigure
-from valm_core.model.encoder_layers import encoder_layers
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.fusion.attention import Attention
 from valm_core.model.heads import QuestionHead
 from valm_core.model.model import ValmModel
 

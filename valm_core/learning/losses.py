@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valm_core.explanations.attention_maps import cross_modal_maps, question_map
-from valm_core.model.frozen_parts import learns
+from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.heads import AnswerHead
 from valm_core.model.model import ValmModel
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from valm_core.model.reader import ReadModel
+from valm_core.model.tasks.reader import ReadModel
 
 
 @dataclass(frozen=True)

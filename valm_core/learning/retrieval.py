@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valm_core.learning.losses import contrastive_loss
-from valm_core.model.retrieval import RetrievalModel, late_interaction
+from valm_core.model.tasks.retrieval import RetrievalModel, late_interaction
 
 
 @dataclass(frozen=True)

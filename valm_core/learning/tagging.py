@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from valm_core.model.tagger import TagModel
+from valm_core.model.tasks.tagger import TagModel
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.model.bi_attention import WordCellSimilarity
 from valm_core.model.build_tasks import TASK_MODELS
-from valm_core.model.captioner import CaptionModel
-from valm_core.model.concepts import ConceptHead
-from valm_core.model.fusion_families import FUSIONS
+from valm_core.model.encoders.concepts import ConceptHead
+from valm_core.model.encoders.image_encoder import ImageEncoder, build_image_encoder
+from valm_core.model.encoders.packages import PACKAGES
+from valm_core.model.encoders.text_encoder import TextEncoder, build_text_encoder, build_tokenizer
+from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
+from valm_core.model.fusion.bi_attention import WordCellSimilarity
+from valm_core.model.fusion.families import FUSIONS
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead
-from valm_core.model.image_encoder import ImageEncoder, build_image_encoder
 from valm_core.model.model import ValmModel
-from valm_core.model.packages import PACKAGES
-from valm_core.model.retrieval import RetrievalModel
-from valm_core.model.text_encoder import TextEncoder, build_text_encoder, build_tokenizer
-from valm_core.model.two_encoders import Encoders, TwoEncoders
+from valm_core.model.tasks.captioner import CaptionModel
+from valm_core.model.tasks.retrieval import RetrievalModel
 
 
 def build_model(

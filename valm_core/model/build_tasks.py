@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from valm_core.config import ValmConfig
-from valm_core.model.bi_attention import WordCellSimilarity
-from valm_core.model.captioner import CaptionModel
-from valm_core.model.classifier import Classifier
-from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.fused_encoders import FusionParts
-from valm_core.model.fusion_families import FUSIONS, layer_sizes
-from valm_core.model.reader import ReadModel
-from valm_core.model.retrieval import RetrievalModel
-from valm_core.model.tagger import TagModel
-from valm_core.model.two_encoders import Encoders, TwoEncoders
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
+from valm_core.model.fusion.bi_attention import WordCellSimilarity
+from valm_core.model.fusion.families import FUSIONS, layer_sizes
+from valm_core.model.fusion.fused_encoders import FusionParts
+from valm_core.model.tasks.captioner import CaptionModel
+from valm_core.model.tasks.classifier import Classifier
+from valm_core.model.tasks.reader import ReadModel
+from valm_core.model.tasks.retrieval import RetrievalModel
+from valm_core.model.tasks.tagger import TagModel
 
 TEXT_ALONE = "text"  # the `fusion` of a model that sees no photos
 

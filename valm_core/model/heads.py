@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from valm_core.answers import YES_NO
-from valm_core.model.attention import mean_token
+from valm_core.model.fusion.attention import mean_token
 
 ANSWER_KINDS = ("yes/no", "number", "other")
 NEAREST_ANSWERS = 5  # whose mean a new answer starts from

@@ -13,18 +13,18 @@ from transformers.utils import ModelOutput
 
 from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.model.concepts import photo_logits
-from valm_core.model.frozen_parts import keep_frozen_parts_in_evaluation, learns
-from valm_core.model.fusion import AttentionHead, heads_of
+from valm_core.model.encoders.concepts import photo_logits
+from valm_core.model.encoders.frozen_parts import keep_frozen_parts_in_evaluation, learns
+from valm_core.model.encoders.image_encoder import ImageEncoder
+from valm_core.model.encoders.text_encoder import TextEncoder
+from valm_core.model.fusion.streams import AttentionHead, heads_of
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead, calibrated, extended_layer
-from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.text_encoder import TextEncoder
 from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 
 if TYPE_CHECKING:
     from valm_core.config import ValmConfig
-    from valm_core.model.bi_attention import WordCellSimilarity
-    from valm_core.model.fusion_families import Fusion
+    from valm_core.model.fusion.bi_attention import WordCellSimilarity
+    from valm_core.model.fusion.families import Fusion
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ValmModel(nn.Module):
         answers: the answer list, in the order of the logits, as shown to people.
         tokenizer, text_encoder, image_encoder: what reads questions and photos.
         text_projection, image_projection: from each encoder's width to the fusion's D.
-        fusion: one of the families of ``fusion_families.FUSIONS``.
+        fusion: one of ``fusion.families.FUSIONS``.
         head: from what is read of the fusion to the answers' logits.
         similarity, glimpses, question_head: further parts; None for none.
         dropout: probability, 0..1, of tokens on their way into the fusion.

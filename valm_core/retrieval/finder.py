@@ -15,9 +15,9 @@ from valm_core.checkpoints.storage import load_retrieval_checkpoint
 from valm_core.devices import choose_device
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
-from valm_core.model.folding import ready_for_inference
-from valm_core.model.packages import sha256_of
-from valm_core.model.retrieval import RetrievalModel, pair_scores
+from valm_core.model.encoders.folding import ready_for_inference
+from valm_core.model.encoders.packages import sha256_of
+from valm_core.model.tasks.retrieval import RetrievalModel, pair_scores
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 
 TEXTS_AT_ONCE = 64

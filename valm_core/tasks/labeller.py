@@ -18,8 +18,8 @@ from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, s
 from valm_core.inputs.marked_text import Span, marked_text, span_masks
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.text import clean_text
-from valm_core.model.classifier import Classifier
-from valm_core.model.folding import ready_for_inference
+from valm_core.model.encoders.folding import ready_for_inference
+from valm_core.model.tasks.classifier import Classifier
 from valm_core.outputs import Answer, Explanation, InputError, Photo, in_shares
 
 LABEL_TASKS = ("relate", "judge", "feel")

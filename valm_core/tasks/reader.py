@@ -26,8 +26,8 @@ from valm_core.inputs.page import Line, Page, page_of_lines
 from valm_core.inputs.pdf import is_pdf, open_pdf_page
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
-from valm_core.model.page_encoding import EncodedPage, encode_page, pad_pages
-from valm_core.model.reader import ReadModel, span_scores
+from valm_core.model.tasks.page_encoding import EncodedPage, encode_page, pad_pages
+from valm_core.model.tasks.reader import ReadModel, span_scores
 from valm_core.outputs import InputError, Photo
 
 VARIANTS_AT_ONCE = 32

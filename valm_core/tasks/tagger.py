@@ -17,8 +17,8 @@ from valm_core.evidence.rules import hidden_variants, is_flat, log_falls, split_
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.text import clean_text
 from valm_core.inputs.word_windows import sentence_pieces, window_tensors
-from valm_core.model.span_labels import spans_of
-from valm_core.model.tagger import TagModel
+from valm_core.model.tasks.span_labels import spans_of
+from valm_core.model.tasks.tagger import TagModel
 from valm_core.outputs import InputError, Photo
 
 MAX_CHARACTERS = 2000

@@ -11,7 +11,7 @@ import torch
 from valm_core.checkpoints.contents import CONFIG_FILE
 from valm_core.checkpoints.fingerprints import fingerprint
 from valm_core.checkpoints.hub import fetch_files, is_hub_name
-from valm_core.model.packages import sha256_of
+from valm_core.model.encoders.packages import sha256_of
 from valm_core.vision_language.attention_rows import ROWS
 from valm_core.vision_language.families import FAMILIES, UNKNOWN
 from valm_core.vision_language.memory import choose_precision, free_memory, parameters_in

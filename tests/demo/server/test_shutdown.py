@@ -13,7 +13,7 @@ from patience import PATIENCE, wait_until
 from served_page import free_port
 
 from demo.server import shutdown
-from valm_core.model import packages
+from valm_core.model.encoders import packages
 from valm_core.predictor import VqaPredictor
 
 ROOT = Path(__file__).parents[3]

@@ -25,7 +25,7 @@ from training.datasets.joint_data import (
     read_json_lines,
 )
 from training.datasets.readers.jsonl import DataError, Row
-from valm_core.model.text_encoder import build_tokenizer
+from valm_core.model.encoders.text_encoder import build_tokenizer
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 
 from training.experiments.baselines import BASELINES, allowed
 from valm_core.config import ValmConfig
-from valm_core.model.fusion_families import FUSIONS
+from valm_core.model.fusion.families import FUSIONS
 
 
 def tokens():

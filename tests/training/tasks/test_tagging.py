@@ -14,7 +14,7 @@ from training.datasets.tagging import TaggedWindows
 from training.evaluate import main as evaluate
 from training.train import main as train
 from valm_core.checkpoints.storage import load_task_checkpoint
-from valm_core.model.span_labels import first_fault
+from valm_core.model.tasks.span_labels import first_fault
 from valm_core.tasks.tagger import Tagger
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from valm_core.explanations.attention_maps import cross_modal_maps, question_map
-from valm_core.model.fusion_families import FUSIONS
+from valm_core.model.fusion.families import FUSIONS
 from valm_core.outputs import AttentionMap, FusedFeatures
 
 

@@ -15,7 +15,7 @@ from valm_core.config import ValmConfig
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
 from valm_core.explanations.occlusion import pixel_occlusion
 from valm_core.model.build import build_model
-from valm_core.model.fusion_families import FUSIONS
+from valm_core.model.fusion.families import FUSIONS
 from valm_core.model.model import ValmModel
 
 ANSWERS = ["red", "green", "blue", "yellow", "yes", "no"]

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.inputs.word_shapes import LETTERS, SHAPES, word_letters, word_shapes
 from valm_core.inputs.word_windows import SENTENCES_A_WINDOW, sentence_pieces, window_tensors, windows_in_a_row
-from valm_core.model.packages import packaged_file
-from valm_core.model.tagger import mean_of_words
+from valm_core.model.encoders.packages import packaged_file
+from valm_core.model.tasks.tagger import mean_of_words
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from valm_core.learning.optimizer import parameter_groups
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.adapters import adapter_of, is_adapter, merged
 from valm_core.model.build import build_model
-from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.image_encoder import ImageEncoder
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.image_encoder import ImageEncoder
 from valm_core.model.model import ValmModel, extend_answers
 
 BEGINNINGS = ("text_projection.", "image_projection.", "image_input_norm.", "text_norm.", "image_norm.")

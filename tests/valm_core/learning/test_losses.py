@@ -19,7 +19,7 @@ from valm_core.learning.losses import (
     soft_answer_loss,
 )
 from valm_core.model.build import build_model
-from valm_core.model.fusion_families import FUSIONS
+from valm_core.model.fusion.families import FUSIONS
 
 
 def test_it_is_the_cross_entropy_of_the_two_distributions():

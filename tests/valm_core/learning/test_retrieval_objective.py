@@ -7,7 +7,7 @@ import torch
 
 from valm_core.learning.retrieval import RetrievalObjective
 from valm_core.model.build import build_retrieval_model
-from valm_core.model.retrieval import late_interaction
+from valm_core.model.tasks.retrieval import late_interaction
 
 
 @pytest.fixture

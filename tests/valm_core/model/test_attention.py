@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from valm_core.model.attention import Attention, AttentionPooling
+from valm_core.model.fusion.attention import Attention, AttentionPooling
 
 
 @pytest.fixture

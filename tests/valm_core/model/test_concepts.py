@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from valm_core.model.build import build_model
-from valm_core.model.concepts import POOLING_SHARPNESS, ConceptHead, photo_logits
+from valm_core.model.encoders.concepts import POOLING_SHARPNESS, ConceptHead, photo_logits
 from valm_core.outputs import NotOffered
 from valm_core.predictor import VqaPredictor
 

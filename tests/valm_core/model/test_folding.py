@@ -10,8 +10,8 @@ from torch import nn
 from training.datasets.feature_cache import _weights_fingerprint
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.model.build import build_model
-from valm_core.model.folding import PointwiseConvolution, fold_batch_norms, ready_for_inference
-from valm_core.model.image_encoder import ImageEncoder
+from valm_core.model.encoders.folding import PointwiseConvolution, fold_batch_norms, ready_for_inference
+from valm_core.model.encoders.image_encoder import ImageEncoder
 from valm_core.predictor import VqaPredictor
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from valm_core.checkpoints.shared import shared_sha256, stored_image_encoder
 from valm_core.checkpoints.storage import load_task_checkpoint, save_checkpoint
 from valm_core.model.build import build_model, build_task_model
-from valm_core.model.fusion_families import FUSIONS
+from valm_core.model.fusion.families import FUSIONS
 
 TEXTS = ["what color is the square?", "is there any red?"]
 

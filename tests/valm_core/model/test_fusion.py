@@ -9,10 +9,10 @@ from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import read_rows
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.learning.losses import answer_loss
-from valm_core.model.bi_attention import BiAttentionLayer, WordCellSimilarity
 from valm_core.model.build import build_model
-from valm_core.model.fusion import GatedFusion, sine_positions
-from valm_core.model.fusion_families import FUSIONS
+from valm_core.model.fusion.bi_attention import BiAttentionLayer, WordCellSimilarity
+from valm_core.model.fusion.families import FUSIONS
+from valm_core.model.fusion.streams import GatedFusion, sine_positions
 
 ROWS, COLUMNS = 2, 3
 FAMILIES = sorted(FUSIONS)

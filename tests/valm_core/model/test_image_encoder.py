@@ -7,9 +7,9 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, ResNetConfig, ResNetModel
 
 from valm_core.inputs.photo import open_photo, photo_to_pixels
-from valm_core.model.concepts import ConceptHead
-from valm_core.model.image_encoder import build_image_encoder
-from valm_core.model.packages import packaged_file
+from valm_core.model.encoders.concepts import ConceptHead
+from valm_core.model.encoders.image_encoder import build_image_encoder
+from valm_core.model.encoders.packages import packaged_file
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "patch_size": 8}
 

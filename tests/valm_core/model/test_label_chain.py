@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from valm_core.model.label_chain import LabelChain
-from valm_core.model.span_labels import bio_labels, first_fault, mended, spans_of, transitions_of, type_of
+from valm_core.model.tasks.label_chain import LabelChain
+from valm_core.model.tasks.span_labels import bio_labels, first_fault, mended, spans_of, transitions_of, type_of
 
 LABELS = bio_labels(("LOC", "PER"))
 WORDS = 4

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_model, reconfigure
+from valm_core.model.encoders.packages import PACKAGES
 from valm_core.model.model import ValmModel
-from valm_core.model.packages import PACKAGES
 
 QUESTIONS = ["what color is the square?", "is there any red?"]
 

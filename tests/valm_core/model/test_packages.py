@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from valm_core.model import packages
+from valm_core.model.encoders import packages
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 
 from valm_core.inputs.page import Line, page_of_lines
 from valm_core.model.build import build_task_model
-from valm_core.model.page_encoding import encode_page, pad_pages
-from valm_core.model.reader import BUCKETS, ReadModel, best_spans, distance_buckets, span_scores
+from valm_core.model.tasks.page_encoding import encode_page, pad_pages
+from valm_core.model.tasks.reader import BUCKETS, ReadModel, best_spans, distance_buckets, span_scores
 
 LINES = (
     Line((0.1, 0.1, 0.9, 0.15), "the red square"),

@@ -7,7 +7,7 @@ import torch
 
 from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint, save_checkpoint
 from valm_core.model.build import build_model, build_retrieval_model
-from valm_core.model.retrieval import (
+from valm_core.model.tasks.retrieval import (
     PhotoFeatures,
     RetrievalModel,
     TextFeatures,

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModel
 
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.model.text_encoder import build_text_encoder, build_tokenizer
+from valm_core.model.encoders.text_encoder import build_text_encoder, build_tokenizer
 
 PACKAGED = "package:all-minilm-l6-v2"
 

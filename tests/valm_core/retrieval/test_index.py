@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from valm_core.model.retrieval import pair_scores
+from valm_core.model.tasks.retrieval import pair_scores
 from valm_core.outputs import InputError
 from valm_core.retrieval.finder import PhotoFinder
 from valm_core.retrieval.index import IndexFault, PhotoIndex

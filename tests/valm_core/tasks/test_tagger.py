@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from valm_core.model.build import build_task_model
-from valm_core.model.span_labels import bio_labels, first_fault
+from valm_core.model.tasks.span_labels import bio_labels, first_fault
 from valm_core.outputs import InputError
 from valm_core.tasks.tagger import MAX_WORDS, Tagger, split_words
 

@@ -8,7 +8,7 @@ from training.datasets.readers.jsonl import DataError, json_object, scan_files, 
 from training.datasets.readers.judging import photo_of_row
 from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 from valm_core.inputs.text import LONE_SURROGATE
-from valm_core.model.span_labels import OUTSIDE, mended, type_of
+from valm_core.model.tasks.span_labels import OUTSIDE, mended, type_of
 
 MAX_WORDS = 2000  # of a sentence
 

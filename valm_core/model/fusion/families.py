@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from valm_core.config import ValmConfig
-from valm_core.model.bi_attention import BiAttentionFusion
-from valm_core.model.concatenation import ConcatenationFusion
-from valm_core.model.dual_tower import DualTowerFusion
+from valm_core.model.fusion.bi_attention import BiAttentionFusion
+from valm_core.model.fusion.concatenation import ConcatenationFusion
+from valm_core.model.fusion.dual_tower import DualTowerFusion
 
 Fusion = BiAttentionFusion | ConcatenationFusion | DualTowerFusion
 

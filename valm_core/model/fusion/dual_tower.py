@@ -5,8 +5,8 @@ from collections.abc import Collection
 from torch import Tensor, nn
 from torch.nn import functional
 
-from valm_core.model.attention import AttentionPooling
-from valm_core.model.fusion import AttentionHead, GatedFusion, SelfAttentionLayer, fuse_streams, with_positions
+from valm_core.model.fusion.attention import AttentionPooling
+from valm_core.model.fusion.streams import AttentionHead, GatedFusion, SelfAttentionLayer, fuse_streams, with_positions
 from valm_core.outputs import AttentionMap, FusedFeatures
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from valm_core.model.attention import mean_token
-from valm_core.model.fused_encoders import FusedEncoders, FusionParts
-from valm_core.model.two_encoders import Encoders
+from valm_core.model.encoders.two_encoders import Encoders
+from valm_core.model.fusion.attention import mean_token
+from valm_core.model.fusion.fused_encoders import FusedEncoders, FusionParts
 from valm_core.outputs import FusedFeatures
 
 SPANS = 2  # marked parts of a text

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from valm_core.model.captioner import BEGIN, END, UNKNOWN, CaptionModel, KeyValue
+from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel, KeyValue
 from valm_core.stopping import stop_if_unwanted
 
 REPEATED = 3  # so many pieces in a row stand in a caption once at most

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valm_core.model.attention import FeedForward
-from valm_core.model.two_encoders import Encoders, TwoEncoders
+from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
+from valm_core.model.fusion.attention import FeedForward
 
 BEGIN, END, UNKNOWN = 0, 1, 2  # the first places of a vocabulary: what opens a caption, what closes it, rare pieces
 

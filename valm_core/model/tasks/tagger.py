@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from valm_core.inputs.word_shapes import LETTER_IDS, SHAPES
-from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.fused_encoders import FusedEncoders, FusionParts
-from valm_core.model.label_chain import LabelChain
-from valm_core.model.span_labels import transitions_of
-from valm_core.model.two_encoders import Encoders
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.two_encoders import Encoders
+from valm_core.model.fusion.fused_encoders import FusedEncoders, FusionParts
+from valm_core.model.tasks.label_chain import LabelChain
+from valm_core.model.tasks.span_labels import transitions_of
 from valm_core.outputs import AttentionMap
 
 LETTER_WIDTH, WRITTEN_WIDTH, HEAD_WIDTH = 32, 96, 256

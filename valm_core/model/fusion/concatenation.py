@@ -5,8 +5,8 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from valm_core.model.attention import AttentionPooling
-from valm_core.model.fusion import AttentionHead, SelfAttentionLayer, with_positions
+from valm_core.model.fusion.attention import AttentionPooling
+from valm_core.model.fusion.streams import AttentionHead, SelfAttentionLayer, with_positions
 from valm_core.outputs import AttentionMap, FusedFeatures
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from valm_core.inputs.page import Page
 from valm_core.inputs.word_windows import sentence_pieces, window_tensors
-from valm_core.model.reader import ReadModel
+from valm_core.model.tasks.reader import ReadModel
 
 LINES_AT_ONCE = 64
 

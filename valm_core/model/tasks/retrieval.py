@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valm_core.model.fused_encoders import pool_cells
-from valm_core.model.two_encoders import Encoders, TwoEncoders
+from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
+from valm_core.model.fusion.fused_encoders import pool_cells
 
 MAX_SCALE = 100.0  # of a cosine, as in CLIP
 RANKING_SIDE = 7  # rows and columns of cells that late interaction compares, at most: what an index keeps of a photo

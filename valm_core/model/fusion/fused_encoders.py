@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from valm_core.model.attention import AttentionPooling
-from valm_core.model.two_encoders import Encoders, TwoEncoders
+from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
+from valm_core.model.fusion.attention import AttentionPooling
 from valm_core.outputs import FusedFeatures
 
 if TYPE_CHECKING:
-    from valm_core.model.bi_attention import WordCellSimilarity
-    from valm_core.model.fusion_families import Fusion
+    from valm_core.model.fusion.bi_attention import WordCellSimilarity
+    from valm_core.model.fusion.families import Fusion
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from valm_core.model.attention import Attention, AttentionPooling, FeedForward
+from valm_core.model.fusion.attention import Attention, AttentionPooling, FeedForward
 from valm_core.outputs import AttentionMap, FusedFeatures
 
 AttentionHead = tuple[str, int, int]  # step ("text_to_image", "joint_to_joint", ...), layer, head

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from valm_core.model.attention import Attention, AttentionPooling, FeedForward
-from valm_core.model.fusion import AttentionHead, GatedFusion, fuse_streams, heads_of, with_positions
+from valm_core.model.fusion.attention import Attention, AttentionPooling, FeedForward
+from valm_core.model.fusion.streams import AttentionHead, GatedFusion, fuse_streams, heads_of, with_positions
 from valm_core.outputs import AttentionMap, FusedFeatures
 
 

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valm_core.model.attention import FeedForward
-from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.tagger import WrittenForm, mean_of_words
-from valm_core.model.two_encoders import Encoders, TwoEncoders
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
+from valm_core.model.fusion.attention import FeedForward
+from valm_core.model.tasks.tagger import WrittenForm, mean_of_words
 
 FREQUENCIES = 8  # of sines and cosines, for each edge of a box
 PLACE_SIZE = 6 * 2 * FREQUENCIES  # four edges, width and height

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from valm_core.inputs.photo import photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.model.frozen_parts import keep_frozen_parts_in_evaluation, learns
-from valm_core.model.image_encoder import ImageEncoder
-from valm_core.model.text_encoder import TextEncoder
+from valm_core.model.encoders.frozen_parts import keep_frozen_parts_in_evaluation, learns
+from valm_core.model.encoders.image_encoder import ImageEncoder
+from valm_core.model.encoders.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from valm_core.model.concepts import ConceptHead
-from valm_core.model.packages import PACKAGES, packaged_file
+from valm_core.model.encoders.concepts import ConceptHead
+from valm_core.model.encoders.packages import PACKAGES, packaged_file
 
 IMAGE_ENCODER_FOLDER = "image_encoder"
 

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from valm_core.model.encoder_layers import encoder_layers
-from valm_core.model.frozen_parts import learns
-from valm_core.model.packages import PACKAGES, packaged_file
+from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.frozen_parts import learns
+from valm_core.model.encoders.packages import PACKAGES, packaged_file
 from valm_core.outputs import EncodedText
 
 if TYPE_CHECKING:
