@@ -693,7 +693,6 @@ CHINESE = {
         "这张照片已不在服务器上：照片会在几小时后删除。请重新上传。"
     ),
     "Type the answer that you want explained, or pick one from the list.": "请输入要解释的答案，或从列表中选择。",
-    "This was stopped, since nobody waited for it any more.": "已停止，因为已经没有人在等待结果。",
     "Something went wrong on our side. Please try again, perhaps with another photo.": (
         "我们这边出了问题。请再试一次，或换一张照片。"
     ),
@@ -705,6 +704,7 @@ CHINESE = {
 
 # What an InputError says that isn't said elsewhere on the page, by its template; "{name}" is filled with its values.
 MESSAGES = {
+    "This was stopped, since nobody waited for it any more.": "已停止，因为已经没有人在等待结果。",
     "This model chooses its answer from a list; it writes none.": "该模型从列表中选择答案，不会自己写。",
     "A longer text changes with everything that is hidden. Ask for a short answer first.": (
         "较长的文字会随任何遮挡而变化。请先要求简短的回答。"

@@ -122,19 +122,22 @@ def named_texts() -> dict[str, str]:
     return {ast.unparse(node.targets[0]): node.value.value for node in assigned}
 
 
+HANDED_ON = {
+    ("telling.py", "message"),  # of the API's parameters, whose documentation is English
+    ("asking.py", "message"),  # of ``not_offered``, whose callers give it
+}
+
+
 def raised_templates() -> list[tuple[str, set[str]]]:
     """The template of every error that people are told, and the names of its values, as they stand in the code."""
     texts, found = named_texts(), []
     for path in RAISERS:
-        for call in called(path, "InputError", "NotOffered", "OcrMissing"):
+        for call in called(path, "InputError", "NotOffered", "OcrMissing", "Stopped", "not_offered"):
             text = call.args[0]
             name = getattr(text, "id", getattr(text, "attr", None))
             if isinstance(text, ast.Call):
                 assert text.func.id == "unknown_answer", path  # which chooses the language itself
-            elif (path.name, name) != (
-                "telling.py",
-                "message",
-            ):  # of the API's parameters, whose documentation is English
+            elif (path.name, name) not in HANDED_ON:
                 template = text.value if isinstance(text, ast.Constant) else texts.get(name)
                 assert template, f"{path}:{call.lineno} raises no template; give one, and its values by name"
                 found.append((template, {keyword.arg for keyword in call.keywords}))

@@ -44,7 +44,7 @@ def test_every_variant_is_run_once_and_told_with_its_distance_to_the_text(config
     assert min(score for name, (score,) in scores.items() if name != "text alone") > 0.7
     text = (tmp_path / "report.md").read_text()
     assert text in capsys.readouterr().out
-    assert "| text alone | 50.0 | 33.3 |  |" in text
+    assert "| text alone | 50.0 | 33.3 | |" in text
     finished = sorted((tmp_path / "runs").glob("*/0/figures.json"))
     times = [path.stat().st_mtime_ns for path in finished]
     main([*words, "--report", str(tmp_path / "again")])
