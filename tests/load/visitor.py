@@ -21,8 +21,9 @@ class Layout:
     numbers: dict[str, int]
 
     def first(self, elem_id: str, trigger: str) -> dict:
-        """The event of a component that the browser would send, e.g. the click of "ask"."""
-        return next(event for event in self.events if [self.numbers[elem_id], trigger] in event["targets"])
+        """The first event of a component that the browser sends to the server, e.g. the click of "ask"."""
+        own = [self.numbers[elem_id], trigger]
+        return next(event for event in self.events if own in event["targets"] and event["backend_fn"])
 
     def after(self, event: dict) -> dict:
         """The first event that follows another one and runs on the server."""

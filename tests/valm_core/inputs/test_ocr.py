@@ -54,7 +54,7 @@ def test_small_pages_are_enlarged_and_an_empty_one_has_no_lines_however_it_is_tu
     assert read_lines(Image.new("RGB", (200, 300), "white"), sees_nothing) == ((), 0)
     assert seen == [(900, 600, 3), (600, 900, 3), (600, 900, 3), (900, 600, 3)]
     with pytest.raises(InputError, match="No words"):
-        ocr.page_of_lines(())
+        page_of_lines(())
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
