@@ -200,7 +200,8 @@ def check_numbers(config: object, **ranges: tuple[float, float]) -> None:
         begin = "above 0" if least == ABOVE_0 else f"from {least}"
         end = "" if most == math.inf else " to below 1" if most == BELOW_1 else f" to {most}"
         value = getattr(config, name)
-        _require(config, name, math.isfinite(value) and least <= value <= most, f"a number {begin}{end}")
+        kind = "number" if math.isfinite(value) else "finite number"
+        _require(config, name, math.isfinite(value) and least <= value <= most, f"a {kind} {begin}{end}")
 
 
 def check_choices(config: object, **allowed: Collection[object]) -> None:

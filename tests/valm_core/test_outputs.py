@@ -5,6 +5,7 @@ import inspect
 import pytest
 from fake_predictor import FakePredictor
 
+from valm_core.asking import not_offered
 from valm_core.exported.model import ExportedModel
 from valm_core.exported.predictor import OnnxPredictor
 from valm_core.outputs import OFFERS, NotOffered, Predictor
@@ -29,8 +30,13 @@ def test_the_protocol_names_what_the_page_needs():
 
 @pytest.mark.parametrize("predictor", PREDICTORS, ids=lambda predictor: predictor.__name__)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_predictor_has_the_methods_of_the_protocol(predictor, method):
-    assert parameters(getattr(predictor, method)) == parameters(getattr(Predictor, method))
+def test_every_predictor_has_the_methods_of_the_protocol_or_says_that_it_has_not(predictor, method):
+    if getattr(predictor, method).__qualname__.startswith(not_offered.__name__):
+        assert method in OFFERS
+        with pytest.raises(NotOffered):
+            getattr(predictor, method)(None, "what is it?")
+    else:
+        assert parameters(getattr(predictor, method)) == parameters(getattr(Predictor, method))
 
 
 def test_every_predictor_says_what_it_can_do(tiny_model):
