@@ -14,20 +14,18 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
 from training.datasets.readers.shards import ShardQuestion, read_questions
-from training.shard_runs import run_shards, shard_file, shard_main
+from training.shard_runs import shard_file, shard_main
 from valm_core.bulk import answer_photos
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.inputs.photo import PHOTO_PREPROCESSING
 from valm_core.inputs.question import QUESTION_PREPROCESSING
 from valm_core.inputs.text import writable
 from valm_core.predictor import VqaPredictor
-
-SUFFIX = ".jsonl"
-VERSIONS = {"photo preprocessing": PHOTO_PREPROCESSING, "question preprocessing": QUESTION_PREPROCESSING}
 
 
 class ShardAnswerer:
@@ -41,6 +39,13 @@ class ShardAnswerer:
         threads: CPU threads.
     """
 
+    suffix: ClassVar[str] = ".jsonl"
+    rows: ClassVar[str] = "questions"
+    versions: ClassVar[dict[str, int]] = {
+        "photo preprocessing": PHOTO_PREPROCESSING,
+        "question preprocessing": QUESTION_PREPROCESSING,
+    }
+
     def __init__(self, checkpoint: str, output: str, batch_size: int = 32, device: str = "auto", threads: int = 1):
         torch.set_num_threads(threads)
         self.predictor = VqaPredictor.from_checkpoint(checkpoint, device)
@@ -53,12 +58,8 @@ class ShardAnswerer:
         while batch := list(islice(questions, self.batch_size)):
             lines += self._answer_batch(batch)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_text(shard_file(shard, self.output, SUFFIX), text)
+        write_text(shard_file(shard, self.output, self.suffix), text)
         return len(lines)
-
-    def __call__(self, batch: dict) -> dict:
-        """The same for Ray Data: a batch of shards' paths -> how many questions each had."""
-        return {"rows": [self.work(Path(str(shard))) for shard in batch["shard"]]}
 
     def _answer_batch(self, batch: list[ShardQuestion]) -> Iterator[dict]:
         asked: dict[bytes, dict[str, None]] = {}  # each photo of the batch once, with its different questions
@@ -77,9 +78,7 @@ class ShardAnswerer:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    shard_main(
-        __doc__, lambda options: run_shards(options, ShardAnswerer, SUFFIX, VERSIONS, rows="questions"), arguments
-    )
+    shard_main(__doc__, ShardAnswerer, arguments)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from PIL import Image
 
 from training.datasets.readers.jsonl import DataError
 from training.datasets.readers.shards import ShardRow, read_shard
-from training.shard_runs import run_shards, shard_file, shard_main
+from training.shard_runs import shard_file, shard_main
 from valm_core.checkpoints.atomic_files import write_bytes
 from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo
 from valm_core.inputs.text import writable
@@ -29,7 +30,6 @@ from valm_core.outputs import InputError
 from valm_core.retrieval.finder import PhotoFinder
 
 SUFFIX = ".npz"
-VERSIONS = {"photo preprocessing": PHOTO_PREPROCESSING}
 
 
 class ShardEmbedder:
@@ -42,6 +42,10 @@ class ShardEmbedder:
         device: auto, cpu, cuda or mps.
         threads: CPU threads.
     """
+
+    suffix: ClassVar[str] = SUFFIX
+    rows: ClassVar[str] = "photos"
+    versions: ClassVar[dict[str, int]] = {"photo preprocessing": PHOTO_PREPROCESSING}
 
     def __init__(self, checkpoint: str, output: str, batch_size: int = 32, device: str = "auto", threads: int = 1):
         torch.set_num_threads(threads)
@@ -71,12 +75,8 @@ class ShardEmbedder:
             cells=np.concatenate(cells),
             faults=np.array(faults, dtype=str),
         )
-        write_bytes(shard_file(shard, self.output, SUFFIX), file.getvalue())
+        write_bytes(shard_file(shard, self.output, self.suffix), file.getvalue())
         return count
-
-    def __call__(self, batch: dict) -> dict:
-        """The same for Ray Data: a batch of shards' paths -> how many photos each had."""
-        return {"rows": [self.work(Path(str(shard))) for shard in batch["shard"]]}
 
 
 def _opened(batch: list[ShardRow], faults: list[str]) -> Iterator[tuple[str, Image.Image]]:
@@ -111,7 +111,7 @@ def read_vectors(folder: str | Path) -> tuple[list[tuple[str, str]], np.ndarray]
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    shard_main(__doc__, lambda options: run_shards(options, ShardEmbedder, SUFFIX, VERSIONS, rows="photos"), arguments)
+    shard_main(__doc__, ShardEmbedder, arguments)
 
 
 if __name__ == "__main__":

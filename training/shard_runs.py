@@ -4,9 +4,8 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tqdm import tqdm
 
@@ -21,13 +20,31 @@ ENGINES = ("local", "ray")
 
 
 class ShardWorker(Protocol):
-    """What does the work, in this process or as a worker of Ray: built once, then called with batches of shards."""
+    """What makes a file of each shard, built from checkpoint, output folder, batch size, device and threads.
+
+    ``suffix`` ends the file's name, ``rows`` is what a shard's rows are called, ``versions`` are those of all that
+    shapes a file beside checkpoint and shard.
+    """
+
+    suffix: ClassVar[str]
+    rows: ClassVar[str]
+    versions: ClassVar[dict[str, int]]
+
+    def __init__(self, checkpoint: str, output: str, batch_size: int, device: str, threads: int): ...
 
     def work(self, shard: Path) -> int:
         """Write the file of one shard; returns how many rows it had. Raises DataError."""
 
+
+class RayWorker:
+    """A ``ShardWorker`` as Ray Data wants it: built in a process of its own, then called with batches of paths."""
+
+    def __init__(self, worker: type[ShardWorker], *arguments: Any):
+        self.built = worker(*arguments)
+
     def __call__(self, batch: dict) -> dict:
-        """The same for Ray Data: a batch of shards' paths -> ``rows``, how many each had."""
+        """A batch of shards' paths -> ``rows``, how many each had."""
+        return {"rows": [self.built.work(Path(str(shard))) for shard in batch["shard"]]}
 
 
 def shard_file(shard: Path, output: str | Path, suffix: str) -> Path:
@@ -35,7 +52,7 @@ def shard_file(shard: Path, output: str | Path, suffix: str) -> Path:
     return Path(output) / f"{shard.stem}{suffix}"
 
 
-def work_locally(shards: list[Path], worker: Callable[..., ShardWorker], arguments: tuple[Any, ...]) -> int:
+def work_locally(shards: list[Path], worker: type[ShardWorker], arguments: tuple[Any, ...]) -> int:
     """Work on shards one after the other in this process; returns how many rows they had.
 
     Args:
@@ -47,7 +64,7 @@ def work_locally(shards: list[Path], worker: Callable[..., ShardWorker], argumen
 
 
 def work_with_ray(
-    shards: list[Path], worker: Callable[..., ShardWorker], arguments: tuple[Any, ...], workers: int, cuda: bool
+    shards: list[Path], worker: type[ShardWorker], arguments: tuple[Any, ...], workers: int, cuda: bool
 ) -> int:
     """Work on shards with Ray Data, each by whichever worker is free; returns how many rows they had.
 
@@ -68,14 +85,12 @@ def work_with_ray(
         raise DataError("The engine ray needs the extra [scale]. Run: pip install -e '.[scale]'") from error
 
     if not ray.is_initialized():
-        local: dict[str, Any] = (
-            {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers + 1, "include_dashboard": False}
-        )
-        ray.init(log_to_driver=False, **local)
+        here: dict[str, Any] = {"num_cpus": workers + 1, "include_dashboard": False}
+        ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else here))
     data = ray.data.from_items([{"shard": str(shard.resolve())} for shard in shards], override_num_blocks=len(shards))
     done = data.map_batches(
-        worker,
-        fn_constructor_args=arguments,
+        RayWorker,
+        fn_constructor_args=(worker, *arguments),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
@@ -87,16 +102,16 @@ def work_with_ray(
     return sum(row["rows"] for row in rows)
 
 
-def check_output(output: Path, checkpoint: str, shards: list[Path], suffix: str, versions: dict[str, int]) -> None:
+def check_output(output: Path, checkpoint: str, shards: list[Path], worker: type[ShardWorker]) -> None:
     """Refuse to go on with files made by another model, or of shards that have changed; note what these are made from.
 
     Shards that an earlier call did not have may join.
 
     Args:
-        output: where the shards' files lie, each with ``suffix``.
+        output: where the shards' files lie.
         checkpoint: folder of the model.
         shards: all that are to be there.
-        versions: of what else shapes a file.
+        worker: what makes the files.
 
     Raises:
         ValueError: in one line, what differs and how to go on.
@@ -107,12 +122,12 @@ def check_output(output: Path, checkpoint: str, shards: list[Path], suffix: str,
         raise FileNotFoundError(f"{folder} is no VALM checkpoint: {missing} is missing.")
     now: dict[str, str | int] = {}
     now |= {name: value for name, value in file_fingerprints(folder).items() if name in REQUIRED_FILES}
-    now |= versions
+    now |= worker.versions
     now |= {shard.name: sha256_of(shard) for shard in shards}
     path = output / MADE_FROM_FILE
     go_on = "Name another --output folder, or delete that one to do all anew."
     stored = read_json(path) if path.is_file() else {}
-    done = {shard.name for shard in shards if shard_file(shard, output, suffix).exists()}
+    done = {shard.name for shard in shards if shard_file(shard, output, worker.suffix).exists()}
     if done and (not isinstance(stored, dict) or not done <= stored.keys()):
         raise ValueError(f"{output} holds results without a note which model gave them (earlier version). {go_on}")
     if done:
@@ -123,23 +138,19 @@ def check_output(output: Path, checkpoint: str, shards: list[Path], suffix: str,
     write_text(path, json.dumps((stored if done else {}) | now, indent=2) + "\n")
 
 
-def run_shards(
-    options: argparse.Namespace, worker: Callable[..., ShardWorker], suffix: str, versions: dict[str, int], rows: str
-) -> dict[str, float]:
+def run_shards(options: argparse.Namespace, worker: type[ShardWorker]) -> dict[str, float]:
     """Do what isn't done yet; returns counts, seconds and rows per second.
 
     Args:
-        options: of ``shard_parser``.
-        worker: built from checkpoint, output, batch, device and threads.
-        suffix, versions: see ``check_output``.
-        rows: what a shard's rows are called in the result.
+        options: of ``shard_main``.
+        worker: what does it.
 
     Raises:
         DataError, FileNotFoundError, ValueError: no shards, a damaged one, or no checkpoint.
     """
     shards = find_shards(options.input)
-    check_output(Path(options.output), options.checkpoint, shards, suffix, versions)
-    missing = [shard for shard in shards if not shard_file(shard, options.output, suffix).exists()]
+    check_output(Path(options.output), options.checkpoint, shards, worker)
+    missing = [shard for shard in shards if not shard_file(shard, options.output, worker.suffix).exists()]
     # As absolute paths, for workers may stand elsewhere.
     checkpoint, output = (str(Path(path).resolve()) for path in (options.checkpoint, options.output))
     arguments = (checkpoint, output, options.batch, options.device, options.threads)
@@ -149,13 +160,11 @@ def run_shards(
     elif missing:
         count = work_locally(missing, worker, arguments)
     seconds = time.perf_counter() - start
-    found = {"shards": len(shards), "done_before": len(shards) - len(missing), rows: count}
-    return found | {"seconds": round(seconds, 2), f"{rows}_per_second": round(count / max(seconds, 1e-9), 2)}
+    found = {"shards": len(shards), "done_before": len(shards) - len(missing), worker.rows: count}
+    return found | {"seconds": round(seconds, 2), f"{worker.rows}_per_second": round(count / max(seconds, 1e-9), 2)}
 
 
-def shard_main(
-    description: str | None, run: Callable[[argparse.Namespace], dict[str, float]], arguments: list[str] | None
-) -> None:
+def shard_main(description: str | None, worker: type[ShardWorker], arguments: list[str] | None) -> None:
     """The command line of what works on shards: its options, its counts as JSON, its faults in one line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="folder of a trained model")
@@ -170,6 +179,6 @@ def shard_main(
     if min(options.workers, options.batch, options.threads) < 1:
         parser.error("--workers, --batch and --threads must each be at least 1.")
     try:
-        print(json.dumps(run(options)))
+        print(json.dumps(run_shards(options, worker)))
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")

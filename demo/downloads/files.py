@@ -232,7 +232,7 @@ def facts_of(facts: dict, prediction: Prediction) -> dict:
 
 
 def words_in_report(count: int, selected: tuple[int, ...] = ()) -> list[int]:
-    """Which of ``count`` words have their maps in a report: the picked ones and the first, ``REPORT_WORDS`` at most."""
+    """Which of ``count`` words have their maps in a report: those selected and the first, ``REPORT_WORDS`` at most."""
     first = dict.fromkeys([*(word for word in selected if word < count), *range(count)])
     return sorted([*first][:REPORT_WORDS])
 

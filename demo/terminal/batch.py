@@ -10,7 +10,6 @@ from typing import Any
 from demo.terminal.batch_files import (
     FORMATS,
     NOTHING,
-    Source,
     key_of,
     left_out_text,
     parquet_library,
@@ -83,7 +82,8 @@ def answer_batch(
     done = {key_of(row): row for row in earlier if row.get("error") is None}
     usable = {key_of(row) for row in rows if row.get("error") is None}
     check_goes_on(output, done, model, top)
-    check_photos(output, folder, asked, [row for key, row in done.items() if key in usable])
+    digests = {row["image"]: row["photo_sha256"] for key, row in done.items() if key in usable}
+    check_photos(output, folder, ((image, asked.files[image], digest) for image, digest in digests.items()))
 
     waiting: dict[Path, dict[str, list[dict]]] = {}  # photo -> question -> its rows
     for row in rows:
@@ -133,10 +133,19 @@ def check_goes_on(output: Path, done: Mapping[Any, dict], model: str, top: int) 
         )
 
 
-def check_photos(output: Path, folder: Path, asked: Source, done: list[dict]) -> None:
-    """Refuse to go on with answers about other photos that had the same names. Raises ValueError."""
-    for image, digest in {row["image"]: row["photo_sha256"] for row in done}.items():
-        if digest and (now := photo_digest(asked.files[image])) and now != digest:
+def check_photos(output: Path, folder: Path, known: Iterable[tuple[str, Path, str | None]]) -> None:
+    """Refuse to go on with answers about other photos that had the same names.
+
+    Args:
+        output: where the answers lie.
+        folder: where the photos lie.
+        known: of photos that answers are about: name, file and digest, None where it wasn't noted.
+
+    Raises:
+        ValueError: the first such photo is named, with the remedy.
+    """
+    for image, file, digest in dict.fromkeys(known):
+        if digest and (now := photo_digest(file)) and now != digest:
             raise ValueError(
                 f"{output} holds answers about another {image} than lies in {folder} now. Name another file, or delete "
                 "that one to ask all anew."

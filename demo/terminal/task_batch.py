@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.terminal.batch import check_goes_on, check_output
+from demo.terminal.batch import check_goes_on, check_output, check_photos
 from demo.terminal.batch_files import ADDED_LATER, photo_digest, read_rows, writable_value, write_rows
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
@@ -19,13 +19,7 @@ from valm_core.outputs import InputError
 
 TEXTS = ("text", "statement", "tokens")  # what a row's text may be called
 ASKED = (*TEXTS, "first", "second", "image", "question", "page")  # what tells a row's answer from another's
-OURS = (
-    "said",
-    "model",
-    "top",
-    "photo_sha256",
-    "error",
-)  # what is added; a row's own are left out
+OURS = ("said", "model", "top", "photo_sha256", "error")  # what is added; a row's own are left out
 
 Answerer = Callable[[dict, Path | None], dict]  # a row and its image's file -> what was said
 
@@ -72,7 +66,7 @@ def answer_task_batch(task: str, source: str, output: str, options: argparse.Nam
     model = sha256_of(fetch_checkpoint(options.checkpoint) / WEIGHTS_FILE)[:12]
     done = _done(target)
     check_goes_on(target, done, model, options.top)
-    _check_photos(target, place.parent, rows, done)
+    check_photos(target, place.parent, _photos(rows, place.parent, done))
     waiting = [row for row in rows if _key(row) not in done and "error" not in row]
     answered = 0
     if waiting:
@@ -110,15 +104,11 @@ def _done(target: Path) -> dict[str, dict]:
     return {_key(row): {name: row[name] for name in OURS} for row in rows if row["error"] is None}
 
 
-def _check_photos(target: Path, folder: Path, rows: list[dict], done: dict[str, dict]) -> None:
-    """Refuse to go on with what was said of other photos that had the same names. Raises ValueError."""
+def _photos(rows: list[dict], folder: Path, done: dict[str, dict]) -> Iterator[tuple[str, Path, str | None]]:
+    """Of rows that are done, each photo's name, file and digest, as ``check_photos`` takes them."""
     for row in rows:
-        known = done.get(_key(row), {}).get("photo_sha256")
-        if known and photo_digest(_image(row, folder) or folder) not in (known, None):
-            raise ValueError(
-                f"{target} holds what was said of another {row['image']} than lies in {folder} now. Name another file, "
-                "or delete that one to ask all anew."
-            )
+        if _key(row) in done and (file := _image(row, folder)):
+            yield row["image"], file, done[_key(row)]["photo_sha256"]
 
 
 def _result(answer: Answerer, row: dict, folder: Path) -> dict:

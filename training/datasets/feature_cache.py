@@ -22,7 +22,7 @@ from valm_core.checkpoints.storage import AnyModel
 from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo, photo_to_pixels
 from valm_core.inputs.question import QUESTION_PREPROCESSING, QuestionTokenizer
 from valm_core.inputs.text import printable, writable
-from valm_core.model.fusion.fused_encoders import pool_cells
+from valm_core.model.encoders.two_encoders import pool_cells
 from valm_core.outputs import InputError
 
 PHOTO_BATCH, QUESTION_BATCH = 64, 256

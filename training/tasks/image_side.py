@@ -17,9 +17,7 @@ from valm_core.model.build import build_task_model
 from valm_core.model.encoders.encoder_layers import encoder_layers
 from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.encoders.two_encoders import TwoEncoders
-from valm_core.model.fusion.fused_encoders import FusedEncoders
 from valm_core.model.model import ValmModel
-from valm_core.model.tasks.retrieval import RetrievalModel
 
 FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
     *IMAGE_SETTINGS,
@@ -90,9 +88,7 @@ def photo_inputs(model: TwoEncoders, files: list[Path], features: FeatureCache |
     return {"pixels": torch.stack([read_pixels(model, file) for file in files]).to(model.device)}
 
 
-def encode_once(
-    run: RunConfig, model: RetrievalModel | FusedEncoders, photos: list[Path], texts: list[str]
-) -> FeatureCache | None:
+def encode_once(run: RunConfig, model: TwoEncoders, photos: list[Path], texts: list[str]) -> FeatureCache | None:
     """What frozen encoders give for photos and texts, from ``run.cache`` or into it; None where nothing is kept.
 
     Where the last layers of a packaged text encoder learn, those below them give it.

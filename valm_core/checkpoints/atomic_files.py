@@ -57,7 +57,7 @@ def replace_folder(folder: str | Path) -> Iterator[Path]:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file that replaces ``path`` only once all of it is on disk; its folder is made where missing.
 
-    What UTF-8 can't write, bytes of a file name that are none, becomes ``\udce9``, in JSON another spelling.
+    What UTF-8 can't write, bytes of a file name that are none, becomes ``\\udce9``, in JSON another spelling.
     """
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 

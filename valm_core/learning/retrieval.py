@@ -71,7 +71,7 @@ class RetrievalObjective(nn.Module):
             token_ids, text_mask: [B, T], mask True where a token is real.
             photo_ids: [B], equal where two captions are of the same photo: they are no negatives of each other.
             photo_index: [B], which of the P photos each caption is of.
-            pixels, image_tokens: [P, 3, S, S], or tokens as of ``RetrievalModel.encode_photos``.
+            pixels, image_tokens: [P, 3, S, S], or tokens as of ``TwoEncoders.cells``.
             lower_tokens: [B, T, D_text], where the lower layers of the text encoder have read the captions already.
         """
         model = self.model

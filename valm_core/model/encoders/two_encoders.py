@@ -43,15 +43,16 @@ class TwoEncoders(nn.Module):
     Args:
         encoders: what reads texts and photos.
         answers: what it can say, in the order of its logits; none where it gives no answers.
+        cell_side: rows and columns of cells that it reads at most; 0 for all.
 
     ``config`` notes what the whole was built from, for those who keep it; the model never reads it.
     """
 
     config: ValmConfig
 
-    def __init__(self, encoders: Encoders, answers: Sequence[str] = ()):
+    def __init__(self, encoders: Encoders, answers: Sequence[str] = (), cell_side: int = 0):
         super().__init__()
-        self.answers = list(answers)
+        self.answers, self.cell_side = list(answers), cell_side
         self.concepts = encoders.concepts
         self.tokenizer, self.image_size = encoders.tokenizer, encoders.image_size
         self.text_encoder, self.image_encoder = encoders.text_encoder, encoders.image_encoder
@@ -81,6 +82,29 @@ class TwoEncoders(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns(self.image_encoder)):
             return self.image_encoder(pixels)
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the cells that it reads: the image encoder's, at most ``cell_side`` of each."""
+        rows, columns = self.image_encoder.grid
+        most = self.cell_side or max(rows, columns)
+        return min(rows, most), min(columns, most)
+
+    def cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
+        """Photos as pixels [P, 3, S, S] or the image encoder's tokens -> the cells [P, N, D_image] of ``grid``.
+
+        Neighbouring tokens are averaged; what has as many as the grid already stays.
+        """
+        tokens, whole = self.image_tokens(pixels, image_tokens), self.image_encoder.grid
+        if self.grid == whole or tokens.shape[1] != whole[0] * whole[1]:
+            return tokens
+        return pool_cells(tokens, whole, self.grid)
+
     def pixels(self, photo: Image.Image) -> Tensor:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
         return photo_to_pixels(photo, self.image_size)
+
+
+def pool_cells(tokens: Tensor, whole: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Tokens [P, N, D] of a grid ``whole`` (rows, columns), averaged to those of a smaller ``grid``, in float32."""
+    squares = tokens.float().transpose(1, 2).unflatten(2, whole)  # [P, D, rows, columns]
+    return nn.functional.adaptive_avg_pool2d(squares, grid).flatten(2).transpose(1, 2)

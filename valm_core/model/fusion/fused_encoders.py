@@ -51,8 +51,8 @@ class FusedEncoders(TwoEncoders):
         cell_side: int = 0,
         learned_text_layers: int = 0,
     ):
-        super().__init__(encoders, answers)
-        self.cell_side, self.learned_text_layers = cell_side, learned_text_layers
+        super().__init__(encoders, answers, cell_side)
+        self.learned_text_layers = learned_text_layers
         self.width = width = parts.text_projection.out_features
         self.text_projection, self.text_norm = parts.text_projection, nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
@@ -68,23 +68,6 @@ class FusedEncoders(TwoEncoders):
         self.similarity = parts.similarity
         # The average image token of the training data: stands in for a photo where there is none.
         self.register_buffer("mean_image_token", torch.zeros(self.image_encoder.width))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the cells that the fusion reads: the image encoder's, at most ``cell_side`` of each."""
-        rows, columns = self.image_encoder.grid
-        most = self.cell_side or max(rows, columns)
-        return min(rows, most), min(columns, most)
-
-    def cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
-        """Photos as pixels [P, 3, S, S] or the image encoder's tokens -> the cells [P, N, D_image] of ``grid``.
-
-        Neighbouring tokens are averaged; what has as many as the grid already stays.
-        """
-        tokens, whole = self.image_tokens(pixels, image_tokens), self.image_encoder.grid
-        if self.grid == whole or tokens.shape[1] != whole[0] * whole[1]:
-            return tokens
-        return pool_cells(tokens, whole, self.grid)
 
     def encode(
         self,
@@ -147,9 +130,3 @@ class FusedEncoders(TwoEncoders):
             image_pooling=pooling[:, :0],
             attention=(),
         )
-
-
-def pool_cells(tokens: Tensor, whole: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Tokens [P, N, D] of a grid ``whole`` (rows, columns), averaged to those of a smaller ``grid``, in float32."""
-    squares = tokens.float().transpose(1, 2).unflatten(2, whole)  # [P, D, rows, columns]
-    return nn.functional.adaptive_avg_pool2d(squares, grid).flatten(2).transpose(1, 2)

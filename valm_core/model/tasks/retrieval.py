@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
-from valm_core.model.fusion.fused_encoders import pool_cells
 
 MAX_SCALE = 100.0  # of a cosine, as in CLIP
 RANKING_SIDE = 7  # rows and columns of cells that late interaction compares, at most: what an index keeps of a photo
@@ -60,7 +59,7 @@ class RetrievalModel(TwoEncoders):
         dropout: float,
         learned_text_layers: int = 0,
     ):
-        super().__init__(encoders)
+        super().__init__(encoders, cell_side=RANKING_SIDE)
         self.learned_text_layers = learned_text_layers
         cell = self.image_encoder.width
         self.word_projection = nn.Linear(self.text_encoder.width, width)
@@ -87,12 +86,6 @@ class RetrievalModel(TwoEncoders):
         """The factors [2] of both cosines, at most ``MAX_SCALE``."""
         return self.log_scales.exp().clamp(max=MAX_SCALE)
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the cells that are compared: the image encoder's, at most ``RANKING_SIDE`` of each."""
-        rows, columns = self.image_encoder.grid
-        return min(rows, RANKING_SIDE), min(columns, RANKING_SIDE)
-
     def encode_texts(self, token_ids: Tensor | None, mask: Tensor, lower_tokens: Tensor | None = None) -> TextFeatures:
         """token_ids [B, T] and mask [B, T] (True where real) -> the texts' features.
 
@@ -105,36 +98,22 @@ class RetrievalModel(TwoEncoders):
         return TextFeatures(F.normalize(self.text_vector(pooled), dim=-1), F.normalize(words, dim=-1), shares)
 
     def encode_photos(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> PhotoFeatures:
-        """pixels [P, 3, S, S] in 0..1, or tokens as of ``ranking_cells`` -> the photos' features."""
-        cells = self.cell_projection(self.ranking_cells(pixels, image_tokens))  # [P, M, D]
+        """Photos as of ``cells`` -> their features. Raises ValueError where neither is given."""
+        cells = self._projected(self.cells(pixels, image_tokens))  # [P, M, D]
         shares = self.cell_pooling(cells).softmax(dim=1)  # [P, M, 1]
         pooled = (cells * shares).sum(dim=1) + cells.mean(dim=1)
         return PhotoFeatures(F.normalize(self.photo_vector(pooled), dim=-1), F.normalize(cells, dim=-1))
 
-    def ranking_cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
-        """Photos -> the cells [P, M, D_image] of ``grid``, from pixels [P, 3, S, S] in 0..1 or from tokens.
-
-        Tokens [P, N, D_image] are all that the image encoder gives; fewer are taken for cells of ``grid``, or some of
-        them, and stay.
-
-        Raises:
-            ValueError: neither is given.
-        """
-        tokens, whole = self._image_tokens(pixels, image_tokens), self.image_encoder.grid
-        if self.grid == whole or tokens.shape[1] != whole[0] * whole[1]:
-            return tokens
-        return pool_cells(tokens, whole, self.grid).to(tokens.dtype)
-
     def image_cells(self, pixels: Tensor | None = None, image_tokens: Tensor | None = None) -> Tensor:
         """The image encoder's own cells [P, N, D] in the common space, of length 1: what maps of words are made of.
 
-        Arguments are all of a photo's tokens or its pixels; errors as of ``ranking_cells``.
+        Arguments and errors as of ``image_tokens``.
         """
-        return F.normalize(self.cell_projection(self._image_tokens(pixels, image_tokens)), dim=-1)
+        return F.normalize(self._projected(self.image_tokens(pixels, image_tokens)), dim=-1)
 
-    def _image_tokens(self, pixels: Tensor | None, image_tokens: Tensor | None) -> Tensor:
-        """The image encoder's tokens [P, N, D_image] in the numbers that the projections compute in."""
-        return self.image_tokens(pixels, image_tokens).to(self.word_projection.weight.dtype)
+    def _projected(self, cells: Tensor) -> Tensor:
+        """Cells [P, M, D_image] in the common space [P, M, D], in the numbers that the projection computes in."""
+        return self.cell_projection(cells.to(self.word_projection.weight.dtype))
 
 
 def late_interaction(texts: TextFeatures, photos: PhotoFeatures) -> Tensor:
