@@ -343,8 +343,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ValueError: a variable has another form, or its name is a slip of another's. The message is one line.
     """
     for name in environment:
-        if name.startswith("VALM_") and name not in VARIABLES:
-            meant = difflib.get_close_matches(name, VARIABLES, 1, 0.85)
+        alike = 0.85 if name.startswith("VALM_") else 0.9  # gradio has more names, much like these
+        if name.startswith(("VALM_", "GRADIO_")) and name not in VARIABLES:
+            meant = difflib.get_close_matches(name, VARIABLES, 1, alike)
             if meant:
                 raise ValueError(f"{name} is no setting. Did you mean {meant[0]}?")
     values = {one.name: read_variable(name, environment) for name, one in VARIABLES.items()}

@@ -117,6 +117,10 @@ def test_a_password_is_not_repeated(text):
 def test_a_slip_in_a_name_is_told_and_what_others_set_is_not():
     with pytest.raises(ValueError, match=r"VALM_AUHT is no setting\. Did you mean VALM_AUTH"):
         read_settings({"VALM_AUHT": "ann:b"})  # else the page would be open to everybody
+    with pytest.raises(ValueError, match=r"GRADIO_SEVER_NAME is no setting\. Did you mean GRADIO_SERVER_NAME"):
+        read_settings({"GRADIO_" + "SEVER_NAME": "0.0.0.0"})
+    of_gradio_alone = ("NODE_SERVER_NAME", "NODE_SERVER_PORT", "SHARE", "SSR_MODE")
+    assert read_settings({f"GRADIO_{name}": "1" for name in of_gradio_alone}) == Settings()
     kubernetes = {"VALM_PORT": "tcp://10.0.0.1:7860", "VALM_SERVICE_HOST": "10.0.0.1"}  # beside a service "valm"
     assert read_settings(kubernetes | {"VALM_BROWSER_CHECKPOINT": "x"}) == Settings()
 

@@ -10,7 +10,9 @@ from toy_data import COLORS, write_rows
 from training.train import main as train
 
 
-def train_run(output: Path, tiny_config, data: Path, model: dict, training: dict, cache: bool = False) -> Path:
+def train_run(
+    output: Path, tiny_config, data: Path, model: dict, training: dict, cache: bool = False, init: Path | None = None
+) -> Path:
     """Train on ``train.jsonl`` and ``validation.jsonl`` of a folder by ``run.yaml`` in ``output``; the checkpoint.
 
     Args:
@@ -19,8 +21,10 @@ def train_run(output: Path, tiny_config, data: Path, model: dict, training: dict
         data: the folder.
         model, training: further settings of these sections.
         cache: keep features in ``output`` too.
+        init: a run to go on from.
     """
     run = {"data": f"{data}/train.jsonl", "validation": f"{data}/validation.jsonl", "output": str(output)}
+    run |= {"init": f"{init}/checkpoint"} if init else {}
     encoders = {name: getattr(tiny_config, name) for name in ("text_encoder", "image_encoder", "image_size")}
     sections = {
         "run": run | {"weights": "float32"} | ({"cache": f"{output}/cache"} if cache else {}),

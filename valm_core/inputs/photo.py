@@ -142,12 +142,13 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
         raise _too_many_pixels(f"{width} x {height}", allowed)
     image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))  # lets JPEG decode at a fraction of the size
     image.load()  # Pillow turns a TIFF here by itself; a PNG may tell its orientation after the pixels
-    largest = _largest_value(image)
+    largest, negative = _largest_value(image), _white_is_zero(image)
     keeps_profile = image.mode.startswith("RGB") and "icc_profile" in image.info
     profile: dict[Any, Any] = {"icc_profile": image.info["icc_profile"]} if keeps_profile else {}
     image = _coarser(_turned_upright(image))
     if image.mode.startswith(("I", "F")):
         image = _eight_bits(image, largest)
+        image = ImageOps.invert(image) if negative else image
     if image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")
@@ -178,6 +179,12 @@ def _largest_value(image: Image.Image) -> int | None:
         bits = image.tag_v2.get(ExifTags.Base.BitsPerSample) if hasattr(image, "tag_v2") else None
         return 2 ** (bits[0] if bits else 16) - 1  # a TIFF may have 12
     return 65535 if image.mode == "I" and image.format == "PNG" else None  # as Pillow read 16-bit PNGs before
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether the file's zero is white, in a mode where Pillow doesn't turn that round itself."""
+    tags = getattr(image, "tag_v2", {})
+    return image.mode.startswith(("I", "F")) and tags.get(ExifTags.Base.PhotometricInterpretation) == 0
 
 
 def _eight_bits(image: Image.Image, largest: int | None) -> Image.Image:

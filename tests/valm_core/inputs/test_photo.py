@@ -96,6 +96,17 @@ def test_a_big_endian_tiff_is_read_like_a_little_endian_one():
     assert open_photo(encoded(big, "TIFF")) == open_photo(encoded(Image.fromarray(values), "TIFF"))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_whose_zero_is_white_is_no_negative(kind):
+    shades = np.linspace(0, 1, 64).reshape(8, 8) * (np.iinfo(kind).max if kind != np.float32 else 1)
+    dark_first = encoded(Image.fromarray(shades.astype(kind)), "TIFF")
+    tag, black, white = struct.pack("<HHI", 262, 3, 1), struct.pack("<H", 1), struct.pack("<H", 0)  # whose zero that is
+    assert dark_first.count(tag + black) == 1
+    negative = np.asarray(open_photo(dark_first.replace(tag + black, tag + white)))[..., 0]
+    assert negative[0, 0] == 255 and negative[-1, -1] == 0
+    assert (negative == 255 - np.asarray(open_photo(dark_first))[..., 0]).all()
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_values_without_a_range_are_spread_by_percentiles(kind):
     values = np.linspace(300, 400, 10_000).astype(kind).reshape(100, 100)  # kelvin
