@@ -21,6 +21,7 @@ from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.examples import Example
 from demo.visit.map_parts import ALL
+from valm_core.captions.captioner import Captioner
 from valm_core.explanations import CONTROLS
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Predictor
@@ -53,7 +54,13 @@ DIRECTIONS = [
 NUMBERS = [(label("Evenness (entropy)"), "evenness"), (label("Attention in the selected cells"), "attention")]
 
 
-def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: float, settings: Settings) -> Parts:
+def build_layout(
+    predictor: Predictor,
+    examples: Sequence[Example],
+    seconds: float,
+    settings: Settings,
+    captioner: Captioner | None = None,
+) -> Parts:
     """Lay the page out; call it within the page's block.
 
     Args:
@@ -61,6 +68,7 @@ def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: flo
         examples: the packaged photos.
         seconds: how long an untouched visitor's photo and maps stay in memory.
         settings: for the panels.
+        captioner: for the panels; None where nothing describes photos.
     """
     memory = build_memory(seconds)
     gr.HTML(HEADER)
@@ -82,7 +90,7 @@ def build_layout(predictor: Predictor, examples: Sequence[Example], seconds: flo
                         drawn = build_look_column()
                         history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
                 doubt = build_doubt_column(predictor)
-                panels = build_panels(predictor, memory, seconds, settings, map_column.forward, doubt)
+                panels = build_panels(predictor, memory, seconds, settings, map_column.forward, doubt, captioner)
                 look = look_of(drawn, doubt)
                 build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
     forget = build_about(predictor, bool(panels.correction_parts), settings)
@@ -165,7 +173,9 @@ def example_card(example: Example) -> gr.Button:
     name = label(example.title)
     if example.right is not None:
         count = len(example.questions)
-        name = label("{title} · gets {right} of {count} right", title=example.title, right=example.right, count=count)
+        name = label(
+            "{title} · the model gets {right} of {count} right", title=example.title, right=example.right, count=count
+        )
     icon = packaged_picture(example.path.name)
     return gr.Button(name, icon=icon, size="sm", min_width=0, elem_classes=["example-card"])
 
@@ -279,9 +289,10 @@ def build_panels(
     settings: Settings,
     forward: tuple[gr.Button, gr.Button],
     doubt: DoubtColumn,
+    captioner: Captioner | None,
 ) -> Panels:
     """The panels "What if", with its two buttons under the map, "Compare", and the form for corrections if set up."""
-    prepare_what_if, what_if_parts, searches = build_what_if(predictor, memory.reply, seconds, forward)
+    prepare_what_if, what_if_parts, searches = build_what_if(predictor, memory.reply, seconds, forward, captioner)
     shown = [memory.selected, doubt.direction, doubt.layer, doubt.head]
     empty_compare, compare_parts = build_compare(predictor, memory.reply, shown, seconds, settings.compare or {})
     corrections = build_corrections(memory.reply, seconds, settings, made_with(predictor))

@@ -171,7 +171,8 @@ def build_page(
     examples = read_examples(examples_folder, None if sha256 is None else str(sha256))
     with StoppingBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
         reader = more if more and more.can_read else None
-        page = Page(predictor, examples, build_layout(predictor, examples, STATE_SECONDS, settings), captioner, reader)
+        layout = build_layout(predictor, examples, STATE_SECONDS, settings, captioner)
+        page = Page(predictor, examples, layout, captioner, reader)
         wire_giving_way(page)
         wire_questions(page)
         wire_photo(page)

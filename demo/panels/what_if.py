@@ -1,4 +1,4 @@
-"""The panel "What if": change the photo, the question or the model, and see the answers beside the former ones."""
+"""The panel "What if": change the photo, the question or the model, and see what it says beside what it said."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from functools import partial
 
 import gradio as gr
 import numpy as np
-from markupsafe import escape
+from markupsafe import Markup, escape
 from PIL import Image, ImageDraw
 
 from demo.languages.translate import label, say, say_html
@@ -19,6 +19,7 @@ from demo.rendering.overlay import pixel_box
 from demo.rendering.photo_input import NO_SHARING, Painting, ShownPicture
 from demo.rendering.wording import notice_html, strong
 from demo.visit import asking
+from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction, Predictor
 
 OPEN = """() => {{
@@ -58,12 +59,17 @@ class Parts:
     candidates: gr.Textbox
     again: gr.Button
     flip: gr.Button
+    describe: gr.Button
     outcome: gr.HTML
     flip_picture: ShownPicture
 
 
 def build_what_if(
-    predictor: Predictor, reply: gr.State, seconds: float, forward: tuple[gr.Button, gr.Button]
+    predictor: Predictor,
+    reply: gr.State,
+    seconds: float,
+    forward: tuple[gr.Button, gr.Button],
+    captioner: Captioner | None = None,
 ) -> tuple[Callable, list, list]:
     """Lay the panel out and wire it.
 
@@ -72,13 +78,14 @@ def build_what_if(
         reply: the ``Reply`` on the page, None without one.
         seconds: how long what it found out stays in memory.
         forward: the buttons under the map that lead here: to paint, and to search what would change the answer.
+        captioner: describes photos; None where there is none.
 
     Returns:
         What makes the panel ready for a new ``Reply`` (it returns the updates), the components that takes, and the
         events that take long and are to be cancelled when something else is asked.
     """
-    parts = build_parts(predictor)
-    panel = WhatIf(predictor, parts)
+    parts = build_parts(predictor, captioner)
+    panel = WhatIf(predictor, parts, captioner)
     changed = [parts.outcome, parts.flip_picture]
     changes = [reply, parts.painted, parts.words, parts.heads, parts.candidates]
     paint, flip = forward
@@ -89,12 +96,13 @@ def build_what_if(
     again = [parts.again.click, parts.candidates.submit]
     gr.on(again, None, cancels=[searching])
     find_out(partial(gr.on, again), panel.ask_again, changes, changed, seconds)
+    find_out(partial(gr.on, [parts.describe.click]), panel.describe_again, [reply, parts.painted], changed, seconds)
     if "what_if" in predictor.offers:
         parts.panel.expand(lambda: gr.update(visible=True), None, parts.painted, queue=False, show_progress="hidden")
     return panel.prepare, [parts.painted, parts.words, parts.heads, *changed], [searching]
 
 
-def build_parts(predictor: Predictor) -> Parts:
+def build_parts(predictor: Predictor, captioner: Captioner | None = None) -> Parts:
     """Lay the panel out; what the predictor doesn't offer isn't shown, and a line says why."""
     offered = "what_if" in predictor.offers
     with gr.Accordion(label("What if …"), open=False, elem_id="what-if") as panel:
@@ -138,6 +146,9 @@ def build_parts(predictor: Predictor) -> Parts:
             flip = gr.Button(
                 label("What would change the answer?"), visible="counterfactual" in predictor.offers, elem_id="flip"
             )
+            describe = gr.Button(
+                label("Describe the painted photo"), visible=offered and captioner is not None, elem_id="describe-again"
+            )
         outcome = gr.HTML(elem_id="what-if-outcome")
         flip_picture = ShownPicture(
             label=label("The photo with these cells darkened"),
@@ -147,14 +158,14 @@ def build_parts(predictor: Predictor) -> Parts:
             buttons=NO_SHARING,
             elem_id="flip-picture",
         )
-    return Parts(panel, painted, words, heads, candidates, again, flip, outcome, flip_picture)
+    return Parts(panel, painted, words, heads, candidates, again, flip, describe, outcome, flip_picture)
 
 
 class WhatIf:
     """The panel's callbacks; they keep nothing about the visitors, who all share them."""
 
-    def __init__(self, predictor: Predictor, parts: Parts):
-        self.predictor, self.parts = predictor, parts
+    def __init__(self, predictor: Predictor, parts: Parts, captioner: Captioner | None = None):
+        self.predictor, self.parts, self.captioner = predictor, parts, captioner
 
     def prepare(self, current) -> dict:
         """A new answer: its photo and words, and nothing switched off."""
@@ -202,6 +213,20 @@ class WhatIf:
         if not self.predictor.answers:  # it writes them
             return BY_LIKELIHOOD
         return MASKED if self.predictor.masks(choices) else BY_MEANING
+
+    def describe_again(self, current, edited) -> dict:
+        """The description of the painted photo, beside that of the whole one."""
+        outcome, hidden = self.parts.outcome, {self.parts.flip_picture: gr.update(value=None, visible=False)}
+        if current is None or self.captioner is None:
+            return hidden | {outcome: notice_html(asking.NO_QUESTION)}
+        painted = painted_photo(edited)
+        if painted is None:
+            return hidden | {outcome: notice_html(say("Nothing is painted over yet: paint on the photo first."))}
+        try:
+            texts = [self.captioner.describe(photo).text for photo in (current.photo.picture, painted)]
+        except Exception as error:
+            return hidden | {outcome: notice_html(asking.message_for(error))}
+        return hidden | {outcome: descriptions_html(*texts)}
 
     def find_flip(self, current) -> dict:
         """The fewest cells and words without which the answer is another."""
@@ -294,6 +319,28 @@ def comparison_html(before: Prediction, after: Prediction, rule: str = "", off: 
     changed = say("Changed: {list}.", list="; ".join(off)) if off else say("Nothing was switched off.")
     changed = f'<p class="changed">{escape(changed)}</p>'
     return f'<div class="comparison" role="status"><p>{message}</p>{changed}{asked}{lists}{note}</div>'
+
+
+def descriptions_html(before: str, after: str) -> str:
+    """Two descriptions, one below the other; the words that the other one lacks are marked."""
+    verdict = say("The description stays the same." if before == after else "The description changes.")
+    gone = _marked(before, after, Markup("<del>{}</del>"))
+    come = _marked(after, before, Markup("<ins>{}</ins>"))
+    rows = "".join(
+        f'<dt>{escape(say(when))}</dt><dd lang="en">{text}</dd>' for when, text in (("before", gone), ("now", come))
+    )
+    return f'<div class="comparison" role="status"><p>{escape(verdict)}</p><dl class="descriptions">{rows}</dl></div>'
+
+
+def _marked(text: str, other: str, around: Markup) -> Markup:
+    """A text as HTML, ``around`` each word that ``other`` lacks."""
+    known = {_plain(word) for word in other.split()}
+    return Markup(" ").join(word if _plain(word) in known else around.format(word) for word in text.split())
+
+
+def _plain(word: str) -> str:
+    """A word of a sentence as it would stand anywhere in it."""
+    return word.lower().rstrip(".")
 
 
 def flip_html(found: Counterfactual, question: str, best: str | None = None) -> str:

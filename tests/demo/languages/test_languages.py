@@ -211,9 +211,9 @@ def test_gradio_gets_every_text_for_every_locale():
 
 
 def test_texts_that_stand_together_are_one_key_with_both_languages():
-    together = label("Photo", "{title} · gets {right} of {count} right", title="Cat", right=2, count=3)
-    assert together.key == "Photo Cat · gets 2 of 3 right"
-    assert translations()["zh-CN"][together.key] == "照片猫 · 3 题答对 2 题"
+    together = label("Photo", "{title} · the model gets {right} of {count} right", title="Cat", right=2, count=3)
+    assert together.key == "Photo Cat · the model gets 2 of 3 right"
+    assert translations()["zh-CN"][together.key] == "照片猫 · 模型 3 题答对 2 题"
     assert translations()["en"][together.key] == together.key
     assert label("Photo").key == "Photo"
 

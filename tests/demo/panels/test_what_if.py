@@ -2,13 +2,17 @@
 
 import json
 
+import gradio as gr
 import numpy as np
 import pytest
 from fake_predictor import FakePredictor
 from PIL import Image
 
 from demo.panels.what_if import (
+    WhatIf,
+    build_parts,
     comparison_html,
+    descriptions_html,
     flip_html,
     head_name,
     painted_photo,
@@ -16,6 +20,7 @@ from demo.panels.what_if import (
     split_candidates,
     switched_off,
 )
+from demo.visit import asking
 from valm_core.outputs import Answer, Counterfactual, Prediction
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -93,3 +98,41 @@ def test_the_region_lies_where_the_model_saw_it():
 
 def test_heads_are_named_from_one():
     assert head_name(("text_to_image", 0, 3)) == "words read the photo: layer 1, head 4"
+
+
+def test_words_that_came_and_went_are_marked():
+    shown = descriptions_html("A dog and a cat on grass.", "A big dog on grass.")
+    assert "changes" in shown
+    assert "A dog <del>and</del> <del>a</del>" not in shown  # "A" begins the other
+    assert 'lang="en">A dog <del>and</del> a <del>cat</del> on grass.</dd>' in shown
+    assert 'lang="en">A <ins>big</ins> dog on grass.</dd>' in shown
+    same = descriptions_html("A dog.", "A dog.")
+    assert "stays the same" in same and "<del>" not in same and "<ins>" not in same
+    assert "<img" not in descriptions_html(HOSTILE, "A dog.")
+
+
+def painted(photo: Image.Image, box: tuple[int, int, int, int]) -> dict:
+    """What the editor gives for a photo with a grey box over it."""
+    layer = Image.new("RGBA", photo.size, (0, 0, 0, 0))
+    layer.paste((128, 128, 128, 255), box)
+    return {"composite": Image.alpha_composite(photo.convert("RGBA"), layer), "layers": [layer]}
+
+
+def test_the_painted_photo_is_described_beside_the_whole_one(tiny_predictor, tiny_captioner, tmp_path):
+    with gr.Blocks():
+        panel = WhatIf(tiny_predictor, build_parts(tiny_predictor, tiny_captioner), tiny_captioner)
+    assert panel.parts.describe.visible
+    outcome = panel.parts.outcome
+    photo = Image.new("RGB", (48, 32), "red")
+    photo.save(tmp_path / "red.png")
+    reply = asking.ask(tiny_predictor, str(tmp_path / "red.png"), None, "what is this?")
+    assert "question" in panel.describe_again(None, None)[outcome]
+    assert "paint on the photo first" in panel.describe_again(reply, None)[outcome]
+    edited = painted(photo, (0, 0, 48, 32))
+    whole, grey = (tiny_captioner.describe(picture).text for picture in (photo, painted_photo(edited)))
+    assert panel.describe_again(reply, edited)[outcome] == descriptions_html(whole, grey)
+
+
+def test_without_a_model_that_describes_there_is_no_button_for_it(tiny_predictor):
+    with gr.Blocks():
+        assert not build_parts(tiny_predictor).describe.visible
