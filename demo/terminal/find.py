@@ -124,7 +124,7 @@ def _rank_lines(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
 
 
 def _tell_changes(index: PhotoIndex) -> None:
-    """Bring the index up to date, telling on stderr how far it is and what couldn't be read."""
+    """Bring the index up to date, telling on stderr how far it is, what changed, and what couldn't be read."""
 
     def progress(done: int, total: int) -> None:
         if total:
@@ -135,6 +135,8 @@ def _tell_changes(index: PhotoIndex) -> None:
         print(f"{printable(name)}: {fault}", file=sys.stderr)
     if len(changes.faults) > MAX_NAMED:
         print(f"{len(changes.faults) - MAX_NAMED} more could not be read.", file=sys.stderr)
+    if changes.added or changes.removed:
+        print(f"Photos: {changes.added} added, {changes.removed} removed, {changes.kept} as before.", file=sys.stderr)
 
 
 if __name__ == "__main__":

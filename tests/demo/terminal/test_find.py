@@ -48,6 +48,20 @@ def test_it_ranks_the_folder_and_keeps_the_index_beside_it(checkpoint, photos, c
     assert capsys.readouterr().out.split()[-1] == "b.png"
 
 
+def test_it_says_what_changed_since_the_last_time(checkpoint, photos, capsys):
+    run(checkpoint, photos, "red")
+    assert "Photos: 3 added, 0 removed, 0 as before." in capsys.readouterr().err
+    run(checkpoint, photos, "red")
+    assert "as before" not in capsys.readouterr().err
+    (photos / "a.png").unlink()
+    Image.new("RGB", (40, 30), "white").save(photos / "d.png")
+    (photos / "broken.png").write_bytes(b"no photo")
+    run(checkpoint, photos, "red")
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("broken.png: ") for line in lines)
+    assert lines[-1] == "Photos: 1 added, 1 removed, 2 as before."
+
+
 def test_lines_are_ranked_by_a_photo(checkpoint, photos, capsys, tmp_path):
     lines = ["a red square", "is there any blue?", "the green square is the blue square", "what color?"] * 20
     (tmp_path / "lines.txt").write_text("\n\n".join(lines))  # more than go through the model at once
