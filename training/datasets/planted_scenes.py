@@ -1,7 +1,7 @@
 """Scenes with objects at known places, and questions or sentences of which only the scene tells the answer.
 
 Example:
-    python -m training.datasets.planted_scenes --output runs/planted/train --scenes 4000 --seed 1
+    python -m training.datasets.planted_scenes --output runs/planted/train --scenes 4000 --photos my/photos --plain 0.5
     python -m training.datasets.planted_scenes --output runs/planted/photos --scenes 300 --photos assets/examples
     python -m training.datasets.planted_scenes --output runs/planted/tags --scenes 1500 --rows tags
 """
@@ -96,7 +96,12 @@ def sentence_about(objects: list[dict], generator: np.random.Generator) -> dict:
 
 
 def write_scenes(
-    folder: str | Path, scenes: int, seed: int, photos: Sequence[Path] = (), rows: str = "questions"
+    folder: str | Path,
+    scenes: int,
+    seed: int,
+    photos: Sequence[Path] = (),
+    rows: str = "questions",
+    plain: float = 0.0,
 ) -> Path:
     """Write ``scenes`` photos and ``rows.jsonl`` (one question an object, with its region) into a folder.
 
@@ -105,6 +110,7 @@ def write_scenes(
         scenes: how many.
         seed: the same one gives the same scenes.
         photos: files that backgrounds are cut from; none makes plain backgrounds.
+        plain: of the scenes the share that has a plain background nevertheless, 0..1.
         rows: one of ``ROWS``: ``tags`` writes a labelled sentence a scene, see ``sentence_about``.
     """
     folder = Path(folder)
@@ -113,7 +119,7 @@ def write_scenes(
     opened = [open_photo(photo) for photo in photos]
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         for number in range(scenes):
-            scene, objects = draw_scene(generator, opened)
+            scene, objects = draw_scene(generator, [] if plain and generator.random() < plain else opened)
             name = f"{number:05}.jpg"
             scene.save(folder / name, quality=92)
             for row in ROWS[rows](objects, generator):
@@ -180,14 +186,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="folder for the scenes and rows.jsonl")
     parser.add_argument("--scenes", type=int, default=1000, help="how many (default 1000)")
     parser.add_argument("--photos", help="folder of photos for backgrounds; without it they are plain")
+    parser.add_argument(
+        "--plain", type=float, default=0.0, help="with --photos, the share of plain backgrounds, 0 to 1"
+    )
     parser.add_argument("--rows", choices=ROWS, default="questions", help="what is written about each scene")
     parser.add_argument("--seed", type=int, default=0, help="the same one gives the same scenes")
     options = parser.parse_args(arguments)
     if options.scenes < 1:
         parser.error(f"--scenes is {options.scenes}; at least 1 is needed.")
+    if not 0 <= options.plain <= 1:
+        parser.error(f"--plain is {options.plain}; allowed: 0 to 1, a share of the scenes.")
     try:
         photos = background_photos(options.photos) if options.photos else []
-        rows = write_scenes(options.output, options.scenes, options.seed, photos, options.rows)
+        rows = write_scenes(options.output, options.scenes, options.seed, photos, options.rows, options.plain)
     except (OSError, DataError, InputError) as error:
         parser.exit(2, f"{error}\n")
     print(f"{options.scenes} scenes with {options.rows}: {rows}")

@@ -89,6 +89,22 @@ def test_backgrounds_are_cut_from_the_photos_of_a_folder(tmp_path):
     assert (np.abs(pixels - (10, 20, 200)).max(axis=-1) < 12).mean() > 0.3
 
 
+def test_a_share_of_the_backgrounds_is_plain_nevertheless(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (300, 200), (10, 20, 200)).save(tmp_path / "photos" / "sky.png")
+    arguments = ["--photos", str(tmp_path / "photos"), "--scenes", "24", "--seed", "1"]
+    blue = {}
+    for share in ("0", "0.5", "1"):
+        folder = tmp_path / share
+        planted_scenes.main([*arguments, "--output", str(folder), "--plain", share])
+        scenes = [np.asarray(Image.open(file), dtype=int) for file in sorted(folder.glob("*.jpg"))]
+        blue[share] = sum((np.abs(scene - (10, 20, 200)).max(axis=-1) < 12).mean() > 0.3 for scene in scenes)
+    assert blue["0"] == 24 and blue["1"] == 0 and 6 <= blue["0.5"] <= 18
+    with pytest.raises(SystemExit):
+        planted_scenes.main([*arguments, "--output", str(tmp_path / "none"), "--plain", "50"])
+    assert "--plain is 50.0; allowed: 0 to 1" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
 def test_sentences_name_shapes_and_only_the_scene_tells_their_label(tmp_path):
     generator = np.random.default_rng(0)
     told = []
