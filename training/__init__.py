@@ -14,6 +14,7 @@ SHORT_NAMES = {
     "open_model_maps": "benchmark.open_model_maps",
     "pointing": "measuring.pointing",
     "presence": "measuring.presence",
+    "reranking": "measuring.reranking",
     "search": "experiments.search",
     "search_speed": "benchmark.search_speed",
     "training_speed": "benchmark.training_speed",

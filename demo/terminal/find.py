@@ -4,6 +4,7 @@ Examples:
     python -m demo.find holidays "a dog on a beach"
     python -m demo.find holidays --photo beach.jpg --top 5
     python -m demo.find holidays "a red car" --maps found
+    python -m demo.find holidays "two children play in the snow" --closely
     python -m demo.find captions.txt --photo beach.jpg
 
 The first time every photo is encoded, later only what is new. What is kept of them lies beside the folder, in
@@ -58,6 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--maps", metavar="FOLDER", help="write a picture a found photo: which cells matched which word"
     )
+    parser.add_argument(
+        "--closely",
+        action="store_true",
+        help="read the best photos once more, by the model that describes photos: better, but slow",
+    )
     parser.add_argument("--checkpoint", default=read_variable("VALM_FIND_CHECKPOINT"), help="model folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -66,6 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("say what to look for: words, or --photo FILE")
     if options.maps and options.words is None:
         parser.error("--maps shows which cells matched which word: give words")
+    if options.closely and options.words is None:
+        parser.error("--closely reads the photos for words: give words")
     if options.top < 1:
         parser.error(f"--top is {options.top}; a number above 0 is needed")
     folder = Path(options.folder)
@@ -86,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
         index = PhotoIndex(options.index or index_beside(folder), folder, finder)
         _tell_changes(index)
         if query is not None:
-            found = index.search(query, options.top)
+            found = _read_closely(index, query, options) if options.closely else index.search(query, options.top)
         elif keys is not None:
             found = index.similar(keys, options.top)
         if options.maps and query is not None:
@@ -102,6 +110,20 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps({"words": options.words, "photos": len(index), "found": rows}))
     else:
         print(format_found(found))
+
+
+def _read_closely(index: PhotoIndex, query: Query, options: argparse.Namespace) -> list[Found]:
+    """The best photos, ordered once more by the model that describes photos; tells on stderr how far it is."""
+    from valm_core.captions.captioner import Captioner
+    from valm_core.retrieval.reranking import READ_AGAIN, read_again
+
+    captioner = Captioner.from_checkpoint(read_variable("VALM_DESCRIBE_CHECKPOINT"), options.device)
+
+    def progress(done: int, total: int) -> None:
+        print(f"\r{done} of {total} photos read closely", end="\n" * (done == total), file=sys.stderr, flush=True)
+
+    found = index.search(query, max(options.top, READ_AGAIN))
+    return read_again(captioner, query.text, found, index.file_of, progress)[: options.top]
 
 
 def _rank_lines(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

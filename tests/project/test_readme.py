@@ -177,6 +177,7 @@ TRAINING += [
     "presence",
     "word_maps",
     "modalities",
+    "reranking",
 ]
 OTHERS = ["training.datasets.planted_scenes", "demo.ask", "demo.describe", "demo.find", "demo.serve", "demo.page_speed"]
 

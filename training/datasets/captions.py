@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from training.datasets.feature_cache import FeatureCache, ModelInputs
 from training.datasets.questions import collate_photos, number_photos
 from training.datasets.readers.captioned import CaptionedPhoto
-from training.metrics.caption_figures import plain_words
+from valm_core.captions.written import caption_pieces
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.learning.captioning import pack_captions
 from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel
@@ -130,11 +130,6 @@ class JudgedPhotos(Dataset):
         photos = collate_photos([self.photos[index] for index in indices], self.inputs, self.features)
         places = photos.pop("photo_index")
         return {"photo_numbers": torch.tensor(indices)} | {name: values[places] for name, values in photos.items()}
-
-
-def caption_pieces(tokenizer: QuestionTokenizer, texts: list[str]) -> list[list[int]]:
-    """The token ids of captions, each in its plain words."""
-    return tokenizer.tokenizer([" ".join(plain_words(text)) for text in texts], add_special_tokens=False).input_ids
 
 
 def caption_vocabulary(tokenizer: QuestionTokenizer, texts: Iterable[str], least: int = LEAST_USES) -> Tensor:

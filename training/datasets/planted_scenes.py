@@ -186,9 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="folder for the scenes and rows.jsonl")
     parser.add_argument("--scenes", type=int, default=1000, help="how many (default 1000)")
     parser.add_argument("--photos", help="folder of photos for backgrounds; without it they are plain")
-    parser.add_argument(
-        "--plain", type=float, default=0.0, help="with --photos, the share of plain backgrounds"
-    )
+    parser.add_argument("--plain", type=float, default=0.0, help="with --photos, the share of plain backgrounds")
     parser.add_argument("--rows", choices=ROWS, default="questions", help="what is written about each scene")
     parser.add_argument("--seed", type=int, default=0, help="the same one gives the same scenes")
     options = parser.parse_args(arguments)

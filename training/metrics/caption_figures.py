@@ -1,23 +1,15 @@
 """Figures of captions: BLEU-4, CIDEr, ROUGE-L by pycocoevalcap, and whether a model says the same of every photo."""
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
+from valm_core.captions.written import plain_words
+
 SMALL_WORDS = frozenset("a an the and in on of with".split())
 CIDER_MOST = 10.0  # of a caption that equals all of its references
-
-
-def plain_words(text: str) -> list[str]:
-    """The words that captions are compared by: lower case, without punctuation, 's apart.
-
-    That is what the Penn Treebank tokenizer of the official evaluation leaves of plain English; it needs Java.
-    """
-    return WORD.findall(text.lower().replace("\u2019", "'"))
 
 
 def caption_scores(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from training.metrics.caption_figures import plain_words
+from valm_core.captions.written import plain_words
 
 ENDING = "."  # that a caption ends counts as a word, or nothing would keep it from ending in "of a"
 

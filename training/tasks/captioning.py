@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from valm_core.learning.captioning import CaptionObjective, RewardObjective, tok
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_caption_model
 from valm_core.model.encoders.text_encoder import build_tokenizer
+from valm_core.model.model import ValmModel
 from valm_core.model.tasks.captioner import END, CaptionModel
 from valm_core.model.tasks.decoding import PieceCaption, decode
 
@@ -145,6 +146,7 @@ def caption_model_to_train(run: RunConfig, config: ValmConfig, photos: list[Capt
         check_same_model(run, config, start.config)
         start.image_encoder.requires_grad_(False)
         return start
+    start = cast(ValmModel | None, start)
     concepts = start.concepts if start else ()
     if start:
         check_image_side(start, config, run.init)

@@ -95,12 +95,12 @@ def measure_retrieval(
     ranked, and with ``pooled_`` and ``late_`` before their names of each score alone."""
     start = time.perf_counter()
     model.eval()
-    encoded = _encode_photos(model, photos, features)
+    encoded = encode_photos(model, photos, features)
     texts = [(place, text) for place, photo in enumerate(photos) for text in photo.captions]
     texts.sort(key=lambda row: len(row[1]))  # little padding
     own = [place for place, _ in texts]
     pooled, late = [], []
-    for _, found in _encode_texts(model, [text for _, text in texts]):
+    for _, found in encode_texts(model, [text for _, text in texts]):
         pooled.append(found.vector @ encoded.vector.T)
         for place in range(0, len(found.vector), RANKING_BATCH):
             part = slice(place, place + RANKING_BATCH)
@@ -119,14 +119,17 @@ def measure_retrieval(
     return {"photos": len(photos), "texts": len(texts)} | figures | {"seconds": seconds}
 
 
-def _encode_texts(model: RetrievalModel, texts: list[str]) -> Iterator[tuple[int, TextFeatures]]:
+def encode_texts(model: RetrievalModel, texts: list[str]) -> Iterator[tuple[int, TextFeatures]]:
     """Batches of texts, encoded: the place of the first one and their features."""
     for first in tqdm(range(0, len(texts), TEXT_BATCH), desc="encoding texts", unit="batch", leave=False):
         ids, mask = model.tokenizer(texts[first : first + TEXT_BATCH], True)
         yield first, model.encode_texts(ids.to(model.device), mask.to(model.device))
 
 
-def _encode_photos(model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None) -> PhotoFeatures:
+def encode_photos(
+    model: RetrievalModel, photos: list[CaptionedPhoto], features: FeatureCache | None = None
+) -> PhotoFeatures:
+    """What a model makes of all photos."""
     vectors, cells = [], []
     starts = range(0, len(photos), PHOTO_BATCH)
     for first in tqdm(starts, desc="encoding photos", unit="batch", leave=False):

@@ -1,5 +1,6 @@
 """Captioner: a photo in, a description out, each word with its probability, its map and what that is worth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from valm_core.captions.written import caption_pieces
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_caption_checkpoint
 from valm_core.devices import choose_device
@@ -15,11 +17,12 @@ from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, s
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.word_pieces import join_word_pieces
 from valm_core.model.encoders.folding import ready_for_inference
-from valm_core.model.tasks.captioner import BEGIN, END, CaptionModel, KeyValue
+from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel, KeyValue
 from valm_core.model.tasks.decoding import PieceCaption, decode
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 
 MAX_BEAMS = 10
+MAX_SHOWN_TEXT = 100  # letters of a text that a message repeats
 METHOD = "caption_attention"  # how the maps are made
 
 
@@ -110,6 +113,22 @@ class Captioner:
         found = decode(self.model, cells, beams)[0]
         return self._described(found, cells)
 
+    @torch.no_grad()
+    def log_probabilities(self, texts: Sequence[str], photo: Photo) -> np.ndarray:
+        """How likely it is, by its natural logarithm, that each text is what the model would write of a photo: [T].
+
+        Pieces of words that the model can't write count for nothing, and what is beyond its longest caption.
+
+        Args:
+            texts: captions, in any case and punctuation.
+            photo: file, content or opened picture.
+
+        Raises:
+            InputError: the photo can't be used, or a text has no word.
+        """
+        pixels = self.model.pixels(open_photo(photo))
+        return written_log_probabilities(self.model, texts, self.model.encode_photos(pixels[None].to(self.device)))
+
     def _described(self, found: list[PieceCaption], cells: tuple[KeyValue, ...]) -> Description:
         """The best of the found captions with its maps and evidence; the others in words."""
         places = content_of(found[0])
@@ -118,6 +137,24 @@ class Captioner:
         texts = [sentence(words_of_places(self.model, content_of(one))[0]) for one in found]
         others = tuple(dict.fromkeys(text for text in texts if text != texts[0]))
         return Description(texts[0], words, maps.reshape(-1, *self.model.image_encoder.grid), others)
+
+
+@torch.no_grad()
+def written_log_probabilities(model: CaptionModel, texts: Sequence[str], cells: tuple[KeyValue, ...]) -> np.ndarray:
+    """``Captioner.log_probabilities`` of a model in evaluation mode, and of the ``cells`` of one photo."""
+    place = {token: number for number, token in enumerate(model.vocabulary.tolist())}
+    rows = []
+    for text, pieces in zip(texts, caption_pieces(model.tokenizer, list(texts)), strict=True):
+        if not pieces:
+            raise InputError("The text {text!r} has no word. Write what the photo shows.", text=text[:MAX_SHOWN_TEXT])
+        rows.append([BEGIN, *(place.get(piece, UNKNOWN) for piece in pieces), END][: model.tokenizer.max_tokens])
+    length = max(map(len, rows)) - 1
+    before = torch.tensor([row[:-1] + [END] * (length - len(row) + 1) for row in rows], device=model.device)  # [T, L]
+    after = torch.tensor([row[1:] + [UNKNOWN] * (length - len(row) + 1) for row in rows], device=model.device)
+    many = tuple((key.expand(len(rows), -1, -1, -1), value.expand(len(rows), -1, -1, -1)) for key, value in cells)
+    likely = model.read(before, many).logits.float().log_softmax(dim=-1)  # [T, L, V]
+    likely = likely.gather(-1, after[..., None])[..., 0].masked_fill(after == UNKNOWN, 0.0)
+    return likely.sum(dim=1).cpu().numpy()
 
 
 def content_of(caption: PieceCaption) -> list[int]:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from demo.terminal.find import main
+from valm_core.captions.captioner import Captioner
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.model.build import build_retrieval_model
 from valm_core.retrieval.finder import PhotoFinder
@@ -60,6 +61,22 @@ def test_it_says_what_changed_since_the_last_time(checkpoint, photos, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("broken.png: ") for line in lines)
     assert lines[-1] == "Photos: 1 added, 1 removed, 2 as before."
+
+
+def test_the_best_are_read_closely_where_asked(checkpoint, photos, capsys, tmp_path, monkeypatch, tiny_caption_model):
+    save_checkpoint(tiny_caption_model, tmp_path / "describe")
+    monkeypatch.setenv("VALM_DESCRIBE_CHECKPOINT", str(tmp_path / "describe"))
+    run(checkpoint, photos, "red square", "--json")
+    found = {one["photo"]: one["score"] for one in json.loads(capsys.readouterr().out)["found"]}
+    run(checkpoint, photos, "red square", "--closely", "--json")
+    printed = capsys.readouterr()
+    assert "3 of 3 photos read closely" in printed.err
+    read = json.loads(printed.out)["found"]
+    assert {one["photo"]: one["score"] for one in read} == pytest.approx(found)
+    captioner = Captioner(tiny_caption_model, torch.device("cpu"))
+    likely = {name: captioner.log_probabilities(["red square"], photos / name)[0] for name in found}
+    assert [one["photo"] for one in read] == sorted(found, key=lambda name: -found[name] - likely[name])
+    assert all(one["found_share"] is None for one in read)
 
 
 def test_lines_are_ranked_by_a_photo(checkpoint, photos, capsys, tmp_path):

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from training.metrics.caption_figures import caption_scores, plain_words, variety_figures
+from training.metrics.caption_figures import caption_scores, variety_figures
+from valm_core.captions.written import plain_words
 
 REFERENCES = [
     ["A dog runs on the beach.", "The brown dog is running along the sea."],

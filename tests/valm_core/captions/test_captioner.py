@@ -11,6 +11,7 @@ from valm_core.captions.captioner import Captioner, sentence
 from valm_core.checkpoints.storage import load_caption_checkpoint, save_checkpoint
 from valm_core.evidence.rules import VERDICTS
 from valm_core.inputs.word_pieces import join_word_pieces
+from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN
 from valm_core.outputs import InputError
 
 
@@ -87,3 +88,30 @@ def test_pieces_join_to_words():
     pieces = ["a", "snow", "##board", "##er", "'", "s", "t", "-", "shirt"]
     assert join_word_pieces(pieces) == (("a", "snowboarder's", "t-shirt"), (0, 1, 1, 1, 1, 1, 2, 2, 2))
     assert join_word_pieces([]) == ((), ())
+
+
+def test_how_likely_a_text_is_equals_reading_it_piece_by_piece(tiny_caption_model, tiny_captioner, photo):
+    model = tiny_caption_model
+    vocabulary = model.vocabulary.tolist()
+    pieces = {
+        word: vocabulary.index(model.tokenizer.tokenizer.convert_tokens_to_ids(word)) for word in ("red", "square")
+    }
+    with torch.no_grad():
+        cells = model.encode_photos(model.pixels(photo)[None])
+
+    def likely(places):
+        logits = model.read(torch.tensor([[BEGIN, *places[:-1]]]), cells).logits[0].log_softmax(dim=-1)
+        return float(sum(logits[step, place] for step, place in enumerate(places) if place != UNKNOWN))
+
+    with torch.no_grad():
+        expected = [
+            likely([pieces["red"], pieces["square"], END]),
+            likely([pieces["square"], END]),
+            likely([UNKNOWN, pieces["red"], END]),  # counts for nothing, but is read
+        ]
+    found = tiny_captioner.log_probabilities(["Red square!", "square", "color red"], photo)
+    assert found == pytest.approx(expected, abs=1e-5)
+    long = tiny_captioner.log_probabilities(["red " * 100], photo)
+    assert np.isfinite(long).all() and long[0] < found[1]
+    with pytest.raises(InputError, match=r"The text '\?!' has no word"):
+        tiny_captioner.log_probabilities(["red", "?!"], photo)
