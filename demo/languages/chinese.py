@@ -723,6 +723,7 @@ MESSAGES = {
     "This answer is too long for the model to score. Shorten it.": "该答案太长，模型无法评分。请缩短。",
     "There is no document yet. Choose a photo or a PDF of one.": "还没有文档。请选择一张照片或一个 PDF。",
     "This server has no model that describes photos.": "本服务器没有描述照片的模型。",
+    "The text {text!r} has no word. Write what the photo shows.": "文字 {text!r} 中没有单词。请写出照片中有什么。",
     "beams is {beams!r}; allowed: 1 to {most}.": "beams 为 {beams!r}；允许 1 到 {most}。",
     "Mark two parts of the text with brackets, for example: {example}": (
         "请用方括号标出文字中的两个部分，例如：{example}"

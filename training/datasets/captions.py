@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -12,12 +13,12 @@ from training.datasets.questions import collate_photos, number_photos
 from training.datasets.readers.captioned import CaptionedPhoto
 from valm_core.captions.written import caption_pieces
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.learning.captioning import pack_captions
+from valm_core.learning.captioning import NO_TARGET
 from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel
 from valm_core.model.tasks.retrieval import RetrievalModel
 
 CONTENT_WORDS = 1000  # that the visual term asks for
-LEAST_USES = 5  # of a word piece, for captions to be made of it
+MIN_USES = 5  # of a word piece, for captions to be made of it
 
 
 class CaptionDataset(Dataset):
@@ -101,38 +102,22 @@ class WrittenCaptions(Dataset):
         captions_of: list[list[list[int]]] = [[] for _ in range(int(photos["photo_index"].max()) + 1)]
         for index, photo in zip(indices, photos.pop("photo_index").tolist(), strict=True):
             captions_of[photo].append(self.rows[index])
-        return pack_captions(captions_of) | photos
+        shape = len(captions_of), max(sum(len(row) - 1 for row in own) for own in captions_of)
+        places, captions, positions = np.full(shape, END), np.full(shape, -1), np.zeros(shape, dtype=np.int64)
+        targets = np.full(shape, NO_TARGET)
+        for photo, own in enumerate(captions_of):
+            first = 0
+            for number, row in enumerate(own):
+                part = slice(first, first + len(row) - 1)
+                places[photo, part], targets[photo, part] = row[:-1], row[1:]
+                captions[photo, part], positions[photo, part] = number, np.arange(len(row) - 1)
+                first = part.stop
+        targets[targets == UNKNOWN] = NO_TARGET
+        pieces = {"places": places, "targets": targets, "captions": captions, "positions": positions}
+        return {name: torch.from_numpy(values) for name, values in pieces.items()} | photos
 
 
-class JudgedPhotos(Dataset):
-    """Photos whose captions a reward judges; ``collate`` turns a list of them into arguments of
-    ``RewardObjective.forward``.
-
-    Args:
-        photos: each is a row.
-        model: gives the photo size; none of its weights are kept.
-        features: image tokens computed beforehand; without them photos are opened and encoded in every batch.
-    """
-
-    def __init__(self, photos: list[CaptionedPhoto], model: CaptionModel, features: FeatureCache | None = None):
-        self.inputs, self.features = ModelInputs.of(model), features
-        self.photos = [photo.image for photo in photos]
-        self.lengths = [1] * len(photos)
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> int:
-        return index  # everything happens in collate, for the whole batch at once
-
-    def collate(self, indices: list[int]) -> dict[str, Tensor]:
-        """Indices -> photo_numbers [P], and the photos in that order."""
-        photos = collate_photos([self.photos[index] for index in indices], self.inputs, self.features)
-        places = photos.pop("photo_index")
-        return {"photo_numbers": torch.tensor(indices)} | {name: values[places] for name, values in photos.items()}
-
-
-def caption_vocabulary(tokenizer: QuestionTokenizer, texts: Iterable[str], least: int = LEAST_USES) -> Tensor:
+def caption_vocabulary(tokenizer: QuestionTokenizer, texts: Iterable[str], least: int = MIN_USES) -> Tensor:
     """Token ids [V] that captions are made of, in the order of a ``CaptionModel``'s logits: its three special places,
     then what occurs at least ``least`` times in ``texts``, the commonest first.
 

@@ -8,10 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.datasets.captions import JudgedPhotos, WrittenCaptions, caption_vocabulary
+from training.datasets.captions import WrittenCaptions, caption_vocabulary
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.readers.captioned import (
     CaptionedPhoto,
@@ -22,7 +21,6 @@ from training.datasets.readers.captioned import (
 )
 from training.made_from import depends_on
 from training.metrics.caption_figures import CIDER_MOST, SMALL_WORDS, caption_scores, variety_figures
-from training.metrics.caption_reward import CiderReward
 from training.run_config import IMAGE_SETTINGS, RunConfig, check_same_model
 from training.tasks.ending import train_to_checkpoint
 from training.tasks.image_side import check_image_side, encode_once, photo_inputs, take_image_encoder
@@ -32,18 +30,17 @@ from valm_core.checkpoints.model_card import caption_card
 from valm_core.checkpoints.storage import load_caption_checkpoint, load_task_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.learning.batches import Batches, BucketedBatches
-from valm_core.learning.captioning import CaptionObjective, RewardObjective, token_loss
+from valm_core.learning.batches import BucketedBatches
+from valm_core.learning.captioning import CaptionObjective, token_loss
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_caption_model
 from valm_core.model.encoders.text_encoder import build_tokenizer
 from valm_core.model.model import ValmModel
-from valm_core.model.tasks.captioner import END, CaptionModel
+from valm_core.model.tasks.captioner import CaptionModel
 from valm_core.model.tasks.decoding import PieceCaption, decode
 
 PHOTO_BATCH, LOSS_BATCH = 32, 160
 PHOTOS_AN_EPOCH = 500  # of the validation photos, so many judge an epoch; the finished checkpoint is judged by all
-REFERENCES = 3  # captions of a photo at least, for what is said of it to be judged by them
 CAPTION_SETTINGS = (
     *IMAGE_SETTINGS,
     *("task", "text_encoder", "train_image_encoder"),
@@ -60,8 +57,7 @@ def train_captions(
 
     Where ``run.init`` names a checkpoint that answers questions, the image encoder is taken from it and stays; where it
     names one that describes photos, that one learns on, but for its image encoder. The best epoch is the one with the
-    best CIDEr of greedy captions of the first ``PHOTOS_AN_EPOCH`` validation photos. Where captions are drawn and
-    rewarded (``caption_samples``), photos with fewer than ``REFERENCES`` captions are left out.
+    best CIDEr of greedy captions of the first ``PHOTOS_AN_EPOCH`` validation photos.
 
     Returns:
         The figures of ``measure_captions`` on the validation photos, with ``before`` those before training.
@@ -69,8 +65,12 @@ def train_captions(
     photos, validation = read_train_and_validation(run.data, run.validation)
     model = caption_model_to_train(run, config, photos).to(device)
     features = encode_once(run, model, [photo.image for photo in photos + validation], [])
-    objective, batches = (_reward_objective if training.caption_samples else _objective)(
-        model, photos, training, features
+    dataset = WrittenCaptions(photos, model, features)
+    batches = BucketedBatches(
+        dataset, dataset.collate, training.batch_size, training.seed, training.workers, dataset.photo_ids
+    )
+    objective = CaptionObjective(model, training.visual_weight, training.alignment_weight, training.label_smoothing).to(
+        device
     )
 
     def validate(model: CaptionModel) -> dict:
@@ -89,48 +89,10 @@ def train_captions(
         greedy = measure_captions(best, validation, features, beams=1)
         return report | {f"greedy_{name}": greedy[name] for name in ("bleu_4", "cider", "rouge_l")}
 
-    facts = {"captions": sum(len(photo.captions) for photo in photos), "train_photos": len(photos), "command": command}
+    facts = {"captions": len(dataset), "train_photos": len(photos), "command": command}
     return train_to_checkpoint(
-        run, training, objective.to(device), batches, validate, measure, caption_card, facts, shared, resume, device
+        run, training, objective, batches, validate, measure, caption_card, facts, shared, resume, device
     )
-
-
-def _objective(
-    model: CaptionModel, photos: list[CaptionedPhoto], training: TrainingConfig, features: FeatureCache | None
-) -> tuple[nn.Module, Batches]:
-    """Learning people's captions piece by piece: every caption is a row."""
-    data = WrittenCaptions(photos, model, features)
-    objective = CaptionObjective(model, training.visual_weight, training.alignment_weight, training.label_smoothing)
-    shape = training.batch_size, training.seed, training.workers
-    return objective, BucketedBatches(data, data.collate, *shape, data.photo_ids)
-
-
-def _reward_objective(
-    model: CaptionModel, photos: list[CaptionedPhoto], training: TrainingConfig, features: FeatureCache | None
-) -> tuple[nn.Module, Batches]:
-    """Learning from what the model's own captions are worth: every photo is a row.
-
-    Raises:
-        ValueError: no photo has ``REFERENCES`` captions.
-    """
-    judged = [photo for photo in photos if len(photo.captions) >= REFERENCES]
-    if not judged:
-        raise ValueError(
-            f"caption_samples is {training.caption_samples}, but no photo has {REFERENCES} captions of people to judge "
-            "by. Set it to 0, or give photos with more captions."
-        )
-    worth = CiderReward([photo.captions for photo in judged])
-
-    def reward(numbers: list[int], drawn: list[list[list[int]]]) -> Tensor:
-        flat = [places for own in drawn for places in own]
-        ended = [places[-1] == END for places in flat]
-        texts = [" ".join(words_of_places(model, [p for p in places if p != END])[0]) for places in flat]
-        of_photo = [number for number, own in zip(numbers, drawn, strict=True) for _ in own]
-        return torch.tensor(worth(of_photo, texts, ended)).view(len(drawn), -1)
-
-    data = JudgedPhotos(judged, model, features)
-    objective = RewardObjective(model, reward, training.caption_samples)
-    return objective, BucketedBatches(data, data.collate, training.batch_size, training.seed, training.workers)
 
 
 def caption_model_to_train(run: RunConfig, config: ValmConfig, photos: list[CaptionedPhoto]) -> CaptionModel:

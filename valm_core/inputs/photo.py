@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Version of what becomes of a photo before an encoder sees it. Raise it with every change of the pixels that come out:
 # features in a cache were made from the former ones.
-PHOTO_PREPROCESSING = 2
+PHOTO_PREPROCESSING = 3
 
 
 def _photo_formats() -> tuple[str, ...]:

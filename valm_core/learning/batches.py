@@ -13,15 +13,15 @@ class LengthBucketSampler(Sampler[list[int]]):
     """Batches of rows of similar length, in an order that (seed, epoch) decides; little padding, little repetition.
 
     Rows are shuffled, sorted by length within pools of ``pool`` batches, cut into batches, and these are shuffled. With
-    ``photo_ids`` (equal where rows share a photo) a photo's rows stay together instead, beside photos with as many, so
-    that an image encoder that learns sees each photo about once an epoch and not once a question.
+    ``photo_ids`` (equal where rows share a photo) a photo's rows stay together instead, so that an image encoder that
+    learns sees each photo about once an epoch and not once a question.
     """
 
     def __init__(
         self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 20, photo_ids: list[int] | None = None
     ):
+        self.lengths = torch.tensor(lengths)
         self.photo_ids = None if photo_ids is None else torch.tensor(photo_ids)
-        self.lengths = torch.tensor(lengths) if self.photo_ids is None else self.photo_ids.bincount()[self.photo_ids]
         self.batch_size, self.seed, self.pool = batch_size, seed, pool
         self.epoch = 0
 
@@ -33,7 +33,7 @@ class LengthBucketSampler(Sampler[list[int]]):
         order = torch.randperm(len(self.lengths), generator=generator)
         if self.photo_ids is not None:
             turn = torch.randperm(int(self.photo_ids.max()) + 1, generator=generator)[self.photo_ids]  # of each row
-            order = order[turn[order].argsort(stable=True)]
+            return iter([batch.tolist() for batch in order[turn[order].argsort(stable=True)].split(self.batch_size)])
         pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(self.batch_size * self.pool)]
         batches = torch.cat(pools).split(self.batch_size)
         return iter([batches[index].tolist() for index in torch.randperm(len(batches), generator=generator)])

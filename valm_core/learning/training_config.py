@@ -33,8 +33,6 @@ class TrainingConfig:
         label_smoothing: see ``valm_core.learning.losses.answer_loss``.
         label_balance: for tasks with labels, how far rare labels count more, see ``learning.classifying``: 0 not, 1 as
             much as common ones.
-        caption_samples: for captions, 0 learns people's captions piece by piece; from 2 on so many are drawn of each
-            photo, and the better by CIDEr become likelier, see ``valm_core.learning.captioning.RewardObjective``.
         gradient_clipping: largest gradient norm.
         early_stopping_patience: validations without a better accuracy before training stops.
         accuracy_to_spare: 0 keeps the epoch with the best validation accuracy. Above 0, in 0..1, the last epoch is kept
@@ -65,7 +63,6 @@ class TrainingConfig:
     alignment_weight: float = 0.0
     label_smoothing: float = 0.0
     label_balance: float = 0.0
-    caption_samples: int = 0
     gradient_clipping: float = 1.0
     early_stopping_patience: int = 3
     accuracy_to_spare: float = 0.0
@@ -92,7 +89,6 @@ class TrainingConfig:
             alignment_weight=from_0,
             weight_decay=from_0,
             label_balance=from_0,
-            caption_samples=from_0,
             head_learning_rate=from_0,
             encoder_learning_rate=from_0,
             warmup_steps=from_0,
@@ -103,13 +99,6 @@ class TrainingConfig:
             label_smoothing=(0, BELOW_1),
         )
         check_choices(self, precision=PRECISIONS, optimizer=OPTIMIZERS, schedule=SCHEDULES, tracker=TRACKERS)
-        if self.caption_samples == 1:
-            raise ValueError("caption_samples is 1, and one caption has no others to be better than: 0, or from 2 on.")
-        if self.caption_samples and (self.visual_weight or self.alignment_weight or self.label_smoothing):
-            raise ValueError(
-                f"caption_samples is {self.caption_samples}, where a reward is all that is learned from. Set "
-                "visual_weight, alignment_weight and label_smoothing to 0."
-            )
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of accumulation_steps {self.accumulation_steps}."

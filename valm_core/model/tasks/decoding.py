@@ -79,38 +79,6 @@ def decode(
     return [sorted(captions, key=lambda caption: -caption.score)[:beams] for captions in done]
 
 
-@torch.no_grad()
-def sample(model: CaptionModel, cells: Sequence[KeyValue], captions: int) -> list[list[list[int]]]:
-    """Draw captions of P photos from the model's own distribution: for each photo ``captions`` of them.
-
-    Each is a list of places, ``BEGIN`` left out and ``END`` in, unless the caption was cut at the model's places.
-
-    Args:
-        model: in evaluation mode.
-        cells: of the photos, see ``CaptionModel.encode_photos``.
-        captions: how many of each photo.
-    """
-    photos, device = len(cells[0][0]), cells[0][0].device
-    rows = torch.arange(photos, device=device).repeat_interleave(captions)
-    cells = [(key.index_select(0, rows), value.index_select(0, rows)) for key, value in cells]
-    places = torch.full((len(rows), 1), BEGIN, device=device)
-    ended = torch.zeros(len(rows), dtype=torch.bool, device=device)
-    past: tuple[KeyValue, ...] = ()
-    drawn = []
-    for step in range(model.tokenizer.max_tokens - 1):  # one place is for ``BEGIN``
-        reading = model.read(places, cells, past)
-        logits, past = reading.logits[:, -1].float(), reading.past  # [P * captions, V]
-        logits[:, [BEGIN, UNKNOWN, END] if step == 0 else [BEGIN, UNKNOWN]] = float("-inf")
-        places = logits.softmax(dim=-1).multinomial(1)
-        places[ended] = END
-        drawn.append(places)
-        ended |= places[:, 0] == END
-        if bool(ended.all()):
-            break
-    texts = [row[: row.index(END) + 1] if END in row else row for row in torch.cat(drawn, dim=1).tolist()]
-    return [texts[first : first + captions] for first in range(0, len(texts), captions)]
-
-
 def _forbid(likely: Tensor, begun: list[tuple[int, ...]], step: int) -> None:
     """Set to minus infinity what may not come next; ``begun`` are the pieces so far of each row of ``likely``."""
     likely[:, [BEGIN, UNKNOWN]] = float("-inf")
