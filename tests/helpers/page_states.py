@@ -139,6 +139,18 @@ def what_if(page) -> Iterator[str]:
     page.locator("#what-if-outcome .changed").wait_for(state="detached", timeout=LONG)
     page.locator("#what-if-outcome .comparison").wait_for()
     yield "what would change it"
+    if page.locator("#describe-again").is_visible():
+        canvas = page.locator("#painted canvas").first
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 2 * box["width"] / 3, box["y"] + box["height"] / 2, steps=5)
+        page.mouse.up()
+        page.wait_for_timeout(500)  # the editor tells of its paint a moment later
+        page.locator("#describe-again").click()
+        page.locator("#what-if-outcome .descriptions").wait_for(timeout=LONG)
+        yield "painted, described"
 
 
 def corrections(page) -> Iterator[str]:

@@ -201,7 +201,7 @@ def test_what_the_cards_say_is_what_was_found_out_about_this_model(tmp_path, pho
     examples = read_examples(tmp_path, sha)
     assert examples[0].right == 1
     assert read_examples(tmp_path, "another")[0].right is None
-    assert '"key": "Red \\u00b7 gets 1 of 2 right"' in example_card(examples[0]).value
+    assert '"key": "Red \\u00b7 the model gets 1 of 2 right"' in example_card(examples[0]).value
     assert '"key": "Red"' in example_card(read_examples(tmp_path, "another")[0]).value
     wrong = asking.ask(predictor, str(tmp_path / "photo.png"), None, "is it red?")
     assert right_answer(examples, wrong) == "purple"
