@@ -96,7 +96,7 @@ def build_what_if(
     again = [parts.again.click, parts.candidates.submit]
     gr.on(again, None, cancels=[searching])
     find_out(partial(gr.on, again), panel.ask_again, changes, changed, seconds)
-    find_out(partial(gr.on, [parts.describe.click]), panel.describe_again, [reply, parts.painted], changed, seconds)
+    find_out(parts.describe.click, panel.describe_again, [reply, parts.painted], changed, seconds)
     if "what_if" in predictor.offers:
         parts.panel.expand(lambda: gr.update(visible=True), None, parts.painted, queue=False, show_progress="hidden")
     return panel.prepare, [parts.painted, parts.words, parts.heads, *changed], [searching]
@@ -223,7 +223,7 @@ class WhatIf:
         if painted is None:
             return hidden | {outcome: notice_html(say("Nothing is painted over yet: paint on the photo first."))}
         try:
-            texts = [self.captioner.describe(photo).text for photo in (current.photo.picture, painted)]
+            texts = [self.captioner.write(photo) for photo in (current.photo.picture, painted)]
         except Exception as error:
             return hidden | {outcome: notice_html(asking.message_for(error))}
         return hidden | {outcome: descriptions_html(*texts)}

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from training.datasets.feature_cache import FeatureCache, ModelInputs
 from training.datasets.questions import collate_photos, number_photos
 from training.datasets.readers.captioned import CaptionedPhoto
-from valm_core.captions.written import caption_pieces
+from valm_core.captions.written import caption_pieces, caption_places
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.learning.captioning import NO_TARGET
 from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel
@@ -79,14 +79,8 @@ class WrittenCaptions(Dataset):
 
     def __init__(self, photos: list[CaptionedPhoto], model: CaptionModel, features: FeatureCache | None = None):
         self.inputs, self.features = ModelInputs.of(model), features
-        self.longest = model.config.max_question_tokens
         self.photos = [photo.image for photo in photos for _ in photo.captions]
-        place = {int(token): number for number, token in enumerate(model.vocabulary)}
-        texts = [text for photo in photos for text in photo.captions]
-        self.rows = [
-            [BEGIN, *(place.get(token, UNKNOWN) for token in tokens), END][: self.longest]
-            for tokens in caption_pieces(model.tokenizer, texts)
-        ]
+        self.rows = caption_places(model, [text for photo in photos for text in photo.captions])
         self.lengths = [len(row) for row in self.rows]
         self.photo_ids = number_photos(self.photos)
 

@@ -16,15 +16,14 @@ from training.datasets.readers.captioned import CaptionedPhoto, read_captioned_p
 from training.measuring.common import add_measuring_options, as_page, data_name, markdown_table, tell_report
 from training.metrics.recall import RECALL_AT, retrieval_figures
 from training.tasks.image_side import photo_inputs
-from training.tasks.retrieval import encode_photos, encode_texts
+from training.tasks.retrieval import RANKING_BATCH, encode_photos, encode_texts
 from valm_core.captions.captioner import written_log_probabilities
 from valm_core.checkpoints.storage import load_caption_checkpoint, load_retrieval_checkpoint
 from valm_core.devices import choose_device
 from valm_core.model.tasks.captioner import CaptionModel
-from valm_core.model.tasks.retrieval import RetrievalModel, TextFeatures, late_interaction
+from valm_core.model.tasks.retrieval import RetrievalModel, TextFeatures, pair_scores
 from valm_core.retrieval.reranking import READ_AGAIN
 
-RANKING_BATCH = 64
 ABOVE_ALL = 1e6  # added to the scores of what is read once more, so that nothing else comes before it
 
 
@@ -36,8 +35,7 @@ def first_scores(model: RetrievalModel, photos: list[CaptionedPhoto], texts: lis
         for first in range(0, len(found.vector), RANKING_BATCH):
             part = slice(first, first + RANKING_BATCH)
             some = TextFeatures(found.vector[part], found.words[part], found.shares[part])
-            pooled, late = some.vector @ encoded.vector.T, late_interaction(some, encoded)
-            rows.append((model.scales[0] * pooled + model.scales[1] * late).float().cpu())
+            rows.append(pair_scores(model, some, encoded).float().cpu())
     return torch.cat(rows).numpy()
 
 

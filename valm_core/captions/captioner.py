@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from valm_core.captions.written import caption_pieces
+from valm_core.captions.written import caption_places, check_has_word
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_caption_checkpoint
 from valm_core.devices import choose_device
@@ -22,7 +22,6 @@ from valm_core.model.tasks.decoding import PieceCaption, decode
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 
 MAX_BEAMS = 10
-MAX_SHOWN_TEXT = 100  # letters of a text that a message repeats
 METHOD = "caption_attention"  # how the maps are made
 
 
@@ -106,12 +105,12 @@ class Captioner:
         Raises:
             InputError: the photo can't be used, or ``beams`` is outside that.
         """
-        if type(beams) is not int or not 1 <= beams <= MAX_BEAMS:
-            raise InputError("beams is {beams!r}; allowed: 1 to {most}.", beams=beams, most=MAX_BEAMS)
-        pixels = self.model.pixels(open_photo(photo))
-        cells = self.model.encode_photos(pixels[None].to(self.device))
-        found = decode(self.model, cells, beams)[0]
-        return self._described(found, cells)
+        return self._described(*self._found(photo, beams))
+
+    def write(self, photo: Photo, beams: int = 3) -> str:
+        """The text of ``describe`` alone, without maps and evidence, which take most of its time."""
+        found, _ = self._found(photo, beams)
+        return self._sentence(found[0])
 
     @torch.no_grad()
     def log_probabilities(self, texts: Sequence[str], photo: Photo) -> np.ndarray:
@@ -126,15 +125,30 @@ class Captioner:
         Raises:
             InputError: the photo can't be used, or a text has no word.
         """
+        return written_log_probabilities(self.model, texts, self._cells(photo))
+
+    @torch.no_grad()
+    def _cells(self, photo: Photo) -> tuple[KeyValue, ...]:
+        """What the decoder reads of a photo."""
         pixels = self.model.pixels(open_photo(photo))
-        return written_log_probabilities(self.model, texts, self.model.encode_photos(pixels[None].to(self.device)))
+        return self.model.encode_photos(pixels[None].to(self.device))
+
+    def _found(self, photo: Photo, beams: int) -> tuple[list[PieceCaption], tuple[KeyValue, ...]]:
+        """The captions that the search finds for a photo, the best first, and its cells."""
+        if type(beams) is not int or not 1 <= beams <= MAX_BEAMS:
+            raise InputError("beams is {beams!r}; allowed: 1 to {most}.", beams=beams, most=MAX_BEAMS)
+        cells = self._cells(photo)
+        return decode(self.model, cells, beams)[0], cells
+
+    def _sentence(self, caption: PieceCaption) -> str:
+        return sentence(words_of_places(self.model, content_of(caption))[0])
 
     def _described(self, found: list[PieceCaption], cells: tuple[KeyValue, ...]) -> Description:
         """The best of the found captions with its maps and evidence; the others in words."""
         places = content_of(found[0])
         maps = word_maps(self.model, places, cells)
         words = judge_words(self.model, places, cells, maps)
-        texts = [sentence(words_of_places(self.model, content_of(one))[0]) for one in found]
+        texts = [self._sentence(one) for one in found]
         others = tuple(dict.fromkeys(text for text in texts if text != texts[0]))
         return Description(texts[0], words, maps.reshape(-1, *self.model.image_encoder.grid), others)
 
@@ -142,12 +156,9 @@ class Captioner:
 @torch.no_grad()
 def written_log_probabilities(model: CaptionModel, texts: Sequence[str], cells: tuple[KeyValue, ...]) -> np.ndarray:
     """``Captioner.log_probabilities`` of a model in evaluation mode, and of the ``cells`` of one photo."""
-    place = {token: number for number, token in enumerate(model.vocabulary.tolist())}
-    rows = []
-    for text, pieces in zip(texts, caption_pieces(model.tokenizer, list(texts)), strict=True):
-        if not pieces:
-            raise InputError("The text {text!r} has no word. Write what the photo shows.", text=text[:MAX_SHOWN_TEXT])
-        rows.append([BEGIN, *(place.get(piece, UNKNOWN) for piece in pieces), END][: model.tokenizer.max_tokens])
+    for text in texts:
+        check_has_word(text)
+    rows = caption_places(model, texts)
     length = max(map(len, rows)) - 1
     before = torch.tensor([row[:-1] + [END] * (length - len(row) + 1) for row in rows], device=model.device)  # [T, L]
     after = torch.tensor([row[1:] + [UNKNOWN] * (length - len(row) + 1) for row in rows], device=model.device)

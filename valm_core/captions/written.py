@@ -1,8 +1,13 @@
 """Captions as people write them: in the plain words that they are learned and compared by, and in word pieces."""
 
 import re
+from collections.abc import Sequence
 
 from valm_core.inputs.question import QuestionTokenizer
+from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel
+from valm_core.outputs import InputError
+
+MAX_SHOWN_TEXT = 100  # letters of a text that a message repeats
 
 WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*|'[a-z]+")
 
@@ -18,3 +23,18 @@ def plain_words(text: str) -> list[str]:
 def caption_pieces(tokenizer: QuestionTokenizer, texts: list[str]) -> list[list[int]]:
     """The token ids of captions, each in its plain words."""
     return tokenizer.tokenizer([" ".join(plain_words(text)) for text in texts], add_special_tokens=False).input_ids
+
+
+def caption_places(model: CaptionModel, texts: Sequence[str]) -> list[list[int]]:
+    """Captions as places in a model's vocabulary, each from ``BEGIN`` to ``END``, cut at the model's places."""
+    place = {token: number for number, token in enumerate(model.vocabulary.tolist())}
+    return [
+        [BEGIN, *(place.get(token, UNKNOWN) for token in tokens), END][: model.tokenizer.max_tokens]
+        for tokens in caption_pieces(model.tokenizer, list(texts))
+    ]
+
+
+def check_has_word(text: str) -> None:
+    """Refuse a text without a word. Raises InputError."""
+    if not plain_words(text):
+        raise InputError("The text {text!r} has no word. Write what the photo shows.", text=text[:MAX_SHOWN_TEXT])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from valm_core.captions.captioner import MAX_SHOWN_TEXT, Captioner
-from valm_core.captions.written import plain_words
+from valm_core.captions.captioner import Captioner
+from valm_core.captions.written import check_has_word
 from valm_core.outputs import InputError
 from valm_core.retrieval.index import Found
 
@@ -40,8 +40,7 @@ def read_again(
     Raises:
         InputError: the words can't be used.
     """
-    if not plain_words(words):
-        raise InputError("The text {text!r} has no word. Write what the photo shows.", text=words[:MAX_SHOWN_TEXT])
+    check_has_word(words)
     sums = []
     for done, one in enumerate(found, 1):
         try:
