@@ -1,5 +1,6 @@
 """Serving the page until it is told to stop: answers under way are finished, nothing of the visitors stays on disk."""
 
+import math
 import os
 import shutil
 import signal
@@ -63,12 +64,14 @@ def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
     # Without `_frontend` gradio doesn't look at its own page first, and end where a busy machine takes three seconds.
     page.launch(prevent_thread_lock=True, _frontend=False, **options)
     on_signals(lambda *_: stopping.set())
+    last_busy = -math.inf
     try:
         while page.is_running and not stopping.wait(0.2):
-            pass
+            if any(page._queue.active_jobs):
+                last_busy = time.monotonic()
     except KeyboardInterrupt:
         print("Stopping.")
-    finish_answers(page._queue)
+    finish_answers(page._queue, last_busy)
     closing = threading.Thread(target=page.close, kwargs={"verbose": False}, daemon=True)
     closing.start()
     closing.join(CLOSE_SECONDS)
@@ -78,14 +81,18 @@ def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
     os._exit(0)  # threads that still compute would hold an ordinary exit back
 
 
-def finish_answers(queue) -> None:
-    """Let no one join gradio's queue any more, and wait for those whose answer is being computed, and its showing."""
+def finish_answers(queue, last_busy: float = -math.inf) -> None:
+    """Let no one join gradio's queue any more, and wait for those whose answer is being computed, and its showing.
+
+    Args:
+        queue: of a ``gr.Blocks``.
+        last_busy: when an answer was last seen being computed, by ``time.monotonic``; it may not be shown yet.
+    """
     queue.max_size = 0
-    now = time.monotonic()
-    deadline, last_busy = now + FINISH_SECONDS, now - SHOW_SECONDS
-    while (now := time.monotonic()) < min(deadline, last_busy + SHOW_SECONDS) or any(queue.active_jobs):
-        if now >= deadline:
-            break
+    deadline = time.monotonic() + FINISH_SECONDS
+    while (now := time.monotonic()) < deadline:
         if any(queue.active_jobs):
             last_busy = now
+        elif now >= last_busy + SHOW_SECONDS:
+            break
         time.sleep(0.05)

@@ -21,7 +21,7 @@ from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, differences, fing
 from valm_core.checkpoints.storage import AnyModel
 from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo, photo_to_pixels
 from valm_core.inputs.question import QUESTION_PREPROCESSING, QuestionTokenizer
-from valm_core.inputs.text import printable, writable
+from valm_core.inputs.text import printable
 from valm_core.model.encoders.two_encoders import pool_cells
 from valm_core.outputs import InputError
 
@@ -64,9 +64,9 @@ class FeatureCache:
     Under ``cache`` every encoder has a folder, named by a hash of all that shapes its output, which its
     ``made_from.json`` lists: weights and settings of the encoder, photo size, resizing, normalisation, tokenizer,
     versions of how photos and questions are read. Another encoder or another reading makes another folder, and a line
-    says why. In it lie shards; each knows what it holds: photos by path, size and time, questions by their text. What
-    is asked for and in no shard is computed and added, so data sets share what they have in common, and an interrupted
-    computation leaves its finished shards. Processes that compute at once each write their own.
+    says why. In it lie shards; each knows what it holds: photos by their content, wherever they lie, questions by their
+    text. What is asked for and in no shard is computed and added, so data sets share what they have in common, and an
+    interrupted computation leaves its finished shards. Processes that compute at once each write their own.
 
     Args:
         model: whose frozen encoders to run.
@@ -89,7 +89,7 @@ class FeatureCache:
         self._pooled: dict[Path, Tensor] = {}
         self.has_images, self.has_text = bool(photos), bool(questions)
         if self.has_images:
-            self.photo_key = {photo: _photo_key(photo) for photo in dict.fromkeys(photos)}
+            self.photo_key = _photo_keys(photos)
             folder = _image_folder(model, self.photo_key, Path(cache))
             self._image_shards, self._image_places = _open_shards(_shards(folder))
             if grid and grid != model.image_encoder.grid:
@@ -187,10 +187,9 @@ def _new_shard(folder: Path, keys: list[str], made_from: dict) -> Iterator[Path]
         write_text(folder / MADE_FROM_FILE, json.dumps(made_from) + "\n")
 
 
-def _photo_key(photo: Path) -> str:
-    """What tells a photo from another, or from its own later version."""
-    stat = photo.stat()
-    return writable(f"{photo.resolve()}|{stat.st_size}|{stat.st_mtime_ns}")
+def _photo_keys(photos: Iterable[Path]) -> dict[Path, str]:
+    """What tells each photo from others: a hash of its file's bytes, so one moved or unpacked again stays known."""
+    return {photo: hashlib.sha256(photo.read_bytes()).hexdigest() for photo in dict.fromkeys(photos)}
 
 
 @torch.no_grad()
@@ -219,6 +218,7 @@ def _image_folder(model: AnyModel, photo_key: dict[Path, str], cache: Path) -> P
     """The folder of the image encoder's shards, with every photo in one of them."""
     encoder: Any = model.image_encoder.eval()  # its buffers are `Tensor | Module` to mypy
     made_from = {
+        "photos known by": "content",
         "photo preprocessing": PHOTO_PREPROCESSING,
         "image_size": model.config.image_size,
         "resize": "squash",  # all of a photo to one square
@@ -228,7 +228,7 @@ def _image_folder(model: AnyModel, photo_key: dict[Path, str], cache: Path) -> P
     }
     folder = _encoder_folder(cache, "image", made_from, "photos")
     missing = set(_missing(folder, photo_key.values()))
-    photos = [photo for photo, key in photo_key.items() if key in missing]
+    photos = list({key: photo for photo, key in photo_key.items() if key in missing}.values())  # copies once
     rows, columns = encoder.grid
     for first in range(0, len(photos), PHOTO_SHARD):
         part = photos[first : first + PHOTO_SHARD]

@@ -67,11 +67,24 @@ class CaptionObjective(nn.Module):
             pixels, image_tokens: [P, 3, S, S] or [P, N, D_image].
         """
         cells = self.model.encode_photos(pixels, image_tokens)
-        reading = self.model.read(
-            places, cells, return_weights=bool(self.alignment_weight), order=(captions, positions)
-        )
         real = targets != NO_TARGET
-        task = F.cross_entropy(reading.logits[real].float(), targets[real], label_smoothing=self.label_smoothing)
+        foretold, known, alignments = [], [], []
+        for part in _like_long(captions):
+            longest = int((captions[part] >= 0).sum(dim=1).max())
+            pieces, own = (part, slice(longest)), real[part, :longest]
+            reading = self.model.read(
+                places[pieces],
+                [(keys[part], values[part]) for keys, values in cells],
+                return_weights=bool(self.alignment_weight),
+                order=(captions[pieces], positions[pieces]),
+            )
+            foretold.append(reading.logits[own].float())
+            known.append(targets[pieces][own])
+            if reading.weights is not None:
+                read = reading.weights[-1].mean(dim=1) * own[..., None]  # [P, T, N]
+                share = own.sum(dim=1, keepdim=True) / read.shape[-1]  # [P, 1], of a cell if all were read alike
+                alignments.append((read.sum(dim=1) / share.clamp(min=1e-6) - 1) ** 2)
+        task = F.cross_entropy(torch.cat(foretold), torch.cat(known), label_smoothing=self.label_smoothing)
         visual = alignment = task.new_zeros(())
         if self.named is not None:
             values = cells[-1][1].transpose(1, 2).flatten(2).mean(dim=1)  # [P, D]
@@ -80,12 +93,16 @@ class CaptionObjective(nn.Module):
             logits = self.named(values).float()
             visual = F.binary_cross_entropy_with_logits(logits, present.clamp(max=1.0), reduction="none")
             visual = visual.sum(dim=-1).mean()
-        if reading.weights is not None:
-            read = reading.weights[-1].mean(dim=1) * real[..., None]  # [P, T, N]
-            share = real.sum(dim=1, keepdim=True) / read.shape[-1]  # [P, 1], of a cell if all were read alike
-            alignment = ((read.sum(dim=1) / share.clamp(min=1e-6) - 1) ** 2).mean()
+        if alignments:
+            alignment = torch.cat(alignments).mean()
         total = task + self.visual_weight * visual + self.alignment_weight * alignment
         return CaptionTerms(task, visual, alignment, total)
+
+
+def _like_long(captions: Tensor) -> list[Tensor]:
+    """The rows [P, T] of a batch in two halves, short and long: a photo with one caption isn't padded to five."""
+    by_length = (captions >= 0).sum(dim=1).argsort()
+    return [part for part in by_length.tensor_split(2) if len(part)]
 
 
 @torch.no_grad()

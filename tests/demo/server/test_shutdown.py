@@ -1,6 +1,7 @@
 """Stopping and failing: SIGTERM finishes the answer under way, and what is missing is said before anything starts."""
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -21,21 +22,24 @@ SERVER = """
 import os, sys
 sys.path[:0] = [{root!r}, {helpers!r}]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-import tempfile
+import tempfile, threading
 from demo.server import shutdown
 from demo.server.shutdown import serve_until_stopped
 shutdown.FINISH_SECONDS, shutdown.SHOW_SECONDS = 200.0, 10.0  # a busy machine computes and fetches slowly
 uploads = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp()
 print(uploads, flush=True)
+stopping, finish_answers = threading.Event(), shutdown.finish_answers
+shutdown.finish_answers = lambda *arguments: (stopping.set(), finish_answers(*arguments))
 from fake_predictor import FakePredictor
 from demo.page.wiring import build_page, launch_options
 
 class Telling(FakePredictor):
     def ask(self, *arguments, **named):
         print("answering", flush=True)
+        stopping.wait(250)  # the answer is under way when the signal comes, however late that is
         return super().ask(*arguments, **named)
 
-page = build_page(Telling(delay=0.6))
+page = build_page(Telling(delay=0.3))
 serve_until_stopped(page, uploads, server_name="127.0.0.1", server_port={port}, **launch_options())
 """
 
@@ -92,11 +96,16 @@ class StoppedClock:
 
 
 @pytest.mark.parametrize(
-    ("busy_until", "waited"),
-    [(0.0, 0.0), (1.0, 1.0 + shutdown.SHOW_SECONDS), (1e9, shutdown.FINISH_SECONDS)],
-    ids=["idle", "one answer", "an endless answer"],
+    ("busy_until", "last_busy", "waited"),
+    [
+        (0.0, -math.inf, 0.0),
+        (0.0, 99.0, shutdown.SHOW_SECONDS - 1.0),
+        (1.0, -math.inf, 1.0 + shutdown.SHOW_SECONDS),
+        (1e9, -math.inf, shutdown.FINISH_SECONDS),
+    ],
+    ids=["idle", "an answer on its way to the browser", "one answer", "an endless answer"],
 )
-def test_a_stopping_page_waits_for_answers_but_not_for_ever(monkeypatch, busy_until, waited):
+def test_a_stopping_page_waits_for_answers_but_not_for_ever(monkeypatch, busy_until, last_busy, waited):
     """Together with closing, it ends within the 5 seconds that `serve_until_stopped` promises."""
     clock = StoppedClock()
     monkeypatch.setattr(shutdown, "time", clock)
@@ -109,7 +118,7 @@ def test_a_stopping_page_waits_for_answers_but_not_for_ever(monkeypatch, busy_un
             return [clock.now < 100 + busy_until]
 
     queue = Queue()
-    shutdown.finish_answers(queue)
+    shutdown.finish_answers(queue, last_busy)
     assert clock.now - 100 == pytest.approx(waited, abs=0.11)  # two looks
     assert queue.max_size == 0
     assert shutdown.FINISH_SECONDS + shutdown.CLOSE_SECONDS < 5

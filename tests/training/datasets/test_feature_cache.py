@@ -88,11 +88,30 @@ def test_a_photo_changed_on_disk_is_encoded_again_and_no_other(tiny_model, photo
     before = FeatureCache(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
     stat = photos[0].stat()
     Image.new("RGB", (40, 30), "white").save(photos[0])
-    os.utime(photos[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    os.utime(photos[0], ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as some tools leave it
     after = FeatureCache(tiny_model, photos, QUESTIONS, cache).image_tokens(photos)
     assert not torch.allclose(before[0].float(), after[0].float(), atol=1e-2)
     assert torch.equal(before[2:], after[2:])  # every photo stands there twice
     assert len(folders(cache, "image-")) == 1 and shard_sizes(cache, "image-") == [1, len(set(photos))]
+
+
+def test_photos_moved_or_unpacked_again_stay_known(tiny_model, photos, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    before = FeatureCache(tiny_model, photos, [], cache).image_tokens(photos)
+    monkeypatch.setattr(tiny_model.image_encoder, "forward", forbid)
+    elsewhere = [tmp_path / "elsewhere" / photo.name for photo in photos]
+    elsewhere[0].parent.mkdir()
+    for photo, copy in zip(photos, elsewhere, strict=True):
+        copy.write_bytes(photo.read_bytes())
+    assert torch.equal(FeatureCache(tiny_model, elsewhere, [], cache).image_tokens(elsewhere), before)
+
+
+def test_copies_of_a_photo_are_encoded_once(tiny_model, photos, tmp_path):
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(photos[0].read_bytes())
+    cache = tmp_path / "cache"
+    tokens = FeatureCache(tiny_model, [photos[0], copy], [], cache).image_tokens([copy, photos[0]])
+    assert torch.equal(tokens[0], tokens[1]) and shard_sizes(cache, "image-") == [1]
 
 
 def test_a_part_of_the_photos_is_taken_from_the_shards_of_the_whole(tiny_model, photos, tmp_path, monkeypatch):
