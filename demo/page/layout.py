@@ -15,6 +15,7 @@ from demo.panels.compare import build_compare
 from demo.panels.correct import build_corrections, made_with
 from demo.panels.share import build_close_button, build_keep, build_map_tools
 from demo.panels.what_if import build_what_if
+from demo.rendering.menus import Menu
 from demo.rendering.photo_input import NO_SHARING, PhotoInput, ShownSlider
 from demo.server.first_frame import CLAIM
 from demo.settings import Settings
@@ -270,8 +271,8 @@ def build_doubt_column(predictor: Predictor) -> DoubtColumn:
                 elem_id="method",
             )
             every = [(label("all"), ALL)]
-            layer = gr.Dropdown(every, value=ALL, label=label("Layer"), min_width=100, elem_id="layer")
-            head = gr.Dropdown(every, value=ALL, label=label("Head"), min_width=100, elem_id="head")
+            layer = Menu(every, value=ALL, label=label("Layer"), min_width=100, elem_id="layer")
+            head = Menu(every, value=ALL, label=label("Head"), min_width=100, elem_id="head")
         refusal = gr.HTML(elem_id="refusal")
         for limit in limits_of(predictor):
             gr.HTML(label(limit), elem_classes="fine-print")

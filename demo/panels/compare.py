@@ -9,6 +9,7 @@ from demo.languages.translate import label, say
 from demo.panels.late import find_out
 from demo.panels.peers import Answered, load_peer
 from demo.rendering.answers import side_by_side_html
+from demo.rendering.menus import Menu
 from demo.rendering.overlay import Look, overlay
 from demo.rendering.photo_input import NO_SHARING, ShownPicture
 from demo.rendering.wording import notice_html
@@ -53,7 +54,7 @@ def build_compare(
 
     with gr.Accordion(label("Compare"), open=False, visible=bool(choices), elem_id="compare"):
         gr.HTML(label(HELP), elem_classes="fine-print")
-        other = gr.Dropdown(
+        other = Menu(
             choices,
             value=choices[0][1] if choices else None,
             label=label("Beside our answer and map"),

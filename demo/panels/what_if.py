@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from demo.languages.translate import label, say, say_html
 from demo.panels.late import find_out
 from demo.rendering.answers import side_by_side_html
+from demo.rendering.menus import Menu, Ticks
 from demo.rendering.overlay import pixel_box
 from demo.rendering.photo_input import NO_SHARING, Painting, ShownPicture
 from demo.rendering.wording import notice_html, strong
@@ -126,8 +127,8 @@ def build_parts(predictor: Predictor, captioner: Captioner | None = None) -> Par
             visible=False,  # its code is large: the browser loads it when the panel is opened
             elem_id="painted",
         )
-        words = gr.CheckboxGroup(label=label("Switch off words"), choices=[], visible=offered, elem_id="words-off")
-        heads = gr.Dropdown(
+        words = Ticks(label=label("Switch off words"), choices=[], visible=offered, elem_id="words-off")
+        heads = Menu(
             [],
             multiselect=True,
             label=label("Switch off attention heads"),

@@ -173,6 +173,7 @@ def visit(browser, url: str, width: int, theme: str, locale: str, group: str, pi
         for number, state in enumerate(walk(page, url, theme, group)):
             if state not in ("before gradio", "api"):
                 settle(page)
+            page.evaluate("scrollTo(0, 0)")  # on a phone the words stick over what lies half below them
             tall = page.evaluate("document.documentElement.scrollHeight")
             found[state] = {
                 "findings": findings(page).splitlines(),
