@@ -1,4 +1,4 @@
-"""Menus whose choices change with the photo and the question. (gradio writes a .pyi beside this file; git ignores it.)"""
+"""Menus whose choices change with photo and question. (gradio writes a .pyi beside this file; git ignores it.)"""
 
 import gradio as gr
 

@@ -61,31 +61,37 @@ class Hidden:
 
 
 @torch.no_grad()
-def hide(model: ValmModel, rows: list[Row]) -> list[Hidden]:
-    """Hide what the default method's map of each question marks, and what its shuffled maps mark."""
+def hide(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> list[Hidden]:
+    """Hide what the default method's map of each question marks, and what its shuffled maps mark.
+
+    ``by_pixels`` blurs the photo there before it is encoded; else encoded cells are replaced, as on the page.
+    """
     found = []
     for number, row in enumerate(tqdm(rows, desc="hiding", unit="question")):
         text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
-        image = model.encode_image(read_pixels(model, row.photo)[None].to(model.device))
+        pixels = read_pixels(model, row.photo).to(model.device)
+        image = model.encode_image(pixels[None])
         logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
         blind = model(text_tokens=text.tokens, text_mask=text.mask).logits[0]
         answer = int(logits.argmax())
         image_map = EXPLANATION_METHODS[DEFAULT_METHOD](model, text, image, answer).image_map
         generator = np.random.default_rng(number)
         maps = [image_map, *(generator.permutation(image_map.ravel()) for _ in range(SHUFFLES))]
-        probability, hottest, random = hiding_probabilities(model, text, image, answer, maps)
+        probability, hottest, random = hiding_probabilities(
+            model, text, image, answer, maps, pixels if by_pixels else None
+        )
         found.append(Hidden(probability, hottest, random, int(blind.argmax()) != answer))
     return found
 
 
-def measure(model: ValmModel, rows: list[Row]) -> dict:
+def measure(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> dict:
     """Thresholds from the first half of the rows, and on the second half the share of each verdict.
 
     The verdicts tested are those of ``evidence.rules``: its thresholds, which the calibrated ones were rounded to,
     and its smallest effect.
     """
     half = len(rows) // 2
-    hidden = hide(model, rows)
+    hidden = hide(model, rows, by_pixels)
     shuffled = [support for found in hidden[:half] for support, _ in found.shuffled_maps()]
     tested = hidden[half:]
     true_maps = np.array([found.true_map() for found in tested])
@@ -94,6 +100,7 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
     calibrated = {name: round(float(np.quantile(shuffled, share)), 2) for name, share in SHUFFLED_SHARES.items()}
     return {
         "method": DEFAULT_METHOD,
+        "hidden": "pixels" if by_pixels else "cells",
         "questions": len(rows),
         "calibrated": calibrated,
         "used": {"matters a little": rules.LITTLE_SUPPORT, "matters": rules.SUPPORT},
@@ -120,7 +127,7 @@ def format_report(report: dict) -> str:
     return as_page(
         "# Verdicts beside a map",
         f"    {report.get('command', '')}",
-        f"Thresholds of support for {' and '.join(SHUFFLED_SHARES)}, from shuffled maps of "
+        f"Hidden: {report['hidden']}. Thresholds of support for {' and '.join(SHUFFLED_SHARES)}, from shuffled maps of "
         f"{report['questions'] - report['tested_questions']} questions: {thresholds['calibrated']}; used: "
         f"{thresholds['used']}. Verdicts on {report['tested_questions']} others, of which the photo changed the answer "
         f"to {report['photo_changed_the_answer']}:",
@@ -134,18 +141,20 @@ def main(arguments: list[str] | None = None) -> None:
     add_measuring_options(parser, report="write this JSON file, and beside it the same as .md")
     parser.add_argument("--data", required=True, help="JSON lines file (see docs/train.md)")
     parser.add_argument("--limit", type=int, default=400, help="how many questions, drawn with seed 1 (default 400)")
+    parser.add_argument("--pixels", action="store_true", help="blur the photo itself, in place of its encoded cells")
     options = parser.parse_args(arguments)
     if options.limit < 2:
         parser.error(f"--limit is {options.limit}; at least 2 are needed, one to calibrate on and one to test on.")
     try:
         rows = load_rows(options.data)
         model = load_model(options)
-        report = measure(model, sample(rows, options.limit, seed=1))
+        report = measure(model, sample(rows, options.limit, seed=1), options.pixels)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     data = data_name(options.data)
     report["command"] = (
         f"python -m training.evidence --checkpoint {options.checkpoint} --data {data} --limit {options.limit}"
+        f"{' --pixels' if options.pixels else ''}"
     )
     tell_report(report, format_report(report), options.report)
 

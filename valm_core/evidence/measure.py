@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from valm_core.evidence.rules import check_method, gather_evidence, hidden_variants, split_variants
 from valm_core.explanations import EXPLANATION_METHODS
-from valm_core.explanations.hiding import logits_without_cells
+from valm_core.explanations.hiding import logits_without_cells, logits_without_pixels
 from valm_core.explanations.trace import Trace, trace_question
 from valm_core.model.model import ValmModel
 from valm_core.outputs import Answer, EncodedImage, EncodedText, Evidence, Explanation
@@ -14,7 +15,12 @@ COMPARED_METHODS = ("raw_attention", "attention_rollout", "grad_cam", "gradient_
 
 
 def hiding_probabilities(
-    model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, image_maps: list[np.ndarray]
+    model: ValmModel,
+    text: EncodedText,
+    image: EncodedImage,
+    answer_index: int,
+    image_maps: list[np.ndarray],
+    pixels: Tensor | None = None,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """The answer's calibrated probability with the whole photo, without the hottest cells, and without random ones.
 
@@ -24,13 +30,19 @@ def hiding_probabilities(
         image: one encoded photo, N tokens.
         answer_index: the explained answer.
         image_maps: M maps of N cells.
+        pixels: [3, S, S] in 0..1 of the photo, to blur it where the cells lie and encode it again, once a variant; by
+            default the encoded cells are replaced, which takes a hundredth of the time.
 
     Returns:
         One probability; those without the hottest ``HIDDEN_SHARES`` of each map [M, S]; and those without as many
         random cells [RANDOM_DRAWS, S], the same ones every time for this question and photo.
     """
     hidden = hidden_variants(image.tokens.float().cpu().numpy(), text.tokens.cpu().numpy(), image_maps)
-    logits = logits_without_cells(model, text, image, torch.from_numpy(hidden))  # the whole photo comes first
+    variants = torch.from_numpy(hidden)  # the whole photo comes first
+    if pixels is None:
+        logits = logits_without_cells(model, text, image, variants)
+    else:
+        logits = logits_without_pixels(model, text, pixels, variants.view(-1, *image.grid))
     probabilities = model.probabilities(logits, asked=logits[:1])[:, answer_index]
     return split_variants(probabilities.cpu().numpy())
 

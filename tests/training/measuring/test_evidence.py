@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from training.datasets import load_rows
 from training.measuring import evidence as command
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.evidence import rules
@@ -36,6 +38,21 @@ def test_verdict_shares_add_up():
     }
 
 
+def test_pixels_are_blurred_where_the_hottest_cells_lie(tiny_model, colored_squares, monkeypatch):
+    seen = []
+    encode = tiny_model.encode_image
+    monkeypatch.setattr(tiny_model, "encode_image", lambda pixels: seen.append(pixels) or encode(pixels))
+    (row,) = load_rows(str(colored_squares))[:1]
+    (found,) = command.hide(tiny_model, [row], by_pixels=True)
+    whole, variants = seen[0][0], torch.cat(seen[1:])  # [3, S, S], [1 + maps * shares, 3, S, S]
+    maps = len(found.hottest) + len(found.random)
+    assert len(variants) == 1 + maps * len(rules.HIDDEN_SHARES)
+    assert torch.equal(variants[0], whole)
+    changed = (variants != whole).any(dim=1).float().mean(dim=(1, 2))[1:].view(maps, -1)  # [maps, S]
+    assert (changed[:, :-1] <= changed[:, 1:]).all() and (changed[:, -1] > 0).all()
+    assert (changed <= torch.tensor(rules.HIDDEN_SHARES) + 0.26).all()  # of four cells at least one goes
+
+
 def test_the_command_writes_its_report(tiny_model, colored_squares, tmp_path, capsys):
     save_checkpoint(tiny_model, tmp_path / "model")
     report_file = tmp_path / "evidence.json"
@@ -45,6 +62,9 @@ def test_the_command_writes_its_report(tiny_model, colored_squares, tmp_path, ca
     assert report["questions"] == 6 and report["tested_questions"] == 3
     assert sum(report["shuffled_maps"].values()) == pytest.approx(1, abs=1e-3)
     assert report_file.with_suffix(".md").read_text() in capsys.readouterr().out
+    command.main([*where, "--limit", "4", "--device", "cpu", "--pixels"])
+    by_pixels = json.loads(report_file.read_text())
+    assert (report["hidden"], by_pixels["hidden"]) == ("cells", "pixels") and "--pixels" in by_pixels["command"]
     with pytest.raises(SystemExit):
         command.main([*where, "--limit", "1"])
     assert "--limit is 1" in capsys.readouterr().err
