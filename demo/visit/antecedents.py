@@ -39,7 +39,9 @@ def known_from(before: Before) -> tuple[list[Mention], list[Mention]]:
         re.match(r"(?:is|are|was|were) (?:there|this|that|these|those)\b|(?:can|do) you see\b", " ".join(words))
     )
     counted = counted_noun(words)
-    if (asks_whether or counted) and before.said in ("", *NONE):
+    if asks_whether and before.said in ("", *NONE):
+        return [], []
+    if counted and before.answer.casefold() in NONE:  # unsure of how many, it still may see some
         return [], []
     if words[:1] and words[0] in YES_NO_STARTS and before.said != "yes":  # "Is she holding an umbrella?" "No."
         found = [mention for mention in found if mention.words[0].casefold() not in ("a", "an", "any", "some")]

@@ -26,6 +26,7 @@ REWRITTEN = [
     ("How many dogs are there?", "2", 0.6, "Are any of them asleep?", "Are any of the dogs asleep?"),
     ("How many dogs are there?", "1", 0.6, "What color is it?", "What color is the dog?"),
     ("How many people are there?", "3", 0.6, "Where are they?", "Where are the people?"),
+    ("How many people are there?", "5", 0.12, "What are they doing?", "What are the people doing?"),
     ("Are there any birds?", "yes", 0.8, "How many are there?", "How many birds are there?"),
     ("Are there any birds?", "yes", 0.8, "How many?", "How many birds are there?"),
     ("What animal is this?", "cat", 0.9, "What is it looking at?", "What is the animal looking at?"),
