@@ -67,7 +67,6 @@ CHINESE = {
     "Page of the PDF": "PDF 的页码",
     "Go": "开始",
     "Without the photo: {answer} ({share}).": "不看照片时：{answer}（{share}）。",
-    "Where it looked: {verdict}.": "它看的位置：{verdict}。",
     "for": "支持",
     "against": "反对",
     "marked": "已标出",
@@ -86,7 +85,12 @@ CHINESE = {
     "{share}: how sure it is of these words, on receipts like those it learned from; elsewhere less can be said.": (
         "{share}：在与训练数据相似的小票上，它对这些文字的把握；在其他页面上则不可靠。"
     ),
-    "The framed lines that spoke for it: {verdict}.": "框出的依据行：{verdict}。",
+    "The framed lines mattered.": "框出的行很重要。",
+    "The framed lines mattered a little.": "框出的行有一点重要。",
+    "Hiding the framed lines cost the answer no more than hiding other lines.": (
+        "遮住框出的行，对答案的影响不比遮住其他行更大。"
+    ),
+    "Whether the framed lines mattered can’t be told.": "无法判断框出的行是否重要。",
     "Page {number} of {pages}.": "第 {number} 页，共 {pages} 页。",
     "The page, with a frame around “{answer}”": "页面，“{answer}”已框出",
     "More": "更多",

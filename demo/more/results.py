@@ -8,6 +8,7 @@ from demo.languages.translate import say, say_html
 from demo.rendering.answers import bars_html
 from demo.rendering.overlay import MAX_SIDE, Look, overlay
 from demo.rendering.page_frames import MIN_FALL, marked_page
+from demo.rendering.sentences import say_sentence
 from demo.rendering.wording import data_address, notice_html, percent, strong
 from demo.visit.printed import Printed
 from valm_core.answers import differ
@@ -17,11 +18,17 @@ from valm_core.tasks.reader import PageAnswer, ReadPage
 from valm_core.tasks.tagger import Tagged
 
 STRONG_EFFECT = 2.0  # log-odds from which on a word is drawn in full colour
-VERDICTS = {  # of ``evidence.rules``, as the main page says them
+VERDICTS = {  # of ``evidence.rules``, in a table
     "matters": "matters",
     "matters a little": "matters a little",
     "no difference": "no difference found",
     "cannot tell": "can’t be told",
+}
+FRAMED = {  # the same of the lines of a page that spoke for its answer
+    "matters": "The framed lines mattered.",
+    "matters a little": "The framed lines mattered a little.",
+    "no difference": "Hiding the framed lines cost the answer no more than hiding other lines.",
+    "cannot tell": "Whether the framed lines mattered can’t be told.",
 }
 
 
@@ -37,8 +44,7 @@ def labelled_html(labelled: Labelled) -> str:
         parts.append(f"<p>{changed} {say('The photo changed nothing.') if same else ''}</p>")
     parts.append(_words_html(labelled))
     if labelled.places_judged:
-        found = say(VERDICTS[labelled.places_judged.verdict])
-        parts.append(f"<p>{say_html('Where it looked: {verdict}.', verdict=found)}</p>")
+        parts.append(f"<p>{escape(say_sentence(labelled.places_judged.verdict))}</p>")
     return "".join(parts)
 
 
@@ -102,8 +108,7 @@ def read_html(page: ReadPage, answer: PageAnswer) -> str:
     note = "{share}: how sure it is of these words, on receipts like those it learned from; elsewhere less can be said."
     parts.append(f'<p class="fine-print">{say_html(note, share=share)}</p>')
     if answer.verdict:
-        found = say(VERDICTS[answer.verdict])
-        parts.append(f"<p>{say_html('The framed lines that spoke for it: {verdict}.', verdict=found)}</p>")
+        parts.append(f"<p>{escape(say(FRAMED[answer.verdict]))}</p>")
     if page.pages > 1:
         parts.append(
             f'<p class="fine-print">{say_html("Page {number} of {pages}.", number=page.number, pages=page.pages)}</p>'
@@ -121,7 +126,7 @@ def printed_html(printed: Printed) -> str:
     first = say_html(lead, count=len(page.page.words), share=percent(answer.probability))
     note = say("It learned company, date, address and total of receipts; of other pages and questions it knows little.")
     others = (Answer(answer.text, answer.probability), *(Answer(*other) for other in answer.others))
-    judged = say_html("The framed lines that spoke for it: {verdict}.", verdict=say(VERDICTS[answer.verdict]))
+    judged = escape(say(FRAMED[answer.verdict])) if answer.verdict else ""
     return (
         f'<section class="printed" aria-label="{say("What was read")}"><h2 class="more-title">{title}</h2>'
         f"<p>{first} {judged}</p>{bars_html(others)}"
