@@ -45,6 +45,8 @@ def test_compare_offers_what_is_not_on_the_page_and_shows_it_as_large(visit, pag
     page.locator("#compare-pictures img").nth(1).wait_for()
     widths = [page.locator(place).first.bounding_box()["width"] for place in ("#overlay .map", "#compare-pictures img")]
     assert widths[0] == pytest.approx(widths[1], abs=3)
+    page.locator("#compare > button").click()
+    page.wait_for_function("least => document.querySelector('#overlay .map').clientWidth > least", arg=widths[0] + 40)
 
 
 @needs_fake
