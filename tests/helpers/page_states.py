@@ -143,9 +143,9 @@ def what_if(page) -> Iterator[str]:
         canvas = page.locator("#painted canvas").first
         canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()
-        page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+        page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + box["height"] / 2)  # the photo lies in the middle
         page.mouse.down()
-        page.mouse.move(box["x"] + 2 * box["width"] / 3, box["y"] + box["height"] / 2, steps=5)
+        page.mouse.move(box["x"] + 0.55 * box["width"], box["y"] + box["height"] / 2, steps=5)
         page.mouse.up()
         page.wait_for_timeout(500)  # the editor tells of its paint a moment later
         page.locator("#describe-again").click()
