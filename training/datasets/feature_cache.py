@@ -22,6 +22,7 @@ from valm_core.checkpoints.storage import AnyModel
 from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo, photo_to_pixels
 from valm_core.inputs.question import QUESTION_PREPROCESSING, QuestionTokenizer
 from valm_core.inputs.text import printable
+from valm_core.model.encoders.packages import sha256_of
 from valm_core.model.encoders.two_encoders import pool_cells
 from valm_core.outputs import InputError
 
@@ -189,7 +190,7 @@ def _new_shard(folder: Path, keys: list[str], made_from: dict) -> Iterator[Path]
 
 def _photo_keys(photos: Iterable[Path]) -> dict[Path, str]:
     """What tells each photo from others: a hash of its file's bytes, so one moved or unpacked again stays known."""
-    return {photo: hashlib.sha256(photo.read_bytes()).hexdigest() for photo in dict.fromkeys(photos)}
+    return {photo: sha256_of(photo) for photo in dict.fromkeys(photos)}
 
 
 @torch.no_grad()
