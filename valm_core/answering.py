@@ -15,6 +15,7 @@ from valm_core.inputs.text import clean_text
 from valm_core.model.fusion.streams import AttentionHead
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
+from valm_core.model.prepared_cells import PreparedCells
 from valm_core.outputs import Answer, EncodedImage, EncodedText, InputError, Photo, Prediction
 
 MAX_CANDIDATES = 100  # answers that a person may choose among
@@ -57,6 +58,7 @@ def predict(
     ranking: Ranking,
     familiar: Mapping[str, Subspace],
     masked_heads: tuple[AttentionHead, ...] = (),
+    cells: PreparedCells | None = None,
 ) -> list[Prediction]:
     """The replies to B questions.
 
@@ -67,10 +69,11 @@ def predict(
         ranking: ``likeliest`` or ``ranked_choices`` of this model.
         familiar: subspaces of ``familiarity.PARTS``; empty where they aren't known.
         masked_heads: attention heads that add nothing.
+        cells: what ``model.prepare`` made of the tokens, so that it need not be made again.
     """
     questions, text = encoded
     asked = {"text_tokens": text.tokens, "text_mask": text.mask, "masked_heads": masked_heads}
-    output = model(**asked, image_tokens=image_tokens)
+    output = model(**asked, image_tokens=image_tokens, cells=cells)
     blind = model(**asked)
     unfamiliar = unfamiliar_parts(familiar, model, text, image_tokens)
     return [

@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from valm_core import answering
 from valm_core.asking import check_cells, chosen_method, not_offered, words_left
@@ -32,8 +33,10 @@ from valm_core.inputs.photo import open_photo
 from valm_core.inputs.word_pieces import merge_word_pieces
 from valm_core.model.encoders.concepts import surest_concepts
 from valm_core.model.encoders.folding import ready_for_inference
+from valm_core.model.encoders.inference_bert import text_ready_for_inference
 from valm_core.model.fusion.streams import AttentionHead
 from valm_core.model.model import ValmModel
+from valm_core.model.prepared_cells import PreparedCells
 from valm_core.outputs import (
     OFFERS,
     Answer,
@@ -48,6 +51,8 @@ from valm_core.outputs import (
     TrackRecord,
     WordEvidence,
 )
+
+MAX_PREPARED = 32  # photos of which is kept what is made before a question, 0.7 MB each
 
 
 class VqaPredictor:
@@ -70,6 +75,7 @@ class VqaPredictor:
         self.folder = folder
         self.familiar = {} if folder is None else load_familiarity(folder)
         self.track_records = read_track_records(folder)
+        self.prepared = WeakTensorKeyDictionary()  # a photo's tokens -> PreparedCells
         self.notice = ""  # for people: why answers come more slowly now
         self.falling_back = threading.Lock()
 
@@ -85,6 +91,7 @@ class VqaPredictor:
         chosen = choose_device(device)
         if chosen.type == "cpu":
             ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
+            model.text_encoder.backbone = text_ready_for_inference(model.text_encoder.backbone)
         return cls(model, chosen, folder)
 
     @property
@@ -137,7 +144,10 @@ class VqaPredictor:
         """What ``answer`` gives for each photo and its question, all in one pass; a photo may come often."""
         encoded = answering.encode_questions(self.model, questions)
         tokens = torch.cat([image.tokens for image in images]).to(self.device)  # [B, N, D_image]
-        return answering.predict(self.model, encoded, tokens, self._ranking(top), self.familiar)
+        first, *others = [self._prepared(image) for image in images]
+        return answering.predict(
+            self.model, encoded, tokens, self._ranking(top), self.familiar, cells=first.joined(others)
+        )
 
     write = not_offered("This model chooses its answer from a list; it writes none.")
 
@@ -283,6 +293,17 @@ class VqaPredictor:
         """The smallest region found, and the fewest words, whose hiding makes another answer likelier."""
         question, (model, text, image, answer_index) = self._asked(image, question, answer)
         return counterfactual(model, question, text, image, answer_index)
+
+    @torch.no_grad()
+    def _prepared(self, image: EncodedImage) -> PreparedCells:
+        """What is made of a photo before its questions, kept for the next one for as long as the photo itself is."""
+        cells = self.prepared.get(image.tokens)
+        if cells is None or cells.projected.device != self.model.device:  # a lost GPU took them along
+            cells = self.model.prepare(image.tokens.to(self.device), image.grid)
+            if len(self.prepared) >= MAX_PREPARED:
+                self.prepared.clear()
+            self.prepared[image.tokens] = cells
+        return cells
 
     def _asked(
         self, image: EncodedImage, question: str, answer: str | None

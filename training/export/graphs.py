@@ -57,13 +57,14 @@ class FusionGraph(nn.Module):
     def forward(self, text_tokens: Tensor, text_mask: Tensor, image_tokens: Tensor) -> tuple[Tensor, ...]:
         """The outputs named ``OUTPUTS``. Those of rollout are the first question's alone, with a batch axis of one."""
         grid = (image_tokens.shape[1], image_tokens.shape[2])
-        features = self.model.fuse(text_tokens, text_mask, image_tokens.flatten(1, 2), grid, return_attention=True)
+        cells = self.model.prepare(image_tokens.flatten(1, 2), grid)
+        features = self.model.fuse(text_tokens, text_mask, cells, return_attention=True)
         text_to_image, image_to_text = cross_modal_maps(features)  # [B, L, H, T, N], [B, L, H, N, T]
         raw = raw_relevance(features, text_to_image, image_to_text)
         relevance, *between = rollout_relevance(features, self.model.has_glimpses)  # [T + N], [T, N] and [N, T]
         length = text_tokens.shape[1]
         rolled = (relevance[length:], relevance[:length], *between)
-        logits = self.model.score(features, text_tokens, text_mask, image_tokens.flatten(1, 2))
+        logits = self.model.score(features, text_tokens, text_mask, cells)
         return logits, features.gate, text_to_image, image_to_text, *raw, *(rows_to_one(part)[None] for part in rolled)
 
 

@@ -5,7 +5,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from valm_core.model.model import ValmModel
-from valm_core.model.shared_cells import SharedCells
 from valm_core.outputs import EncodedImage, EncodedText
 from valm_core.stopping import stop_if_unwanted
 
@@ -21,6 +20,8 @@ def without_cells(model: ValmModel, tokens: Tensor, hidden: Tensor) -> Tensor:
 def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImage, hidden: Tensor) -> Tensor:
     """Ask again with cells replaced by the average image token of the training data.
 
+    Before cells read each other, a cell is the same in all variants that show it: what is made of it is made once.
+
     Args:
         model: in evaluation mode.
         text: one encoded question.
@@ -30,10 +31,14 @@ def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImag
     Returns:
         Logits [F, A].
     """
-    cells, logits = SharedCells(model, text, image), []
+    shown = model.prepare(image.tokens, image.grid)
+    average = model.prepare(model.mean_image_token.to(image.tokens)[None, None], (1, 1))
+    logits = []
     for part in hidden.to(image.tokens.device).split(TOKEN_BATCH):
         stop_if_unwanted()
-        logits.append(cells.logits(part))
+        count = len(part)
+        tokens, mask = text.tokens.expand(count, -1, -1), text.mask.expand(count, -1)
+        logits.append(model(text_tokens=tokens, text_mask=mask, cells=shown.hidden(part, average)).logits)
     return torch.cat(logits).float()
 
 

@@ -102,7 +102,8 @@ def trace_question(model: ValmModel, text: EncodedText, image: EncodedImage, ans
         # Without these two, maps of a model with frozen parameters would get no gradient.
         text_tokens = text.tokens.detach().requires_grad_(True)
         image_tokens = image.tokens.detach().requires_grad_(True)
-        features = model.fuse(text_tokens, text.mask, image_tokens, image.grid, return_attention=True)
+        cells = model.prepare(image_tokens, image.grid)
+        features = model.fuse(text_tokens, text.mask, cells, return_attention=True)
         scored, glimpsed = features, None
         if model.has_glimpses:  # they read a copy of their map, so that their gradient can be told from the layers'
             place = features.last_text_to_image
@@ -110,7 +111,7 @@ def trace_question(model: ValmModel, text: EncodedText, image: EncodedImage, ans
             maps = list(features.attention)
             maps[place] = dataclasses.replace(maps[place], weights=glimpsed)
             scored = dataclasses.replace(features, attention=tuple(maps))
-        logits = model.score(scored, text_tokens, text.mask, image_tokens)
+        logits = model.score(scored, text_tokens, text.mask, cells)
     return Trace(answer_index, logits, features, glimpsed)
 
 

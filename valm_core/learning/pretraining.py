@@ -104,12 +104,12 @@ class PretrainingObjective(nn.Module):
         whole_text = model.encode_question(token_ids, text_mask).tokens
         grid = model.image_encoder.grid
 
-        masked, image = model.project(masked_text, image_tokens)
+        masked, image = model.project_words(masked_text), model.project_cells(image_tokens)
         features = model.fusion(masked, text_mask, image, grid)
         words = self.masked_language(features.text_tokens[hidden], self._word_embeddings)  # [M, V]
         masked_language = F.cross_entropy(words.float(), token_ids[hidden])
 
-        text, image = model.project(whole_text, image_tokens)
+        text, image = model.project_words(whole_text), model.project_cells(image_tokens)
         text_vector = (text * text_mask[..., None]).sum(dim=1) / text_mask.sum(dim=1, keepdim=True)  # [B, D]
         image_vector = image.mean(dim=1)  # [B, D]
         contrastive = self.contrastive(text_vector, image_vector, photo_ids)

@@ -19,6 +19,7 @@ from valm_core.model.encoders.image_encoder import ImageEncoder
 from valm_core.model.encoders.text_encoder import TextEncoder
 from valm_core.model.fusion.streams import AttentionHead, heads_of
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead, calibrated, extended_layer
+from valm_core.model.prepared_cells import PreparedCells
 from valm_core.outputs import EncodedImage, EncodedText, FusedFeatures
 
 if TYPE_CHECKING:
@@ -140,6 +141,16 @@ class ValmModel(nn.Module):
             shown = None if concepts is None else photo_logits(concepts)
         return EncodedImage(tokens, self.image_encoder.grid, concept_logits=shown)
 
+    def prepare(self, image_tokens: Tensor, grid: tuple[int, int]) -> PreparedCells:
+        """What can be made of photos' tokens [P, N, D_image] before any question is asked about them."""
+        cells = image_tokens.to(self.image_projection.weight.dtype)
+        return PreparedCells(
+            self.project_cells(cells),
+            None if self.similarity is None else self.similarity.matched(cells),
+            None if self.glimpses is None else self.glimpses.features(cells),
+            grid,
+        )
+
     def blind_image(self) -> EncodedImage:
         """What stands for an unseen photo: the average token of the training photos, as a grid of one cell."""
         return EncodedImage(self.mean_image_token[None, None], (1, 1))
@@ -156,12 +167,13 @@ class ValmModel(nn.Module):
         masked_heads: Collection[AttentionHead] = (),
         balanced: Tensor | None = None,
         fixed_prior: bool = False,
+        cells: PreparedCells | None = None,
     ) -> ValmOutput:
         """Score every answer.
 
         Each side comes raw or already encoded: give ``token_ids`` [B, T] or ``text_tokens`` [B, T, D_text], and
-        ``pixels`` [P, 3, S, S] or ``image_tokens`` [P, N, D_image]; with neither of the last two the photo is
-        replaced by the average of the training photos (a blind answer).
+        ``pixels`` [P, 3, S, S], ``image_tokens`` [P, N, D_image] or ``cells`` of B photos as ``prepare`` makes them;
+        with none of the last three the photo is replaced by the average of the training photos (a blind answer).
 
         Args:
             text_mask: [B, T], True where a text token is real.
@@ -176,65 +188,60 @@ class ValmModel(nn.Module):
             ValueError: neither ``token_ids`` nor ``text_tokens`` is given.
         """
         text_tokens = self.text_encoder.read(text_mask, token_ids, text_tokens)
-        grid = self.image_encoder.grid
-        if image_tokens is None and pixels is not None:
-            image_tokens = self.encode_image(pixels).tokens
-        elif image_tokens is None:
-            image_tokens, grid = self.blind_image().tokens, (1, 1)
-            photo_index = text_mask.new_zeros(len(text_mask), dtype=torch.long)
-        if photo_index is not None:
-            image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
+        if cells is None:
+            grid = self.image_encoder.grid
+            if image_tokens is None and pixels is not None:
+                image_tokens = self.encode_image(pixels).tokens
+            elif image_tokens is None:
+                image_tokens, grid = self.blind_image().tokens, (1, 1)
+                photo_index = text_mask.new_zeros(len(text_mask), dtype=torch.long)
+            if photo_index is not None:
+                image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
+            cells = self.prepare(image_tokens, grid)
         explicit = return_attention or (self.glimpses is not None and self.similarity is None)
-        features = self.fuse(text_tokens, text_mask, image_tokens, grid, explicit, masked_heads)
-        logits = self.score(features, text_tokens, text_mask, image_tokens, balanced, masked_heads, fixed_prior)
+        features = self.fuse(text_tokens, text_mask, cells, explicit, masked_heads)
+        logits = self.score(features, text_tokens, text_mask, cells, balanced, masked_heads, fixed_prior)
         return ValmOutput(logits, features if return_attention else dataclasses.replace(features, attention=()))
 
     def fuse(
         self,
         text_tokens: Tensor,
         text_mask: Tensor,
-        image_tokens: Tensor,
-        grid: tuple[int, int],
+        cells: PreparedCells,
         return_attention: bool = False,
         masked_heads: Collection[AttentionHead] = (),
     ) -> FusedFeatures:
-        """Encoder tokens [B, T, D_text], [B, N, D_image] of ``grid`` -> what the fusion makes of them."""
-        text, image = self.project(text_tokens, image_tokens)
-        if self.similarity is None:
-            return self.fusion(text, text_mask, image, grid, return_attention, masked_heads)
-        dtype = self.image_projection.weight.dtype
-        similarity = self.similarity(text_tokens.to(dtype), image_tokens.to(dtype))  # [B, T, N]
-        return self.fusion(text, text_mask, image, grid, return_attention, masked_heads, similarity)
+        """Encoder tokens [B, T, D_text] and the cells of B photos -> what the fusion makes of them."""
+        fused = self.project_words(text_tokens), text_mask, cells.projected, cells.grid, return_attention, masked_heads
+        if self.similarity is None or cells.matched is None:
+            return self.fusion(*fused)
+        words = text_tokens.to(self.text_projection.weight.dtype)
+        return self.fusion(*fused, self.similarity.compared(words, cells.matched))  # [B, T, N]
 
     def score(
         self,
         features: FusedFeatures,
         text_tokens: Tensor,
         text_mask: Tensor,
-        image_tokens: Tensor,
+        cells: PreparedCells,
         balanced: Tensor | None = None,
         masked_heads: Collection[AttentionHead] = (),
         fixed_prior: bool = False,
-        glimpsed: Tensor | None = None,
     ) -> Tensor:
-        """Logits [B, A] of fused features (with attention) and what they were fused from; see ``forward``.
-
-        ``glimpsed`` is ``glimpses.features`` of the image tokens, where it was made before.
-        """
+        """Logits [B, A] of fused features (with attention) and what they were fused from; see ``forward``."""
         if self.question_head is None:
             return self.head(features.fused)
         if balanced is None and self.neutral_yes_no:
             balanced = text_tokens.new_full(text_tokens.shape[:1], self.neutral_yes_no)  # no len: exports follow it
         pooled = self.question_head.pooled(text_tokens, text_mask)
         read, question = features.fused, self.question_head.vector(pooled, balanced)
-        if self.glimpses is not None:
+        if self.glimpses is not None and cells.glimpsed is not None:
             last = features.attention[features.last_text_to_image]
             maps, masked = last.weights, heads_of(masked_heads, "text_to_image", last.layer)
             if masked:
                 maps = maps.index_fill(1, torch.tensor(masked, device=maps.device), 0.0)
             plain = question if balanced is None else self.question_head.vector(pooled)
-            glimpsed = self.glimpses.features(image_tokens) if glimpsed is None else glimpsed
-            read = self.glimpses.gather(plain, glimpsed, maps, features.text_pooling, read)
+            read = self.glimpses.gather(plain, cells.glimpsed, maps, features.text_pooling, read)
         prior = self.question_head.logits(question)
         return self.head(read) + (prior.detach() if fixed_prior else prior)
 
@@ -252,19 +259,23 @@ class ValmModel(nn.Module):
         head = cast(QuestionHead, self.question_head)
         return head(self.text_encoder.read(text_mask, token_ids, text_tokens), text_mask, balanced)
 
-    def project(self, text_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Bring encoder tokens [B, T, D_text] and [B, N, D_image] to the width of the fusion.
+    def project_words(self, text_tokens: Tensor) -> Tensor:
+        """Bring the text encoder's tokens [B, T, D_text] to the width of the fusion [B, T, D]."""
+        text_tokens = text_tokens.to(self.text_projection.weight.dtype)
+        return self.dropout(self.text_norm(self.text_projection(text_tokens)))
+
+    def project_cells(self, image_tokens: Tensor) -> Tensor:
+        """Bring the image encoder's tokens [B, N, D_image] to the width of the fusion [B, N, D].
 
         The semantic part of an image token lives in the text encoder's space, so it goes through the text's projection:
         a word and a cell that shows it start out alike.
         """
         image_tokens = image_tokens.to(self.image_projection.weight.dtype)
-        text_tokens = text_tokens.to(self.text_projection.weight.dtype)
         appearance = image_tokens[..., : self.image_encoder.feature_width]
         image = self.image_projection(self.image_input_norm(appearance))
         if self.image_encoder.semantic_width:
             image = image + self.text_projection(image_tokens[..., self.image_encoder.feature_width :])
-        return self.dropout(self.text_norm(self.text_projection(text_tokens))), self.dropout(self.image_norm(image))
+        return self.dropout(self.image_norm(image))
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str], batch_size: int = 256) -> Tensor:

@@ -16,6 +16,7 @@ from valm_core.devices import choose_device
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.model.encoders.folding import ready_for_inference
+from valm_core.model.encoders.inference_bert import text_ready_for_inference
 from valm_core.model.encoders.packages import sha256_of
 from valm_core.model.tasks.retrieval import RetrievalModel, pair_scores
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
@@ -75,6 +76,7 @@ class PhotoFinder:
         model, chosen = load_retrieval_checkpoint(folder), choose_device(device)
         if chosen.type == "cpu":
             ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
+            model.text_encoder.backbone = text_ready_for_inference(model.text_encoder.backbone)
         return cls(model, chosen, folder)
 
     @property

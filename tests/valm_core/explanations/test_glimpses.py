@@ -38,7 +38,7 @@ def score(model, text, image, features, maps=None):
     steps = list(features.attention)
     steps[place] = dataclasses.replace(steps[place], weights=steps[place].weights if maps is None else maps)
     features = dataclasses.replace(features, attention=tuple(steps))
-    return model.score(features, text.tokens, text.mask, image.tokens)[0, ANSWER]
+    return model.score(features, text.tokens, text.mask, model.prepare(image.tokens, image.grid))[0, ANSWER]
 
 
 def nudged_glimpses(model, text, image, features):
@@ -58,7 +58,7 @@ def nudged_glimpses(model, text, image, features):
 def test_relevancy_adds_what_each_glimpse_did(asked):
     model, text, image = asked
     tokens, cells = (part.tokens.clone().requires_grad_(True) for part in (text, image))
-    features = model.fuse(tokens, text.mask, cells, image.grid, return_attention=True)
+    features = model.fuse(tokens, text.mask, model.prepare(cells, image.grid), return_attention=True)
     glimpses = nudged_glimpses(model, text, image, features)
     trace = trace_question(model, text, image, ANSWER)
     assert glimpses.max() > 1e-4
@@ -94,7 +94,7 @@ def test_relevancy_adds_what_each_glimpse_did(asked):
 def test_rollout_is_half_glimpses(asked):
     model, text, image = asked
     with torch.no_grad():
-        features = model.fuse(text.tokens, text.mask, image.tokens, image.grid, return_attention=True)
+        features = model.fuse(text.tokens, text.mask, model.prepare(image.tokens, image.grid), return_attention=True)
         flow = (readout(features) @ rollout(features)).numpy()
     length = text.tokens.shape[1]
     last = [step.weights[0].numpy() for step in features.attention if (step.query, step.key) == ("text", "image")][-1]

@@ -170,6 +170,13 @@ class WordCellSimilarity(nn.Module):
 
     def forward(self, words: Tensor, cells: Tensor) -> Tensor:
         """Words [B, T, W], cells [B, N, C] -> [B, T, N] from -scale to scale."""
+        return self.compared(words, self.matched(cells))
+
+    def matched(self, cells: Tensor) -> Tensor:
+        """Cells [B, N, C] -> unit vectors [B, N, width] of the common space."""
+        return functional.normalize(self.cell(cells), dim=-1)
+
+    def compared(self, words: Tensor, matched: Tensor) -> Tensor:
+        """What ``forward`` gives, of ``matched`` in place of cells."""
         words = functional.normalize(self.word(words), dim=-1)
-        cells = functional.normalize(self.cell(cells), dim=-1)
-        return self.log_scale.exp().clamp(max=30.0) * (words @ cells.transpose(1, 2))
+        return self.log_scale.exp().clamp(max=30.0) * (words @ matched.transpose(1, 2))

@@ -108,7 +108,7 @@ class FusedEncoders(TwoEncoders):
             cells = given if photo_index is None else torch.cat([given, none])[photo_index]  # -1 is the last
         cells = cells.expand(len(text), -1, -1).to(self.image_projection.weight.dtype)
         image = self.image_projection(self.image_input_norm(cells[..., : self.image_encoder.feature_width]))
-        if self.image_encoder.semantic_width:  # it lives in the text encoder's space, see ``ValmModel.project``
+        if self.image_encoder.semantic_width:  # it lives in the text encoder's space, see ``ValmModel.project_cells``
             image = image + self.text_projection(cells[..., self.image_encoder.feature_width :])
         image = self.dropout(self.image_norm(image))
         if self.similarity is None:

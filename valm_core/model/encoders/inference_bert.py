@@ -1,0 +1,93 @@
+"""BERT made ready for inference: one matrix for queries, keys and values, and nothing between the layers. Same numbers.
+
+A question is a dozen tokens long: most of what transformers' own forward pass takes for it is bookkeeping.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from transformers import BertModel
+
+
+class EncodedTokens(NamedTuple):
+    """What a text model of transformers returns, as far as ``TextEncoder`` reads it."""
+
+    last_hidden_state: Tensor  # [B, T, D]
+    hidden_states: tuple[Tensor, ...]  # of the embeddings and every layer, each [B, T, D]
+
+
+def text_ready_for_inference(backbone: nn.Module) -> nn.Module:
+    """A text model that answers as ``backbone`` does, up to rounding, and faster; it must be neither trained nor saved.
+
+    Args:
+        backbone: in evaluation mode; what is no plain BERT comes back as it is.
+    """
+    from transformers import BertModel  # imported here: it brings training libraries along
+
+    if type(backbone) is not BertModel or not _is_plain(backbone.config):
+        return backbone
+    return InferenceBert(backbone).eval()
+
+
+def _is_plain(config: object) -> bool:
+    absolute = getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
+    decodes = getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
+    return absolute and not decodes and getattr(config, "hidden_act", "") == "gelu"
+
+
+class InferenceBert(nn.Module):
+    """The encoder of Devlin et al. 2019 (https://arxiv.org/abs/1810.04805), post-norm, without dropout and pooler.
+
+    Args:
+        bert: whose embeddings and norms it shares; what else it has is copied.
+    """
+
+    def __init__(self, bert: "BertModel"):
+        super().__init__()
+        self.config = bert.config
+        self.embeddings = bert.embeddings
+        self.layer = nn.ModuleList(InferenceBertLayer(layer) for layer in bert.encoder.layer)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = True) -> EncodedTokens:
+        """input_ids [B, T], attention_mask [B, T] (above 0 where a token is real) -> the tokens after every layer."""
+        real = attention_mask > 0
+        mask = None if bool(real.all()) else real[:, None, None]  # [B, 1, 1, T]
+        states = [self.embeddings(input_ids=input_ids)]
+        for layer in self.layer:
+            states.append(layer(states[-1], mask))
+        return EncodedTokens(states[-1], tuple(states))
+
+
+class InferenceBertLayer(nn.Module):
+    """One layer, of the weights of a ``BertLayer`` of transformers."""
+
+    def __init__(self, layer: Any):
+        super().__init__()
+        read = layer.attention.self
+        self.heads = read.num_attention_heads
+        self.query_key_value = _in_one(read.query, read.key, read.value)
+        self.output, self.output_norm = _in_one(layer.attention.output.dense), layer.attention.output.LayerNorm
+        self.wide, self.narrow = _in_one(layer.intermediate.dense), _in_one(layer.output.dense)
+        self.norm = layer.output.LayerNorm
+
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """tokens [B, T, D], mask [B, 1, 1, T] -> updated tokens."""
+        joined = self.query_key_value(tokens).unflatten(-1, (3, self.heads, -1))  # [B, T, 3, H, D/H]
+        query, key, value = joined.permute(2, 0, 3, 1, 4)  # each [B, H, T, D/H]
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
+        tokens = self.output_norm(tokens + self.output(read))
+        return self.norm(tokens + self.narrow(F.gelu(self.wide(tokens))))
+
+
+def _in_one(*layers: nn.Linear) -> nn.Linear:
+    """Layers that read the same, as one; its weights lie in memory as a product of few rows reads them fastest."""
+    joined = nn.Linear(1, 1).requires_grad_(False)
+    weight = torch.cat([layer.weight.detach() for layer in layers])  # [D_out, D]
+    joined.weight.data = weight.T.contiguous().T
+    joined.bias.data = torch.cat([layer.bias.detach() for layer in layers])
+    joined.out_features, joined.in_features = weight.shape
+    return joined
