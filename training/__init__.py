@@ -15,6 +15,7 @@ SHORT_NAMES = {
     "pointing": "measuring.pointing",
     "presence": "measuring.presence",
     "reranking": "measuring.reranking",
+    "scale": "benchmark.scale",
     "search": "experiments.search",
     "search_speed": "benchmark.search_speed",
     "training_speed": "benchmark.training_speed",

@@ -173,6 +173,7 @@ TRAINING += [
     "embed_photos",
     "open_model_maps",
     "training_speed",
+    "scale",
     "search_speed",
     "presence",
     "word_maps",
