@@ -92,7 +92,7 @@ def walk(page, url: str, theme: str, group: str):
         page.goto(address.format(url))
     if group == "find":
         page.locator("#find-button").wait_for()
-        yield from page_states.finding(page, "a cup of coffee")
+        yield from page_states.finding(page, "a cup of coffee", own_photo())
         page.goto(address.format(f"{url}/api"))
         yield "api"
         return

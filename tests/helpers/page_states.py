@@ -216,8 +216,8 @@ def more(page) -> Iterator[str]:
     yield "more, answered"
 
 
-def finding(page, words: str) -> Iterator[str]:
-    """The name of each state of the page that finds photos."""
+def finding(page, words: str, photo: Path) -> Iterator[str]:
+    """The name of each state of the page that finds photos, by words and then by a visitor's photo."""
     yield "find"
     page.locator("#find-words textarea, #find-words input").fill(words)
     page.keyboard.press("Enter")
@@ -228,4 +228,8 @@ def finding(page, words: str) -> Iterator[str]:
     yield "found, word"
     page.locator("#ask-column .label-wrap:not(.open)").click()
     page.locator("#find-photo input[type=file]").wait_for(state="attached")
+    yield "found, photo asked for"
+    page.locator("#find-photo input[type=file]").set_input_files(photo)
+    page.locator("#words button").first.wait_for(state="detached")  # no words were searched by
+    page.locator("#overlay .map img").wait_for()
     yield "found, by photo"

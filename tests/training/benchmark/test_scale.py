@@ -35,8 +35,8 @@ def test_the_verdict_says_how_the_cost_grows(seconds, words):
     assert words in scale.verdict(part)
 
 
-def test_the_report_has_every_size(config_file, colored_squares, built_tiny_model, tmp_path):
-    save_checkpoint(built_tiny_model, tmp_path / "checkpoint")
+def test_the_report_has_every_size(config_file, colored_squares, tiny_model, tmp_path):
+    save_checkpoint(tiny_model, tmp_path / "checkpoint")
     report = tmp_path / "scale.json"
     given = ["--checkpoint", str(tmp_path / "checkpoint"), "--config", str(config_file), "--data", str(colored_squares)]
     given += ["--answers", "3", "11", "--photos", "60", "120", "--encoded", "2", "4", "--workers"]
