@@ -225,9 +225,11 @@ def report(figures: dict) -> str:
         lines.append(
             f"- **kill -9** at {row['moments_each']} random moments each: the database opened every time and lost no "
             f"reported correction ({row['corrections_kept']} kept); the checkpoint loaded every time "
-            f"({row['checkpoint_saves']} finished saves); the index opened every time, lost no photo and was finished "
-            f"afterwards ({row['photos_indexed']} photos)."
+            f"({row['checkpoint_saves']} finished saves)."
         )
+        if "photos_indexed" in row:  # figures of before 2026-11-27 haven't got it
+            indexed = row["photos_indexed"]
+            lines[-1] += f" The index opened every time, lost no photo and was finished afterwards ({indexed} photos)."
     return "\n".join(lines) + "\n"
 
 
