@@ -17,6 +17,7 @@ MIN_CONFIDENCE = 0.5  # of a line: what is less sure is no text
 SURE = 0.85  # the mean from which on a page counts as upright
 SHORT_SIDE = 900  # pixels; smaller pages are enlarged so far, at most by ``MAX_ENLARGEMENT``
 MAX_ENLARGEMENT = 3
+MAX_ASPECT = 100  # long side over short side; RapidOCR fails from 125 on, and no line of text is so thin
 TURNS = (0, 90, 270, 180)  # degrees
 _ENGINE_LOCK = threading.Lock()
 
@@ -35,7 +36,8 @@ def has_ocr() -> bool:
 def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[tuple[Line, ...], int]:
     """The lines of text on a photo, and by how many degrees it was turned, counterclockwise, to read them.
 
-    A page that lies on its side or its head is turned until it reads best; places are those of the turned page.
+    A page that lies on its side or its head is turned until it reads best; places are those of the turned page. A photo
+    more than ``MAX_ASPECT`` times as long as it is wide has none.
 
     Args:
         photo: file, content or opened picture; upright as its file says.
@@ -47,6 +49,8 @@ def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[tuple[Line, 
     """
     picture = _enlarged(open_photo(photo))
     read = engine or rapid_ocr()
+    if max(picture.size) > MAX_ASPECT * min(picture.size):
+        return (), 0
     best: list[tuple[np.ndarray, str, float]] = []
     best_score, best_size, best_turn = -1.0, picture.size, 0
     for turn in TURNS:

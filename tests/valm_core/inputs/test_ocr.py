@@ -82,3 +82,10 @@ def test_the_real_one_reads_scans(receipt, kind):
 def test_the_real_one_finds_nothing_on_an_empty_page():
     with pytest.raises(InputError, match="No words"):
         page_of_lines(read_lines(Image.new("RGB", (600, 800), "white"))[0])
+
+
+@pytest.mark.skipif(not HAS_OCR, reason="the extra `read` isn't installed")
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 16), (20, 1900)])
+def test_a_strip_has_no_text_and_is_no_fault(size):
+    lines, turn = read_lines(Image.new("RGB", size, "white"))
+    assert (lines, turn) == ((), 0)
