@@ -68,11 +68,11 @@ def measure_search(sizes: Iterable[int]) -> list[dict[str, float]]:
     return [{"size": size, "seconds": measure_exact(made_vectors(size, 1), queries)["p50_ms"] / 1000} for size in sizes]
 
 
-def measure_learning(config: str, settings: dict[str, object], photos: Iterable[int]) -> list[dict[str, float]]:
+def measure_learning(config: str, photos: Iterable[int]) -> list[dict[str, float]]:
     """Seconds to encode so many photos of the training data, and rows learned a second from them."""
     found = []
     for count in photos:
-        report = measure_training(config, settings, count, STEPS)
+        report = measure_training(config, {}, count, STEPS)
         seconds = report["photos"] / report["photos_per_second"]
         found.append({"size": report["photos"], "seconds": seconds, "rows_per_second": report["rows_per_second"]})
     return found
@@ -217,7 +217,7 @@ def main(arguments: list[str] | None = None) -> None:
         checkpoint = str(Path(options.checkpoint).resolve())
         report["answers"] = measure_answers(checkpoint, rows, sorted(options.answers))
         report["search"] = measure_search(sorted(options.photos))
-        report["learning"] = measure_learning(options.config, {}, sorted(options.encoded))
+        report["learning"] = measure_learning(options.config, sorted(options.encoded))
         report["workers"] = measure_workers(checkpoint, alone, sorted(options.workers))
     except (OSError, ValueError, RuntimeError) as error:
         parser.exit(2, f"{error}\n")

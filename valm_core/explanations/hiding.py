@@ -20,7 +20,8 @@ def without_cells(model: ValmModel, tokens: Tensor, hidden: Tensor) -> Tensor:
 def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImage, hidden: Tensor) -> Tensor:
     """Ask again with cells replaced by the average image token of the training data.
 
-    Before cells read each other, a cell is the same in all variants that show it: what is made of it is made once.
+    Before cells read each other, a cell is the same in all variants that show it: what is made of it, and how much it
+    resembles each word, is found once.
 
     Args:
         model: in evaluation mode.
@@ -31,8 +32,9 @@ def logits_without_cells(model: ValmModel, text: EncodedText, image: EncodedImag
     Returns:
         Logits [F, A].
     """
-    shown = model.prepare(image.tokens, image.grid)
+    shown = model.compare(text.tokens, model.prepare(image.tokens, image.grid))
     average = model.prepare(model.mean_image_token.to(image.tokens)[None, None], (1, 1))
+    average = model.compare(text.tokens, average)
     logits = []
     for part in hidden.to(image.tokens.device).split(TOKEN_BATCH):
         stop_if_unwanted()

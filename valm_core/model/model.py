@@ -151,6 +151,14 @@ class ValmModel(nn.Module):
             grid,
         )
 
+    def compare(self, text_tokens: Tensor, cells: PreparedCells) -> PreparedCells:
+        """The cells, compared with the words [B, T, D_text] of their questions; as they are where that was done."""
+        if self.similarity is None or cells.matched is None:
+            return cells
+        words = text_tokens.to(self.text_projection.weight.dtype)
+        similar = self.similarity.compared(words, cells.matched).transpose(1, 2)  # [B, N, T]
+        return dataclasses.replace(cells, matched=None, similar=similar)
+
     def blind_image(self) -> EncodedImage:
         """What stands for an unseen photo: the average token of the training photos, as a grid of one cell."""
         return EncodedImage(self.mean_image_token[None, None], (1, 1))
@@ -212,11 +220,9 @@ class ValmModel(nn.Module):
         masked_heads: Collection[AttentionHead] = (),
     ) -> FusedFeatures:
         """Encoder tokens [B, T, D_text] and the cells of B photos -> what the fusion makes of them."""
+        similar = self.compare(text_tokens, cells).similar
         fused = self.project_words(text_tokens), text_mask, cells.projected, cells.grid, return_attention, masked_heads
-        if self.similarity is None or cells.matched is None:
-            return self.fusion(*fused)
-        words = text_tokens.to(self.text_projection.weight.dtype)
-        return self.fusion(*fused, self.similarity.compared(words, cells.matched))  # [B, T, N]
+        return self.fusion(*fused) if similar is None else self.fusion(*fused, similar.transpose(1, 2))  # [B, T, N]
 
     def score(
         self,

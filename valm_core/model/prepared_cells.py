@@ -12,13 +12,15 @@ class PreparedCells:
     """Cells as ``ValmModel.prepare`` makes them, of P photos with N cells each; good for any number of questions.
 
     ``projected`` [P, N, D] go into the fusion, words are compared with ``matched`` [P, N, W], and glimpses gather
-    ``glimpsed`` [P, N, G]; the last two are None where the model has no such part.
+    ``glimpsed`` [P, N, G]; the last two are None where the model has no such part. Once they were compared with one
+    question's T words, ``similar`` [P, N, T] says how much they resemble each, in place of ``matched``.
     """
 
     projected: Tensor
     matched: Tensor | None
     glimpsed: Tensor | None
     grid: tuple[int, int]  # rows, columns
+    similar: Tensor | None = None
 
     def hidden(self, hidden: Tensor, average: "PreparedCells") -> "PreparedCells":
         """One photo's cells in F variants: where ``hidden`` [F, N] is true, the single cell of ``average`` instead."""
@@ -34,4 +36,4 @@ class PreparedCells:
             return None if made[0] is None else join(made)
 
         projected = join([photo.projected for photo in photos])
-        return PreparedCells(projected, part("matched"), part("glimpsed"), self.grid)
+        return PreparedCells(projected, part("matched"), part("glimpsed"), self.grid, part("similar"))
