@@ -49,12 +49,13 @@ class Page:
         return {
             **self.forget_photo(None, None, histories),
             **self.offer(example.questions),
+            self.ask.notice: "",
             self.ask.photo: str(example.path),
             self.ask.question: example.questions[0],
         }
 
     def forget_photo(self, path, outcome, histories) -> dict:
-        """The page without its result, since the photo is another."""
+        """The page without its result, since the photo is another; a message stays, which may be about that photo."""
         if path and outcome is not None and outcome.path == path:  # a quick question was answered before us
             return {self.memory.opened: gr.skip()}
         strip = history.strip_html(histories, history.already_opened(histories, path))
@@ -66,7 +67,6 @@ class Page:
         return {
             self.memory.reply: None,
             self.memory.selected: asking.Selection(),
-            self.ask.notice: notice_html(""),
             self.result.writing: "",
             self.result.empty: gr.update(visible=True),
             self.result.whole: gr.update(visible=False),

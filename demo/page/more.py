@@ -91,7 +91,15 @@ class MorePage:
             "",
         ]
 
-    def run(self, task: str, text: str, photo: str | None, document: str | None, number: float | None) -> list[str]:
+    def run(self, task: str, *given) -> tuple[str, str, str]:
+        """``answer``, kept for ``show`` with the task that it is of."""
+        return task, *self.answer(task, *given)
+
+    def show(self, done: tuple[str, str, str] | None, task: str) -> list:
+        """What was found out, unless another task was chosen meanwhile."""
+        return list(done[1:]) if done and done[0] == task else [gr.skip(), gr.skip()]
+
+    def answer(self, task: str, text: str, photo: str | None, document: str | None, number: float | None) -> list[str]:
         """What the model says, and a picture of where it looked, "" for none."""
         chosen = TASKS[task]
         try:
@@ -110,9 +118,15 @@ class MorePage:
             return [notice_html(translated(error)), ""]
 
 
-def build_more_page(models: MoreModels) -> None:
-    """Lay the page out and wire it; call it within the block of its route."""
+def build_more_page(models: MoreModels, seconds: float) -> None:
+    """Lay the page out and wire it; call it within the block of its route.
+
+    Args:
+        models: those of the tasks.
+        seconds: how long what was found out stays in memory.
+    """
     page = MorePage(models)
+    done = gr.State(time_to_live=seconds)
     first = TASKS[models.tasks[0]]
     gr.Navbar(main_page_name=ASK)
     gr.HTML(f'<header class="page-header">{label(CLAIM)}</header>')
@@ -159,10 +173,11 @@ def build_more_page(models: MoreModels) -> None:
     running = {
         "fn": page.run,
         "inputs": [task, text, photo, document, number],
-        "outputs": [result, picture],
+        "outputs": done,
         "show_progress_on": [result],
         "trigger_mode": "always_last",
         **ON_MODELS,
     }
-    run.click(**running)
-    example.click(lambda shown: shown, example, text, queue=False, show_progress="hidden").then(**running)
+    filling = example.click(lambda shown: shown, example, text, queue=False, show_progress="hidden")
+    for finding_out in (run.click(**running), filling.then(**running)):
+        finding_out.then(page.show, [done, task], [result, picture], queue=False, show_progress="hidden")

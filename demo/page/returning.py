@@ -87,6 +87,7 @@ class Returning:
             self.memory.visit: "",
             self.ask.photo: None,
             self.ask.question: "",
+            self.ask.notice: "",
             **self.prompt_of("", None),
             **self.page.forget_photo(None, None, ()),
         }

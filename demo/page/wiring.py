@@ -191,7 +191,7 @@ def build_page(
             wire_both_pages(blocks)
     if more and more.tasks:
         with blocks.route(MORE, MORE_PATH):
-            build_more_page(more)
+            build_more_page(more, STATE_SECONDS)
             wire_both_pages(blocks)
     blocks.current_page = ""  # the API is of both
     with blocks:
@@ -293,8 +293,11 @@ def wire_photo(page: Page) -> None:
     cancels when this event comes back, which on a busy server is after the person has asked about the new photo.
     """
     ask, memory, parts = page.ask, page.memory, page.parts
+    changed = [ask.photo.input, ask.photo.clear]
+    # In the browser, at once: a reply that forgets the former photo may come after the one that refuses this file.
+    gr.on(changed, None, None, ask.notice, js="() => ''", show_progress="hidden")
     gr.on(
-        [ask.photo.input, ask.photo.clear],
+        changed,
         page.forget_photo,
         [ask.photo, memory.asked, memory.kept],
         [*parts.shown, *ask.suggestions],

@@ -276,6 +276,33 @@ def test_files_that_are_no_photo_or_too_big_are_told_and_the_page_goes_on(visit,
     page.locator(".answers").wait_for()
 
 
+def test_a_refused_file_is_told_though_a_slower_reply_still_forgets_the_photo_before(visit, page_url, photos):
+    page = visit(page_url)
+    upload(page, photos / "red.png")
+    ask(page, "What color is it?")
+    page.locator("#words button", has_text="it?").wait_for()
+    held = []
+
+    def go_on():
+        for route in held[:]:
+            held.remove(route)
+            route.continue_()
+
+    page.route("**/run/predict*", lambda route: held.append(route))
+    remove_photo(page)
+    wait_beside(page, lambda: held)
+    with page.expect_response(lambda response: "/upload?" in response.url):
+        page.locator("#photo input[type=file]").set_input_files(photos / "broken.jpg")
+    wait_beside(page, lambda: page.locator("#photo img").count())
+    go_on()  # what follows the removal opens the file that came since
+    notice(page).wait_for()
+    wait_beside(page, lambda: held)
+    with page.expect_response(lambda response: "queue/join" in response.url):
+        go_on()  # and now the file's own coming forgets the photo before
+    page.wait_for_timeout(500)
+    assert "photo" in notice(page).inner_text()
+
+
 def test_an_example_answers_at_once_and_its_suggestions_ask(visit, page_url):
     page = visit(page_url)
     page.locator(".example-card").nth(1).click()

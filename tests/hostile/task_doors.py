@@ -58,6 +58,6 @@ def more_door(page: MorePage, task: str) -> Door:
     """One task of the page More; a document is what is sent as a photo."""
 
     def door(photo: Path, question: str) -> str:
-        return "".join(page.run(task, question, str(photo), str(photo), 1))
+        return "".join(page.answer(task, question, str(photo), str(photo), 1))
 
     return door

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,15 +36,23 @@ def test_folders_that_cannot_be_used_are_named(tiny_feeling, tmp_path, tiny_mode
 
 def test_a_text_is_labelled_with_and_without_a_photo_and_faults_are_told(tiny_feeling, tmp_path):
     page = MorePage(MoreModels({"feel": tiny_feeling}))
-    result, picture = page.run("feel", "is the square red?", None, None, None)
+    result, picture = page.answer("feel", "is the square red?", None, None, None)
     assert "positive" in result and "negative" in result and picture == "" and "Without the photo" not in result
     Image.effect_noise((64, 48), 60).convert("RGB").save(tmp_path / "photo.png")
-    result, picture = page.run("feel", "is the square red?", str(tmp_path / "photo.png"), None, None)
+    result, picture = page.answer("feel", "is the square red?", str(tmp_path / "photo.png"), None, None)
     assert "Without the photo" in result and "data:image/jpeg" in picture
-    assert "The text is empty" in page.run("feel", " ", None, None, None)[0]
+    assert "The text is empty" in page.answer("feel", " ", None, None, None)[0]
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
-    assert "can&#39;t be read as a photo" in page.run("feel", "red?", str(tmp_path / "broken.jpg"), None, None)[0]
-    assert "There is no document yet" in page.run("read", "What is the total?", None, None, None)[0]
+    assert "can&#39;t be read as a photo" in page.answer("feel", "red?", str(tmp_path / "broken.jpg"), None, None)[0]
+    assert "There is no document yet" in page.answer("read", "What is the total?", None, None, None)[0]
+
+
+def test_what_was_found_out_is_not_shown_under_another_task():
+    page = MorePage(MoreModels({}))
+    page.answer = lambda task, *given: [f"{task}: {given[0]}", ""]
+    done = page.run("feel", "lovely", None, None, None)
+    assert page.show(done, "feel") == ["feel: lovely", ""]
+    assert page.show(done, "judge") == page.show(None, "judge") == [gr.skip(), gr.skip()]
 
 
 def test_a_task_shows_what_it_takes_and_no_former_result():
