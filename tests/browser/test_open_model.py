@@ -20,7 +20,7 @@ def open_model_url(tmp_path_factory):
 
 def test_a_question_is_answered_and_a_word_changes_the_map(visit, open_model_url, photos):
     page = visit(open_model_url)
-    page.locator("#photo input[type=file]").first.set_input_files(photos / "red.png")
+    upload(page, photos / "red.png")
     page.locator("#question textarea, #question input").first.fill("what color is the photo?")
     page.get_by_role("button", name="Ask", exact=True).click()
     page.locator("#words button").first.wait_for()
@@ -45,7 +45,7 @@ def test_a_longer_answer_comes_word_by_word_and_each_word_has_its_map(visit, ope
     monkeypatch.setattr("valm_core.vision_language.answers.MAX_TEXT_TOKENS", 40)
     monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
     page = visit(open_model_url)
-    page.locator("#photo input[type=file]").first.set_input_files(photos / "red.png")
+    upload(page, photos / "red.png")
     page.locator("#prompt-box > button").click()
     page.get_by_role("button", name="Longer answers").click()
     page.wait_for_function("() => !document.querySelector('#prompt textarea').value.includes('one word')")
@@ -72,7 +72,7 @@ def test_a_longer_answer_comes_word_by_word_and_each_word_has_its_map(visit, ope
 
 def test_a_prompt_without_its_places_is_refused_in_words(visit, open_model_url, photos):
     page = visit(open_model_url)
-    page.locator("#photo input[type=file]").first.set_input_files(photos / "red.png")
+    upload(page, photos / "red.png")
     page.locator("#prompt-box > button").click()
     page.locator("#prompt textarea").fill("Look at it.")
     page.locator("#question textarea, #question input").first.fill("what is it?")

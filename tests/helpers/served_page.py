@@ -1,14 +1,23 @@
 """A page served on this machine for as long as a test needs it."""
 
+import random
 import socket
 from contextlib import contextmanager
 
 
+PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections, which could take one first
+
+
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """A port that nothing listens on, hardly ever the one that another process of the tests is given at the time."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 @contextmanager

@@ -17,7 +17,8 @@ MIN_CONFIDENCE = 0.5  # of a line: what is less sure is no text
 SURE = 0.85  # the mean from which on a page counts as upright
 SHORT_SIDE = 900  # pixels; smaller pages are enlarged so far, at most by ``MAX_ENLARGEMENT``
 MAX_ENLARGEMENT = 3
-MAX_ASPECT = 100  # long side over short side; RapidOCR fails from 125 on, and no line of text is so thin
+MIN_SIDE = 6  # pixels; nothing is read on what is thinner
+MAX_ASPECT = 8  # long side over short side; RapidOCR makes the short side 736 pixels, so a strip is widened before
 TURNS = (0, 90, 270, 180)  # degrees
 _ENGINE_LOCK = threading.Lock()
 
@@ -37,7 +38,7 @@ def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[tuple[Line, 
     """The lines of text on a photo, and by how many degrees it was turned, counterclockwise, to read them.
 
     A page that lies on its side or its head is turned until it reads best; places are those of the turned page. A photo
-    more than ``MAX_ASPECT`` times as long as it is wide has none.
+    with a side below ``MIN_SIDE`` has none.
 
     Args:
         photo: file, content or opened picture; upright as its file says.
@@ -47,15 +48,16 @@ def read_lines(photo: Photo, engine: Engine | None = None) -> tuple[tuple[Line, 
         InputError: the photo can't be used.
         OcrMissing: OCR isn't installed.
     """
-    picture = _enlarged(open_photo(photo))
+    picture = open_photo(photo)
     read = engine or rapid_ocr()
-    if max(picture.size) > MAX_ASPECT * min(picture.size):
+    if min(picture.size) < MIN_SIDE:
         return (), 0
+    picture = _enlarged(picture)
     best: list[tuple[np.ndarray, str, float]] = []
     best_score, best_size, best_turn = -1.0, picture.size, 0
     for turn in TURNS:
         turned = picture.rotate(turn, expand=True) if turn else picture
-        found = [line for line in read(np.asarray(turned)) if line[2] >= MIN_CONFIDENCE and line[1].strip()]
+        found = [line for line in read(_widened(np.asarray(turned))) if line[2] >= MIN_CONFIDENCE and line[1].strip()]
         score = sum(len(text) * sure for _, text, sure in found) * (0.5 if _on_its_side(found) else 1.0)
         if score > best_score:
             best, best_score, best_size, best_turn = found, score, turned.size, turn
@@ -97,6 +99,14 @@ def _enlarged(picture: Image.Image) -> Image.Image:
         return picture
     size = round(picture.width * factor), round(picture.height * factor)
     return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def _widened(pixels: np.ndarray) -> np.ndarray:
+    """A strip with white to its right or below, which moves no place, so that it is no strip; all else as it is."""
+    height, width = pixels.shape[:2]
+    short = -(-max(height, width) // MAX_ASPECT)
+    below, right = max(short - height, 0), max(short - width, 0)
+    return np.pad(pixels, ((0, below), (0, right), (0, 0)), constant_values=255) if below or right else pixels
 
 
 def _upright(found: list[tuple[np.ndarray, str, float]]) -> bool:

@@ -84,8 +84,23 @@ def test_the_real_one_finds_nothing_on_an_empty_page():
         page_of_lines(read_lines(Image.new("RGB", (600, 800), "white"))[0])
 
 
-@pytest.mark.skipif(not HAS_OCR, reason="the extra `read` isn't installed")
-@pytest.mark.parametrize("size", [(1, 3000), (3000, 16), (20, 1900)])
-def test_a_strip_has_no_text_and_is_no_fault(size):
-    lines, turn = read_lines(Image.new("RGB", size, "white"))
-    assert (lines, turn) == ((), 0)
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 5)])
+def test_what_is_too_thin_for_letters_is_not_even_looked_at(size):
+    assert read_lines(Image.new("RGB", size, "white"), lambda pixels: 1 / 0) == ((), 0)
+
+
+@pytest.mark.parametrize("size", [(20, 1900), (1900, 20), (600, 800)])
+def test_a_strip_is_widened_and_places_stay_those_of_the_photo(size):
+    """The picture is black, so the line that covers all that is black covers the photo."""
+    seen = []
+
+    def frames_what_is_black(pixels):
+        seen.append(pixels.shape)
+        rows, columns = np.nonzero(pixels[:, :, 0] < 128)
+        right, bottom = columns.max() + 1, rows.max() + 1
+        return [(np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]]), "all", 0.99)]
+
+    (line,), _ = read_lines(Image.new("RGB", size, "black"), frames_what_is_black)
+    assert line.box == (0, 0, 1, 1)
+    assert all(max(shape[:2]) <= 8 * min(shape[:2]) for shape in seen)
+    assert (size == (600, 800)) == (seen[0] == (1200, 900, 3))  # what is no strip gets nothing
