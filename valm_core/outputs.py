@@ -335,8 +335,11 @@ class Predictor(Protocol):
         answer: str | None = None,
         top: int = 5,
         prediction: Prediction | None = None,
-    ) -> tuple[Prediction, Explanation, Evidence]:
-        """What ``answer``, ``explain`` and ``evidence`` give together. Raises what they raise."""
+        weigh: bool = True,
+    ) -> tuple[Prediction, Explanation, Evidence | None]:
+        """What ``answer``, ``explain`` and ``evidence`` give together; without ``weigh`` perhaps None for the evidence,
+        by far the longest of the three, which is left to ``evidence``. Raises what they raise.
+        """
         ...
 
     def explain(

@@ -3,6 +3,8 @@
 asking.py does the work; map_events.py has what happens on the map, returning.py what brings back earlier answers.
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
@@ -19,6 +21,9 @@ from demo.visit.examples import Example, right_answer
 from demo.visit.printed import QUESTIONS, PageReader, known_page, read_printed, wants_reading, with_read
 from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Predictor
+from valm_core.stopping import Stopped, stop_if_unwanted
+
+MAX_GIVING_WAY = 20  # seconds
 
 
 class Page:
@@ -35,9 +40,10 @@ class Page:
         parts: Parts,
         captioner: Captioner | None = None,
         reader: PageReader | None = None,
+        answering: Callable[[], bool] = lambda: False,
     ):
         self.predictor, self.examples, self.parts, self.captioner = predictor, examples, parts, captioner
-        self.reader = reader
+        self.reader, self.answering = reader, answering
         self.memory, self.ask, self.result = parts.memory, parts.ask, parts.result
         self.map, self.doubt, self.panels = parts.map, parts.doubt, parts.panels
         self.on_map = MapEvents(predictor, parts)
@@ -196,6 +202,36 @@ class Page:
             # Here, not as events of their own: those could overtake a quick click.
             **self.panels.prepare_what_if(current),
             **self.panels.empty_compare(current),
+        }
+
+    # Whether it mattered where the model looked
+
+    def weigh(self, current, weighed):
+        """The reply with the evidence that it awaits, kept for ``show_weighed``.
+
+        It takes many times what an answer does, so it gives way as long as anybody waits for one.
+        """
+        if current is None or not current.awaited or asking.with_evidence(current, weighed) is not current:
+            return gr.skip()
+        end = time.monotonic() + MAX_GIVING_WAY
+        try:
+            while self.answering() and time.monotonic() < end:
+                stop_if_unwanted()
+                time.sleep(0.02)
+            return asking.weigh(self.predictor, current)
+        except Stopped:
+            return gr.skip()
+
+    def show_weighed(self, weighed, current, histories, path) -> dict:
+        """What the evidence says; nothing where the page shows another answer or map by now."""
+        new = asking.with_evidence(current, weighed) if current else None
+        if new is None or new is current:
+            return {self.memory.reply: gr.skip()}
+        return {
+            self.memory.reply: new,
+            self.memory.kept: history.remember(histories, path, new),
+            self.result.sentence: sentence_of(self.predictor, new),
+            self.doubt.evidence: evidence_of(self.predictor, new),
         }
 
     # A printed page

@@ -113,6 +113,7 @@ def build_memory(seconds: float) -> Memory:
         visit_number=gr.State(0, time_to_live=seconds),
         visit=gr.Textbox(visible=False),
         kept_by_tab=gr.State(time_to_live=seconds),
+        weighed=gr.State(time_to_live=seconds),
         read=gr.State(time_to_live=seconds),
     )
 

@@ -85,7 +85,9 @@ class MapEvents:
 
     def show_judged(self, judged, current, selection):
         """Whether it mattered where the selected word looked; nothing where something else is selected meanwhile."""
-        if judged is None or current is None or judged.reply is not current or selection.words != judged.words:
+        if judged is None or current is None or selection.words != judged.words:
+            return ""
+        if judged.reply.explanation is not current.explanation:
             return ""
         return f'<p class="fine-print" role="status">{escape(word_sentence(current.explanation, judged.evidence))}</p>'
 
@@ -144,7 +146,7 @@ class MapEvents:
                 doubt.explained: back[0],
                 doubt.method: back[1],
             }
-        if outcome.reply is current:  # a menu was only passed by Tab, or tells of one choice twice
+        if outcome.reply.explanation is current.explanation:  # a menu was passed by Tab, or tells twice
             return {doubt.refusal: ""}
         current = outcome.reply
         return {
@@ -163,7 +165,8 @@ def sentence_of(predictor: Predictor, current: asking.Reply) -> str:
     """The sentence that leads: the likeliest answer, and what to think of it."""
     prediction = current.prediction
     read = current.read is not None and current.read.answer is not None
-    return lead_html(prediction, predictor.track_record(prediction.answers[0]), current.evidence, read)
+    record = predictor.track_record(prediction.answers[0])
+    return lead_html(prediction, record, current.evidence, read, current.awaited)
 
 
 def evidence_of(predictor: Predictor, current: asking.Reply) -> str:

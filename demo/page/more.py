@@ -93,7 +93,8 @@ class MorePage:
 
     def run(self, task: str, *given) -> tuple[str, str, str]:
         """``answer``, kept for ``show`` with the task that it is of."""
-        return task, *self.answer(task, *given)
+        result, picture = self.answer(task, *given)
+        return task, result, picture
 
     def show(self, done: tuple[str, str, str] | None, task: str) -> list:
         """What was found out, unless another task was chosen meanwhile."""

@@ -23,6 +23,7 @@ class Memory:
     visit_number: gr.State  # raised when the visit is forgotten
     visit: gr.Textbox  # what the tab's own storage is to keep of this visit, see browser_storage.py
     kept_by_tab: gr.State  # what it kept before the page was loaded again
+    weighed: gr.State  # Reply: the last one whose evidence was found out
     read: gr.State  # Reply that the last photo of a printed page was read for
 
 

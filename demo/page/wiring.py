@@ -58,6 +58,7 @@ TRANSLATE_NAMES = f"""() => {{
 }}"""
 
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
+BESIDE_MODEL = {"concurrency_id": "evidence", "concurrency_limit": 1}  # gives way to them, see ``Page.weigh``
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
 
 # On a phone the result lies below the fold. The examples above an answer fold up once, so that the way back to the
@@ -172,7 +173,7 @@ def build_page(
     with StoppingBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
         reader = more if more and more.can_read else None
         layout = build_layout(predictor, examples, STATE_SECONDS, settings, captioner)
-        page = Page(predictor, examples, layout, captioner, reader)
+        page = Page(predictor, examples, layout, captioner, reader, partial(blocks.busy, ON_MODEL["concurrency_id"]))
         wire_giving_way(page)
         wire_questions(page)
         wire_photo(page)
@@ -254,8 +255,24 @@ def and_follow(page: Page, showing) -> None:
     panels = page.panels
     if panels.correction_parts:
         showing.then(panels.empty_correction, panels.correction_inputs, panels.correction_parts, **AT_ONCE)
+    and_weigh(page, showing)
     if page.reader is not None:
         and_read(page, showing)
+
+
+def and_weigh(page: Page, event) -> None:
+    """After an answer and its map: did it matter where the model looked?"""
+    memory = page.memory
+    weighing = event.then(
+        page.weigh,
+        [memory.reply, memory.weighed],
+        memory.weighed,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **BESIDE_MODEL,
+    )
+    inputs = [memory.weighed, memory.reply, memory.kept, page.ask.photo]
+    weighing.then(page.show_weighed, inputs, [*inputs[1:3], page.result.sentence, page.doubt.evidence], **AT_ONCE)
 
 
 def and_read(page: Page, event) -> None:

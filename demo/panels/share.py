@@ -108,6 +108,7 @@ def build_keep(
             return {file: None, message: notice_html(asking.NO_QUESTION)}
         ending, write = FILES[kind]
         try:
+            current = asking.weigh(predictor, current) if current.awaited else current
             content = write(shown_of(current, *state), predictor.facts)
         except Exception as error:
             return {file: None, message: notice_html(asking.message_for(error))}

@@ -163,13 +163,20 @@ def warnings_html(prediction: Prediction, read: bool = False) -> str:
     return doubts + unfamiliar_html(tuple(part for part in prediction.unfamiliar if part not in said)) + note
 
 
-def lead_html(prediction: Prediction, record: TrackRecord | None, evidence: Evidence | None, read: bool = False) -> str:
+def lead_html(
+    prediction: Prediction,
+    record: TrackRecord | None,
+    evidence: Evidence | None,
+    read: bool = False,
+    awaited: bool = False,
+) -> str:
     """What stands first: warnings, and the answer with what to think of it in one breath, see ``sentences``.
 
     Where the photo was ``read`` by a second model, that stands above, and no warning about the photo is needed.
+    ``awaited`` evidence is still to come.
     """
     doubted = is_doubted(prediction)
-    html = warnings_html(prediction, read) + sentence_html(prediction, record, evidence, doubted)
+    html = warnings_html(prediction, read) + sentence_html(prediction, record, evidence, doubted, awaited)
     return f'<div class="doubted">{html}</div>' if doubted else html
 
 

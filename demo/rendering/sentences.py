@@ -68,6 +68,7 @@ SENTENCES = {
         "the answer stays with half of the photo hidden",
         "Whether where it looked mattered can’t be told: the answer stays with half of the photo hidden.",
     ),
+    "awaited": Sentence("until it is found out", "Whether where it looked mattered is being checked …"),
     "word matters": Sentence(
         "of a selected word: hiding where it looked moves the answer", "Where “{word}” looked mattered."
     ),
@@ -173,7 +174,11 @@ def word_sentence(explanation: Explanation, judged: WordEvidence) -> str:
 
 
 def sentence_html(
-    prediction: Prediction, record: TrackRecord | None, evidence: Evidence | None, doubted: bool = False
+    prediction: Prediction,
+    record: TrackRecord | None,
+    evidence: Evidence | None,
+    doubted: bool = False,
+    awaited: bool = False,
 ) -> str:
     """The answer as a heading, and after it what to think of it, each part a link to its place in "Details".
 
@@ -182,14 +187,16 @@ def sentence_html(
         record: of answers as sure as this one; None where nothing was measured.
         evidence: of the explained answer; None where there is none.
         doubted: a warning stands above it: nothing that was measured holds, and no answer stands out.
+        awaited: the evidence is still to come.
     """
     best = prediction.answers[0]
     record = None if doubted else record
     name = answer_name(record.accuracy) if record else "doubted"
+    place = place_sentence(evidence, best.text, prediction.guessed_from_question)
     parts = (
         (HOW_SURE, right_sentence(record)),
         (PHOTO, photo_sentence(prediction)),
-        (PLACE, place_sentence(evidence, best.text, prediction.guessed_from_question)),
+        (PLACE, say_sentence("awaited") if awaited else place),
     )
     links = " ".join(f'<a href="#{place}" data-details>{escape(text)}</a>' for place, text in parts if text)
     if prediction.long:

@@ -20,6 +20,11 @@ class StoppingBlocks(SealedBlocks):
                 block_fn, processed_input, iterator, requests, event_id, *others, **named
             )
 
+    def busy(self, lane: str) -> bool:
+        """Whether an event waits for its turn, or has it, where ``concurrency_id`` is ``lane``."""
+        events = self._queue.event_queue_per_concurrency_id.get(lane)
+        return events is not None and bool(events.queue or events.current_concurrency)
+
     def waits(self, event_id: str) -> bool:
         """Whether somebody still waits for an event of the queue."""
         event = self._queue.event_ids_to_events.get(event_id)

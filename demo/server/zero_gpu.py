@@ -40,8 +40,8 @@ def write(image, question, top=5):
 
 
 @borrowing_gpu
-def ask(image, question, method=None, answer=None, top=5, prediction=None):
-    """``VqaPredictor.ask`` of the lent predictor: one borrowing for answers, map and evidence."""
+def ask(image, question, method=None, answer=None, top=5, prediction=None, weigh=True):
+    """``VqaPredictor.ask`` of the lent predictor: one borrowing for all, whatever ``weigh`` says."""
     return _predictor.ask(image, question, method, answer, top, prediction)
 
 

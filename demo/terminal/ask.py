@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument 
     from valm_core.outputs import EncodedImage, Evidence, Prediction, Predictor
 
 
-def format_prediction(prediction: Prediction, evidence: Evidence, read: Printed | None = None) -> str:
+def format_prediction(prediction: Prediction, evidence: Evidence | None, read: Printed | None = None) -> str:
     """The reply as lines of text with bars, how far its map can be believed, and above them what was ``read``."""
     lines = [prediction.question]
     if read and read.page and read.answer:
@@ -68,10 +68,11 @@ def format_prediction(prediction: Prediction, evidence: Evidence, read: Printed 
         if part == "photo" and read and read.answer:
             continue
         lines.append(f"Few {part}s that the model learned from are like this one: the percentages may not hold.")
-    lines.append(f"Map of {evidence.method}: {VERDICT_WORDS[evidence.verdict]}. {evidence_text(evidence)}")
+    if evidence:
+        lines.append(f"Map of {evidence.method}: {VERDICT_WORDS[evidence.verdict]}. {evidence_text(evidence)}")
     if not prediction.calibrated and not prediction.long:
         lines.append("The percentages are the model's own and not calibrated: an order, no chances of being right.")
-    if not evidence.own_thresholds:
+    if evidence and not evidence.own_thresholds:
         lines.append(thresholds_text(evidence))
     return "\n".join(lines)
 

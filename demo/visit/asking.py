@@ -28,6 +28,7 @@ from valm_core.outputs import (
     UnknownAnswer,
     WordEvidence,
 )
+from valm_core.stopping import Stopped
 
 if TYPE_CHECKING:
     from demo.visit.printed import Printed
@@ -63,6 +64,7 @@ class Reply:
     prediction: Prediction
     explanation: Explanation
     evidence: Evidence | None = None
+    awaited: bool = False  # the evidence is still to come, see ``weigh``
     understood: Understood | None = None  # what was typed, where it was a follow-up
     read: Printed | None = None  # what became of reading the photo, where that was tried
 
@@ -184,9 +186,39 @@ def ask(
     question: str | None,
     prompt: str | None = None,
 ) -> Reply:
-    """Answer a question about the photo at ``path`` and explain the answer. Raises InputError."""
+    """Answer a question about the photo at ``path`` and explain the answer; ``weigh`` goes on. Raises InputError."""
     photo, question = photo_and_question(predictor, path, opened, question, prompt)
-    return Reply(photo, *predictor.ask(photo.encoded, question))
+    return new_reply(photo, *predictor.ask(photo.encoded, question, weigh=False))
+
+
+def new_reply(photo: OpenedPhoto, prediction: Prediction, explanation: Explanation, evidence: Evidence | None) -> Reply:
+    """A reply that awaits its evidence, unless that came with it."""
+    return Reply(photo, prediction, explanation, evidence, awaited=evidence is None)
+
+
+def weigh(predictor: Predictor, reply: Reply) -> Reply:
+    """A reply with the evidence that it awaits; without any, where none can be had. Raises Stopped."""
+    try:
+        evidence = predictor.evidence(
+            reply.photo.encoded,
+            reply.prediction.question,
+            reply.explanation.method,
+            reply.answer,
+            reply.explanation,
+        )
+    except Stopped:
+        raise
+    except Exception as error:
+        message_for(error)  # logged; the answer stands without it
+        evidence = None
+    return dataclasses.replace(reply, evidence=evidence, awaited=False)
+
+
+def with_evidence(current: Reply, weighed: Reply | None) -> Reply:
+    """A reply with what was found out of the same map of the same answer; itself where that is of another."""
+    if weighed is None or not current.awaited or weighed.explanation is not current.explanation:
+        return current
+    return dataclasses.replace(current, evidence=weighed.evidence, awaited=False)
 
 
 def answer(
@@ -219,7 +251,8 @@ def write(
                 yield part
             else:
                 prediction = part
-        yield Outcome(path, Reply(photo, *predictor.ask(photo.encoded, question, prediction=prediction)))
+        asked = predictor.ask(photo.encoded, question, prediction=prediction, weigh=False)
+        yield Outcome(path, new_reply(photo, *asked))
     except Exception as error:
         yield Outcome(path, message=message_for(error))
 
@@ -243,7 +276,7 @@ def explain_again(predictor: Predictor, reply: Reply, method: str, answer: str |
             )
         except UnknownAnswer as error:
             raise InputError(unknown_answer(reply, answer)) from error
-        return Again(reply, dataclasses.replace(reply, explanation=explanation, evidence=evidence))
+        return Again(reply, dataclasses.replace(reply, explanation=explanation, evidence=evidence, awaited=False))
     except Exception as error:
         return Again(reply, message=message_for(error))
 

@@ -81,9 +81,11 @@ def held(held_page):
     predictor.searching.clear()
     predictor.stopped.clear()
     predictor.go_on.set()
+    predictor.weigh_on.set()
     yield predictor
     predictor.go_on.set()
     predictor.explain_on.set()
+    predictor.weigh_on.set()
 
 
 @pytest.fixture(scope="module")

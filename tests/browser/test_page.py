@@ -167,6 +167,30 @@ def test_an_explanation_that_comes_after_another_question_is_not_shown_for_it(vi
 
 
 @needs_fake
+def test_an_answer_and_its_map_do_not_wait_for_the_evidence(visit, held_url, held, photos):
+    page = visit(held_url)
+    held.weigh_on.clear()
+    upload(page, photos / "red.png")
+    ask(page, "what color is it?")
+    awaited = page.locator("#sentence", has_text="is being checked")
+    awaited.wait_for()
+    page.locator("#words button", has_text="color").click()  # the map can be used
+    page.locator("#words button[aria-pressed=true]", has_text="color").wait_for()
+    ask(page, "what shape is it?")  # and the next question asked
+    page.locator("#words button", has_text="shape").wait_for()
+    assert awaited.is_visible()
+    page.locator("#words button", has_text="shape").click()
+    page.locator("#words button[aria-pressed=true]", has_text="shape").wait_for()
+    held.weigh_on.set()
+    page.locator("#sentence", has_text="Where it looked mattered").wait_for()
+    page.locator("#words button[aria-pressed=true]", has_text="shape").wait_for()
+    page.locator("#history button", has_text="what color is it?").click()  # its evidence is made up for
+    page.locator("#words button", has_text="color").wait_for()
+    page.locator("#sentence", has_text="Where it looked mattered").wait_for()
+    assert awaited.count() == 0
+
+
+@needs_fake
 def test_a_question_typed_while_another_is_answered_is_answered_next(visit, held_url, held, photos):
     page = visit(held_url)
     held.go_on.clear()

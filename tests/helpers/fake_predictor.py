@@ -129,12 +129,14 @@ class FakePredictor:
         answer: str | None = None,
         top: int = 5,
         prediction: Prediction | None = None,
-    ) -> tuple[Prediction, Explanation, Evidence]:
-        """Answer, explanation and evidence together."""
+        weigh: bool = True,
+    ) -> tuple[Prediction, Explanation, Evidence | None]:
+        """Answer, explanation and evidence together; None for the last without ``weigh``."""
         prediction = prediction or self.answer(image, question, top)
         answer = answer or prediction.answers[0].text
         explanation = self.explain(image, question, method, answer)
-        return prediction, explanation, self.evidence(image, question, method, answer, explanation)
+        judged = self.evidence(image, question, method, answer, explanation) if weigh else None
+        return prediction, explanation, judged
 
     def explain(
         self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None
@@ -252,13 +254,15 @@ class FakePredictor:
 class HeldPredictor(FakePredictor):
     """Answers nothing before ``go_on`` is set; ``questions`` are those that reached it, in their order.
 
-    It explains by ``held_method``, if that is set, only once ``explain_on`` is. What would change an answer it searches
-    without end, as long as anybody waits for it: ``searching`` and ``stopped`` say when it began and ended.
+    It explains by ``held_method``, if that is set, only once ``explain_on`` is, and has evidence once ``weigh_on`` is.
+    What would change an answer it searches without end, as long as anybody waits for it: ``searching`` and ``stopped``
+    say when it began and ended.
     """
 
     def __init__(self):
         super().__init__()
         self.go_on, self.explain_on = threading.Event(), threading.Event()
+        self.weigh_on = threading.Event()
         self.searching, self.stopped = threading.Event(), threading.Event()
         self.questions: list[str] = []
         self.held_method = ""
@@ -289,3 +293,8 @@ class HeldPredictor(FakePredictor):
         if method == self.held_method:
             assert self.explain_on.wait(PATIENCE)
         return super().explain(image, question, method, answer)
+
+    def evidence(self, *asked) -> Evidence:
+        """As the fake predictor, once it may."""
+        assert self.weigh_on.wait(PATIENCE)
+        return super().evidence(*asked)

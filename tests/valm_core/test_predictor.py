@@ -121,12 +121,12 @@ def test_asking_at_once_gives_what_three_calls_give_and_encodes_the_question_onc
         monkeypatch.setattr(
             tiny_predictor.model, "encode_question", lambda *a, calls=calls: calls.append(a) or encode(*a)
         )
-        for known in (None, wanted):
-            prediction, explanation, judged = tiny_predictor.ask(image, QUESTION, method, answer, 3, known)
-            assert (prediction, judged) == (wanted, evidence)
+        for known, weigh in ((None, True), (wanted, True), (None, False)):
+            prediction, explanation, judged = tiny_predictor.ask(image, QUESTION, method, answer, 3, known, weigh)
+            assert (prediction, judged) == (wanted, evidence if weigh else None)
             for field in ("tokens", "image_map", "token_to_patch", "patch_to_token", "text_to_image"):
                 np.testing.assert_array_equal(getattr(explanation, field), getattr(map_, field))
-        assert len(calls) == 2  # once for each `ask`
+        assert len(calls) == 3  # once for each `ask`
         monkeypatch.undo()
     with pytest.raises(UnknownAnswer, match="'purple'"):
         tiny_predictor.ask(image, QUESTION, answer="purple")

@@ -102,18 +102,21 @@ class OnnxPredictor:
         answer: str | None = None,
         top: int = 5,
         prediction: Prediction | None = None,
-    ) -> tuple[Prediction, Explanation, Evidence]:
+        weigh: bool = True,
+    ) -> tuple[Prediction, Explanation, Evidence | None]:
         """What ``answer``, ``explain`` and ``evidence`` give together.
 
         Args:
             image, question, method, answer, top: as for those three.
             prediction: what ``answer`` gave for this photo and question, so that it need not be made again.
+            weigh: with the evidence; None in its place else.
         """
         method = self._method(method)
         prediction = prediction or self.answer(image, question, top)
         answer = prediction.answers[0].text if answer is None else answer
         explanation = self.explain(image, question, method, answer)
-        return prediction, explanation, self.evidence(image, question, method, answer, explanation)
+        judged = self.evidence(image, question, method, answer, explanation) if weigh else None
+        return prediction, explanation, judged
 
     def explain(
         self, image: EncodedImage, question: str, method: str | None = None, answer: str | None = None

@@ -253,12 +253,15 @@ class TransformersPredictor:
         answer: str | None = None,
         top: int = 5,
         prediction: Prediction | None = None,
-    ) -> tuple[Prediction, Explanation, Evidence]:
-        """What ``answer``, ``explain`` and ``evidence`` give together."""
+        weigh: bool = True,
+    ) -> tuple[Prediction, Explanation, Evidence | None]:
+        """What ``answer``, ``explain`` and ``evidence`` give together; None for the last without ``weigh``."""
         method = self._chosen(method, image)
         prediction = prediction or self.answer(image, question, top)
         answer = prediction.answers[0].text if answer is None else answer
         explanation = self.explain(image, question, method, answer)
+        if not weigh:
+            return prediction, explanation, None
         blind = prediction.blind_answers[0]
         return prediction, explanation, self._evidence(image, question, answer, explanation, blind)
 

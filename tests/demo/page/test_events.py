@@ -10,7 +10,7 @@ from fake_predictor import FakePredictor
 from PIL import Image
 
 from demo.languages.translate import speaking
-from demo.page.events import Page
+from demo.page.events import MAX_GIVING_WAY, Page
 from demo.page.returning import Returning
 from demo.page.wiring import build_page
 from demo.visit import asking, browser_storage, history
@@ -18,6 +18,7 @@ from demo.visit.map_parts import ALL
 from demo.visit.uploads import get_upload_folder
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Answer
+from valm_core.stopping import stopping_when
 from valm_core.vision_language.families import SHORT
 from valm_core.vision_language.predictor import EncodedPhoto
 
@@ -46,6 +47,35 @@ def upload(tmp_path, monkeypatch):
         return str(path)
 
     return make
+
+
+def test_evidence_gives_way_to_answers_and_is_shown_beside_its_own_map_only(page, upload, monkeypatch):
+    path = upload(1)
+    reply = asking.ask(page.predictor, path, None, "What color?")
+    waited, ends = [], iter((True, True, False))
+    page.answering = lambda: next(ends)
+    monkeypatch.setattr("demo.page.events.time.sleep", waited.append)
+    weighed = page.weigh(reply, None)
+    assert len(waited) == 2 and weighed.evidence is not None
+    page.answering, waited[:] = lambda: True, []
+    clock = iter(range(1000))
+    monkeypatch.setattr("demo.page.events.time.monotonic", lambda: next(clock))
+    assert page.weigh(reply, None).evidence == weighed.evidence and len(waited) == MAX_GIVING_WAY - 1  # not for ever
+    page.answering = lambda: False
+    assert page.weigh(reply, weighed) == page.weigh(weighed, None) == page.weigh(None, None) == gr.skip()
+    awaited = page.present(reply, asking.Selection(), "", *LOOK)
+    assert "is being checked" in awaited[page.result.sentence] and "place-mattered" not in awaited[page.doubt.evidence]
+    shown = page.show_weighed(weighed, reply, (), path)
+    assert "is being checked" not in shown[page.result.sentence]
+    assert 'id="place-mattered"' in shown[page.doubt.evidence]
+    assert shown[page.memory.reply].evidence is weighed.evidence
+    assert shown[page.memory.kept][0].replies == (shown[page.memory.reply],)
+    other = asking.explain_again(page.predictor, reply, "random", reply.answer).reply
+    for given in ((weighed, other), (weighed, None), (None, reply), (weighed, shown[page.memory.reply])):
+        assert page.show_weighed(*given, (), path) == {page.memory.reply: gr.skip()}
+    with stopping_when(lambda: True):
+        page.answering = lambda: True
+        assert page.weigh(reply, None) == gr.skip()
 
 
 def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):

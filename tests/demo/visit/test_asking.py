@@ -34,7 +34,28 @@ def test_a_second_question_reuses_the_encoding(photo):
     second = asking.ask(predictor, photo, first.photo, "Is it day or night?")
     assert second.photo is first.photo
     assert predictor.calls["encode"] == 1 and predictor.calls["answer"] == 2
-    assert second.evidence.answer == second.prediction.answers[0].text
+
+
+def test_the_evidence_comes_after_the_answer_and_belongs_to_one_map(photo, caplog):
+    predictor = FakePredictor()
+    reply = asking.ask(predictor, photo, None, "What color is the bus?")
+    assert reply.awaited and reply.evidence is None and reply.answer == reply.prediction.answers[0].text
+    weighed = asking.weigh(predictor, reply)
+    assert not weighed.awaited and weighed.evidence.answer == reply.answer
+    assert weighed.evidence.method == reply.explanation.method
+    put = asking.with_evidence(reply, weighed)
+    assert put.evidence is weighed.evidence and not put.awaited and put.explanation is reply.explanation
+    assert asking.with_evidence(put, weighed) is put  # it is there already
+    again = asking.explain_again(predictor, reply, "random", reply.answer).reply
+    assert again.evidence.method == "random" and asking.with_evidence(again, weighed) is again
+    other = asking.ask(predictor, photo, reply.photo, "What color is the bus?")
+    assert asking.with_evidence(other, weighed) is other
+    predictor.evidence = lambda *given: 1 / 0
+    failed = asking.weigh(predictor, reply)
+    assert failed.evidence is None and not failed.awaited and "ZeroDivisionError" in caplog.text
+    predictor.ask = lambda *given, weigh: FakePredictor.ask(predictor, *given)  # as on ZeroGPU
+    predictor.evidence = FakePredictor().evidence
+    assert asking.ask(predictor, photo, reply.photo, "What color is it?").awaited is False
 
 
 def test_the_same_photo_under_another_path_is_the_same_photo(photo, tmp_path):

@@ -129,6 +129,7 @@ def test_a_calibrated_writers_percentages_and_verdicts_are_its_own_by_its_prompt
     calibration.to_json(tmp_path / "c.json")
     calibrated = load_predictor(folder, "cpu", calibration=tmp_path / "c.json")
     before, after = (asking.ask(one, path, None, QUESTION) for one in (predictor, calibrated))
+    after = asking.weigh(calibrated, after)
     stated = np.array([answer.probability for answer in before.prediction.answers])
     expected = calibration.apply(stated)
     assert [answer.probability for answer in after.prediction.answers] == pytest.approx(expected.tolist())
@@ -139,6 +140,7 @@ def test_a_calibrated_writers_percentages_and_verdicts_are_its_own_by_its_prompt
         changed.calibrated and not calibrated.what_if(after.photo.encoded, QUESTION, candidates=["a", "b"]).calibrated
     )
     other = asking.ask(calibrated, path, None, QUESTION, f"Look: {{image}} {{question}} {SHORT}")
+    other = asking.weigh(calibrated, other)
     assert not other.prediction.calibrated and not other.evidence.own_thresholds
 
 
