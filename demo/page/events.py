@@ -3,7 +3,6 @@
 asking.py does the work; map_events.py has what happens on the map, returning.py what brings back earlier answers.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +20,7 @@ from demo.visit.examples import Example, right_answer
 from demo.visit.printed import QUESTIONS, PageReader, known_page, read_printed, wants_reading, with_read
 from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Predictor
-from valm_core.stopping import Stopped, stop_if_unwanted
-
-MAX_GIVING_WAY = 20  # seconds
+from valm_core.stopping import Stopped
 
 
 class Page:
@@ -40,13 +37,13 @@ class Page:
         parts: Parts,
         captioner: Captioner | None = None,
         reader: PageReader | None = None,
-        answering: Callable[[], bool] = lambda: False,
+        give_way: Callable[[], None] = lambda: None,
     ):
         self.predictor, self.examples, self.parts, self.captioner = predictor, examples, parts, captioner
-        self.reader, self.answering = reader, answering
+        self.reader, self.give_way = reader, give_way
         self.memory, self.ask, self.result = parts.memory, parts.ask, parts.result
         self.map, self.doubt, self.panels = parts.map, parts.doubt, parts.panels
-        self.on_map = MapEvents(predictor, parts)
+        self.on_map = MapEvents(predictor, parts, give_way)
 
     # The photo
 
@@ -213,11 +210,8 @@ class Page:
         """
         if current is None or not current.awaited or asking.with_evidence(current, weighed) is not current:
             return gr.skip()
-        end = time.monotonic() + MAX_GIVING_WAY
         try:
-            while self.answering() and time.monotonic() < end:
-                stop_if_unwanted()
-                time.sleep(0.02)
+            self.give_way()
             return asking.weigh(self.predictor, current)
         except Stopped:
             return gr.skip()

@@ -1,6 +1,7 @@
 """The callbacks of the map: what is selected in it, how it is looked at, another explanation."""
 
 import dataclasses
+from collections.abc import Callable
 
 import gradio as gr
 from markupsafe import escape
@@ -24,13 +25,14 @@ from demo.rendering.words import subject_html, words_html
 from demo.visit import asking, history
 from demo.visit.map_parts import ALL, all_heads, has_heads, part_of, place_in
 from valm_core.outputs import Predictor
+from valm_core.stopping import Stopped
 
 
 class MapEvents:
     """What happens on the map of one page; see ``Page`` for the order of values and for what comes back."""
 
-    def __init__(self, predictor: Predictor, parts: Parts):
-        self.predictor, self.parts = predictor, parts
+    def __init__(self, predictor: Predictor, parts: Parts, give_way: Callable[[], None]):
+        self.predictor, self.parts, self.give_way = predictor, parts, give_way
         self.memory, self.result, self.map, self.doubt = parts.memory, parts.result, parts.map, parts.doubt
 
     def offer_heads(self, current, in_layer, in_head) -> dict:
@@ -80,8 +82,12 @@ class MapEvents:
         return self.redraw(current, selection, "words", more, event, wanted)
 
     def judge_word(self, current, selection) -> asking.JudgedWord | None:
-        """The evidence for the map of the one word that is selected, kept for ``show_judged``."""
-        return asking.judge_word(self.predictor, current, selection)
+        """The evidence for the map of the one word that is selected, kept for ``show_judged``; as ``Page.weigh``."""
+        try:
+            self.give_way()
+            return asking.judge_word(self.predictor, current, selection)
+        except Stopped:
+            return None
 
     def show_judged(self, judged, current, selection):
         """Whether it mattered where the selected word looked; nothing where something else is selected meanwhile."""

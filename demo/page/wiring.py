@@ -44,7 +44,7 @@ HERE = Path(__file__).parent
 MEND = (HERE / "mend.js").read_text(encoding="utf-8").replace("NAMES", json.dumps(NAMES_OF_GRADIO))
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
-MAX_WAITING = 96  # questions in the queue, of all visitors
+MAX_WAITING = 192  # in the queue, of all visitors: a question of each, and the evidence of the one before
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
@@ -173,7 +173,8 @@ def build_page(
     with StoppingBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
         reader = more if more and more.can_read else None
         layout = build_layout(predictor, examples, STATE_SECONDS, settings, captioner)
-        page = Page(predictor, examples, layout, captioner, reader, partial(blocks.busy, ON_MODEL["concurrency_id"]))
+        give_way = partial(blocks.give_way, ON_MODEL["concurrency_id"])
+        page = Page(predictor, examples, layout, captioner, reader, give_way)
         wire_giving_way(page)
         wire_questions(page)
         wire_photo(page)
@@ -358,7 +359,9 @@ def and_judge(page: Page, event):
     memory = page.memory
     selected = [memory.reply, memory.selected]
     last = {"trigger_mode": "always_last"}  # a word that is selected while another is judged is judged next
-    judging = event.then(page.on_map.judge_word, selected, memory.judged, show_progress="hidden", **last, **ON_MODEL)
+    judging = event.then(
+        page.on_map.judge_word, selected, memory.judged, show_progress="hidden", **last, **BESIDE_MODEL
+    )
     judging.then(page.on_map.show_judged, [memory.judged, *selected], page.map.word_verdict, **last, **AT_ONCE)
 
 

@@ -1,7 +1,14 @@
-"""Visitors who leave, or who take back what they wished for: the model stops soon computing for them."""
+"""Visitors who leave, or who take back what they wished for: the model stops soon computing for them.
+
+And what takes long gives way to those who wait for an answer.
+"""
+
+import time
 
 from demo.visit.uploads import SealedBlocks
-from valm_core.stopping import stopping_when
+from valm_core.stopping import stop_if_unwanted, stopping_when
+
+MAX_GIVING_WAY = 20  # seconds
 
 
 class StoppingBlocks(SealedBlocks):
@@ -20,8 +27,19 @@ class StoppingBlocks(SealedBlocks):
                 block_fn, processed_input, iterator, requests, event_id, *others, **named
             )
 
+    def give_way(self, lane: str) -> None:
+        """Wait while any event with this ``concurrency_id`` waits for its turn or has it, ``MAX_GIVING_WAY`` at most.
+
+        Raises:
+            Stopped: nobody waits for what gives way.
+        """
+        end = time.monotonic() + MAX_GIVING_WAY
+        while self.busy(lane) and time.monotonic() < end:
+            stop_if_unwanted()
+            time.sleep(0.02)
+
     def busy(self, lane: str) -> bool:
-        """Whether an event waits for its turn, or has it, where ``concurrency_id`` is ``lane``."""
+        """Whether an event with this ``concurrency_id`` waits for its turn or has it."""
         events = self._queue.event_queue_per_concurrency_id.get(lane)
         return events is not None and bool(events.queue or events.current_concurrency)
 

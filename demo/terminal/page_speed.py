@@ -1,4 +1,4 @@
-"""How fast the page is: from `python app.py` to a served page, to the first answer, and one redraw after a click.
+"""How fast the page is: from `python app.py` to a served page, to a first answer, a question, a redraw after a click.
 
 Example:
     python -m demo.page_speed --report docs/reports/running/page_speed.json
@@ -63,6 +63,22 @@ def seconds_to_answer(checkpoint: Path) -> float:
     return time.perf_counter() - start
 
 
+def question_milliseconds(checkpoint: Path, repeats: int) -> tuple[list[float], list[float]]:
+    """A question about a photo that is encoded: until there is an answer with its map, and until its evidence, too."""
+    from valm_core.predictor import VqaPredictor
+
+    predictor = VqaPredictor.from_checkpoint(checkpoint)
+    photo = predictor.encode(PHOTO)
+    answered, weighed = [], []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        _, explanation, _ = predictor.ask(photo, QUESTION, weigh=False)
+        answered.append(1000 * (time.perf_counter() - start))
+        predictor.evidence(photo, QUESTION, explanation=explanation)
+        weighed.append(1000 * (time.perf_counter() - start))
+    return answered[1:], weighed[1:]  # without the first, which prepares the photo's cells
+
+
 def redraw_milliseconds(checkpoint: Path, repeats: int) -> list[float]:
     """What the server does after a click on a word: the words and the map over the photo, as HTML."""
     from demo.rendering.map import map_html
@@ -94,7 +110,10 @@ def main(arguments: list[str] | None = None) -> None:
     from valm_core.checkpoints.atomic_files import write_text
 
     checkpoint = Path(checkpoint_folder())
+    answered, weighed = question_milliseconds(checkpoint, 5 * options.repeats)
     report = {
+        "answer_and_map_milliseconds": round(statistics.median(answered), 1),
+        "with_evidence_milliseconds": round(statistics.median(weighed), 1),
         "page_seconds": [round(seconds_to_page(), 2) for _ in range(options.repeats)],
         "answer_seconds": [round(seconds_to_answer(checkpoint), 2) for _ in range(options.repeats)],
         "redraw_milliseconds": round(statistics.median(redraw_milliseconds(checkpoint, 10 * options.repeats)), 1),

@@ -2,7 +2,7 @@
 
 import pytest
 from page_states import settle, states
-from page_steps import ask, findings, needs_fake, upload
+from page_steps import ask, findings, needs_fake, upload, wait_for_evidence
 
 # How dense the previewed map is in each cell, 0..255: the picture above the photo, read back.
 PREVIEWED = """async () => {
@@ -56,7 +56,8 @@ def test_at_any_width_axe_finds_nothing_and_a_new_question_or_word_moves_nothing
     upload(page, photos / "red.png")
     ask(page, "What color is it?")
     page.locator("#overlay .map img").wait_for()
-    page.wait_for_function("sessionStorage.getItem('valm-visit')")  # the last that an answer sets going
+    page.wait_for_function("sessionStorage.getItem('valm-visit')")
+    wait_for_evidence(page)  # the last that an answer sets going
     wait_until_still(page)
     page.evaluate(
         "() => { window.jumps = 0; new PerformanceObserver(list => list.getEntries().forEach(entry => {"
@@ -87,7 +88,8 @@ def test_the_mouse_over_a_word_or_a_place_previews_it_without_the_server(visit, 
     upload(page, photos / "red.png")
     ask(page, "What color is the bus?")
     page.locator("#overlay .map img").wait_for()
-    page.wait_for_function("sessionStorage.getItem('valm-visit')")  # the last that an answer sets going
+    page.wait_for_function("sessionStorage.getItem('valm-visit')")
+    wait_for_evidence(page)  # the last that an answer sets going
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     shares = (

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from page_steps import ask, upload
+from page_steps import ask, upload, wait_for_evidence
 from served_page import served
 from tiny_vision_language import build_tiny
 
@@ -27,6 +27,7 @@ def test_a_question_is_answered_and_a_word_changes_the_map(visit, open_model_url
     words = page.locator("#words button").all_inner_texts()
     assert words[1:6] == ["what", "color", "is", "the", "photo?"]
     assert any(word.startswith("→ ") for word in words[6:])  # the answer's words are there, too
+    wait_for_evidence(page)
     page.locator("#details > button").click()
     evidence = page.locator("#evidence").inner_text()
     assert "not calibrated" in evidence and "measured on another model" in evidence

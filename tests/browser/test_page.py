@@ -182,11 +182,11 @@ def test_an_answer_and_its_map_do_not_wait_for_the_evidence(visit, held_url, hel
     page.locator("#words button", has_text="shape").click()
     page.locator("#words button[aria-pressed=true]", has_text="shape").wait_for()
     held.weigh_on.set()
-    page.locator("#sentence", has_text="Where it looked mattered").wait_for()
+    page.locator("#sentence", has_text="Where it looked mattered.").wait_for()
     page.locator("#words button[aria-pressed=true]", has_text="shape").wait_for()
     page.locator("#history button", has_text="what color is it?").click()  # its evidence is made up for
     page.locator("#words button", has_text="color").wait_for()
-    page.locator("#sentence", has_text="Where it looked mattered").wait_for()
+    page.locator("#sentence", has_text="Where it looked mattered.").wait_for()
     assert awaited.count() == 0
 
 

@@ -263,6 +263,7 @@ class HeldPredictor(FakePredictor):
         super().__init__()
         self.go_on, self.explain_on = threading.Event(), threading.Event()
         self.weigh_on = threading.Event()
+        self.weigh_on.set()
         self.searching, self.stopped = threading.Event(), threading.Event()
         self.questions: list[str] = []
         self.held_method = ""

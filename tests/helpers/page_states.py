@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from page_steps import ask, upload
+from page_steps import ask, upload, wait_for_evidence
 
 QUESTIONS = ("What color is the bus?", "Is it day or night?")
 LONG = 600_000  # milliseconds that a busy machine may search for what would change the answer
@@ -21,10 +21,11 @@ def close_panel(page, name: str) -> None:
 
 
 def asked(page, question: str) -> None:
-    """Ask, and wait until the answer and its map are there."""
+    """Ask, and wait until the answer, its map and its evidence are there."""
     ask(page, question)
     page.locator("#words button", has_text=question.split()[-1]).wait_for()
     page.locator("#overlay .map img").wait_for()
+    wait_for_evidence(page)
 
 
 def settle(page) -> None:

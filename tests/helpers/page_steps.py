@@ -21,6 +21,12 @@ def ask(page, question):
     box.press("Enter")
 
 
+def wait_for_evidence(page):
+    """Wait until the page says whether it mattered where the model looked, which comes after answer and map."""
+    known = "text => text && !/is being checked|正在检查/.test(text)"
+    page.wait_for_function(f"() => ({known})(document.querySelector('#sentence .sentence')?.innerText)")
+
+
 def remove_photo(page):
     """Press the photo's own remove button."""
     page.locator("#photo button[aria-label*='emove'], #photo button[aria-label*='lear']").first.click()

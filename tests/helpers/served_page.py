@@ -4,7 +4,6 @@ import random
 import socket
 from contextlib import contextmanager
 
-
 PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections, which could take one first
 
 

@@ -16,17 +16,22 @@ SHOWN = ("answers", "overlay", "words", "evidence")  # what must equal the seque
 
 @dataclass(frozen=True)
 class Drive:
-    """What ``drive`` saw: every question's seconds, who got what in error, and the longest queue anyone was told of."""
+    """What ``drive`` saw: every question's seconds, who got what in error, and the longest queue anyone was told of.
+
+    ``weighed_seconds`` are those until the evidence came, too.
+    """
 
     seconds: list[float]
+    weighed_seconds: list[float]
     crossed: list[str]
     errors: list[str]
     longest_queue: int
     wall_seconds: float
 
-    def percentile(self, share: float) -> float:
-        """Seconds within which this share (0..100) of the questions was answered."""
-        return float(np.percentile(self.seconds, share)) if self.seconds else float("nan")
+    def percentile(self, share: float, weighed: bool = False) -> float:
+        """Seconds within which this share (0..100) of the questions was answered, or had its evidence."""
+        seconds = self.weighed_seconds if weighed else self.seconds
+        return float(np.percentile(seconds, share)) if seconds else float("nan")
 
 
 def photo_of(number: int) -> bytes:
@@ -42,7 +47,7 @@ async def visit(client, layout: Layout, number: int, questions: int) -> list:
     """What visitor ``number`` gets for each question."""
     visitor = Visitor(client, layout)
     await visitor.upload(photo_of(number), f"photo_{number}.png")
-    return [await visitor.ask(QUESTIONS[(number + turn) % len(QUESTIONS)]) for turn in range(questions)]
+    return [await visitor.ask_and_weigh(QUESTIONS[(number + turn) % len(QUESTIONS)]) for turn in range(questions)]
 
 
 async def drive(url: str, visitors: int = 64, questions: int = 2) -> Drive:
@@ -61,20 +66,21 @@ async def drive(url: str, visitors: int = 64, questions: int = 2) -> Drive:
             *(visit(client, layout, number, questions) for number in range(visitors)), return_exceptions=True
         )
         wall = time.perf_counter() - begin
-    seconds, crossed, errors, longest = [], [], [], 0
+    seconds, weighed, crossed, errors, longest = [], [], [], [], 0
     for number, (first, second) in enumerate(zip(alone, together, strict=True)):
         if isinstance(second, BaseException):
             errors.append(f"visitor {number}: {second!r}")
             continue
         for turn, (expected, got) in enumerate(zip(first, second, strict=True)):
             seconds.append(got.seconds)
+            weighed.append(got.weighed_seconds)
             longest = max([longest, *got.places])
             crossed += [
                 f"visitor {number}, question {turn}: {part}"
                 for part in SHOWN
                 if expected.html.get(part) != got.html.get(part)
             ]
-    return Drive(seconds, crossed, errors, longest, wall)
+    return Drive(seconds, weighed, crossed, errors, longest, wall)
 
 
 async def flood(url: str, visitors: int, when_refused: Callable[[], None] = lambda: None) -> tuple[int, list[str]]:

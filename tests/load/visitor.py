@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 from patience import PATIENCE
@@ -29,14 +29,26 @@ class Layout:
         """The first event that follows another one and runs on the server."""
         return next(found for found in self.events if found["trigger_after"] == event["id"] and found["backend_fn"])
 
+    def later(self, event: dict, elem_id: str) -> tuple[dict, dict]:
+        """What follows an event and ends with something new in an element: what finds it out, and what shows it."""
+        for shows in self.events:
+            finds = next((found for found in self.events if found["id"] == shows["trigger_after"]), None)
+            if finds and finds["trigger_after"] == event["id"] and self.numbers[elem_id] in shows["outputs"]:
+                return finds, shows
+        raise ValueError(f"Nothing that follows event {event['id']} changes {elem_id}.")
+
 
 @dataclass
 class Shown:
-    """What became of one question: the page's HTML by ``elem_id``, the places in the queue, the time it took."""
+    """What became of one question: the page's HTML by ``elem_id``, the places in the queue, the time it took.
+
+    ``weighed_seconds`` is the time until the evidence stood there, too.
+    """
 
     html: dict[str, str]
     places: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    weighed_seconds: float = 0.0
 
     @property
     def text(self) -> str:
@@ -103,14 +115,21 @@ class Visitor:
         places: list[int] = []
         await self._queued(asking, {"photo": self.photo, "question": question}, places)
         showing = self.layout.after(asking)
-        output = await self._at_once(showing, {"photo": self.photo})
-        html = {}
-        for number, value in zip(showing["outputs"], output, strict=True):
-            value = value.get("value", "") if isinstance(value, dict) else value
-            elem_id = self.layout.components[number]["props"].get("elem_id")
-            if elem_id and isinstance(value, str):
-                html[elem_id] = value
+        html = self._html(showing, await self._at_once(showing, {"photo": self.photo}))
         return Shown(html, places, time.perf_counter() - begin)
+
+    async def ask_and_weigh(self, question: str) -> Shown:
+        """Ask, and wait for the evidence, as the page does by itself once an answer is on it.
+
+        Raises:
+            Busy: one of the two isn't taken.
+        """
+        begin = time.perf_counter()
+        shown = await self.ask(question)
+        weighing, showing = self.layout.later(self.layout.after(self.layout.first("ask", "click")), "evidence")
+        await self._queued(weighing, {}, [])
+        html = self._html(showing, await self._at_once(showing, {"photo": self.photo}))
+        return replace(shown, html=shown.html | html, weighed_seconds=time.perf_counter() - begin)
 
     async def call(self, endpoint: str, data: list) -> tuple[str, str]:
         """Call an endpoint of the API, e.g. "answer".
@@ -141,6 +160,15 @@ class Visitor:
         """Take a question back."""
         body = {"session_hash": self.session, "fn_index": event["id"], "event_id": event_id}
         (await self.client.post(f"{CALLS}/cancel", json=body)).raise_for_status()
+
+    def _html(self, event: dict, output: list) -> dict[str, str]:
+        html = {}
+        for number, value in zip(event["outputs"], output, strict=True):
+            value = value.get("value", "") if isinstance(value, dict) else value
+            elem_id = self.layout.components[number]["props"].get("elem_id")
+            if elem_id and isinstance(value, str):
+                html[elem_id] = value
+        return html
 
     def _body(self, event: dict, values: dict) -> dict:
         data = []

@@ -10,9 +10,10 @@ from fake_predictor import FakePredictor
 from PIL import Image
 
 from demo.languages.translate import speaking
-from demo.page.events import MAX_GIVING_WAY, Page
+from demo.page.events import Page
 from demo.page.returning import Returning
 from demo.page.wiring import build_page
+from demo.server.leaving import MAX_GIVING_WAY, StoppingBlocks
 from demo.visit import asking, browser_storage, history
 from demo.visit.map_parts import ALL
 from demo.visit.uploads import get_upload_folder
@@ -49,19 +50,11 @@ def upload(tmp_path, monkeypatch):
     return make
 
 
-def test_evidence_gives_way_to_answers_and_is_shown_beside_its_own_map_only(page, upload, monkeypatch):
+def test_evidence_is_shown_beside_its_own_map_only(page, upload):
     path = upload(1)
     reply = asking.ask(page.predictor, path, None, "What color?")
-    waited, ends = [], iter((True, True, False))
-    page.answering = lambda: next(ends)
-    monkeypatch.setattr("demo.page.events.time.sleep", waited.append)
     weighed = page.weigh(reply, None)
-    assert len(waited) == 2 and weighed.evidence is not None
-    page.answering, waited[:] = lambda: True, []
-    clock = iter(range(1000))
-    monkeypatch.setattr("demo.page.events.time.monotonic", lambda: next(clock))
-    assert page.weigh(reply, None).evidence == weighed.evidence and len(waited) == MAX_GIVING_WAY - 1  # not for ever
-    page.answering = lambda: False
+    assert weighed.evidence is not None
     assert page.weigh(reply, weighed) == page.weigh(weighed, None) == page.weigh(None, None) == gr.skip()
     awaited = page.present(reply, asking.Selection(), "", *LOOK)
     assert "is being checked" in awaited[page.result.sentence] and "place-mattered" not in awaited[page.doubt.evidence]
@@ -73,9 +66,23 @@ def test_evidence_gives_way_to_answers_and_is_shown_beside_its_own_map_only(page
     other = asking.explain_again(page.predictor, reply, "random", reply.answer).reply
     for given in ((weighed, other), (weighed, None), (None, reply), (weighed, shown[page.memory.reply])):
         assert page.show_weighed(*given, (), path) == {page.memory.reply: gr.skip()}
+
+
+def test_evidence_gives_way_while_answers_wait_but_not_for_ever_nor_for_who_left(page, upload, monkeypatch):
+    reply = asking.ask(page.predictor, upload(1), None, "What color?")
+    blocks, waited, busy = StoppingBlocks(), [], iter((True, True, False))
+    monkeypatch.setattr("demo.server.leaving.time", SimpleNamespace(monotonic=lambda: len(waited), sleep=waited.append))
+    monkeypatch.setattr(blocks, "busy", lambda lane: next(busy))
+    blocks.give_way("model")
+    assert len(waited) == 2
+    monkeypatch.setattr(blocks, "busy", lambda lane: lane == "model")
+    blocks.give_way("model")
+    assert len(waited) == 2 + MAX_GIVING_WAY
+    page.give_way = page.on_map.give_way = lambda: blocks.give_way("model")
     with stopping_when(lambda: True):
-        page.answering = lambda: True
         assert page.weigh(reply, None) == gr.skip()
+        assert page.on_map.judge_word(reply, asking.Selection(words=(0,))) is None
+    assert page.predictor.calls["evidence"] == 0
 
 
 def test_a_picked_head_is_reset_by_a_method_without_heads(page, upload):
