@@ -340,7 +340,7 @@ CHINESE = {
     "It says the same without the photo, but less surely.": "没有照片它也这么说，只是把握更小。",
     "It says the same without the photo, and more surely.": "没有照片它也这么说，而且把握更大。",
     "It guessed from the question: the photo hardly mattered.": "它是根据问题猜的：照片几乎没起作用。",
-    "Whether where it looked mattered is being checked …": "正在检查它看的位置是否重要……",
+    "Checking where it looked …": "正在检查它看的位置……",
     "Where it looked mattered.": "它看的位置很重要。",
     "Where it looked mattered a little.": "它看的位置有一点重要。",
     "Hiding where it looked cost the answer no more than hiding random places.": (

@@ -68,7 +68,7 @@ SENTENCES = {
         "the answer stays with half of the photo hidden",
         "Whether where it looked mattered can’t be told: the answer stays with half of the photo hidden.",
     ),
-    "awaited": Sentence("until it is found out", "Whether where it looked mattered is being checked …"),
+    "awaited": Sentence("until it is found out", "Checking where it looked …"),
     "word matters": Sentence(
         "of a selected word: hiding where it looked moves the answer", "Where “{word}” looked mattered."
     ),

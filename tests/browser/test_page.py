@@ -172,7 +172,7 @@ def test_an_answer_and_its_map_do_not_wait_for_the_evidence(visit, held_url, hel
     held.weigh_on.clear()
     upload(page, photos / "red.png")
     ask(page, "what color is it?")
-    awaited = page.locator("#sentence", has_text="is being checked")
+    awaited = page.locator("#sentence", has_text="Checking where")
     awaited.wait_for()
     page.locator("#words button", has_text="color").click()  # the map can be used
     page.locator("#words button[aria-pressed=true]", has_text="color").wait_for()

@@ -23,7 +23,7 @@ def ask(page, question):
 
 def wait_for_evidence(page):
     """Wait until the page says whether it mattered where the model looked, which comes after answer and map."""
-    known = "text => text && !/is being checked|正在检查/.test(text)"
+    known = "text => text && !/Checking where|正在检查/.test(text)"
     page.wait_for_function(f"() => ({known})(document.querySelector('#sentence .sentence')?.innerText)")
 
 

@@ -57,9 +57,9 @@ def test_evidence_is_shown_beside_its_own_map_only(page, upload):
     assert weighed.evidence is not None
     assert page.weigh(reply, weighed) == page.weigh(weighed, None) == page.weigh(None, None) == gr.skip()
     awaited = page.present(reply, asking.Selection(), "", *LOOK)
-    assert "is being checked" in awaited[page.result.sentence] and "place-mattered" not in awaited[page.doubt.evidence]
+    assert "Checking where" in awaited[page.result.sentence] and "place-mattered" not in awaited[page.doubt.evidence]
     shown = page.show_weighed(weighed, reply, (), path)
-    assert "is being checked" not in shown[page.result.sentence]
+    assert "Checking where" not in shown[page.result.sentence]
     assert 'id="place-mattered"' in shown[page.doubt.evidence]
     assert shown[page.memory.reply].evidence is weighed.evidence
     assert shown[page.memory.kept][0].replies == (shown[page.memory.reply],)
