@@ -29,6 +29,14 @@ def stopping_when(unwanted: Callable[[], bool]) -> Iterator[None]:
         _unwanted.reset(former)
 
 
+@contextmanager
+def also_stopping_when(unwanted: Callable[[], bool]) -> Iterator[None]:
+    """As ``stopping_when``, beside what the block around it says, which would count no more else."""
+    around = _unwanted.get()
+    with stopping_when(lambda: unwanted() or (around is not None and around())):
+        yield
+
+
 def stop_if_unwanted() -> None:
     """Call this before each step of what may take seconds. Raises Stopped where nobody waits for it any more."""
     unwanted = _unwanted.get()

@@ -4,7 +4,9 @@ asking.py does the work; map_events.py has what happens on the map, returning.py
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from markupsafe import escape
@@ -37,13 +39,13 @@ class Page:
         parts: Parts,
         captioner: Captioner | None = None,
         reader: PageReader | None = None,
-        give_way: Callable[[], None] = lambda: None,
+        giving_way: Callable[[Callable], Any] = lambda work: work(),
     ):
         self.predictor, self.examples, self.parts, self.captioner = predictor, examples, parts, captioner
-        self.reader, self.give_way = reader, give_way
+        self.reader, self.giving_way = reader, giving_way
         self.memory, self.ask, self.result = parts.memory, parts.ask, parts.result
         self.map, self.doubt, self.panels = parts.map, parts.doubt, parts.panels
-        self.on_map = MapEvents(predictor, parts, give_way)
+        self.on_map = MapEvents(predictor, parts, giving_way)
 
     # The photo
 
@@ -211,8 +213,7 @@ class Page:
         if current is None or not current.awaited or asking.with_evidence(current, weighed) is not current:
             return gr.skip()
         try:
-            self.give_way()
-            return asking.weigh(self.predictor, current)
+            return self.giving_way(partial(asking.weigh, self.predictor, current))
         except Stopped:
             return gr.skip()
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import gradio as gr
 from markupsafe import escape
@@ -31,8 +33,8 @@ from valm_core.stopping import Stopped
 class MapEvents:
     """What happens on the map of one page; see ``Page`` for the order of values and for what comes back."""
 
-    def __init__(self, predictor: Predictor, parts: Parts, give_way: Callable[[], None]):
-        self.predictor, self.parts, self.give_way = predictor, parts, give_way
+    def __init__(self, predictor: Predictor, parts: Parts, giving_way: Callable[[Callable], Any]):
+        self.predictor, self.parts, self.giving_way = predictor, parts, giving_way
         self.memory, self.result, self.map, self.doubt = parts.memory, parts.result, parts.map, parts.doubt
 
     def offer_heads(self, current, in_layer, in_head) -> dict:
@@ -84,8 +86,7 @@ class MapEvents:
     def judge_word(self, current, selection) -> asking.JudgedWord | None:
         """The evidence for the map of the one word that is selected, kept for ``show_judged``; as ``Page.weigh``."""
         try:
-            self.give_way()
-            return asking.judge_word(self.predictor, current, selection)
+            return self.giving_way(partial(asking.judge_word, self.predictor, current, selection))
         except Stopped:
             return None
 

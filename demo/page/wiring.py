@@ -173,8 +173,8 @@ def build_page(
     with StoppingBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
         reader = more if more and more.can_read else None
         layout = build_layout(predictor, examples, STATE_SECONDS, settings, captioner)
-        give_way = partial(blocks.give_way, ON_MODEL["concurrency_id"])
-        page = Page(predictor, examples, layout, captioner, reader, give_way)
+        giving_way = partial(blocks.giving_way, ON_MODEL["concurrency_id"])
+        page = Page(predictor, examples, layout, captioner, reader, giving_way)
         wire_giving_way(page)
         wire_questions(page)
         wire_photo(page)

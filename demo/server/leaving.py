@@ -4,11 +4,15 @@ And what takes long gives way to those who wait for an answer.
 """
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from demo.visit.uploads import SealedBlocks
-from valm_core.stopping import stop_if_unwanted, stopping_when
+from valm_core.stopping import Stopped, also_stopping_when, stop_if_unwanted, stopping_when
 
 MAX_GIVING_WAY = 20  # seconds
+
+Work = TypeVar("Work")
 
 
 class StoppingBlocks(SealedBlocks):
@@ -27,16 +31,29 @@ class StoppingBlocks(SealedBlocks):
                 block_fn, processed_input, iterator, requests, event_id, *others, **named
             )
 
-    def give_way(self, lane: str) -> None:
-        """Wait while any event with this ``concurrency_id`` waits for its turn or has it, ``MAX_GIVING_WAY`` at most.
+    def giving_way(self, lane: str, work: Callable[[], Work]) -> Work:
+        """What ``work`` returns, which gives way to events with this ``concurrency_id`` for ``MAX_GIVING_WAY`` at most.
+
+        It begins once none of them waits for its turn or has it, and begins anew where one came meanwhile: a model that
+        does one thing at a time would keep it waiting.
 
         Raises:
-            Stopped: nobody waits for what gives way.
+            Stopped: nobody waits for it.
         """
         end = time.monotonic() + MAX_GIVING_WAY
-        while self.busy(lane) and time.monotonic() < end:
-            stop_if_unwanted()
-            time.sleep(0.02)
+
+        def others_first() -> bool:
+            return time.monotonic() < end and self.busy(lane)
+
+        while True:
+            while others_first():
+                stop_if_unwanted()
+                time.sleep(0.02)
+            try:
+                with also_stopping_when(others_first):
+                    return work()
+            except Stopped:
+                stop_if_unwanted()
 
     def busy(self, lane: str) -> bool:
         """Whether an event with this ``concurrency_id`` waits for its turn or has it."""

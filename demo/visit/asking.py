@@ -282,7 +282,10 @@ def explain_again(predictor: Predictor, reply: Reply, method: str, answer: str |
 
 
 def judge_word(predictor: Predictor, reply: Reply | None, selection: Selection) -> JudgedWord | None:
-    """The evidence for the map of the one word that is selected; None where it is none or several, or not offered."""
+    """The evidence for the map of the one word that is selected; None where it is none or several, or not offered.
+
+    Raises Stopped.
+    """
     if reply is None or len(selection.words) != 1 or "word_evidence" not in predictor.offers:
         return None
     (word,), explanation = selection.words, reply.explanation
@@ -297,6 +300,8 @@ def judge_word(predictor: Predictor, reply: Reply | None, selection: Selection) 
             reply.answer,
             explanation,
         )
+    except Stopped:
+        raise
     except (InputError, ValueError):
         return None  # the map stands without it
     return JudgedWord(reply, selection.words, judged)

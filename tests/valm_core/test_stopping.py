@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from valm_core.stopping import Stopped, stop_if_unwanted, stopping_when
+from valm_core.stopping import Stopped, also_stopping_when, stop_if_unwanted, stopping_when
 
 QUESTION = "what color is the bus?"
 LONG = {
@@ -48,3 +48,13 @@ def test_other_threads_go_on_and_a_block_within_another_has_its_own():
         with pytest.raises(Stopped):
             stop_if_unwanted()
     stop_if_unwanted()
+
+
+@pytest.mark.parametrize(("around", "within"), [(True, False), (False, True), (True, True)])
+def test_what_one_of_two_blocks_says_is_enough_where_the_inner_one_is_told_so(around, within):
+    with also_stopping_when(lambda: False):
+        stop_if_unwanted()
+    with stopping_when(lambda: around), pytest.raises(Stopped), also_stopping_when(lambda: within):
+        stop_if_unwanted()
+    with stopping_when(lambda: False), also_stopping_when(lambda: False):
+        stop_if_unwanted()

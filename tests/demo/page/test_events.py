@@ -19,7 +19,7 @@ from demo.visit.map_parts import ALL
 from demo.visit.uploads import get_upload_folder
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Answer
-from valm_core.stopping import stopping_when
+from valm_core.stopping import stop_if_unwanted, stopping_when
 from valm_core.vision_language.families import SHORT
 from valm_core.vision_language.predictor import EncodedPhoto
 
@@ -70,18 +70,28 @@ def test_evidence_is_shown_beside_its_own_map_only(page, upload):
 
 def test_evidence_gives_way_while_answers_wait_but_not_for_ever_nor_for_who_left(page, upload, monkeypatch):
     reply = asking.ask(page.predictor, upload(1), None, "What color?")
-    blocks, waited, busy = StoppingBlocks(), [], iter((True, True, False))
+    blocks, waited, begun = StoppingBlocks(), [], []
     monkeypatch.setattr("demo.server.leaving.time", SimpleNamespace(monotonic=lambda: len(waited), sleep=waited.append))
+
+    def work() -> str:
+        begun.append(len(waited))
+        stop_if_unwanted()
+        return "done"
+
+    busy = iter((True, True, False, True, True, False, False))  # one comes just when the work begins
     monkeypatch.setattr(blocks, "busy", lambda lane: next(busy))
-    blocks.give_way("model")
-    assert len(waited) == 2
+    assert blocks.giving_way("model", work) == "done"
+    assert begun == [2, 3]
     monkeypatch.setattr(blocks, "busy", lambda lane: lane == "model")
-    blocks.give_way("model")
-    assert len(waited) == 2 + MAX_GIVING_WAY
-    page.give_way = page.on_map.give_way = lambda: blocks.give_way("model")
+    waited.clear()
+    assert blocks.giving_way("model", work) == "done" and len(waited) == MAX_GIVING_WAY
+    page.giving_way = page.on_map.giving_way = lambda work: blocks.giving_way("model", work)
     with stopping_when(lambda: True):
         assert page.weigh(reply, None) == gr.skip()
         assert page.on_map.judge_word(reply, asking.Selection(words=(0,))) is None
+        monkeypatch.setattr(blocks, "busy", lambda lane: False)
+        page.predictor.evidence = lambda *asked: stop_if_unwanted()
+        assert page.weigh(reply, None) == gr.skip()
     assert page.predictor.calls["evidence"] == 0
 
 
