@@ -125,11 +125,11 @@ def photos(tmp_path):
 def test_the_page_and_the_api_answer_and_map_turned_photos_alike(tiny_predictor, photos):
     upright, turned = photos
     facts = {"model": "tiny"}
-    first = asking.ask(tiny_predictor, str(upright), None, QUESTION)
+    first = asking.weigh(tiny_predictor, asking.ask(tiny_predictor, str(upright), None, QUESTION))
     wanted = reply_json(first.prediction, first.explanation, first.evidence, facts)
     endpoints = Endpoints(tiny_predictor, ())
     for path in turned[1::4]:  # 2 and 6 of each format
-        reply = asking.ask(tiny_predictor, str(path), None, QUESTION)
+        reply = asking.weigh(tiny_predictor, asking.ask(tiny_predictor, str(path), None, QUESTION))
         assert reply_json(reply.prediction, reply.explanation, reply.evidence, facts) == wanted, path.name
         assert reply.photo.picture == first.photo.picture
         text = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
