@@ -22,54 +22,64 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")]
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-PARTS = ("corpus", "fuzz", "load", "life", "kills")
+PARTS = ("corpus", "tasks", "fuzz", "load", "life", "kills")
 PHOTO_DOORS = ("describe", "find photo")  # where nothing is asked
 MORE_TASKS = ("feel", "read")
 
 
 def corpus(predictor, folder: Path, options) -> dict:
     """The whole hostile corpus, large photos too, through the predictor, the page's handlers, HTTP and the API."""
-    from hostile.doors import faults_of, through, write
-    from hostile.photos import PICTURE, hostile_photos, saved
-    from hostile.questions import HOSTILE_QUESTIONS
     from hostile.test_hostile_http import api_door, http_door
     from hostile.test_hostile_photos import page_door, predictor_door
     from served_page import served
 
-    result = {}
     with served(predictor) as url:
         doors = {"predictor": predictor_door(predictor), "page": page_door(predictor), "http": http_door(url)}
-        doors["api"] = api_door(url)
-        doors |= task_doors(folder)
-        for name, door in doors.items():
-            passages, faults = [], []
-            photos = islice(hostile_photos(large=True), 0, None, 1 if name == "predictor" else options.every)
-            pairs = [(write(folder, photo.name[-80:], photo.content), "what is in the photo?") for photo in photos]
-            right = write(folder, "right.png", saved(PICTURE, "PNG"))
-            if name in PHOTO_DOORS:
-                texts = []
-            elif name in ("http", "api"):
-                texts = [text for text in HOSTILE_QUESTIONS if "\ud800" not in text]
-            else:
-                texts = list(HOSTILE_QUESTIONS)
-            pairs += [(right, text) for text in texts]
-            if name == "find words":
-                pairs = pairs[-len(texts) :]  # no photo goes through it
-            for path, question in pairs:
-                passages.append(through(door, path, question))
-                faults += [f"{path.name}, {question[:30]!r}: {fault}" for fault in faults_of(passages[-1])]
-            result[name] = {
-                "inputs": len(pairs),
-                "faults": faults,
-                "slowest_cpu_seconds": max(passage.cpu_seconds for passage in passages),
-                "slowest_seconds": max(passage.seconds for passage in passages),
-                "most_megabytes": max(passage.megabytes for passage in passages),
-            }
+        return passed_through(doors | {"api": api_door(url)}, folder, options)
+
+
+def tasks(predictor, folder: Path, options) -> dict:
+    """As ``corpus``, through the doors of describing, finding and the page More, each with its shipped model."""
+    return passed_through(task_doors(folder), folder, options)
+
+
+def passed_through(doors: dict, folder: Path, options) -> dict:
+    """What became of the hostile corpus at each door."""
+    from hostile.doors import faults_of, through, write
+    from hostile.photos import PICTURE, hostile_photos, saved
+    from hostile.questions import HOSTILE_QUESTIONS
+
+    result = {}
+    for name, door in doors.items():
+        passages, faults = [], []
+        photos = islice(hostile_photos(large=True), 0, None, 1 if name == "predictor" else options.every)
+        pairs = [(write(folder, photo.name[-80:], photo.content), "what is in the photo?") for photo in photos]
+        right = write(folder, "right.png", saved(PICTURE, "PNG"))
+        if name in PHOTO_DOORS:
+            texts = []
+        elif name in ("http", "api"):
+            texts = [text for text in HOSTILE_QUESTIONS if "\ud800" not in text]
+        else:
+            texts = list(HOSTILE_QUESTIONS)
+        pairs += [(right, text) for text in texts]
+        if name == "find words":
+            pairs = pairs[-len(texts) :]  # no photo goes through it
+        for path, question in pairs:
+            passages.append(through(door, path, question))
+            faults += [f"{path.name}, {question[:30]!r}: {fault}" for fault in faults_of(passages[-1])]
+        result[name] = {
+            "inputs": len(pairs),
+            "faults": faults,
+            "slowest_cpu_seconds": max(passage.cpu_seconds for passage in passages),
+            "slowest_seconds": max(passage.seconds for passage in passages),
+            "most_megabytes": max(passage.megabytes for passage in passages),
+        }
+        print(f"{name}: {len(pairs)} inputs, {len(faults)} faults", flush=True)
     return result
 
 
 def task_doors(folder: Path) -> dict:
-    """The doors of describing, finding and the page More, each with its shipped model."""
+    """The doors of ``tasks``."""
     from hostile.photos import PICTURE
     from hostile.task_doors import describe_door, find_photo_door, find_words_door, more_door
 
@@ -192,7 +202,7 @@ def report(figures: dict) -> str:
             "| hostile corpus, door | inputs | faults | slowest (CPU s) | slowest (wall s) | most memory (MB) |",
             "|---|---:|---:|---:|---:|---:|",
         ]
-        for door, row in figures["corpus"].items():
+        for door, row in (figures["corpus"] | figures.get("tasks", {})).items():
             lines.append(
                 f"| {door} | {row['inputs']} | {len(row['faults'])} | {row['slowest_cpu_seconds']:.1f} | "
                 f"{row['slowest_seconds']:.1f} | {row['most_megabytes']:.0f} |"
@@ -244,7 +254,7 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=64, help="at once")
     parser.add_argument("--kills", type=int, default=50, help="random moments, for each of three writers")
     parser.add_argument("--fuzz-seconds", type=int, default=600)
-    parser.add_argument("--every", type=int, default=1, help="through page, HTTP and API only each Nth hostile photo")
+    parser.add_argument("--every", type=int, default=1, help="but for the predictor, only each Nth hostile photo")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "reports" / "running", help="folder of the report"
@@ -259,7 +269,7 @@ def main() -> None:
     path = options.output / "reliability.json"
     failed = False
     predictor = VqaPredictor.from_checkpoint(checkpoint_folder(), "cpu")
-    steps = {"corpus": corpus, "fuzz": fuzz, "load": load, "life": life, "kills": kills}
+    steps = {"corpus": corpus, "tasks": tasks, "fuzz": fuzz, "load": load, "life": life, "kills": kills}
     for part in options.parts:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
@@ -279,7 +289,7 @@ def main() -> None:
 
 def faults_in(part: str, found: dict) -> list:
     """What a part's figures say went wrong."""
-    if part == "corpus":
+    if part in ("corpus", "tasks"):
         return [fault for row in found.values() for fault in row["faults"]]
     return [*found.get("faults", []), *found.get("errors", []), *found.get("crossed", [])]
 
