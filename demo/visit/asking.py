@@ -199,12 +199,13 @@ def new_reply(photo: OpenedPhoto, prediction: Prediction, explanation: Explanati
 def weigh(predictor: Predictor, reply: Reply) -> Reply:
     """A reply with the evidence that it awaits; without any, where none can be had. Raises Stopped."""
     try:
-        evidence = predictor.evidence(
+        # Not by ``evidence``, which would answer without the photo once more: an open model writes for seconds.
+        _, _, evidence = predictor.ask(
             reply.photo.encoded,
             reply.prediction.question,
             reply.explanation.method,
             reply.answer,
-            reply.explanation,
+            prediction=reply.prediction,
         )
     except Stopped:
         raise
