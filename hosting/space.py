@@ -5,15 +5,13 @@ Example:
 """
 
 import argparse
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
+
+from hosting.starting import clean_variables, page_of
 
 ROOT = Path(__file__).parent.parent
 # What the page needs, and what the README links to. Only files that git tracks are taken.
@@ -33,7 +31,6 @@ PARTS = (
 )
 # On the hub a plain git push is refused for files above 10 MB and for binary ones: these go to large file storage.
 LARGE_OR_BINARY = ("safetensors", "jpg", "png", "webp", "ipynb")
-STARTS_WITHIN = 300  # seconds
 
 
 def tracked_files(parts: tuple[str, ...] = PARTS) -> list[str]:
@@ -83,37 +80,10 @@ def try_out(folder: Path, environment: Path) -> None:
     subprocess.run(
         [python, "-m", "pip", "install", "-q", "-r", folder / "requirements.txt", f"gradio=={gradio}"], check=True
     )
-    # No PYTHONPATH and no settings of VALM or gradio: nothing but the folder counts.
-    variables = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VALM_", "GRADIO_"))
-    }
     asking = [python, "-m", "demo.ask", "assets/examples/cat.jpg", "What animal is this?"]
-    subprocess.run(asking, cwd=folder, env=variables, check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = environment / "app.log"
-    with log.open("w", encoding="utf-8") as output:
-        variables["GRADIO_SERVER_PORT"] = str(port)
-        page = subprocess.Popen([python, "app.py"], cwd=folder, env=variables, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + STARTS_WITHIN
-        while not _answers(f"http://127.0.0.1:{port}/"):
-            if page.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"The Space did not start:\n{log.read_text(encoding='utf-8')}")
-            time.sleep(0.5)
-    finally:
-        page.terminate()
-        page.wait(20)
-
-
-def _answers(address: str) -> bool:
-    """Whether a page is there."""
-    try:
-        with urllib.request.urlopen(address, timeout=10) as reply:
-            return reply.status == 200
-    except OSError:
-        return False
+    subprocess.run(asking, cwd=folder, env=clean_variables(), check=True)
+    with page_of([python, "app.py"], folder, environment / "app.log"):
+        pass
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -248,7 +248,7 @@ def test_no_other_module_reads_settings_out_of_the_environment():
             *("GRADIO_TEMP_DIR", "VALM_FEEDBACK"),  # what it calls folders that can't be written
         },
         "demo/terminal/page_speed.py": {"GRADIO_SERVER_PORT", "GRADIO_ANALYTICS_ENABLED"},
-        "hosting/space.py": {"VALM_", "GRADIO_", "GRADIO_SERVER_PORT"},
+        "hosting/starting.py": {"VALM_", "GRADIO_", "GRADIO_SERVER_PORT"},
     }
     found = {}
     for path in sources():
