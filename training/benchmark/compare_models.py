@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from training.benchmark.models import PEERS, Peer, Valm, build_peer, load_contender
+from training.benchmark.contenders import PEERS, build_peer, load_contender
+from training.benchmark.models import Peer, Valm
 from training.benchmark.report import draw_report, format_report
 from training.measuring.common import write_report
 from training.metrics.memory import peak_bytes

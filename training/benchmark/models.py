@@ -1,10 +1,9 @@
-"""What `training.benchmark` compares: our checkpoint, and what a user would pick instead, behind the same four steps.
+"""Our checkpoint and models that classify answers or write them with BERT, behind the same four steps.
 
 The peers have the sizes of the published models and random weights: speed and memory don't depend on the values. They
 are built once, saved, and loaded from there, as published weights would be.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from training.benchmark.smolvlm import IMAGE_SIZE, LANGUAGE_SIZE
 from valm_core.inputs.photo import open_photo, photo_to_pixels
 from valm_core.model.encoders.text_encoder import build_tokenizer
 from valm_core.outputs import EncodedImage
@@ -238,63 +236,6 @@ class Lxmert(Peer):
         return output.question_answering_score.argmax(dim=-1).tolist()
 
 
-class SmolVlm(Peer):
-    """SmolVLM-256M (Marafioti et al. 2025, https://arxiv.org/abs/2504.05299): what one would pick today; it writes."""
-
-    name, slow = "SmolVLM-256M", True
-    note = f"tiles of 512 px and a thumbnail, as by default; writes {ANSWER_TOKENS} tokens greedily; measured once"
-    TEXT, IMAGE = LANGUAGE_SIZE, IMAGE_SIZE
-    LONG_SIDE, TEMPLATE_TOKENS = 2048, 40  # of the photo; around the question
-
-    @classmethod
-    def build(cls) -> nn.Module:
-        """The model with random weights."""
-        from transformers import Idefics3Config, Idefics3ForConditionalGeneration
-
-        sizes = {"vision_config": cls.IMAGE, "text_config": cls.TEXT | {"model_type": "llama"}, "scale_factor": 4}
-        picture = cls.TEXT["vocab_size"] - 90
-        return Idefics3ForConditionalGeneration(Idefics3Config(**sizes, image_token_id=picture, pad_token_id=0))
-
-    @staticmethod
-    def load(folder: Path) -> nn.Module:
-        """The saved model."""
-        from transformers import Idefics3ForConditionalGeneration
-
-        return Idefics3ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-
-    def read(self, photo: bytes) -> Tensor:
-        """Tiles of the photo, its long side at 2048, and the whole in one [tiles, 3, 512, 512], as its processor."""
-        image, side = open_photo(photo), self.IMAGE["image_size"]
-        scale = self.LONG_SIDE / max(image.size)
-        columns, rows = (math.ceil(round(length * scale) / side) for length in image.size)
-        large = image.resize((columns * side, rows * side), Image.Resampling.LANCZOS)
-        places = [(side * column, side * row) for row in range(rows) for column in range(columns)]
-        parts = [large.crop((x, y, x + side, y + side)) for x, y in places] + [image.resize((side, side))]
-        pixels = torch.stack([torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in parts])
-        return pixels.permute(0, 3, 1, 2) / 127.5 - 1
-
-    def see(self, pixels: list[Tensor]) -> Tensor:
-        """The photos' tokens [P, 64 a tile, 576]; photos must have as many tiles."""
-        tiles = torch.stack(pixels).to(self.device)  # [P, tiles, 3, 512, 512]
-        seen = self.model.model.vision_model(pixel_values=tiles.flatten(0, 1)).last_hidden_state
-        return self.model.model.connector(seen).unflatten(0, tiles.shape[:2]).flatten(1, 2)
-
-    def ask(self, seen: Tensor, questions: list[str]) -> list[list[int]]:
-        """The written tokens: photo, question and what a chat template adds are read, then one is written at a time."""
-        asked = self.tokens(questions)["input_ids"]
-        template = asked.new_ones(len(asked), self.TEMPLATE_TOKENS)
-        embed = self.model.get_input_embeddings()
-        read = torch.cat([seen, embed(torch.cat([template, asked], dim=1)).to(seen)], dim=1)
-        written: list[Tensor] = []
-        cache = None
-        for _ in range(ANSWER_TOKENS):
-            output = self.model.model.text_model(inputs_embeds=read, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            written.append(self.model.lm_head(output.last_hidden_state[:, -1]).argmax(dim=-1))
-            read = embed(written[-1])[:, None].to(seen)
-        return torch.stack(written, dim=1).tolist()
-
-
 class BertResnet(nn.Module):
     """BERT base and ResNet-50, pooled, side by side into two linear layers: what one would write first."""
 
@@ -339,26 +280,3 @@ class Concatenation(Peer):
         """The likeliest answer's number for each question."""
         text = self.model.text(**self.tokens(questions)).pooler_output
         return self.model.head(torch.cat([text, seen], dim=-1)).argmax(dim=-1).tolist()
-
-
-PEERS = {"vilt": Vilt, "blip": Blip, "lxmert": Lxmert, "concatenation": Concatenation, "smolvlm": SmolVlm}
-
-
-def build_peer(name: str, folder: Path) -> Path:
-    """Save a peer with random weights under ``folder``; returns where."""
-    from safetensors.torch import save_file
-
-    torch.manual_seed(0)
-    model: Any = PEERS[name].build()
-    target = folder / name
-    if hasattr(model, "save_pretrained"):
-        model.save_pretrained(target)
-    else:
-        target.mkdir(parents=True)
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, target / "model.safetensors")
-    return target
-
-
-def load_contender(name: str, folder: Path, device: torch.device) -> Valm | Peer:
-    """``valm`` or a peer, from its folder."""
-    return (Valm if name == "valm" else PEERS[name])(folder, device)

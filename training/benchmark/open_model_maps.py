@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.benchmark.smolvlm import LANGUAGE_SIZE
+from training.benchmark.sizes import SMOLVLM_LANGUAGE
 from training.measuring.common import as_page, markdown_table, tell_report
 from training.metrics.memory import kilobytes
 from valm_core.vision_language.attention_rows import ROWS, collecting
@@ -33,7 +33,7 @@ RESET = Path("/proc/self/clear_refs")
 
 def build_model(layers: int) -> LlamaForCausalLM:
     """The language model with random weights, in evaluation mode."""
-    config = LlamaConfig(**LANGUAGE_SIZE | {"num_hidden_layers": layers}, attn_implementation=ROWS)
+    config = LlamaConfig(**SMOLVLM_LANGUAGE | {"num_hidden_layers": layers}, attn_implementation=ROWS)
     torch.manual_seed(0)
     return LlamaForCausalLM(config).eval().requires_grad_(False)
 
@@ -57,7 +57,7 @@ def measure(layers: int, image_tokens: int) -> dict:
     """Time and memory of one pass over a photo, a question and its answer, by what is kept of the attention."""
     model = build_model(layers)
     length = image_tokens + TEXT_TOKENS + ANSWER_TOKENS
-    embeddings = torch.randn(1, length, LANGUAGE_SIZE["hidden_size"])
+    embeddings = torch.randn(1, length, SMOLVLM_LANGUAGE["hidden_size"])
     given = {"inputs_embeds": embeddings, "use_cache": False, "logits_to_keep": ANSWER_TOKENS}
     kept = torch.arange(length - KEPT, length)
 
@@ -91,7 +91,7 @@ def measure(layers: int, image_tokens: int) -> dict:
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "layers": layers,
-        "heads": LANGUAGE_SIZE["num_attention_heads"],
+        "heads": SMOLVLM_LANGUAGE["num_attention_heads"],
         "tokens": length,
         "image_tokens": image_tokens,
         "threads": torch.get_num_threads(),
@@ -121,7 +121,7 @@ def format_report(report: dict) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=LANGUAGE_SIZE["num_hidden_layers"], help="layers (default 30)")
+    parser.add_argument("--layers", type=int, default=SMOLVLM_LANGUAGE["num_hidden_layers"], help="layers (default 30)")
     parser.add_argument("--image-tokens", type=int, default=IMAGE_TOKENS, help="tokens of the photo (default 1088)")
     parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
     parser.add_argument("--report", help="write this JSON file, and beside it the same as .md")

@@ -12,7 +12,7 @@ from training.benchmark.open_model_maps import ANSWER_TOKENS, KEPT, TEXT_TOKENS,
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured on Linux only")
 def test_the_kept_rows_are_as_large_as_they_must_be(tmp_path, monkeypatch, capsys):
     small = {"hidden_size": 36, "intermediate_size": 32, "head_dim": 4, "vocab_size": 50}
-    monkeypatch.setattr(open_model_maps, "LANGUAGE_SIZE", open_model_maps.LANGUAGE_SIZE | small)
+    monkeypatch.setattr(open_model_maps, "SMOLVLM_LANGUAGE", open_model_maps.SMOLVLM_LANGUAGE | small)
     report = tmp_path / "report.json"
     main(["--layers", "2", "--image-tokens", "500", "--report", str(report)])
     found = json.loads(report.read_text())
