@@ -32,7 +32,7 @@ class Writer(Peer):
     slow = True
     TEMPLATE_TOKENS = 40  # around the question
 
-    def language(self) -> tuple[nn.Module, nn.Module]:
+    def language(self) -> tuple[Any, Any]:
         """The language model's layers, and what scores the next token."""
         raise NotImplementedError
 
@@ -46,7 +46,7 @@ class Writer(Peer):
         photo = seen if isinstance(seen, Tensor) else seen[0]
         asked = self.tokens(questions)["input_ids"]
         text = torch.cat([asked.new_ones(len(asked), self.TEMPLATE_TOKENS), asked], dim=1)
-        embed: Any = layers.get_input_embeddings()
+        embed = layers.get_input_embeddings()
         read = torch.cat([photo, embed(text).to(photo)], dim=1)
         places = self.positions(seen, text.shape[1] + ANSWER_TOKENS)
         written: list[Tensor] = []
@@ -100,7 +100,7 @@ class SmolVlm(Writer):
         seen = self.model.model.vision_model(pixel_values=tiles.flatten(0, 1)).last_hidden_state
         return self.model.model.connector(seen).unflatten(0, tiles.shape[:2]).flatten(1, 2)
 
-    def language(self) -> tuple[nn.Module, nn.Module]:
+    def language(self) -> tuple[Any, Any]:
         """See ``Writer``."""
         return self.model.model.text_model, self.model.lm_head
 
@@ -148,7 +148,7 @@ class Qwen2Vl(Writer):
         places, _ = self.model.model.get_rope_index(ids, image_grid_thw=seen[1], mm_token_type_ids=kinds)
         return {"position_ids": places}  # [3, P, T]
 
-    def language(self) -> tuple[nn.Module, nn.Module]:
+    def language(self) -> tuple[Any, Any]:
         """See ``Writer``."""
         return self.model.model.language_model, self.model.lm_head
 
@@ -231,6 +231,6 @@ class Moondream(Writer):
         # The crops' patches averaged, in place of laid side by side and pooled to as many: next to nothing of the time.
         return self.model.projection(torch.cat([seen[:, 0], seen[:, 1:].mean(dim=1)], dim=-1))
 
-    def language(self) -> tuple[nn.Module, nn.Module]:
+    def language(self) -> tuple[Any, Any]:
         """See ``Writer``."""
         return self.model.text.model, self.model.text.lm_head
