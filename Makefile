@@ -59,7 +59,7 @@ supply: .venv/dev-installed
 		'Every package of `requirements.lock`, as installed here; written by `make supply`.' > docs/reports/running/licences.md
 	$(BIN)/pip-licenses --from=mixed --format=markdown \
 		--packages $$(sed -n 's/^\([a-z0-9_.-]*\)==.*/\1/p' requirements.lock) | sed 's/  *|/ |/g; s/-\{4,\}/---/g' >> docs/reports/running/licences.md
-	$(BIN)/pip-audit -r requirements.lock --require-hashes --disable-pip
+	$(BIN)/pip-audit -r requirements.lock --require-hashes --disable-pip --strict
 
 clean:
 	rm -rf .venv
