@@ -98,7 +98,7 @@ FREE_WITH_INIT = (
     "image_encoder_of",
     "image_encoder_of_sha256",
 )
-IMAGE_SETTINGS = ("image_encoder", "image_size", "image_stride", "cell_width", "concepts")
+IMAGE_SETTINGS = ("image_encoder", "image_size", "photo_detail", "image_stride", "cell_width", "concepts")
 # What it must share with the checkpoint, or the weights wouldn't fit or would mean something else.
 SHARED_WITH_INIT = (
     "task",

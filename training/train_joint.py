@@ -221,11 +221,18 @@ def check_model(config: ValmConfig) -> None:
             raise ValueError(f"{name} is {getattr(config, name)!r}; joint training needs {needed}.")
 
 
-def stored_config(model: ValmModel) -> ValmConfig:
-    """The config of a checkpoint with the image encoder and the text encoder's layers; its embeddings didn't learn."""
-    layers = len(encoder_layers(model.text_encoder))
+def stored_config(model: ValmModel, photo_side: int) -> ValmConfig:
+    """The config of a checkpoint with the image encoder and the text encoder's layers; its embeddings didn't learn.
+
+    Photos that were kept smaller than the model takes them are reduced as far ever after: sharper ones are unlike what
+    it learned from.
+    """
     return dataclasses.replace(
-        model.config, train_text_encoder=False, learned_text_layers=layers, train_image_encoder=True
+        model.config,
+        photo_detail=photo_side if photo_side < model.config.image_size else 0,
+        train_text_encoder=False,
+        learned_text_layers=len(encoder_layers(model.text_encoder)),
+        train_image_encoder=True,
     )
 
 
@@ -249,7 +256,7 @@ def train_joint(
     batches = JointBatches(arrays, pixels, len(answers), len(concepts), place.type, training.seed)
     question_steps = learn_questions(model, batches, training, tell)
     model, steps, history = learn_together(model, batches, training, tell)
-    reconfigure(model, stored_config(model))
+    reconfigure(model, stored_config(model, training.photo_side))
     save_checkpoint(model.cpu(), output / "checkpoint", half=True)
     run: dict = {"data": dataclasses.asdict(sources), "model": dataclasses.asdict(model.config)}
     run |= {"training": dataclasses.asdict(training)}

@@ -32,6 +32,8 @@ class ValmConfig:
         image_encoder: ``package:efficientnet-lite0``, ``package:efficientnet-lite2``, ``torchvision:NAME``,
             ``timm:NAME`` or ``transformers:NAME``.
         image_size: side in pixels of the square that the image encoder sees: the whole photo, whatever its ratio.
+        photo_detail: side of the square that photos are reduced to before, so that the image encoder is shown nothing
+            finer than what it learned from; 0 for none.
         image_stride: pixels of the square a cell stands for, where the image encoder lets one choose (packaged
             EfficientNets): 32, or 16 with the last stage dilated in place of strided (four times the cells).
         cell_width: size of the features that a cell is reduced to; 0 leaves them as the image encoder gives them.
@@ -70,6 +72,7 @@ class ValmConfig:
     text_encoder: str = "package:all-minilm-l6-v2"
     image_encoder: str = "package:efficientnet-lite0"
     image_size: int = 224
+    photo_detail: int = 0
     image_stride: int = 32
     cell_width: int = 0
     cell_side: int = 0
@@ -101,6 +104,7 @@ class ValmConfig:
         check_numbers(
             self,
             image_size=(1, 1024),
+            photo_detail=(0, 1024),
             cell_width=(0, 4096),
             cell_side=(0, 64),
             concepts=(0, 20_000),

@@ -14,7 +14,7 @@ from training.datasets.joint_data import BALANCED, FILL_IN, JointSources, joint_
 from training.joint.batches import JointBatches, cells_in_boxes, open_photos
 from training.joint.config import JointConfig
 from training.joint.losses import caption_term, distinct_term, function_term, region_term
-from training.train_joint import check_model, main, progress_at
+from training.train_joint import check_model, main, progress_at, stored_config
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.encoders.text_encoder import build_tokenizer
@@ -158,6 +158,7 @@ def test_the_command_learns_and_its_checkpoint_answers(config, tmp_path, capsys,
 
     model = load_checkpoint(output / "checkpoint")  # strict
     assert (model.config.train_text_encoder, model.config.train_image_encoder) == (False, True)
+    assert model.config.photo_detail == 0  # photos were kept larger than the model takes them
     assert model.config.learned_text_layers == 2 and len(model.concepts) == model.config.concepts == 12
     assert model.mean_image_token.abs().max() > 0 and model.image_encoder.grid == (4, 4)
     predictor = VqaPredictor(model, torch.device("cpu"))
@@ -165,6 +166,10 @@ def test_the_command_learns_and_its_checkpoint_answers(config, tmp_path, capsys,
         predictor.encode(Image.new("RGB", (40, 30), (220, 30, 30))), "what color is the square?"
     )
     assert prediction.answers[0].text in model.answers
+
+
+def test_a_checkpoint_is_shown_no_more_detail_than_it_learned_from(tiny_model):
+    assert [stored_config(tiny_model, side).photo_detail for side in (24, 32, 40)] == [24, 0, 0]
 
 
 @pytest.mark.parametrize(

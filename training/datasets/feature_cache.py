@@ -40,23 +40,24 @@ class ModelInputs:
     Args:
         tokenizer: of the questions.
         answers: the answer list.
-        image_size: see ``ValmConfig``.
+        image_size, photo_detail: see ``ValmConfig``.
     """
 
     tokenizer: QuestionTokenizer
     answers: tuple[str, ...]
     image_size: int
+    photo_detail: int = 0
 
     @classmethod
     def of(cls, model: "AnyModel | ModelInputs") -> "ModelInputs":
         """Those of a model, or the given ones."""
         if isinstance(model, ModelInputs):
             return model
-        return cls(model.tokenizer, tuple(model.answers), model.config.image_size)
+        return cls(model.tokenizer, tuple(model.answers), model.config.image_size, model.config.photo_detail)
 
     def pixels(self, photo: Image.Image) -> Tensor:
         """As ``ValmModel.pixels``."""
-        return photo_to_pixels(photo, self.image_size)
+        return photo_to_pixels(photo, self.image_size, self.photo_detail)
 
 
 class FeatureCache:
@@ -226,7 +227,7 @@ def _image_folder(model: AnyModel, photo_key: dict[Path, str], cache: Path) -> P
         "normalization": [encoder.mean.flatten().tolist(), encoder.std.flatten().tolist()],
         "grid": list(encoder.grid),
         "encoder": _weights_fingerprint(encoder),
-    }
+    } | ({"photo_detail": model.config.photo_detail} if model.config.photo_detail else {})
     folder = _encoder_folder(cache, "image", made_from, "photos")
     missing = set(_missing(folder, photo_key.values()))
     photos = list({key: photo for photo, key in photo_key.items() if key in missing}.values())  # copies once

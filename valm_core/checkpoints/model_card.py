@@ -51,7 +51,8 @@ def checkpoint_card(
     text = _text_encoder(config)
     head = "on: what the question alone makes likely is added to the answers' logits" if config.question_head else "off"
     glimpses = f"{config.heads} of width {config.glimpse_width}" if config.glimpse_width else "off"
-    image = f" at {config.image_size} px" + _frozen(config.train_image_encoder, config.image_encoder_sha256)
+    reduced = f", photos reduced to {config.photo_detail} px before" if config.photo_detail else ""
+    image = f" at {config.image_size} px{reduced}" + _frozen(config.train_image_encoder, config.image_encoder_sha256)
     size = f"\n| stored numbers | {stored / 1e6:.2f} million |" if stored else ""
     return f"""---
 {metadata.to_yaml()}

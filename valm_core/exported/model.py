@@ -70,7 +70,9 @@ def load_export(folder: Path, threads: int) -> ExportedModel:
 
 def encode_photo(model: ExportedModel, photo: Photo) -> EncodedImage:
     """A photo encoded, with an array for its tokens. Raises InputError."""
-    pixels = photo_to_array(open_photo(photo), model.metadata["image_size"])
+    pixels = photo_to_array(
+        open_photo(photo), model.metadata["image_size"], model.metadata["config"].get("photo_detail", 0)
+    )
     (tokens,) = model.graphs["image_encoder"]({"pixels": np.ascontiguousarray(pixels[None])}, ["image_tokens"])
     rows, columns = model.metadata["grid"]
     return EncodedImage(cast("Tensor", tokens), (rows, columns))

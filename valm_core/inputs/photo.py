@@ -287,18 +287,24 @@ def _too_many_pixels(count: str, allowed: int) -> InputError:
     )
 
 
-def photo_to_array(image: Image.Image, size: int) -> np.ndarray:
+def photo_to_array(image: Image.Image, size: int, detail: int = 0) -> np.ndarray:
     """All of an RGB photo squashed to the square of side S = ``size`` that the image encoder sees.
+
+    Args:
+        image: the photo.
+        size: S.
+        detail: side of the square that it is squashed to before, so that nothing finer is left in it; 0 for none.
 
     Returns:
         Pixels [3, S, S] in 0..1, float32.
     """
-    image = image.resize((size, size), Image.Resampling.BICUBIC)
+    for side in (detail, size) if detail else (size,):
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)  # [S, S, 3] -> [3, S, S]
 
 
-def photo_to_pixels(image: Image.Image, size: int) -> Tensor:
+def photo_to_pixels(image: Image.Image, size: int, detail: int = 0) -> Tensor:
     """``photo_to_array`` with a tensor for the array."""
     import torch
 
-    return torch.from_numpy(photo_to_array(image, size))
+    return torch.from_numpy(photo_to_array(image, size, detail))

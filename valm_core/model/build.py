@@ -91,7 +91,7 @@ def build_model(
 def reconfigure(model: ValmModel, config: ValmConfig) -> None:
     """Give a model, of parts that ``config`` fits, what it reads of the config, and the config as its note."""
     model.config = config
-    model.image_size = config.image_size
+    model.image_size, model.photo_detail = config.image_size, config.photo_detail
     model.temperature, model.yes_no_temperature = config.temperature, config.yes_no_temperature
     model.neutral_yes_no, model.learned_text_layers = config.neutral_yes_no, config.learned_text_layers
 
@@ -109,7 +109,7 @@ def build_task_model(
     if config.task not in TASK_MODELS:
         raise ValueError(f"task is {config.task!r}; allowed here: {', '.join(TASK_MODELS)}.")
     config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
-    encoders = Encoders(tokenizer, text_encoder, image_encoder, config.image_size, tuple(concepts))
+    encoders = Encoders(tokenizer, text_encoder, image_encoder, config.image_size, config.photo_detail, tuple(concepts))
     model = TASK_MODELS[config.task](config, encoders, answers)
     model.config = config
     return model

@@ -51,12 +51,14 @@ class ValmModel(nn.Module):
         pretrained_text_encoder: loads the text encoder as it came; None where there is none but ``text_encoder``.
 
     What can change after it was built are plain attributes: ``image_size`` S of the square that photos are fitted to,
-    both temperatures, ``neutral_yes_no`` and ``learned_text_layers`` (``config`` explains them). ``config`` notes what
-    the whole was built from, for those who keep it; the model never reads it. ``build.reconfigure`` sets them all.
+    ``photo_detail``, both temperatures, ``neutral_yes_no`` and ``learned_text_layers`` (``config`` explains them).
+    ``config`` notes what the whole was built from, for those who keep it; the model never reads it.
+    ``build.reconfigure`` sets them all.
     """
 
     config: "ValmConfig"
     image_size: int
+    photo_detail: int
     temperature: float
     yes_no_temperature: float
     neutral_yes_no: float
@@ -306,7 +308,7 @@ class ValmModel(nn.Module):
 
     def pixels(self, photo: Image.Image) -> Tensor:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
-        return photo_to_pixels(photo, self.image_size)
+        return photo_to_pixels(photo, self.image_size, self.photo_detail)
 
 
 @torch.no_grad()

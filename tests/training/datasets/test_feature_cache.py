@@ -1,5 +1,6 @@
 """The feature cache: equal to running the encoders, used instead of them, renewed when anything changes."""
 
+import dataclasses
 import json
 import os
 
@@ -227,6 +228,11 @@ def test_features_of_another_reading_are_not_taken_and_a_line_says_why(
     (line,) = capsys.readouterr().out.splitlines()
     assert "photo preprocessing (was" in line and "is 1000). The photos are encoded anew." in line
     assert not torch.equal(before, after) and len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
+    monkeypatch.undo()
+    tiny_model.config = dataclasses.replace(tiny_model.config, photo_detail=8)
+    tiny_model.photo_detail = 8
+    FeatureCache(tiny_model, photos, QUESTIONS, cache)
+    assert "photo_detail" in capsys.readouterr().out and len(folders(cache, "image-")) == 3
     monkeypatch.setattr(features_module, "QUESTION_PREPROCESSING", 1000)
     FeatureCache(tiny_model, photos, QUESTIONS, cache)
     assert "question preprocessing (was" in capsys.readouterr().out and len(folders(cache, "text-")) == 2

@@ -19,7 +19,7 @@ from training.export import graphs as command
 from training.export.check import compare_with_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.exported.files import METADATA_FILE
-from valm_core.exported.model import probabilities
+from valm_core.exported.model import encode_photo, probabilities
 from valm_core.exported.predictor import OnnxPredictor
 from valm_core.loading import load_predictor
 from valm_core.model.build import build_model
@@ -140,6 +140,22 @@ def test_turned_photos_are_read_upright(predictors, tmp_path):
             encoded = predictor.encode(photo)
             assert np.array_equal(encoded.tokens, wanted.tokens)
             assert np.array_equal(predictor.explain(encoded, QUESTION).image_map, wanted_map)
+
+
+def test_photos_are_reduced_as_the_config_says(predictors):
+    torch_predictor, exported = predictors
+    photo = Image.effect_noise((200, 200), 90).convert("RGB")
+    plain = np.asarray(exported.encode(photo).tokens)
+    config = dataclasses.replace(torch_predictor.model.config, photo_detail=12)
+    metadata = exported.model.metadata | {"config": dataclasses.asdict(config)}
+    reduced = encode_photo(dataclasses.replace(exported.model, metadata=metadata), photo)
+    torch_predictor.model.photo_detail = 12
+    try:
+        expected = torch_predictor.encode(photo).tokens.numpy()
+    finally:
+        torch_predictor.model.photo_detail = 0
+    np.testing.assert_allclose(reduced.tokens, expected, atol=2e-4)
+    assert np.abs(plain - expected).max() > 0.01
 
 
 def test_a_graph_takes_padded_batches_of_any_size(folders, predictors):

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from turned_photos import STORED
 
@@ -257,6 +258,17 @@ def test_the_square_shows_all_of_a_wide_photo():
     squashed = photo_to_pixels(image, 8)
     assert squashed.shape == (3, 8, 8) and squashed[0, :, 0].min() > 0.9 and squashed[0, :, 4:].max() < 0.1
     assert squashed.min() >= 0 and squashed.max() <= 1
+
+
+def test_detail_finer_than_the_model_learned_from_is_left_out():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    stripes[:, 32:] = 255  # the right half is white
+    image = Image.fromarray(stripes)
+    sharp, soft = (photo_to_pixels(image, 64, detail)[0] for detail in (0, 16))
+    assert sharp[:, :28].std() > 0.49 and soft[:, :28].std() < 0.05
+    assert abs(float(soft[:, :28].mean()) - 0.5) < 0.02 and soft[:, 40:].min() > 0.95
+    assert torch.equal(photo_to_pixels(image, 64, 64)[0], sharp)
 
 
 @pytest.mark.parametrize("question", ["", "   ", None, "\0\n\t", "???", "…"])

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Encoders:
     """What reads texts and photos.
 
-    ``image_size`` S is the side of the square that photos are fitted to; ``concepts`` are the names of those that the
+    ``image_size`` S is the side of the square that photos are fitted to, ``photo_detail`` that of the square that they
+    are reduced to before (0 for none); ``concepts`` are the names of those that the
     image encoder looks for.
     """
 
@@ -34,6 +35,7 @@ class Encoders:
     text_encoder: TextEncoder
     image_encoder: ImageEncoder
     image_size: int
+    photo_detail: int = 0
     concepts: tuple[str, ...] = ()
 
 
@@ -54,7 +56,8 @@ class TwoEncoders(nn.Module):
         super().__init__()
         self.answers, self.cell_side = list(answers), cell_side
         self.concepts = encoders.concepts
-        self.tokenizer, self.image_size = encoders.tokenizer, encoders.image_size
+        self.tokenizer = encoders.tokenizer
+        self.image_size, self.photo_detail = encoders.image_size, encoders.photo_detail
         self.text_encoder, self.image_encoder = encoders.text_encoder, encoders.image_encoder
 
     @property
@@ -101,7 +104,7 @@ class TwoEncoders(nn.Module):
 
     def pixels(self, photo: Image.Image) -> Tensor:
         """An RGB ``PIL.Image`` -> pixels [3, S, S] in 0..1."""
-        return photo_to_pixels(photo, self.image_size)
+        return photo_to_pixels(photo, self.image_size, self.photo_detail)
 
 
 def pool_cells(tokens: Tensor, whole: tuple[int, int], grid: tuple[int, int]) -> Tensor:
