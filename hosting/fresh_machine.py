@@ -131,11 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"There is no {missing[0]} here. Name interpreters that are installed.\n")
     names = " ".join(Path(name).name for name in options.python)
     command = f"python -m hosting.fresh_machine --python {names}" + (" --no-tests" if options.no_tests else "")
-    report = {
-        "command": command,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "rows": [],
-    }
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = f"{platform.system()} {platform.machine()}, {cores} core" + "s" * (cores != 1)
+    report: dict = {"command": command, "machine": machine, "rows": []}
     for python in options.python:
         with tempfile.TemporaryDirectory(prefix="valm-fresh-") as place:
             report["rows"].append(try_python(python, Path(place) / "clone", not options.no_tests))
