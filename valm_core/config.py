@@ -12,6 +12,11 @@ from typing import Any
 from valm_core.inputs.text import parse_json, read_text
 
 ABOVE_0, BELOW_1 = math.nextafter(0, 1), math.nextafter(1, 0)  # ends of a range without 0, or without 1
+# What may change while the weights stay, and changes what comes out.
+CHANGEABLE_SETTINGS = (
+    *("image_size", "photo_detail", "max_question_tokens"),
+    *("temperature", "yes_no_temperature", "neutral_yes_no"),
+)
 # Settings that are gone, with the one value that is left: files with it are read, with another they are refused.
 REMOVED_SETTINGS: dict[str, object] = {"resize": "squash", "gate": "adaptive", "momentum": 0.9}
 TASKS = ("answer", "retrieval", "caption", "tag", "relate", "judge", "feel", "read")

@@ -168,8 +168,8 @@ def build_page(
     ``captioner`` describes photos, where there is one. With a ``collection`` of photos there is a second page, Find,
     and with ``more`` models a page for their tasks, More; the one that reads also reads printed pages on the first.
     """
-    sha256 = predictor.facts.get("checkpoint_sha256")
-    examples = read_examples(examples_folder, None if sha256 is None else str(sha256))
+    fingerprint = predictor.facts.get("model_fingerprint")
+    examples = read_examples(examples_folder, None if fingerprint is None else str(fingerprint))
     with StoppingBlocks(title=TITLE, delete_cache=(STATE_SECONDS, FILE_SECONDS)) as blocks:
         reader = more if more and more.can_read else None
         layout = build_layout(predictor, examples, STATE_SECONDS, settings, captioner)

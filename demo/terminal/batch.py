@@ -19,8 +19,7 @@ from demo.terminal.batch_files import (
     write_rows,
 )
 from valm_core.bulk import answer_photos
-from valm_core.checkpoints.contents import WEIGHTS_FILE
-from valm_core.model.encoders.packages import sha256_of
+from valm_core.checkpoints.facts import checkpoint_fingerprint
 from valm_core.outputs import Prediction, Predictor
 
 
@@ -174,6 +173,6 @@ def _with_progress(replies: Iterable, waiting: dict[Path, dict[str, list[dict]]]
 
 
 def model_name(predictor: Predictor, checkpoint: str | Path) -> str:
-    """What tells a checkpoint's answers from another's: the first 12 digits of its weights' sha256."""
-    known = str(predictor.facts.get("checkpoint_sha256", ""))  # also of a hub's model and of several files
-    return (known or sha256_of(Path(checkpoint) / WEIGHTS_FILE))[:12]
+    """What tells a checkpoint's answers from another's: the first 12 digits of its fingerprint."""
+    known = str(predictor.facts.get("model_fingerprint", ""))  # also of a hub's model and of several files
+    return (known or checkpoint_fingerprint(checkpoint))[:12]

@@ -39,7 +39,7 @@ def check_examples(predictor: Predictor, examples: Sequence[Example]) -> dict:
             answer = predictor.answer(photo, question).answers[0].text
             found = {"question": question, "answer": answer, "right": answer in accepted}
             replies.setdefault(example.path.name, []).append(found)
-    return {"checkpoint_sha256": predictor.facts["checkpoint_sha256"], "examples": replies}
+    return {"model_fingerprint": predictor.facts["model_fingerprint"], "examples": replies}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 
 from demo.terminal.batch import check_goes_on, check_output, check_photos
 from demo.terminal.batch_files import ADDED_LATER, photo_digest, read_rows, writable_value, write_rows
-from valm_core.checkpoints.contents import WEIGHTS_FILE
+from valm_core.checkpoints.facts import checkpoint_fingerprint
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.inputs.text import parse_json
-from valm_core.model.encoders.packages import sha256_of
 from valm_core.outputs import InputError
 
 TEXTS = ("text", "statement", "tokens")  # what a row's text may be called
@@ -63,7 +62,7 @@ def answer_task_batch(task: str, source: str, output: str, options: argparse.Nam
         raise ValueError(f"For the task {task!r} --batch needs a JSON lines file, and --output a name with .jsonl.")
     check_output(place, target)
     rows = [_row(line) for line in place.read_bytes().splitlines() if line.strip()]
-    model = sha256_of(fetch_checkpoint(options.checkpoint) / WEIGHTS_FILE)[:12]
+    model = checkpoint_fingerprint(fetch_checkpoint(options.checkpoint))[:12]
     done = _done(target)
     check_goes_on(target, done, model, options.top)
     check_photos(target, place.parent, _photos(rows, place.parent, done))

@@ -31,17 +31,17 @@ class Example:
     right: int | None = None
 
 
-def read_examples(folder: Path, checkpoint_sha256: str | None = None) -> tuple[Example, ...]:
+def read_examples(folder: Path, model_fingerprint: str | None = None) -> tuple[Example, ...]:
     """The photos that ``examples.json`` in ``folder`` lists; none where there is no such file.
 
     Args:
         folder: of the photos.
-        checkpoint_sha256: of the model's weights. What ``model_answers.json`` there says of another model isn't shown.
+        model_fingerprint: of the model's facts. What ``model_answers.json`` there says of another model isn't shown.
     """
     index = folder / "examples.json"
     if not index.is_file():
         return ()
-    counted = right_counts(folder, checkpoint_sha256)
+    counted = right_counts(folder, model_fingerprint)
     examples = []
     for entry in json.loads(index.read_text(encoding="utf-8")):
         wrong = entry.get("known_wrong")
@@ -56,13 +56,13 @@ def read_examples(folder: Path, checkpoint_sha256: str | None = None) -> tuple[E
     return tuple(examples)
 
 
-def right_counts(folder: Path, checkpoint_sha256: str | None) -> dict[str, int]:
+def right_counts(folder: Path, model_fingerprint: str | None) -> dict[str, int]:
     """How many of each photo's questions were answered rightly, by file; empty where it wasn't found out."""
     try:
         found = json.loads((folder / MODEL_ANSWERS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    if not checkpoint_sha256 or found["checkpoint_sha256"] != checkpoint_sha256:
+    if not model_fingerprint or found.get("model_fingerprint") != model_fingerprint:
         return {}
     return {file: sum(reply["right"] for reply in replies) for file, replies in found["examples"].items()}
 

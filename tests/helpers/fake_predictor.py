@@ -206,7 +206,13 @@ class FakePredictor:
         self.calls |= calls  # counted are those for whole questions
         return WordEvidence(word, False, None, judged)
 
-    facts: ClassVar = {"checkpoint": "fake", "checkpoint_sha256": "00ff", "temperature": 1.25, "fusion": "none"}
+    facts: ClassVar = {
+        "checkpoint": "fake",
+        "checkpoint_sha256": "00ff",
+        "model_fingerprint": "ff00",
+        "temperature": 1.25,
+        "fusion": "none",
+    }
     notice = ""
     offers = frozenset(OFFERS) - {"write"}
     explanation_methods = tuple(EXPLANATION_METHODS)

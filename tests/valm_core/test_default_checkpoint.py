@@ -69,7 +69,7 @@ def test_an_example_is_labelled_wrong_only_where_the_model_is_wrong(predictor):
 
 
 def test_the_example_cards_say_what_the_shipped_checkpoint_really_gives(predictor):
-    examples = read_examples(Path(EXAMPLES), predictor.facts["checkpoint_sha256"])
+    examples = read_examples(Path(EXAMPLES), predictor.facts["model_fingerprint"])
     stored = json.loads(Path(EXAMPLES, MODEL_ANSWERS_FILE).read_text(encoding="utf-8"))
     assert check_examples(predictor, examples) == stored, "run: python -m demo.check_examples"
     assert all(example.right is not None and len(example.questions) >= 3 for example in examples)

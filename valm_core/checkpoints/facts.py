@@ -1,12 +1,14 @@
 """What a checkpoint says of itself: which one it is, and how often its answers were right on validation questions."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
-from valm_core.checkpoints.fingerprints import config_facts
+from valm_core.checkpoints.contents import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE
+from valm_core.checkpoints.fingerprints import config_facts, model_fingerprint
+from valm_core.config import ValmConfig
 from valm_core.model.encoders.packages import sha256_of
 from valm_core.model.heads import answer_kind
 from valm_core.outputs import Answer, TrackRecord
@@ -15,12 +17,21 @@ MIN_ON_RECORD = 30  # validation questions that a track record must rest on
 
 
 def checkpoint_facts(config: Mapping[str, Any], folder: str | Path | None) -> dict[str, str | float]:
-    """``config_facts``, and of a checkpoint on disk the name of its folder and the sha256 of its weights."""
+    """``config_facts``, and of a checkpoint on disk the name of its folder, the sha256 of its weights and its
+    ``model_fingerprint``."""
     facts = config_facts(config)
     if folder is not None:
         weights = Path(folder).resolve() / WEIGHTS_FILE
-        facts |= {"checkpoint": weights.parent.name, "checkpoint_sha256": sha256_of(weights)}
+        sha256 = sha256_of(weights)
+        facts |= {"checkpoint": weights.parent.name, "checkpoint_sha256": sha256}
+        facts["model_fingerprint"] = model_fingerprint(sha256, config)
     return facts
+
+
+def checkpoint_fingerprint(folder: str | Path) -> str:
+    """``model_fingerprint`` of a checkpoint's folder. Raises as ``ValmConfig.from_json`` and reading its weights do."""
+    config = dataclasses.asdict(ValmConfig.from_json(Path(folder) / CONFIG_FILE))
+    return model_fingerprint(sha256_of(Path(folder).resolve() / WEIGHTS_FILE), config)
 
 
 def read_track_records(folder: str | Path | None) -> tuple[TrackRecord, ...]:

@@ -1,12 +1,13 @@
 """Fingerprints: which data, weights, answers or settings a stored state belongs to, and what differs from another."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from valm_core.config import without_removed
+from valm_core.config import CHANGEABLE_SETTINGS, ValmConfig, without_removed
 from valm_core.inputs.text import parse_json, read_text
 from valm_core.model.encoders.packages import sha256_of
 
@@ -34,6 +35,17 @@ def content_fingerprint(path: str | Path) -> str:
     """
     values = read_json(path) if Path(path).suffix == ".json" else None
     return sha256_of(path) if values is None else fingerprint(values)
+
+
+def model_fingerprint(weights_sha256: str, config: Mapping[str, Any]) -> str:
+    """What tells a model's answers from another's: its weights, and ``changeable_settings`` of its config."""
+    return fingerprint({"weights": weights_sha256, "config": changeable_settings(config)})
+
+
+def changeable_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``CHANGEABLE_SETTINGS``, of a config given as plain values, that haven't their default value."""
+    usual = dataclasses.asdict(ValmConfig())
+    return {name: config[name] for name in CHANGEABLE_SETTINGS if config.get(name, usual[name]) != usual[name]}
 
 
 def config_facts(config: Mapping[str, Any]) -> dict[str, str | float]:

@@ -1,12 +1,13 @@
 """The files of an export: ``metadata.json``, read and held against the files it names and against its checkpoint."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from valm_core.checkpoints.contents import WEIGHTS_FILE
-from valm_core.checkpoints.fingerprints import answer_list_fingerprint, fingerprint
-from valm_core.config import without_removed
+from valm_core.checkpoints.contents import CONFIG_FILE, WEIGHTS_FILE
+from valm_core.checkpoints.fingerprints import answer_list_fingerprint, changeable_settings, check_same, fingerprint
+from valm_core.config import ValmConfig, without_removed
 from valm_core.exported.runtimes import RUNTIMES
 from valm_core.model.encoders.packages import sha256_of
 
@@ -67,6 +68,13 @@ def check_metadata(folder: Path, metadata: dict[str, Any]) -> None:
                 f"{folder} was exported from weights {metadata['checkpoint_sha256'][:12]}, and {weights.parent} holds "
                 f"{found[:12]}: it was trained again since. Export it again with `python -m training.export`, or move "
                 "the export elsewhere to keep the former model."
+            )
+        if weights.is_file() and (place / CONFIG_FILE).is_file():
+            check_same(
+                f"{folder} was exported when {weights.parent} had another",
+                changeable_settings(metadata["config"]),
+                changeable_settings(dataclasses.asdict(ValmConfig.from_json(place / CONFIG_FILE))),
+                "Export it again with `python -m training.export`, or move the export elsewhere to keep it.",
             )
 
 

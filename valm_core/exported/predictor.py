@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from valm_core.asking import answer_each, chosen_method, not_offered, place_in_list
-from valm_core.checkpoints.fingerprints import config_facts
+from valm_core.checkpoints.fingerprints import config_facts, model_fingerprint
 from valm_core.evidence.rules import (
     check_method,
     gather_evidence,
@@ -206,8 +206,10 @@ class OnnxPredictor:
     @property
     def facts(self) -> dict[str, str | float]:
         """What ``VqaPredictor.facts`` says of the checkpoint, without the name of its folder, and the ``format``."""
-        facts = config_facts(self.model.metadata["config"])
-        return facts | {name: self.model.metadata[name] for name in ("checkpoint_sha256", "format")}
+        metadata = self.model.metadata
+        named = {name: metadata[name] for name in ("checkpoint_sha256", "format")}
+        named["model_fingerprint"] = model_fingerprint(metadata["checkpoint_sha256"], metadata["config"])
+        return config_facts(metadata["config"]) | named
 
     what_if = not_offered("An exported model can't answer with parts switched off. Use its checkpoint for that.")
     counterfactual = not_offered(

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from valm_core.checkpoints.contents import METRICS_FILE, WEIGHTS_FILE
+from valm_core.checkpoints.contents import METRICS_FILE
+from valm_core.checkpoints.facts import checkpoint_fingerprint
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_retrieval_checkpoint
 from valm_core.devices import choose_device
@@ -17,7 +18,6 @@ from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
 from valm_core.model.encoders.folding import ready_for_inference
 from valm_core.model.encoders.inference_bert import text_ready_for_inference
-from valm_core.model.encoders.packages import sha256_of
 from valm_core.model.tasks.retrieval import RetrievalModel, pair_scores
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 
@@ -55,13 +55,13 @@ class PhotoFinder:
     Args:
         model: a trained retrieval model; it is moved to ``device`` and put in evaluation mode.
         device: where to compute; arrays lie on the CPU.
-        folder: the checkpoint that the model came from: its weights name it, its figures say what a score means.
+        folder: the checkpoint that the model came from: its fingerprint names it, its figures say what a score means.
     """
 
     def __init__(self, model: RetrievalModel, device: torch.device, folder: str | Path | None = None):
         self.model = model.to(device).eval()
         self.device = device
-        self.fingerprint = sha256_of(Path(folder).resolve() / WEIGHTS_FILE) if folder else ""
+        self.fingerprint = checkpoint_fingerprint(folder) if folder else ""
         self.records = _read_records(Path(folder) / METRICS_FILE) if folder else ()
         self.scales = model.scales.detach().cpu().numpy()
 

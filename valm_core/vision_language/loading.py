@@ -95,10 +95,12 @@ def load_reader(folder: Path, device: torch.device, name: str = "", prompt: str 
 def facts_of(folder: Path, reader: Reader) -> dict[str, str | float]:
     """What a report must say of a model: what it is, its files and its precision."""
     weights = sorted(folder.glob("*.safetensors"))
+    sha256 = sha256_of(weights[0]) if len(weights) == 1 else fingerprint([*map(_ends_of, weights)])
     revision = folder.name if folder.parent.name == "snapshots" else ""
     facts: dict[str, str | float] = {
         "checkpoint": folder.parent.parent.name if revision else folder.resolve().name,
-        "checkpoint_sha256": sha256_of(weights[0]) if len(weights) == 1 else fingerprint([*map(_ends_of, weights)]),
+        "checkpoint_sha256": sha256,
+        "model_fingerprint": sha256,
         "family": reader.title,
         "model_type": str(model_type_of(folder)),
         "parameters": float(parameters_in(folder)),

@@ -214,12 +214,12 @@ def test_what_the_cards_say_is_what_was_found_out_about_this_model(tmp_path, pho
     entry["accepted"] = {"What?": list(VOCABULARY), "Is it red?": ["purple"]}
     (tmp_path / "examples.json").write_text(json.dumps([entry]))
     predictor = FakePredictor()
-    sha = predictor.facts["checkpoint_sha256"]
-    assert read_examples(tmp_path, sha)[0].right is None
+    fingerprint = predictor.facts["model_fingerprint"]
+    assert read_examples(tmp_path, fingerprint)[0].right is None
     report = check_examples(predictor, read_examples(tmp_path))
     assert [reply["right"] for reply in report["examples"]["photo.png"]] == [True, False]
     (tmp_path / MODEL_ANSWERS_FILE).write_text(json.dumps(report))
-    examples = read_examples(tmp_path, sha)
+    examples = read_examples(tmp_path, fingerprint)
     assert examples[0].right == 1
     assert read_examples(tmp_path, "another")[0].right is None
     assert '"key": "Red \\u00b7 the model gets 1 of 2 right"' in example_card(examples[0]).value

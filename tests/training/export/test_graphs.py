@@ -17,6 +17,8 @@ from turned_photos import write_turned
 
 from training.export import graphs as command
 from training.export.check import compare_with_checkpoint
+from valm_core.checkpoints.contents import CONFIG_FILE
+from valm_core.checkpoints.facts import checkpoint_fingerprint
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.exported.files import METADATA_FILE
 from valm_core.exported.model import encode_photo, probabilities
@@ -319,6 +321,17 @@ def test_an_export_beside_a_retrained_checkpoint_is_refused(folders, tmp_path):
     OnnxPredictor.from_checkpoint(tmp_path / "kept" / "onnx")
     with pytest.raises(ValueError, match=r"they don't compare\. Export that checkpoint"):
         compare_with_checkpoint(checkpoint, tmp_path / "kept" / "onnx", "onnx", [])
+
+
+def test_an_export_beside_a_checkpoint_with_other_settings_is_refused(folders, tmp_path):
+    checkpoint, export = moved(folders, tmp_path)
+    ours, theirs = VqaPredictor.from_checkpoint(checkpoint).facts, OnnxPredictor.from_checkpoint(export).facts
+    assert ours["model_fingerprint"] == theirs["model_fingerprint"] == checkpoint_fingerprint(checkpoint)
+    config = json.loads((checkpoint / CONFIG_FILE).read_text())
+    (checkpoint / CONFIG_FILE).write_text(json.dumps(config | {"photo_detail": 16, "temperature": 2.0}))
+    assert checkpoint_fingerprint(checkpoint) != ours["model_fingerprint"]
+    told = refused(export)
+    assert "had another photo_detail (was 24, is 16), temperature (was 1.5, is 2.0). Export it again" in told
 
 
 def test_answers_and_settings_of_another_model_are_refused(folders, tmp_path):
