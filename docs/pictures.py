@@ -44,7 +44,8 @@ def walk_through(page: Page) -> list[tuple[Image.Image, int]]:
     page.locator(".example-card").nth(1).click()
     page.locator(".answers").wait_for()
     page.locator("#overlay .map img").wait_for()
-    shoot(2200, 800)
+    wait_for_evidence(page)
+    shoot(2200)
     for word in page.locator("#words button").all()[2:]:  # the preview under the pointer
         word.hover()
         shoot(600)
@@ -64,8 +65,15 @@ def walk_through(page: Page) -> list[tuple[Image.Image, int]]:
     page.locator("#suggestions button").nth(1).click()
     page.locator("#history .asked").nth(1).wait_for()
     page.evaluate("scrollTo(0, 0)")
-    shoot(2600, 900)
+    wait_for_evidence(page)
+    shoot(2600)
     return shots
+
+
+def wait_for_evidence(page: Page) -> None:
+    """Until the sentence says what the map is worth."""
+    page.wait_for_function("!document.body.innerText.includes('Checking where it looked')")
+    page.wait_for_timeout(1000)
 
 
 def main() -> None:
@@ -73,7 +81,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="where the page is served")
     options = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    names = ("chromium-headless-shell", "chromium", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
@@ -82,7 +91,7 @@ def main() -> None:
         page.wait_for_timeout(1000)  # until its buttons do something
         page.locator(".example-card").nth(0).click()
         page.locator("#overlay .map img").wait_for()
-        page.wait_for_timeout(1000)
+        wait_for_evidence(page)
         page.screenshot(path=ASSETS / "screenshot.png")
         page = browser.new_page(viewport=SIZE, reduced_motion="reduce")
         page.goto(options.url)

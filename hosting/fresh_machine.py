@@ -94,6 +94,13 @@ def run_tests(folder: Path, log: Path) -> dict:
     return {"test_seconds": float(counted[-1][1])} | seconds | {"tests": counted[-1][0], "failed": failed}
 
 
+def with_row(path: Path, row: dict) -> dict:
+    """The report at ``path``, where there is one, with a row in place of that Python's former one."""
+    earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    kept = [one for one in earlier if one["python"] != row["python"]]
+    return {"rows": sorted([*kept, row], key=lambda one: [*map(int, re.findall(r"\d+", one["python"]))])}
+
+
 def format_report(report: dict) -> str:
     """The report as Markdown."""
     lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
@@ -103,14 +110,15 @@ def format_report(report: dict) -> str:
         tests = [f"{row['test_seconds'] / 60:.1f} min", row["tests"]] if "tests" in row else ["–", "–"]
         cells = [row["python"], packages, *seconds, f"{row['gigabytes']:.1f} GB", *tests]
         lines.append(f"| {' | '.join(cells)} |")
+    machines = dict.fromkeys(row["machine"] for row in report["rows"])
     failed = [f"- {row['python']}: `{test}`" for row in report["rows"] for test in row.get("failed", ())]
     return "\n".join(
         [
             "# A fresh clone under each Python",
             "",
-            f"    {report['command']}",
+            *dict.fromkeys(f"    {row['command']}" for row in report["rows"]),
             "",
-            f"What the README says, in a fresh clone ({report['machine']}): `make demo` until the page is there, "
+            f"What the README says, in a fresh clone ({' and '.join(machines)}): `make demo` until the page is there, "
             "a question in the terminal, both again, `make test`. The first time compiles what is imported.",
             "",
             *lines,
@@ -125,20 +133,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="+", required=True, help="interpreters, by name or path")
     parser.add_argument("--no-tests", action="store_true", help="only `make demo` and a question")
-    parser.add_argument("--report", type=Path, help="write this JSON file, and beside it the same as .md")
+    parser.add_argument("--report", type=Path, help="JSON file, and .md beside it; other Pythons' rows stay")
     options = parser.parse_args(arguments)
     if missing := [name for name in options.python if not shutil.which(name)]:
         parser.exit(2, f"There is no {missing[0]} here. Name interpreters that are installed.\n")
-    names = " ".join(Path(name).name for name in options.python)
-    command = f"python -m hosting.fresh_machine --python {names}" + (" --no-tests" if options.no_tests else "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine = f"{platform.system()} {platform.machine()}, {cores} core" + "s" * (cores != 1)
-    report: dict = {"command": command, "machine": machine, "rows": []}
     for python in options.python:
         with tempfile.TemporaryDirectory(prefix="valm-fresh-") as place:
-            report["rows"].append(try_python(python, Path(place) / "clone", not options.no_tests))
-        print(json.dumps(report["rows"][-1]), flush=True)
+            try:
+                row = try_python(python, Path(place) / "clone", not options.no_tests)
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                parser.exit(1, f"{python}: {error}\n")
+        command = f"python -m hosting.fresh_machine --python {Path(python).name}" + " --no-tests" * options.no_tests
+        row |= {"machine": machine, "command": command}
+        print(json.dumps(row), flush=True)
         if options.report:
+            report = with_row(options.report, row)
             options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
             options.report.with_suffix(".md").write_text(format_report(report), encoding="utf-8")
 

@@ -1,12 +1,13 @@
 """Trying a clone out: the page is waited for and stopped with all it started, tests are counted, failures named."""
 
+import json
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from hosting.fresh_machine import format_report, main, run_tests
+from hosting.fresh_machine import format_report, main, run_tests, with_row
 from hosting.starting import clean_variables, page_of
 
 PAGE = """
@@ -20,7 +21,7 @@ server.serve_forever()
 ROW = {
     **{"python": "3.13.0", "torch": "2.8", "transformers": "5.0", "gradio": "6.31", "numpy": "2.0", "pillow": "12.0"},
     **{"install_seconds": 90.4, "gigabytes": 6.44, "first_page_seconds": 19.0, "first_answer_seconds": 13.4},
-    **{"second_page_seconds": 9.0, "second_answer_seconds": 8.0},
+    **{"second_page_seconds": 9.0, "second_answer_seconds": 8.0, "machine": "Linux, 2 cores", "command": "python -m x"},
 }
 
 
@@ -67,8 +68,7 @@ def test_tests_are_counted_and_failures_named(tmp_path):
     found = run_tests(tmp_path, tmp_path / "log")
     assert found["tests"] == "2 failed, 40 passed, 1 skipped" and found["test_seconds"] == 61.5
     assert found["failed"] == ["tests/a.py::test_b", "tests/c.py::test_d"]
-    report = {"command": "x", "machine": "m", "rows": [ROW | found, ROW]}
-    text = format_report(report)
+    text = format_report({"rows": [ROW | found, ROW]})
     assert (
         "| 3.13.0 | torch 2.8, transformers 5.0" in text
         and "| 6.4 GB | 1.0 min | 2 failed, 40 passed, 1 skipped |" in text
@@ -80,6 +80,16 @@ def test_tests_are_counted_and_failures_named(tmp_path):
     (tmp_path / "Makefile").write_text("test:\n\t@echo no compiler; exit 2\n")
     with pytest.raises(RuntimeError, match="no compiler"):
         run_tests(tmp_path, tmp_path / "another log")
+
+
+def test_rows_of_other_pythons_stay(tmp_path):
+    report = tmp_path / "report.json"
+    for python, seconds in (("3.9.1", 1.0), ("3.13.0", 2.0), ("3.9.1", 3.0)):
+        report.write_text(json.dumps(with_row(report, ROW | {"python": python, "install_seconds": seconds})))
+    rows = json.loads(report.read_text())["rows"]
+    assert [(row["python"], row["install_seconds"]) for row in rows] == [("3.9.1", 3.0), ("3.13.0", 2.0)]
+    text = format_report({"rows": rows})
+    assert text.count("    python -m x") == 1 and text.count("Linux, 2 cores") == 1
 
 
 def test_an_interpreter_that_is_not_there_is_named(capsys):

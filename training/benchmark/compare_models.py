@@ -62,6 +62,21 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
         its own photo (``with_photos``) and with the photos encoded before (``photos_encoded``).
     """
     photos = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.jpg"))[: max(limit, 1)]]
+    slow = {name: folder for name, folder in folders.items() if name in PEERS and PEERS[name].slow}
+    found = measure_in_turn(
+        {name: folders[name] for name in folders if name not in slow}, device, photos, repeats, limit, batches
+    )
+    for name in slow:  # alone, for there isn't memory for all at once
+        found |= measure_in_turn({name: folders[name]}, device, photos, 1, 1, [1])
+    return {name: found[name] for name in folders}
+
+
+def measure_in_turn(
+    folders: dict[str, Path], device: torch.device, photos: list[bytes], repeats: int, limit: int, batches: list[int]
+) -> dict:
+    """``measure`` of some contenders, which are in memory together and take turns."""
+    if not folders:
+        return {}
     contenders = {name: load_contender(name, folder, device) for name, folder in folders.items()}
     found: dict[str, dict[str, Any]] = {
         name: {
@@ -70,7 +85,7 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
             "parameters": sum(parameter.numel() for parameter in contender.model.parameters()),
             "megabytes": folder_bytes(folders[name]) / 1e6,
             "milliseconds": {kind: [] for kind in ONE_BY_ONE},
-            "batches": {size: {"with_photos": [], "photos_encoded": []} for size in sizes_for(contender, batches)},
+            "batches": {size: {"with_photos": [], "photos_encoded": []} for size in batches},
         }
         for name, contender in contenders.items()
     }
@@ -78,21 +93,14 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
         for contender in contenders.values():  # warm up
             contender.next_question(contender.encode(photos[0]), QUESTIONS[0])
         for repeat in tqdm(range(repeats), desc="repeats"):
-            names = [name for name, contender in contenders.items() if not (contender.slow and repeat)]
+            names = [*contenders]
             for name in names[repeat % len(names) :] + names[: repeat % len(names)]:  # nobody is always first
-                asked = 1 if contenders[name].slow else limit
-                single = time_single_questions(contenders[name], photos, asked, device)
-                for kind, milliseconds in single.items():
+                for kind, milliseconds in time_single_questions(contenders[name], photos, limit, device).items():
                     found[name]["milliseconds"][kind].append(milliseconds)
                 for size, rates in found[name]["batches"].items():
                     for kind, rate in time_batch(contenders[name], photos, size, device).items():
                         rates[kind].append(rate)
     return found
-
-
-def sizes_for(contender: Valm | Peer, batches: list[int]) -> list[int]:
-    """The batch sizes that a contender is timed with."""
-    return [1] if contender.slow else batches
 
 
 def time_single_questions(

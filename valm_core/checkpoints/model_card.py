@@ -51,8 +51,6 @@ def checkpoint_card(
     text = _text_encoder(config)
     head = "on: what the question alone makes likely is added to the answers' logits" if config.question_head else "off"
     glimpses = f"{config.heads} of width {config.glimpse_width}" if config.glimpse_width else "off"
-    reduced = f", photos reduced to {config.photo_detail} px before" if config.photo_detail else ""
-    image = f" at {config.image_size} px{reduced}" + _frozen(config.train_image_encoder, config.image_encoder_sha256)
     size = f"\n| stored numbers | {stored / 1e6:.2f} million |" if stored else ""
     return f"""---
 {metadata.to_yaml()}
@@ -65,7 +63,7 @@ Answers questions about a photo out of {answers} fixed answers. It sees {sees}.
 | part | what |
 |---|---|
 | text encoder | `{config.text_encoder}`{text} |
-| image encoder | `{config.image_encoder}`{image} |
+| image encoder | {_image_encoder(config)} |
 | cells | {cells} |
 | concepts | {concepts} |
 | similarity of words and cells | {similar} |
@@ -102,7 +100,6 @@ def retrieval_card(config: ValmConfig, stored: int, figures: str, command: str, 
         data_note: what it learned from, with licences and what is known to be wrong with it.
     """
     text = _text_encoder(config)
-    image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
     return f"""{card_metadata("image-text-to-text", ["explainability", "image-retrieval"], "VALM retrieval checkpoint")}
 
 # VALM retrieval checkpoint
@@ -112,7 +109,7 @@ Finds photos by words and words by photos, and shows which cells of a photo matc
 | part | what |
 |---|---|
 | text encoder | `{config.text_encoder}`{text} |
-| image encoder | `{config.image_encoder}` at {config.image_size} px{image} |
+| image encoder | {_image_encoder(config)} |
 | common space | {config.width} numbers: a vector a text and photo, and one a word and cell |
 | stored numbers | {stored / 1e6:.2f} million |
 
@@ -132,7 +129,6 @@ child follows the looks that annotators named; don't use it to sort people.
 
 def caption_card(config: ValmConfig, stored: int, figures: str, command: str, data_note: str) -> str:
     """Markdown for the ``README.md`` of a checkpoint that describes photos. Arguments as of ``retrieval_card``."""
-    image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
     return f"""{card_metadata("image-to-text", ["explainability", "image-captioning"], "VALM caption checkpoint")}
 
 # VALM caption checkpoint
@@ -141,7 +137,7 @@ Describes a photo in a sentence, and shows for every word where in the photo it 
 
 | part | what |
 |---|---|
-| image encoder | `{config.image_encoder}` at {config.image_size} px{image} |
+| image encoder | {_image_encoder(config)} |
 | decoder | {config.layers} layers of width {config.width}, {config.heads} heads, reading all cells |
 | vocabulary | {config.vocabulary} word pieces |
 | stored numbers | {stored / 1e6:.2f} million |
@@ -179,16 +175,12 @@ def task_card(config: ValmConfig, stored: int, figures: str, command: str, data_
 
     Arguments as of ``retrieval_card``, and ``text``, what it says of the task.
     """
-    image = _frozen(config.train_image_encoder, config.image_encoder_sha256)
-    if config.image_encoder_of:
-        image = f", that of the checkpoint `{config.image_encoder_of}`, sha256 `{config.image_encoder_of_sha256[:12]}…`"
-        image += ": not stored here, that checkpoint must lie beside this one"
     fusion = f"`{config.fusion}`, {config.layers} layers of width {config.width}, {config.heads} heads"
     parts = [f"| text encoder | `{config.text_encoder}`{_text_encoder(config)} |"]
     if config.fusion == "text":
         parts.append(f"| fusion | none: it reads texts alone, width {config.width} |")
     else:
-        parts.append(f"| image encoder | `{config.image_encoder}` at {config.image_size} px{image} |")
+        parts.append(f"| image encoder | {_image_encoder(config)} |")
         parts.append(f"| fusion | {fusion} |")
     table = "\n".join(parts)
     return f"""{card_metadata(text.pipeline_tag, list(text.tags), f"VALM {text.name} checkpoint")}
@@ -254,6 +246,18 @@ def _text_encoder(config: ValmConfig) -> str:
     if config.learned_text_layers:
         text = text.replace("frozen", f"frozen but for its last {config.learned_text_layers} layers")
     return text
+
+
+def _image_encoder(config: ValmConfig) -> str:
+    sees = f"`{config.image_encoder}` at {config.image_size} px"
+    if config.photo_detail:
+        sees += f", photos reduced to {config.photo_detail} px before"
+    if not config.image_encoder_of:
+        return sees + _frozen(config.train_image_encoder, config.image_encoder_sha256)
+    return (
+        f"{sees}, that of the checkpoint `{config.image_encoder_of}`, sha256 `{config.image_encoder_of_sha256[:12]}…`: "
+        "not stored here, that checkpoint must lie beside this one"
+    )
 
 
 def _frozen(trained: bool, sha256: str) -> str:
