@@ -70,7 +70,7 @@ def try_python(python: str, folder: Path, tests: bool) -> dict:
     row |= json.loads(subprocess.check_output([mine, "-c", VERSIONS], env=clean_variables(), text=True))
     row["gigabytes"] = sum(path.stat().st_size for path in (folder / ".venv").rglob("*") if path.is_file()) / 1e9
     asking = [str(mine), "-m", "demo.ask", "assets/examples/cat.jpg", "What animal is this?"]
-    for turn in ("first", "second"):  # the first compiles what is imported
+    for turn in ("first", "second"):
         with page_of(["make", "demo"], folder, folder.with_suffix(".page.log")) as seconds:
             row[f"{turn}_page_seconds"] = seconds
         row[f"{turn}_answer_seconds"] = timed(asking, folder, log)
@@ -119,7 +119,7 @@ def format_report(report: dict) -> str:
             *dict.fromkeys(f"    {row['command']}" for row in report["rows"]),
             "",
             f"What the README says, in a fresh clone ({' and '.join(machines)}): `make demo` until the page is there, "
-            "a question in the terminal, both again, `make test`. The first time compiles what is imported.",
+            "a question in the terminal, both again, `make test`.",
             "",
             *lines,
             *(["", "Failed:", "", *failed] if failed else []),
