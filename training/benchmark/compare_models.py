@@ -160,7 +160,7 @@ def folder_bytes(folder: Path) -> int:
     """Size of the weights: a folder's safetensors, and for ours the packaged encoders that it names as well."""
     from valm_core.model.encoders.packages import PACKAGES, packaged_file
 
-    total = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    total = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     config = folder / "config.json"
     values = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
     sources = [values.get(name) for name in ("text_encoder", "image_encoder")]

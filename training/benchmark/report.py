@@ -91,8 +91,8 @@ def draw_report(report: dict, path: Path) -> None:
 
     names = [model["name"] for model in report["models"].values()]
     found = [summary(model) for model in report["models"].values()]
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    times, rates = figure.subplots(1, 2, width_ratios=(2, 1))
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    times, rates = figure.subplots(1, 2, width_ratios=(5, 4))
     kinds = (("cold", "cold question"), ("next", "next question"), ("explained", "with map"))
     for place, (row, label) in enumerate(kinds):
         bars = [(number, bar) for number, rows in enumerate(found) if (bar := rows[row])]
@@ -108,6 +108,7 @@ def draw_report(report: dict, path: Path) -> None:
     times.legend(frameon=False, fontsize=8)
     shown = [rows["rate"] or (0.0, 0.0) for rows in found]
     rates.bar(range(len(names)), [median for median, _ in shown], 0.6, yerr=[deviation for _, deviation in shown])
+    rates.set_yscale("log")
     rates.set(ylabel="questions a second, a photo each")
     labels = [name.replace(" ", "\n").replace("-", "-\n") for name in names]  # on several lines, or they touch
     for axes in (times, rates):
