@@ -1,5 +1,6 @@
 """What one would pick today: models that see a photo's tokens beside the question's and write their answer."""
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,13 @@ class Writer(Peer):
         read = torch.cat([photo, embed(text).to(photo)], dim=1)
         places = self.positions(seen, text.shape[1] + ANSWER_TOKENS)
         written: list[Tensor] = []
+        # What a model keeps of the tokens before has a new name in transformers; the former one goes with 5.40.
+        kept = "cache" if "cache" in inspect.signature(layers.forward).parameters else "past_key_values"
         cache, begin = None, 0
         for _ in range(ANSWER_TOKENS):
             at = {name: values[..., begin : begin + read.shape[1]] for name, values in places.items()}
-            output = layers(inputs_embeds=read, past_key_values=cache, use_cache=True, **at)
-            cache, begin = output.past_key_values, begin + read.shape[1]
+            output = layers(inputs_embeds=read, use_cache=True, **{kept: cache}, **at)
+            cache, begin = output[kept], begin + read.shape[1]
             written.append(head(output.last_hidden_state[:, -1]).argmax(dim=-1))
             read = embed(written[-1])[:, None].to(photo)
         return torch.stack(written, dim=1).tolist()
