@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hosting.starting import clean_variables, page_of
+from hosting.starting import ASKING, clean_variables, page_of
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("torch", "transformers", "gradio", "numpy", "pillow")
@@ -69,11 +69,10 @@ def try_python(python: str, folder: Path, tests: bool) -> dict:
     mine = folder / ".venv" / "bin" / "python"
     row |= json.loads(subprocess.check_output([mine, "-c", VERSIONS], env=clean_variables(), text=True))
     row["gigabytes"] = sum(path.stat().st_size for path in (folder / ".venv").rglob("*") if path.is_file()) / 1e9
-    asking = [str(mine), "-m", "demo.ask", "assets/examples/cat.jpg", "What animal is this?"]
     for turn in ("first", "second"):
         with page_of(["make", "demo"], folder, folder.with_suffix(".page.log")) as seconds:
             row[f"{turn}_page_seconds"] = seconds
-        row[f"{turn}_answer_seconds"] = timed(asking, folder, log)
+        row[f"{turn}_answer_seconds"] = timed([str(mine), *ASKING], folder, log)
     if tests:
         row["dev_install_seconds"] = timed(["make", ".venv/dev-installed"], folder, log, MAX_INSTALL)
         row |= run_tests(folder, folder.with_suffix(".tests.log"))

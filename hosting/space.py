@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hosting.starting import clean_variables, page_of
+from hosting.starting import ASKING, clean_variables, page_of
 
 ROOT = Path(__file__).parent.parent
 # What the page needs, and what the README links to. Only files that git tracks are taken.
@@ -80,8 +80,7 @@ def try_out(folder: Path, environment: Path) -> None:
     subprocess.run(
         [python, "-m", "pip", "install", "-q", "-r", folder / "requirements.txt", f"gradio=={gradio}"], check=True
     )
-    asking = [python, "-m", "demo.ask", "assets/examples/cat.jpg", "What animal is this?"]
-    subprocess.run(asking, cwd=folder, env=clean_variables(), check=True)
+    subprocess.run([python, *ASKING], cwd=folder, env=clean_variables(), check=True)
     with page_of([python, "app.py"], folder, environment / "app.log"):
         pass
 

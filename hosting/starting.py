@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 STARTS_WITHIN = 300  # seconds
+ASKING = ("-m", "demo.ask", "assets/examples/cat.jpg", "What animal is this?")  # what Python is to run for an answer
 
 
 def clean_variables() -> dict[str, str]:

@@ -116,7 +116,7 @@ def run_batch(options: argparse.Namespace, predictor: Predictor | None = None, t
         if predictor is None:
             summary: Summary | TaskSummary = answer_task_batch(task, options.batch, options.output, options)
         else:  # answers of another prompt aren't gone on with
-            parts = model_name(predictor, options.checkpoint), options.prompt, options.calibration
+            parts = model_name(predictor), options.prompt, options.calibration
             model = ", ".join(filter(None, parts))
             summary = answer_batch(predictor, options.batch, options.output, options.asked, options.top, model)
     except KeyboardInterrupt:

@@ -19,7 +19,6 @@ from demo.terminal.batch_files import (
     write_rows,
 )
 from valm_core.bulk import answer_photos
-from valm_core.checkpoints.facts import checkpoint_fingerprint
 from valm_core.outputs import Prediction, Predictor
 
 
@@ -172,7 +171,6 @@ def _with_progress(replies: Iterable, waiting: dict[Path, dict[str, list[dict]]]
     return tqdm(replies, total=sum(map(len, waiting.values())), unit="question", disable=None)
 
 
-def model_name(predictor: Predictor, checkpoint: str | Path) -> str:
-    """What tells a checkpoint's answers from another's: the first 12 digits of its fingerprint."""
-    known = str(predictor.facts.get("model_fingerprint", ""))  # also of a hub's model and of several files
-    return (known or checkpoint_fingerprint(checkpoint))[:12]
+def model_name(predictor: Predictor) -> str:
+    """What tells a loaded model's answers from another's: the first 12 digits of its fingerprint."""
+    return str(predictor.facts["model_fingerprint"])[:12]

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from training.benchmark.contenders import PEERS, build_peer, load_contender
+from training.benchmark.contenders import PEERS, build_peer, class_of, load_contender
 from training.benchmark.models import Peer, Valm
 from training.benchmark.report import draw_report, format_report
 from training.measuring.common import write_report
@@ -62,11 +62,9 @@ def measure(folders: dict[str, Path], device: torch.device, repeats: int, limit:
         its own photo (``with_photos``) and with the photos encoded before (``photos_encoded``).
     """
     photos = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.jpg"))[: max(limit, 1)]]
-    slow = {name: folder for name, folder in folders.items() if name in PEERS and PEERS[name].slow}
-    found = measure_in_turn(
-        {name: folders[name] for name in folders if name not in slow}, device, photos, repeats, limit, batches
-    )
-    for name in slow:  # alone, for there isn't memory for all at once
+    quick = {name: folder for name, folder in folders.items() if not class_of(name).slow}
+    found = measure_in_turn(quick, device, photos, repeats, limit, batches)
+    for name in [name for name in folders if name not in quick]:  # alone, for there isn't memory for all at once
         found |= measure_in_turn({name: folders[name]}, device, photos, 1, 1, [1])
     return {name: found[name] for name in folders}
 
@@ -192,7 +190,7 @@ def measure_alone(name: str, folder: Path, device: str, threads: int) -> dict[st
 
 def starts_of(name: str, options: argparse.Namespace) -> int:
     """How often a contender is started alone."""
-    return 1 if name in PEERS and PEERS[name].slow else min(options.repeats, 3)
+    return 1 if class_of(name).slow else min(options.repeats, 3)
 
 
 def benchmark(options: argparse.Namespace, names: list[str], batches: list[int]) -> dict:

@@ -38,6 +38,11 @@ def build_peer(name: str, folder: Path) -> Path:
     return target
 
 
+def class_of(name: str) -> type[Valm] | type[Peer]:
+    """What ``valm`` or a peer is."""
+    return Valm if name == "valm" else PEERS[name]
+
+
 def load_contender(name: str, folder: Path, device: torch.device) -> Valm | Peer:
     """``valm`` or a peer, from its folder."""
-    return (Valm if name == "valm" else PEERS[name])(folder, device)
+    return class_of(name)(folder, device)

@@ -1,8 +1,4 @@
-"""Our checkpoint and models that classify answers or write them with BERT, behind the same four steps.
-
-The peers have the sizes of the published models and random weights: speed and memory don't depend on the values. They
-are built once, saved, and loaded from there, as published weights would be.
-"""
+"""Our checkpoint and models that classify answers or write them with BERT, behind the same four steps."""
 
 from pathlib import Path
 from typing import Any

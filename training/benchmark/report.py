@@ -40,8 +40,7 @@ def format_report(report: dict) -> str:
         f"{report['device']}, {report['precision']}, {report['threads']} threads, torch {report['torch']}; one "
         f"process, the models in turn, {report['repeats']} repeats of {report['questions']} questions: median ± half "
         "the middle half; those measured once are in memory alone. Start-up and memory are of a process of its own "
-        "each. The peers have random weights of their "
-        "published sizes: speed and memory don't depend on the values."
+        "each. The peers have random weights of their published sizes: speed and memory don't depend on the values."
     )
     if report["load_at_end"] is not None:
         about += f" The machine's load was {report['load_at_end']:.1f} at the end; above the threads, others ran too."

@@ -12,6 +12,7 @@ from training.datasets import feature_cache as features_module
 from training.datasets.feature_cache import FeatureCache, mean_image_token, read_pixels
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import DataError, Row, read_rows
+from valm_core.model.build import reconfigure
 
 
 @pytest.fixture
@@ -229,8 +230,7 @@ def test_features_of_another_reading_are_not_taken_and_a_line_says_why(
     assert "photo preprocessing (was" in line and "is 1000). The photos are encoded anew." in line
     assert not torch.equal(before, after) and len(folders(cache, "image-")) == 2 and len(folders(cache, "text-")) == 1
     monkeypatch.undo()
-    tiny_model.config = dataclasses.replace(tiny_model.config, photo_detail=8)
-    tiny_model.photo_detail = 8
+    reconfigure(tiny_model, dataclasses.replace(tiny_model.config, photo_detail=8))
     FeatureCache(tiny_model, photos, QUESTIONS, cache)
     assert "photo_detail" in capsys.readouterr().out and len(folders(cache, "image-")) == 3
     monkeypatch.setattr(features_module, "QUESTION_PREPROCESSING", 1000)
