@@ -32,8 +32,6 @@ from valm_core.gpu_failures import on_cpu_when_gpu_fails
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.word_pieces import merge_word_pieces
 from valm_core.model.encoders.concepts import surest_concepts
-from valm_core.model.encoders.folding import ready_for_inference
-from valm_core.model.encoders.inference_bert import text_ready_for_inference
 from valm_core.model.fusion.streams import AttentionHead
 from valm_core.model.model import ValmModel
 from valm_core.model.prepared_cells import PreparedCells
@@ -87,12 +85,8 @@ class VqaPredictor:
             FileNotFoundError, ValueError: see ``load_checkpoint`` and ``choose_device``.
         """
         folder = fetch_checkpoint(name)
-        model = load_checkpoint(folder)
         chosen = choose_device(device)
-        if chosen.type == "cpu":
-            ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
-            model.text_encoder.backbone = text_ready_for_inference(model.text_encoder.backbone)
-        return cls(model, chosen, folder)
+        return cls(load_checkpoint(folder, for_inference=chosen.type == "cpu"), chosen, folder)
 
     @property
     def answers(self) -> list[str]:

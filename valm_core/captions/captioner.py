@@ -16,7 +16,6 @@ from valm_core.devices import choose_device
 from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.word_pieces import join_word_pieces
-from valm_core.model.encoders.folding import ready_for_inference
 from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel, KeyValue
 from valm_core.model.tasks.decoding import PieceCaption, decode
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
@@ -88,9 +87,8 @@ class Captioner:
         Raises:
             FileNotFoundError, ValueError: see ``load_checkpoint`` and ``choose_device``.
         """
-        model, chosen = load_caption_checkpoint(fetch_checkpoint(name)), choose_device(device)
-        if chosen.type == "cpu":
-            ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
+        chosen = choose_device(device)
+        model = load_caption_checkpoint(fetch_checkpoint(name), for_inference=chosen.type == "cpu")
         model.text_encoder = nn.Identity()  # type: ignore[assignment]  # its tokenizer is all that was needed of it
         return cls(model, chosen)
 

@@ -15,7 +15,12 @@ from valm_core.model.build_tasks import TASK_MODELS
 from valm_core.model.encoders.concepts import ConceptHead
 from valm_core.model.encoders.image_encoder import ImageEncoder, build_image_encoder
 from valm_core.model.encoders.packages import PACKAGES
-from valm_core.model.encoders.text_encoder import TextEncoder, build_text_encoder, build_tokenizer
+from valm_core.model.encoders.text_encoder import (
+    TextEncoder,
+    build_text_encoder,
+    build_tokenizer,
+    pretrained_for_inference,
+)
 from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
 from valm_core.model.fusion.bi_attention import WordCellSimilarity
 from valm_core.model.fusion.families import FUSIONS
@@ -26,7 +31,11 @@ from valm_core.model.tasks.retrieval import RetrievalModel
 
 
 def build_model(
-    config: ValmConfig, answers: Sequence[str], checkpoint: Path | None = None, concepts: Sequence[str] = ()
+    config: ValmConfig,
+    answers: Sequence[str],
+    checkpoint: Path | None = None,
+    concepts: Sequence[str] = (),
+    for_inference: bool = False,
 ) -> ValmModel:
     """A model with pretrained encoders, all else random, in training mode.
 
@@ -36,6 +45,7 @@ def build_model(
         checkpoint: folder of a saved model whose weights the caller is about to load: encoders that it holds stay
             random.
         concepts: names of the concepts to look for, ``config.concepts`` of them.
+        for_inference: see ``build_text_encoder``; the caller makes it ready.
 
     Raises:
         ValueError: the fusion or an encoder is unknown, an answer or concept is given twice or not at all, or packaged
@@ -47,7 +57,7 @@ def build_model(
         raise ValueError("The answer list is empty or has duplicates; give each answer once.")
     _check_task(config, "answer")
     # Seeds give the same model as long as the parts are built in this order.
-    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
+    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts, for_inference)
 
     text_projection = nn.Linear(text_encoder.width, config.width)
     image_projection = nn.Linear(image_encoder.feature_width, config.width)
@@ -68,6 +78,7 @@ def build_model(
             nn.init.zeros_(parameter)
 
     packaged = config.text_encoder.startswith("package:")
+    pretrained = pretrained_for_inference if for_inference else build_text_encoder
     model = ValmModel(
         answers,
         tokenizer=tokenizer,
@@ -82,7 +93,7 @@ def build_model(
         question_head=question_head,
         dropout=config.dropout,
         concepts=concepts,
-        pretrained_text_encoder=functools.partial(build_text_encoder, config.text_encoder) if packaged else None,
+        pretrained_text_encoder=functools.partial(pretrained, config.text_encoder) if packaged else None,
     )
     reconfigure(model, config)
     return model
@@ -97,7 +108,11 @@ def reconfigure(model: ValmModel, config: ValmConfig) -> None:
 
 
 def build_task_model(
-    config: ValmConfig, answers: Sequence[str] = (), checkpoint: Path | None = None, concepts: Sequence[str] = ()
+    config: ValmConfig,
+    answers: Sequence[str] = (),
+    checkpoint: Path | None = None,
+    concepts: Sequence[str] = (),
+    for_inference: bool = False,
 ) -> TwoEncoders:
     """The model of a task beside answering, with pretrained encoders, all else random, in training mode.
 
@@ -108,7 +123,7 @@ def build_task_model(
     """
     if config.task not in TASK_MODELS:
         raise ValueError(f"task is {config.task!r}; allowed here: {', '.join(TASK_MODELS)}.")
-    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts)
+    config, tokenizer, text_encoder, image_encoder = _build_encoders(config, checkpoint, concepts, for_inference)
     encoders = Encoders(tokenizer, text_encoder, image_encoder, config.image_size, config.photo_detail, tuple(concepts))
     model = TASK_MODELS[config.task](config, encoders, answers)
     model.config = config
@@ -137,7 +152,7 @@ def _check_task(config: ValmConfig, task: str) -> None:
 
 
 def _build_encoders(
-    config: ValmConfig, checkpoint: Path | None, concepts: Sequence[str]
+    config: ValmConfig, checkpoint: Path | None, concepts: Sequence[str], for_inference: bool
 ) -> tuple[ValmConfig, QuestionTokenizer, TextEncoder, ImageEncoder]:
     """What reads texts and photos, learning as the config says, and the config with the hashes of packaged weights."""
     if len(set(concepts)) != config.concepts:
@@ -149,7 +164,7 @@ def _build_encoders(
     )
     stored_text = checkpoint if stores_text_encoder(config) else None
     tokenizer = QuestionTokenizer(build_tokenizer(config.text_encoder, stored_text), config.max_question_tokens)
-    text_encoder = build_text_encoder(config.text_encoder, stored_text)
+    text_encoder = build_text_encoder(config.text_encoder, stored_text, for_inference)
     image_encoder = _build_image_encoder(config, checkpoint, text_encoder.width)
     if image_encoder.concept_head is not None and checkpoint is None:  # else about to be loaded
         image_encoder.concept_head.embeddings.copy_(_name_embeddings(tokenizer, text_encoder, concepts))

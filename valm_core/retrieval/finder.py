@@ -16,8 +16,6 @@ from valm_core.checkpoints.storage import load_retrieval_checkpoint
 from valm_core.devices import choose_device
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
-from valm_core.model.encoders.folding import ready_for_inference
-from valm_core.model.encoders.inference_bert import text_ready_for_inference
 from valm_core.model.tasks.retrieval import RetrievalModel, pair_scores
 from valm_core.outputs import Explanation, InputError, Photo, in_shares
 
@@ -73,11 +71,8 @@ class PhotoFinder:
             FileNotFoundError, ValueError: see ``load_checkpoint`` and ``choose_device``.
         """
         folder = fetch_checkpoint(name)
-        model, chosen = load_retrieval_checkpoint(folder), choose_device(device)
-        if chosen.type == "cpu":
-            ready_for_inference(model.image_encoder.backbone)  # this model is ours alone: never trained, never saved
-            model.text_encoder.backbone = text_ready_for_inference(model.text_encoder.backbone)
-        return cls(model, chosen, folder)
+        chosen = choose_device(device)
+        return cls(load_retrieval_checkpoint(folder, for_inference=chosen.type == "cpu"), chosen, folder)
 
     @property
     def width(self) -> int:

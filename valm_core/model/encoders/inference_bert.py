@@ -3,14 +3,12 @@
 A question is a dozen tokens long: most of what transformers' own forward pass takes for it is bookkeeping.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    from transformers import BertModel
 
 
 class EncodedTokens(NamedTuple):
@@ -26,14 +24,68 @@ def text_ready_for_inference(backbone: nn.Module) -> nn.Module:
     Args:
         backbone: in evaluation mode; what is no plain BERT comes back as it is.
     """
-    from transformers import BertModel  # imported here: it brings training libraries along
-
-    if type(backbone) is not BertModel or not _is_plain(backbone.config):
+    # Looked up, not imported: the module brings training libraries along.
+    known = getattr(sys.modules.get("transformers.models.bert.modeling_bert"), "BertModel", None)
+    if type(backbone) not in (BertSkeleton, known) or not is_plain(backbone.config):
         return backbone
     return InferenceBert(backbone).eval()
 
 
-def _is_plain(config: object) -> bool:
+class BertSkeleton(nn.Module):
+    """The parts of a BERT under the names that transformers gives them, to load weights into; it can't read yet.
+
+    Args:
+        config: a ``BertConfig``, one that ``is_plain``.
+    """
+
+    def __init__(self, config: Any):
+        super().__init__()
+        self.config = config
+        self.embeddings = BertEmbeddings(config)
+        layers = (_layer_parts(config) for _ in range(config.num_hidden_layers))
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
+
+
+class BertEmbeddings(nn.Module):
+    """What a BERT makes of token ids before its first layer."""
+
+    word_embeddings: nn.Embedding
+    position_embeddings: nn.Embedding
+    token_type_embeddings: nn.Embedding
+
+    def __init__(self, config: Any):
+        super().__init__()
+        width = config.hidden_size
+        names = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+        sizes = (config.vocab_size, config.max_position_embeddings, config.type_vocab_size)
+        for name, size in zip(names, sizes, strict=True):  # empty: random numbers for all of them take a while
+            self.add_module(name, nn.Embedding.from_pretrained(torch.empty(size, width), freeze=False))
+        self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """input_ids [B, T] of one text each -> [B, T, D]."""
+        beside = self.position_embeddings.weight[: input_ids.shape[1]] + self.token_type_embeddings.weight[0]
+        return self.LayerNorm(self.word_embeddings(input_ids) + beside)
+
+
+def _layer_parts(config: Any) -> nn.ModuleDict:
+    width, wide = config.hidden_size, config.intermediate_size
+
+    def back(size: int) -> nn.ModuleDict:
+        return nn.ModuleDict({"dense": nn.Linear(size, width), "LayerNorm": nn.LayerNorm(width, config.layer_norm_eps)})
+
+    read = nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")})
+    return nn.ModuleDict(
+        {
+            "attention": nn.ModuleDict({"self": read, "output": back(width)}),
+            "intermediate": nn.ModuleDict({"dense": nn.Linear(width, wide)}),
+            "output": back(wide),
+        }
+    )
+
+
+def is_plain(config: object) -> bool:
+    """Whether a config of BERT asks for nothing that ``InferenceBert`` lacks."""
     absolute = getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
     decodes = getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
     return absolute and not decodes and getattr(config, "hidden_act", "") == "gelu"
@@ -43,14 +95,16 @@ class InferenceBert(nn.Module):
     """The encoder of Devlin et al. 2019 (https://arxiv.org/abs/1810.04805), post-norm, without dropout and pooler.
 
     Args:
-        bert: whose embeddings and norms it shares; what else it has is copied.
+        bert: a ``BertSkeleton`` with weights or a ``BertModel`` of transformers, whose embeddings and norms it shares;
+            what else it has is copied.
     """
 
-    def __init__(self, bert: "BertModel"):
+    def __init__(self, bert: Any):
         super().__init__()
         self.config = bert.config
         self.embeddings = bert.embeddings
-        self.layer = nn.ModuleList(InferenceBertLayer(layer) for layer in bert.encoder.layer)
+        heads = bert.config.num_attention_heads
+        self.layer = nn.ModuleList(InferenceBertLayer(layer, heads) for layer in bert.encoder.layer)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool = True) -> EncodedTokens:
         """input_ids [B, T], attention_mask [B, T] (above 0 where a token is real) -> the tokens after every layer."""
@@ -63,12 +117,12 @@ class InferenceBert(nn.Module):
 
 
 class InferenceBertLayer(nn.Module):
-    """One layer, of the weights of a ``BertLayer`` of transformers."""
+    """One layer with its attention heads, of the weights of a ``BertLayer`` of transformers."""
 
-    def __init__(self, layer: Any):
+    def __init__(self, layer: Any, heads: int):
         super().__init__()
         read = layer.attention.self
-        self.heads = read.num_attention_heads
+        self.heads = heads
         self.query_key_value = _in_one(read.query, read.key, read.value)
         self.output, self.output_norm = _in_one(layer.attention.output.dense), layer.attention.output.LayerNorm
         self.wide, self.narrow = _in_one(layer.intermediate.dense), _in_one(layer.output.dense)

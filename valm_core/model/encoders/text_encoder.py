@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from valm_core.model.encoders.encoder_layers import encoder_layers
 from valm_core.model.encoders.frozen_parts import learns
+from valm_core.model.encoders.inference_bert import BertSkeleton, is_plain, text_ready_for_inference
 from valm_core.model.encoders.packages import PACKAGES, packaged_file
 from valm_core.outputs import EncodedText
 
@@ -31,10 +32,10 @@ class TextEncoder(nn.Module):
     backbone: Any  # to mypy, an attribute of a module is a tensor or a module, and this one has a config
     width: int
 
-    def __init__(self, backbone: "PreTrainedModel"):
+    def __init__(self, backbone: "PreTrainedModel | nn.Module"):
         super().__init__()
         self.backbone = backbone
-        self.width = backbone.config.hidden_size
+        self.width = self.backbone.config.hidden_size
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> EncodedText:
         """token_ids [B, T] and mask [B, T] (True where real) -> tokens [B, T, width]."""
@@ -86,7 +87,7 @@ class TextEncoder(nn.Module):
         return torch.nn.functional.normalize(summed, dim=-1)
 
 
-def build_text_encoder(source: str, checkpoint: Path | None = None) -> TextEncoder:
+def build_text_encoder(source: str, checkpoint: Path | None = None, for_inference: bool = False) -> TextEncoder:
     """Build the text encoder that ``source`` names, with pretrained weights.
 
     Args:
@@ -102,12 +103,25 @@ def build_text_encoder(source: str, checkpoint: Path | None = None) -> TextEncod
         return TextEncoder(AutoModel.from_config(config))
     location = _model_location(source)
     if source.startswith("package:"):
-        backbone = AutoModel.from_config(AutoConfig.from_pretrained(location))
+        config = AutoConfig.from_pretrained(location)
         weights = load_file(Path(location) / "model.safetensors")
         weights.pop("embeddings.position_ids", None)  # a constant that older versions of transformers saved
+        backbone: nn.Module
+        if for_inference and config.model_type == "bert" and is_plain(config):
+            backbone = BertSkeleton(config)
+            weights = {name: weight for name, weight in weights.items() if not name.startswith("pooler.")}
+        else:
+            backbone = AutoModel.from_config(config)
         backbone.load_state_dict(weights, assign=True)  # the file's own tensors: no second copy in memory
         return TextEncoder(backbone)
     return TextEncoder(AutoModel.from_pretrained(location))
+
+
+def pretrained_for_inference(source: str) -> TextEncoder:
+    """A packaged text encoder as it came, ready to read; it must be neither trained nor saved."""
+    encoder = build_text_encoder(source, for_inference=True)
+    encoder.backbone = text_ready_for_inference(encoder.backbone.eval())
+    return encoder
 
 
 def build_tokenizer(source: str, checkpoint: Path | None = None) -> "PreTrainedTokenizerBase":
