@@ -38,6 +38,8 @@ class RunConfig:
         repeat: how often an epoch takes each row of ``data``.
         rehearsal: data the model has learned before, mixed in so that it doesn't forget; empty mixes nothing in.
         rehearsal_rows: how many rows of ``rehearsal`` an epoch takes, always the same; 0 takes all.
+        learned_image_layers: of models that find or describe photos, how many of the image encoder's last layers learn
+            along, see ``image_side.learn_image_layers``; photos are then cropped and mirrored anew each time.
         cache: folder for the frozen encoders' outputs; empty runs the encoders in every batch.
         blind: train on the questions alone. Rows then need no photo.
         balanced: the ``source`` of rows whose photos were chosen against the usual answer, as VQA v2's pairs are; a
@@ -61,6 +63,7 @@ class RunConfig:
     repeat: int = 1
     rehearsal: str = ""
     rehearsal_rows: int = 0
+    learned_image_layers: int = 0
     cache: str = ""
     blind: bool = False
     balanced: str = ""
@@ -70,7 +73,7 @@ class RunConfig:
     data_note: str = ""
 
     def __post_init__(self):
-        from_0 = ("rows", "validation_rows", "new_answers", "rehearsal_rows")
+        from_0 = ("rows", "validation_rows", "new_answers", "rehearsal_rows", "learned_image_layers")
         check_numbers(self, answers=(1, math.inf), repeat=(1, math.inf), **dict.fromkeys(from_0, (0, math.inf)))
         check_choices(
             self,

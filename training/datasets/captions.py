@@ -1,5 +1,6 @@
 """Captions as training examples, to find photos by or to write: texts with their photos, encoded beforehand or not."""
 
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 
@@ -28,13 +29,21 @@ class CaptionDataset(Dataset):
         photos: with their captions; every caption is a row.
         model: gives tokenizer and photo size; none of its weights are kept.
         features: image tokens computed beforehand; without them photos are opened and encoded in every batch.
+        crops: show photos as random crops, drawn anew for every batch.
     """
 
-    def __init__(self, photos: list[CaptionedPhoto], model: RetrievalModel, features: FeatureCache | None = None):
-        self.inputs, self.features = ModelInputs.of(model), features
+    def __init__(
+        self,
+        photos: list[CaptionedPhoto],
+        model: RetrievalModel,
+        features: FeatureCache | None = None,
+        crops: bool = False,
+    ):
+        self.inputs, self.features, self.crops = ModelInputs.of(model), features, crops
         self.photos = [photo.image for photo in photos]
         self.rows = [(place, text) for place, photo in enumerate(photos) for text in photo.captions]
         self.lengths = [len(text.split()) for _, text in self.rows]
+        self.photo_ids = [place for place, _ in self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,7 +61,13 @@ class CaptionDataset(Dataset):
         batch = {"token_ids": token_ids, "text_mask": mask, "photo_ids": torch.tensor(places)}
         if self.features and self.features.has_text:
             batch["lower_tokens"] = self.features.text_tokens(list(texts))[0]
-        return batch | collate_photos([self.photos[place] for place in places], self.inputs, self.features)
+        chosen = [self.photos[place] for place in places]
+        return batch | collate_photos(chosen, self.inputs, self.features, crops_seed(indices, self.crops))
+
+
+def crops_seed(indices: list[int], crops: bool) -> int | None:
+    """What decides a batch's crops: its rows, which another epoch draws otherwise, so a resumed run sees the same."""
+    return zlib.crc32(np.array(indices, dtype=np.int64).tobytes()) if crops else None
 
 
 def content_words(dataset: CaptionDataset, size: int = CONTENT_WORDS) -> Tensor:
@@ -75,10 +90,17 @@ class WrittenCaptions(Dataset):
         photos: with their captions; every caption is a row, cut where it is longer than the model's.
         model: gives tokenizer, vocabulary and photo size; none of its weights are kept.
         features: image tokens computed beforehand; without them photos are opened and encoded in every batch.
+        crops: show photos as random crops, drawn anew for every batch.
     """
 
-    def __init__(self, photos: list[CaptionedPhoto], model: CaptionModel, features: FeatureCache | None = None):
-        self.inputs, self.features = ModelInputs.of(model), features
+    def __init__(
+        self,
+        photos: list[CaptionedPhoto],
+        model: CaptionModel,
+        features: FeatureCache | None = None,
+        crops: bool = False,
+    ):
+        self.inputs, self.features, self.crops = ModelInputs.of(model), features, crops
         self.photos = [photo.image for photo in photos for _ in photo.captions]
         self.rows = caption_places(model, [text for photo in photos for text in photo.captions])
         self.lengths = [len(row) for row in self.rows]
@@ -92,7 +114,8 @@ class WrittenCaptions(Dataset):
 
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices -> the photos, and for each a row with its captions one behind the other, see ``forward`` there."""
-        photos = collate_photos([self.photos[index] for index in indices], self.inputs, self.features)
+        chosen = [self.photos[index] for index in indices]
+        photos = collate_photos(chosen, self.inputs, self.features, crops_seed(indices, self.crops))
         captions_of: list[list[list[int]]] = [[] for _ in range(int(photos["photo_index"].max()) + 1)]
         for index, photo in zip(indices, photos.pop("photo_index").tolist(), strict=True):
             captions_of[photo].append(self.rows[index])

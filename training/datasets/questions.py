@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.datasets.answer_classes import answer_identity
+from training.datasets.crops import cropped, draw_crops
 from training.datasets.feature_cache import FeatureCache, ModelInputs, read_pixels
 from training.datasets.readers.jsonl import Row
 from valm_core.inputs.text import clean_text
@@ -114,14 +115,21 @@ def soft_score(people: int) -> float:
 
 
 def collate_photos(
-    photos: list[Path], model: ValmModel | ModelInputs, features: FeatureCache | None
+    photos: list[Path], model: ValmModel | ModelInputs, features: FeatureCache | None, crops_seed: int | None = None
 ) -> dict[str, Tensor]:
-    """Each photo of a batch once: ``photo_index`` [B], and ``image_tokens`` [P, N, D] or ``pixels`` [P, 3, S, S]."""
+    """Each photo of a batch once: ``photo_index`` [B], and ``image_tokens`` [P, N, D] or ``pixels`` [P, 3, S, S].
+
+    With ``crops_seed`` the pixels are those of random crops that it decides.
+    """
     position = {photo: place for place, photo in enumerate(dict.fromkeys(photos))}  # in order
     index = {"photo_index": torch.tensor([position[photo] for photo in photos])}
     if features and features.has_images:
         return index | {"image_tokens": features.image_tokens(list(position))}
-    return index | {"pixels": torch.stack([read_pixels(model, photo) for photo in position])}
+    pixels = torch.stack([read_pixels(model, photo) for photo in position])
+    if crops_seed is not None:
+        generator = torch.Generator().manual_seed(crops_seed)
+        pixels = cropped(pixels, draw_crops(len(pixels), generator), pixels.shape[-1], generator)
+    return index | {"pixels": pixels}
 
 
 def number_photos(photos: Sequence[Path | None]) -> list[int]:

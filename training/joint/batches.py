@@ -1,14 +1,15 @@
 """Photos with their questions, captions and boxes, on the device they are learned on: drawn, cropped, mirrored."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from training.datasets.crops import cropped, draw_crops
 from training.datasets.joint_data import BALANCED, CAPTION, COLOR, FILL_IN, OPEN, PRESENCE, YES_NO
 from valm_core.inputs.photo import open_photo, photo_to_pixels
 from valm_core.outputs import InputError
@@ -157,28 +158,15 @@ class JointBatches:
         Returns:
             Pixels [P, 3, side, side] in 0..1, of other brightness and contrast; boxes [P, K, 4] in 0..1 of them.
         """
-        count = len(which)
-        scale = torch.sqrt(torch.empty(count, 1).uniform_(0.6, 1.0)) * torch.empty(count, 2).uniform_(0.93, 1.07)
-        scale = scale.clamp(max=1.0).to(self.device)  # width, height
-        low = torch.rand(count, 2, device=self.device) * (1 - scale)
-        mirrored = (torch.rand(count, device=self.device) < 0.5) & ~self.sided[which]
-        sign = torch.where(mirrored, -1.0, 1.0)
-        theta = torch.zeros(count, 2, 3, device=self.device)
-        theta[:, 0, 0], theta[:, 1, 1] = scale[:, 0] * sign, scale[:, 1]
-        theta[:, :, 2] = 2 * low + scale - 1
+        drawn = draw_crops(len(which), device=self.device)
+        crops = replace(drawn, mirrored=drawn.mirrored & ~self.sided[which])
         photos = self.pixels[which.to(self.pixels.device)].to(self.device).float() / 255
-        grid = functional.affine_grid(theta, [count, 3, side, side], align_corners=False)
-        pixels = functional.grid_sample(photos, grid, padding_mode="reflection", align_corners=False)
-        contrast = torch.empty(count, 1, 1, 1, device=self.device).uniform_(0.8, 1.2)
-        bright = torch.empty(count, 1, 1, 1, device=self.device).uniform_(-0.1, 0.1)
-        tint = torch.empty(count, 3, 1, 1, device=self.device).uniform_(0.95, 1.05)
-        mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
-        pixels = (((pixels - mean) * contrast + mean + bright) * tint).clamp(0, 1)
+        pixels = cropped(photos, crops, side)
         boxes = self.boxes[which]
-        corner, size = low.repeat(1, 2)[:, None], scale.repeat(1, 2)[:, None]
+        corner, size = crops.corner.repeat(1, 2)[:, None], crops.size.repeat(1, 2)[:, None]
         boxes = ((boxes - corner) / size).clamp(0, 1)
         flipped = torch.stack([1 - boxes[..., 2], boxes[..., 1], 1 - boxes[..., 0], boxes[..., 3]], dim=-1)
-        return pixels, torch.where(mirrored[:, None, None], flipped, boxes)
+        return pixels, torch.where(crops.mirrored[:, None, None], flipped, boxes)
 
 
 def cells_in_boxes(boxes: Tensor, side: int) -> Tensor:

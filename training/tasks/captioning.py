@@ -23,7 +23,13 @@ from training.made_from import depends_on
 from training.metrics.caption_figures import CIDER_MOST, SMALL_WORDS, caption_scores, variety_figures
 from training.run_config import IMAGE_SETTINGS, RunConfig, check_same_model
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import check_image_side, encode_once, photo_inputs, take_image_encoder
+from training.tasks.image_side import (
+    check_image_side,
+    encode_once,
+    learn_image_layers,
+    photo_inputs,
+    take_image_encoder,
+)
 from training.tasks.table import Task
 from valm_core.captions.captioner import content_of, judge_words, word_maps, words_of_places
 from valm_core.checkpoints.model_card import caption_card
@@ -64,8 +70,9 @@ def train_captions(
     """
     photos, validation = read_train_and_validation(run.data, run.validation)
     model = caption_model_to_train(run, config, photos).to(device)
+    learn_image_layers(model, run.learned_image_layers)
     features = encode_once(run, model, [photo.image for photo in photos + validation], [])
-    dataset = WrittenCaptions(photos, model, features)
+    dataset = WrittenCaptions(photos, model, features, crops=bool(run.learned_image_layers))
     batches = BucketedBatches(
         dataset, dataset.collate, training.batch_size, training.seed, training.workers, dataset.photo_ids
     )

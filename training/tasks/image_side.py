@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.datasets.feature_cache import FeatureCache, read_pixels
 from training.run_config import IMAGE_SETTINGS, RunConfig
@@ -15,6 +15,7 @@ from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_task_model
 from valm_core.model.encoders.encoder_layers import encoder_layers
+from valm_core.model.encoders.fixed_convolutions import fix_depthwise
 from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.encoders.two_encoders import TwoEncoders
 from valm_core.model.model import ValmModel
@@ -58,15 +59,22 @@ def model_to_train(
             config = dataclasses.replace(config, train_image_encoder=True)
         model = build_task_model(config, answers, concepts=start.concepts)
         take_image_encoder(model, start)
-    if config.learned_text_layers:
-        for layer in encoder_layers(model.text_encoder)[-config.learned_text_layers :]:
-            layer.requires_grad_(True)
+    learn_text_layers(model, config.learned_text_layers)
     return model
 
 
+def learn_text_layers(model: TwoEncoders, layers: int) -> None:
+    """Let the last ``layers`` of the text encoder learn."""
+    for layer in encoder_layers(model.text_encoder)[-layers:] if layers else ():
+        layer.requires_grad_(True)
+
+
 def check_image_side(start: ValmModel, config: object, init: str) -> None:
-    """Refuse a config that asks for another image encoder than that of the checkpoint ``init``. Raises ValueError."""
-    for name in IMAGE_SETTINGS:
+    """Refuse a config that asks for another image encoder than that of the checkpoint ``init``. Raises ValueError.
+
+    How far photos are reduced before is free: it is no part of the encoder.
+    """
+    for name in (setting for setting in IMAGE_SETTINGS if setting != "photo_detail"):
         own, wanted = getattr(start.config, name), getattr(config, name)
         if own != wanted:
             raise ValueError(
@@ -79,6 +87,38 @@ def take_image_encoder(model: TwoEncoders, start: ValmModel) -> None:
     """Give ``model`` the image encoder of ``start``; it stays as it is."""
     model.image_encoder.load_state_dict(start.image_encoder.state_dict())
     model.image_encoder.requires_grad_(False)
+
+
+def learn_image_layers(model: TwoEncoders, layers: int) -> None:
+    """Let the last ``layers`` of the image encoder learn, and what comes after them: matrices alone, that is linear
+    layers and 1 × 1 convolutions. Norms, depthwise convolutions and concepts stay, so few photos can't spoil them.
+
+    Raises:
+        ValueError: the encoder has fewer layers, or no matrices in them.
+    """
+    if not layers:
+        return
+    encoder, known = model.image_encoder, encoder_layers(model.image_encoder)
+    if layers > len(known):
+        raise ValueError(
+            f"learned_image_layers is {layers}, but {len(known)} layers of the image encoder can be told apart; "
+            f"allowed: 0 to {len(known)}."
+        )
+    below = {part for layer in known[: len(known) - layers] for part in layer.modules()}
+    matrices = [part for part in encoder.backbone.modules() if part not in below and _is_matrix(part)]
+    if not matrices:
+        raise ValueError(
+            f"learned_image_layers is {layers}, but no matrix is in these layers; take more of them, or 0."
+        )
+    for part in [*matrices, *([encoder.neck] if encoder.neck else [])]:
+        part.requires_grad_(True)
+    fix_depthwise(encoder.backbone)
+    model.config = dataclasses.replace(model.config, train_image_encoder=True)
+
+
+def _is_matrix(part: nn.Module) -> bool:
+    pointwise = isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.groups == 1
+    return pointwise or isinstance(part, nn.Linear)
 
 
 def photo_inputs(model: TwoEncoders, files: list[Path], features: FeatureCache | None) -> dict[str, Tensor]:

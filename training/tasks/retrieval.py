@@ -1,5 +1,6 @@
 """Finding photos by words and words by photos: training on captioned photos, and recall both ways."""
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,16 +21,23 @@ from training.datasets.readers.captioned import (
 )
 from training.made_from import depends_on
 from training.metrics.recall import RECALL_AT, found_by_score, retrieval_figures
-from training.run_config import IMAGE_SETTINGS, RunConfig
+from training.run_config import IMAGE_SETTINGS, RunConfig, check_same_model
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import encode_once, model_to_train, photo_inputs
+from training.tasks.image_side import (
+    encode_once,
+    learn_image_layers,
+    learn_text_layers,
+    model_to_train,
+    photo_inputs,
+)
 from training.tasks.table import Task
 from valm_core.checkpoints.model_card import retrieval_card
-from valm_core.checkpoints.storage import load_retrieval_checkpoint
+from valm_core.checkpoints.storage import load_retrieval_checkpoint, load_task_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.retrieval import RetrievalObjective
 from valm_core.learning.training_config import TrainingConfig
+from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.tasks.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
 
 PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
@@ -50,17 +58,21 @@ def train_retrieval(
 ) -> dict:
     """Train on captioned photos, and write ``<output>/checkpoint`` with card and figures.
 
-    Where ``run.init`` names a checkpoint that answers questions, the image encoder is taken from it and stays.
+    Where ``run.init`` names a checkpoint that answers questions, the image encoder is taken from it; where it names one
+    that finds photos, that one learns on. The image encoder stays but for ``run.learned_image_layers``.
 
     Returns:
         The figures of ``measure_retrieval`` on the validation photos, with ``before`` those before training.
     """
     photos, validation = read_train_and_validation(run.data, run.validation)
-    model = cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS)).to(device)
+    model = retrieval_model_to_train(run, config).to(device)
+    learn_image_layers(model, run.learned_image_layers)
     texts = [text for photo in photos for text in photo.captions]
     features = encode_once(run, model, [photo.image for photo in photos + validation], texts)
-    dataset = CaptionDataset(photos, model, features)
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers)
+    encoded = not learns(model.image_encoder)
+    dataset = CaptionDataset(photos, model, features, crops=bool(run.learned_image_layers))
+    together = None if encoded else dataset.photo_ids  # so that each photo is encoded once an epoch
+    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers, together)
     objective = RetrievalObjective(
         model,
         training.visual_weight,
@@ -85,6 +97,24 @@ def train_retrieval(
     return train_to_checkpoint(
         run, training, objective, batches, validate, measure, retrieval_card, facts, shared, resume, device
     )
+
+
+def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalModel:
+    """The model of ``run.init`` where that finds photos; else a fresh one, see ``model_to_train``.
+
+    Raises:
+        ValueError: the checkpoint, or its image encoder, isn't what the config asks for.
+    """
+    start = load_task_checkpoint(run.init, "answer", "retrieval") if run.init else None
+    if not isinstance(start, RetrievalModel):
+        return cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS))
+    check_same_model(run, ValmConfig(**{name: getattr(config, name) for name in RETRIEVAL_SETTINGS}), start.config)
+    layers = start.learned_text_layers = max(config.learned_text_layers, start.config.learned_text_layers)
+    start.config = dataclasses.replace(start.config, learned_text_layers=layers)
+    for encoder in (start.text_encoder, start.image_encoder):
+        encoder.requires_grad_(False)
+    learn_text_layers(start, layers)
+    return start
 
 
 @torch.no_grad()

@@ -3,12 +3,15 @@
 import json
 
 import pytest
+import torch
 from task_runs import train_run, write_captioned
 from toy_data import write_rows
 
 from training.datasets.readers.captioned import read_captioned_photos
 from training.evaluate import main as evaluate
 from training.train import main as train
+from valm_core.checkpoints.storage import load_retrieval_checkpoint
+from valm_core.model.encoders.encoder_layers import encoder_layers
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,31 @@ def test_it_finds_the_photo_of_the_colour(run, data, capsys):
         "search_r1": 1.0,
         "median_rank": 1.0,
     }
+
+
+def test_it_learns_on_with_the_last_layer_of_the_image_encoder(run, data, tmp_path):
+    settings = ["learned_image_layers=1", "epochs=1", "learning_rate=0.001", "encoder_learning_rate=0.001"]
+    arguments = ["--config", str(run / "run.yaml"), "--output", str(tmp_path), "--device", "cpu"]
+    train([*arguments, f"init={run}/checkpoint", *settings])
+    report = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text(encoding="utf-8"))
+    assert report["before"]["search_r1"] == 1.0  # it began where the first run ended
+    before, after = (load_retrieval_checkpoint(folder / "checkpoint").image_encoder for folder in (run, tmp_path))
+    changed = {
+        name
+        for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(old, new)
+    }
+    layers = encoder_layers(before)
+    last = {name for name, part in before.named_modules() if part in set(layers[-1].modules())}
+    matrices = {f"{name}.{part}" for name in last for part in ("weight", "bias")}
+    assert changed and changed <= matrices, changed - matrices
+    assert not [name for name in changed if "norm" in name]
+
+
+def test_more_layers_than_there_are_are_refused(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train(["--config", str(run / "run.yaml"), "--device", "cpu", "learned_image_layers=3"])
+    assert "learned_image_layers is 3, but 2 layers of the image encoder" in capsys.readouterr().err
 
 
 def test_its_card_says_what_it_is_for(run):
