@@ -346,8 +346,8 @@ CHINESE = {
     "Hiding where it looked cost the answer no more than hiding random places.": (
         "遮住它看的位置，对答案的影响不比遮住随机位置更大。"
     ),
-    "Whether where it looked mattered can’t be told: the answer stays with half of the photo hidden.": (
-        "无法判断它看的位置是否重要：即使遮住半张照片，答案也不变。"
+    "Whether where it looked mattered can’t be told: the answer stays with nine tenths of the photo hidden.": (
+        "无法判断它看的位置是否重要：即使遮住照片的九成，答案也不变。"
     ),
     "Where “{word}” looked mattered.": "“{word}”看的位置很重要。",
     "Where “{word}” looked mattered a little.": "“{word}”看的位置有一点重要。",
@@ -356,8 +356,8 @@ CHINESE = {
     ),
     "Yet hiding where it looked made it less sure.": "不过，遮住它看的位置后，它没那么有把握了。",
     "This map is a control: it does not show where the model looked.": "这张图是对照：它并不表示模型看了哪里。",
-    "Whether where “{word}” looked mattered can’t be told: the answer stays with half of the photo hidden.": (
-        "无法判断“{word}”看的位置是否重要：即使遮住半张照片，答案也不变。"
+    "Whether where “{word}” looked mattered can’t be told: the answer stays with nine tenths of the photo hidden.": (
+        "无法判断“{word}”看的位置是否重要：即使遮住照片的九成，答案也不变。"
     ),
     "“{word}” looked everywhere alike: its map can’t be checked.": "“{word}”看各处都一样：它的热图无法检验。",
     "“{word}” looked where “{other}” did: its map says nothing of this word alone.": (
@@ -479,7 +479,7 @@ CHINESE = {
     "what it marks matters": "它标出的地方重要",
     "what it marks matters a little": "它标出的地方有一点重要",
     "no difference found": "没有发现差别",
-    "can’t be told: the answer stays with half of the photo hidden": "无法判断：即使遮住半张照片，答案也不变",
+    "can’t be told: the answer stays with nine tenths of the photo hidden": "无法判断：即使遮住照片的九成，答案也不变",
     "Do other methods agree?": "其他方法是否一致？",
     "They mostly agree": "大体一致",
     "They agree in part": "部分一致",

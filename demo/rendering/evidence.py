@@ -21,7 +21,7 @@ VERDICT_WORDS = {
     "matters": "where it looked matters",
     "matters a little": "where it looked matters a little",
     "no difference": "no difference found",
-    "cannot tell": "can’t be told: the answer stays with half of the photo hidden",
+    "cannot tell": "can’t be told: the answer stays with nine tenths of the photo hidden",
 }
 CONTROL_WORDS = {"matters": "what it marks matters", "matters a little": "what it marks matters a little"}
 

@@ -65,8 +65,8 @@ SENTENCES = {
         "Hiding where it looked cost the answer no more than hiding random places.",
     ),
     "cannot tell": Sentence(
-        "the answer stays with half of the photo hidden",
-        "Whether where it looked mattered can’t be told: the answer stays with half of the photo hidden.",
+        "the answer stays with nine tenths of the photo hidden",
+        "Whether where it looked mattered can’t be told: the answer stays with nine tenths of the photo hidden.",
     ),
     "awaited": Sentence("until it is found out", "Checking where it looked …"),
     "word matters": Sentence(
@@ -78,8 +78,8 @@ SENTENCES = {
         "Hiding where “{word}” looked cost the answer no more than hiding random places.",
     ),
     "word cannot tell": Sentence(
-        "the answer stays with half of the photo hidden",
-        "Whether where “{word}” looked mattered can’t be told: the answer stays with half of the photo hidden.",
+        "the answer stays with nine tenths of the photo hidden",
+        "Whether where “{word}” looked mattered can’t be told: the answer stays with nine tenths of the photo hidden.",
     ),
     "word flat": Sentence(
         "no cell of its map stands out", "“{word}” looked everywhere alike: its map can’t be checked."

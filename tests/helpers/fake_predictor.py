@@ -176,7 +176,7 @@ class FakePredictor:
             method=method or "grad_cam",
             answer=answer or "yes",
             probability=0.81,
-            hidden_shares=(0.1, 0.2, 0.3, 0.5),
+            hidden_shares=(0.05, 0.2, 0.5, 0.9),
             hottest_hidden=(0.61, 0.45, 0.32, 0.2),
             random_hidden=(0.8, 0.8, 0.79, 0.7),
             random_draws=16,

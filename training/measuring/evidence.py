@@ -7,6 +7,7 @@ Example:
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,6 +32,13 @@ from valm_core.model.model import ValmModel
 
 SHUFFLES = 4  # shuffled maps a question
 THRESHOLDS = ("calibrated", "used")
+VERDICTS_ON = (
+    "true_maps",
+    "true_maps_where_the_photo_changed_the_answer",
+    "maps_of_other_photos",
+    "maps_of_other_photos_where_the_photo_changed_the_answer",
+    "shuffled_maps",
+)
 SHUFFLED_SHARES = {"matters a little": 0.97, "matters": 0.995}  # of shuffled maps that must stay below a threshold
 
 
@@ -39,18 +47,24 @@ class Hidden:
     """What hiding did to the model's own answer to one question.
 
     ``probability`` is the answer's with the whole photo; ``hottest`` [1 + SHUFFLES, S] without the hottest cells of the
-    default method's map, then of that map with its cells shuffled; ``random`` [draws, S] without random cells.
-    ``changed`` says whether the photo changed the answer.
+    default method's map, then of that map with its cells shuffled; ``foreign`` [S] without those of the question
+    before, about another photo; ``random`` [draws, S] without random cells. ``changed`` says whether the photo changed
+    the answer.
     """
 
     probability: float
     hottest: np.ndarray
+    foreign: np.ndarray
     random: np.ndarray
     changed: bool
 
     def true_map(self) -> str:
         """The verdict on the default method's map."""
         return rules.verdict(self.probability, self.hottest[0], self.random)
+
+    def foreign_map(self) -> str:
+        """The verdict on the map of another question about another photo: hot in one piece, and wrong here."""
+        return rules.verdict(self.probability, self.foreign, self.random)
 
     def shuffled_maps(self) -> list[tuple[float, str]]:
         """Support of, and verdict on, maps that know nothing: the shuffled ones, and every random draw against the
@@ -67,6 +81,7 @@ def hide(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> list[Hid
     ``by_pixels`` blurs the photo there before it is encoded; else encoded cells are replaced, as on the page.
     """
     found = []
+    maps_so_far: list[tuple[Path | None, np.ndarray]] = []
     for number, row in enumerate(tqdm(rows, desc="hiding", unit="question")):
         text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
         pixels = read_pixels(model, row.photo).to(model.device)
@@ -77,10 +92,13 @@ def hide(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> list[Hid
         image_map = EXPLANATION_METHODS[DEFAULT_METHOD](model, text, image, answer).image_map
         generator = np.random.default_rng(number)
         maps = [image_map, *(generator.permutation(image_map.ravel()) for _ in range(SHUFFLES))]
+        of_others = (other for photo, other in reversed(maps_so_far) if photo != row.image)
+        maps.append(next(of_others, image_map[::-1]))  # the first question's own, turned over
+        maps_so_far.append((row.image, image_map))
         probability, hottest, random = hiding_probabilities(
             model, text, image, answer, maps, pixels if by_pixels else None
         )
-        found.append(Hidden(probability, hottest, random, int(blind.argmax()) != answer))
+        found.append(Hidden(probability, hottest[:-1], hottest[-1], random, int(blind.argmax()) != answer))
     return found
 
 
@@ -95,6 +113,7 @@ def measure(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> dict:
     shuffled = [support for found in hidden[:half] for support, _ in found.shuffled_maps()]
     tested = hidden[half:]
     true_maps = np.array([found.true_map() for found in tested])
+    foreign_maps = np.array([found.foreign_map() for found in tested])
     changed = np.array([found.changed for found in tested])
     shuffled_verdicts = np.array([verdict for found in tested for _, verdict in found.shuffled_maps()])
     calibrated = {name: round(float(np.quantile(shuffled, share)), 2) for name, share in SHUFFLED_SHARES.items()}
@@ -108,6 +127,8 @@ def measure(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> dict:
         "photo_changed_the_answer": int(changed.sum()),
         "true_maps": verdict_shares(true_maps),
         "true_maps_where_the_photo_changed_the_answer": verdict_shares(true_maps[changed]),
+        "maps_of_other_photos": verdict_shares(foreign_maps),
+        "maps_of_other_photos_where_the_photo_changed_the_answer": verdict_shares(foreign_maps[changed]),
         "shuffled_maps": verdict_shares(shuffled_verdicts),
     }
 
@@ -122,7 +143,7 @@ def format_report(report: dict) -> str:
     thresholds = {kind: " and ".join(f"{report[kind][name]}" for name in SHUFFLED_SHARES) for kind in THRESHOLDS}
     rows = [
         (name.replace("_", " "), *(f"{100 * report[name][verdict]:.1f} %" for verdict in rules.VERDICTS))
-        for name in ("true_maps", "true_maps_where_the_photo_changed_the_answer", "shuffled_maps")
+        for name in VERDICTS_ON
     ]
     return as_page(
         "# Verdicts beside a map",
