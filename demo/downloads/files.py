@@ -33,7 +33,7 @@ from valm_core import __version__
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from demo.visit.asking import Reply, Selection
     from demo.visit.printed import Printed
-    from valm_core.captions.captioner import Description
+    from valm_core.captions.describing import Description
     from valm_core.outputs import Evidence, Explanation, Prediction
 
 FILE_SIDE = 1200  # pixels, at least, of the longer side of the map to download

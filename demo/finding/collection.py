@@ -10,8 +10,9 @@ from PIL import Image
 
 from valm_core.inputs.photo import open_photo
 from valm_core.outputs import Explanation, InputError
-from valm_core.retrieval.finder import PhotoFinder, Query
+from valm_core.retrieval.finder import PhotoFinder
 from valm_core.retrieval.index import Found, PhotoIndex, index_beside
+from valm_core.retrieval.matching import Finder, Query
 
 log = logging.getLogger("valm")
 
@@ -57,7 +58,7 @@ class Collection:
         IndexFault: the index can't be used, see ``PhotoIndex``.
     """
 
-    def __init__(self, folder: str | Path, finder: PhotoFinder, index_file: str | Path | None = None):
+    def __init__(self, folder: str | Path, finder: Finder, index_file: str | Path | None = None):
         self.folder, self.finder = Path(folder).resolve(), finder
         if not self.folder.is_dir():
             raise FileNotFoundError(f"There is no folder {folder}. Check VALM_COLLECTION.")

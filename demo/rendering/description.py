@@ -13,7 +13,7 @@ from demo.rendering.overlay import Look, overlay
 from demo.rendering.wording import data_address
 
 if TYPE_CHECKING:  # for real it would load torch
-    from valm_core.captions.captioner import Description
+    from valm_core.captions.describing import Description
 
 PICTURE_SIDE = 360  # pixels of a map's longer side
 

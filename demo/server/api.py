@@ -29,7 +29,8 @@ from demo.visit.examples import Example
 from demo.visit.printed import PageReader, Printed, read_printed, wants_reading
 from demo.visit.uploads import photo_content
 from valm_core.answering import MAX_CANDIDATES
-from valm_core.captions.captioner import MAX_BEAMS, Captioner
+from valm_core.captions.captioner import Captioner
+from valm_core.captions.describing import MAX_BEAMS
 from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import EncodedImage, InputError, Prediction, Predictor

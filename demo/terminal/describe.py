@@ -23,7 +23,7 @@ from demo.settings import read_variable
 from valm_core.inputs.text import printable
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
-    from valm_core.captions.captioner import Description
+    from valm_core.captions.describing import Description
 
 
 def format_description(photo: str, description: Description) -> str:
@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from demo.rendering.word_sheet import word_sheet
-    from valm_core.captions.captioner import MAX_BEAMS, Captioner
+    from valm_core.captions.captioner import Captioner
+    from valm_core.captions.describing import MAX_BEAMS
     from valm_core.inputs.photo import open_photo
     from valm_core.outputs import InputError
 

@@ -23,8 +23,8 @@ from demo.settings import read_variable
 from valm_core.inputs.text import printable
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
-    from valm_core.retrieval.finder import PhotoFinder, Query
     from valm_core.retrieval.index import Found, PhotoIndex
+    from valm_core.retrieval.matching import Finder, Query
 
 MAX_NAMED = 5  # faulty photos that are named
 
@@ -38,7 +38,7 @@ def format_found(found: list[Found]) -> str:
     return "\n".join(lines)
 
 
-def write_maps(finder: PhotoFinder, query: Query, photos: list[Path], folder: Path) -> None:
+def write_maps(finder: Finder, query: Query, photos: list[Path], folder: Path) -> None:
     """For each photo a picture, ``NUMBER-NAME.png``: it plain, under the map of all words, and under that of each."""
     from demo.rendering.word_sheet import word_sheet
     from valm_core.inputs.photo import open_photo

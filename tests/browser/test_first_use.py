@@ -6,7 +6,7 @@ from fake_predictor import FakePredictor
 from page_steps import ask, needs_fake, upload, wait_in_view
 from served_page import served
 
-from valm_core.captions.captioner import DescribedWord, Description
+from valm_core.captions.describing import DescribedWord, Description
 
 
 class FakeCaptioner:

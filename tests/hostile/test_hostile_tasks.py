@@ -13,7 +13,7 @@ from demo.more.models import MoreModels
 from demo.page.more import MorePage
 from demo.rendering.answers import result_html
 from demo.rendering.description import description_html
-from valm_core.captions.captioner import DescribedWord, Description
+from valm_core.captions.describing import DescribedWord, Description
 from valm_core.outputs import Answer, Prediction
 from valm_core.retrieval.index import Found
 

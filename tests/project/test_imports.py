@@ -67,10 +67,12 @@ def test_arrows_between_rooms_form_no_circle(folder):
         pytest.fail(f"rooms import each other in a circle: {' <- '.join(error.args[1])}")
 
 
-def test_an_export_is_answered_without_torch_or_its_companions():
-    """An export runs where only onnxruntime, numpy, pillow and tokenizers are installed."""
+@pytest.mark.parametrize("module", ["predictor", "finder", "captioner"])
+def test_an_export_runs_without_torch_or_its_companions(module):
+    """Where only onnxruntime, numpy, pillow and tokenizers are installed."""
     heavy = ("torch", "transformers", "torchvision", "timm", "safetensors", "onnx", "gradio")
-    code = f"import sys, valm_core.exported.predictor; print(sorted(set({heavy}) & sys.modules.keys()))"
+    modules = f"valm_core.exported.{module}, valm_core.retrieval.index"
+    code = f"import sys, {modules}; print(sorted(set({heavy}) & sys.modules.keys()))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

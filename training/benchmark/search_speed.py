@@ -20,8 +20,8 @@ from typing import Any, cast
 import numpy as np
 
 from training.measuring.common import write_report
-from valm_core.retrieval.finder import PhotoFinder, PhotoKeys, Query
 from valm_core.retrieval.index import Known, PhotoIndex
+from valm_core.retrieval.matching import CELL_STEPS, Finder, PhotoKeys, Query, match
 
 WIDTH, CELLS = 256, 49  # of the shipped model that finds photos
 CENTRES, SPREAD = 1000, 0.6
@@ -30,14 +30,14 @@ NEAREST = 50  # as many as are then compared word by cell
 
 
 class StillFinder:
-    """What an index asks of a ``PhotoFinder``, without a model."""
+    """What an index asks of a ``Finder``, without a model."""
 
     fingerprint, width, cells = "search_speed", WIDTH, CELLS
 
     def scores(self, query: Query, keys: PhotoKeys) -> np.ndarray:
-        """As ``PhotoFinder.scores``, with both scales 1."""
-        nearest = (keys.cells.astype(np.float32) / 127 @ query.pieces.T).max(axis=1)
-        return keys.vectors.astype(np.float32) @ query.vector + nearest @ query.shares
+        """As ``Finder.scores``, with both scales 1."""
+        photos = keys.vectors.astype(np.float32), keys.cells.astype(np.float32) / CELL_STEPS
+        return match(np.ones(2, dtype=np.float32), (query.vector, query.pieces, query.shares), photos)
 
     def found_share(self, score: float) -> None:
         """Nobody measured it."""
@@ -89,7 +89,7 @@ def measure_usearch(vectors: np.ndarray, queries: np.ndarray) -> dict[str, float
 
 def measure_index(vectors: np.ndarray, queries: np.ndarray, folder: Path) -> dict[str, float]:
     """The whole index: opened, and searched with the best ``NEAREST`` compared word by cell, read from its file."""
-    finder = cast(PhotoFinder, StillFinder())
+    finder = cast(Finder, StillFinder())
     (folder / "photos").mkdir()
     index = PhotoIndex(folder / "index", folder / "photos", finder)
     chance, begin = np.random.default_rng(1), time.perf_counter()

@@ -15,7 +15,8 @@ from training.datasets.readers.captioned import CaptionedPhoto
 from valm_core.captions.written import caption_pieces, caption_places
 from valm_core.inputs.question import QuestionTokenizer
 from valm_core.learning.captioning import NO_TARGET
-from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel
+from valm_core.model.tasks.beam_search import BEGIN, END, UNKNOWN
+from valm_core.model.tasks.captioner import CaptionModel
 from valm_core.model.tasks.retrieval import RetrievalModel
 
 CONTENT_WORDS = 1000  # that the visual term asks for
@@ -102,7 +103,8 @@ class WrittenCaptions(Dataset):
     ):
         self.inputs, self.features, self.crops = ModelInputs.of(model), features, crops
         self.photos = [photo.image for photo in photos for _ in photo.captions]
-        self.rows = caption_places(model, [text for photo in photos for text in photo.captions])
+        pieces = caption_pieces(model.tokenizer, [text for photo in photos for text in photo.captions])
+        self.rows = caption_places(pieces, model.vocabulary.tolist(), model.tokenizer.max_tokens)
         self.lengths = [len(row) for row in self.rows]
         self.photo_ids = number_photos(self.photos)
 

@@ -1,5 +1,5 @@
-"""`python -m training.export`, see graphs.py."""
+"""`python -m training.export`, see command.py."""
 
-from training.export.graphs import main
+from training.export.command import main
 
 main()

@@ -1,6 +1,7 @@
 """Does an export say what its checkpoint says? Differences, equal answers and accuracy on the same questions."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -8,7 +9,10 @@ from tqdm import tqdm
 from training.datasets.readers.jsonl import Row
 from training.measuring.common import as_page, markdown_table
 from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.checkpoints.contents import WEIGHTS_FILE
+from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.exported.predictor import OnnxPredictor
+from valm_core.model.encoders.packages import sha256_of
 from valm_core.outputs import InputError
 from valm_core.predictor import VqaPredictor
 
@@ -28,13 +32,7 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
     """
     ours = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
     theirs = OnnxPredictor.from_checkpoint(output)
-    ours_sha256 = ours.facts["checkpoint_sha256"]
-    exported_from = theirs.model.metadata["checkpoint_sha256"]
-    if ours_sha256 != exported_from or ours.model.answers != theirs.answers:
-        raise ValueError(
-            f"{output} was exported from weights {exported_from[:12]}, and {checkpoint} holds "
-            f"{str(ours_sha256)[:12]}: they don't compare. Export that checkpoint, or name the one of the export."
-        )
+    refuse_another_checkpoint(checkpoint, output, ours.model.answers, theirs.model.metadata)
     greatest = {"image_tokens": 0.0, "probabilities": 0.0, "image_map": 0.0}
     equal, left_out = [], 0
     accuracy: dict[str, list[float]] = {"torch": [], "export": []}
@@ -68,8 +66,34 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
         "agreement": float(np.mean(equal)),
         "accuracy": {name: float(np.mean(values)) for name, values in accuracy.items()},
         "greatest_difference": greatest,
-        "megabytes": sum(path.stat().st_size for path in Path(output).iterdir()) / 1e6,
+        "megabytes": folder_megabytes(output),
     }
+
+
+def refuse_another_checkpoint(
+    checkpoint: str | Path, output: str | Path, answers: list[str], metadata: dict[str, Any]
+) -> None:
+    """Refuse to compare an export, by its metadata, with a checkpoint that it wasn't made from.
+
+    Args:
+        checkpoint, output: both folders.
+        answers: the checkpoint's.
+        metadata: the export's.
+
+    Raises:
+        ValueError: weights or answers are others.
+    """
+    found, exported_from = sha256_of(fetch_checkpoint(checkpoint) / WEIGHTS_FILE), metadata["checkpoint_sha256"]
+    if found != exported_from or answers != metadata["answers"]:
+        raise ValueError(
+            f"{output} was exported from weights {exported_from[:12]}, and {checkpoint} holds "
+            f"{found[:12]}: they don't compare. Export that checkpoint, or name the one of the export."
+        )
+
+
+def folder_megabytes(folder: str | Path) -> float:
+    """The size of the files in a folder, in MB."""
+    return sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6
 
 
 def format_report(report: dict) -> str:
@@ -81,11 +105,16 @@ def format_report(report: dict) -> str:
         "greatest difference of a probability": f"{greatest['probabilities']:.1e}",
         f"of a cell of the map `{MAP_METHOD}`": f"{greatest['image_map']:.1e}",
         "of an image token, relative to the largest": f"{greatest['image_tokens']:.1e}",
-        "size of the export": f"{report['megabytes']:.0f} MB",
     }
+    return export_page(report, f"{report['questions']} questions, one at a time", measured)
+
+
+def export_page(report: dict, compared_on: str, measured: dict[str, str]) -> str:
+    """What was measured, and the export's size, as Markdown."""
+    measured = measured | {"size of the export": f"{report['megabytes']:.0f} MB"}
     return as_page(
         f"# Export to {report['format']}{', int8' if report['int8'] else ''}, against its checkpoint",
         f"    {report['command']}",
-        f"On {report['questions']} questions, one at a time:",
+        f"On {compared_on}:",
         markdown_table(("", ""), measured.items()),
     )

@@ -17,7 +17,7 @@ from training.measuring.common import add_measuring_options, as_page, data_name,
 from training.metrics.recall import RECALL_AT, retrieval_figures
 from training.tasks.image_side import photo_inputs
 from training.tasks.retrieval import RANKING_BATCH, encode_photos, encode_texts
-from valm_core.captions.captioner import written_log_probabilities
+from valm_core.captions.captioner import Captioner
 from valm_core.checkpoints.storage import load_caption_checkpoint, load_retrieval_checkpoint
 from valm_core.devices import choose_device
 from valm_core.model.tasks.captioner import CaptionModel
@@ -43,13 +43,13 @@ def first_scores(model: RetrievalModel, photos: list[CaptionedPhoto], texts: lis
 def read_closely(model: CaptionModel, photos: list[CaptionedPhoto], texts: list[str], scores: np.ndarray) -> np.ndarray:
     """The scores [T, P]; a text's log-probability and ``ABOVE_ALL`` are added to those of its best photos."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :READ_AGAIN]  # [T, 50]
-    read = scores.astype(np.float64)
+    read, captioner = scores.astype(np.float64), Captioner(model, model.device)
     for place in tqdm(range(len(photos)), desc="reading photos", unit="photo"):
         asking = np.flatnonzero((best == place).any(axis=1))
         cells = model.encode_photos(**photo_inputs(model, [photos[place].image], None)) if len(asking) else ()
         for first in range(0, len(asking), RANKING_BATCH):
             part = asking[first : first + RANKING_BATCH]
-            likely = written_log_probabilities(model, [texts[text] for text in part], cells)
+            likely = captioner.log_probabilities_of([texts[text] for text in part], cells)
             read[part, place] += ABOVE_ALL + likely.astype(np.float64)
     return read
 

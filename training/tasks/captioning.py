@@ -31,7 +31,7 @@ from training.tasks.image_side import (
     take_image_encoder,
 )
 from training.tasks.table import Task
-from valm_core.captions.captioner import content_of, judge_words, word_maps, words_of_places
+from valm_core.captions.captioner import Captioner
 from valm_core.checkpoints.model_card import caption_card
 from valm_core.checkpoints.storage import load_caption_checkpoint, load_task_checkpoint
 from valm_core.config import ValmConfig
@@ -43,7 +43,7 @@ from valm_core.model.build import build_caption_model
 from valm_core.model.encoders.text_encoder import build_tokenizer
 from valm_core.model.model import ValmModel
 from valm_core.model.tasks.captioner import CaptionModel
-from valm_core.model.tasks.decoding import PieceCaption, decode
+from valm_core.model.tasks.decoding import decode
 
 PHOTO_BATCH, LOSS_BATCH = 32, 160
 PHOTOS_AN_EPOCH = 500  # of the validation photos, so many judge an epoch; the finished checkpoint is judged by all
@@ -161,13 +161,13 @@ def measure_captions(
         The figures, ``seconds_a_photo``, and in ``said`` what was said of every photo, by file name.
     """
     start = time.perf_counter()
-    model.eval()
+    pieces = Captioner(model, model.device).pieces
     said = []
     for first in tqdm(range(0, len(photos), PHOTO_BATCH), desc="describing", unit="batch", leave=False):
         cells = model.encode_photos(
             **photo_inputs(model, [photo.image for photo in photos[first : first + PHOTO_BATCH]], features)
         )
-        said += [text_of(model, captions[0]) for captions in decode(model, cells, beams)]
+        said += [" ".join(pieces.words(found[0].content)[0]) for found in decode(model, cells, beams)]
     seconds = time.perf_counter() - start
     figures: dict[str, Any] = {"photos": len(photos), "beams": beams}
     figures |= caption_scores(said, [photo.captions for photo in photos]) | variety_figures(said, learned or ())
@@ -183,18 +183,18 @@ def measure_maps(model: CaptionModel, photos: list[CaptionedPhoto], features: Fe
     ``maps_matter``: share of the words whose verdict is "matters" or "matters a little", by their own maps;
     ``shuffled_maps_matter``: the same by those maps with their cells in random order, which know nothing.
     """
-    model.eval()
+    captioner = Captioner(model, model.device)
     generator = np.random.default_rng(0)
     own: list[bool] = []
     shuffled: list[bool] = []
     for photo in photos[:MAP_PHOTOS]:
         cells = model.encode_photos(**photo_inputs(model, [photo.image], features))
-        places = content_of(decode(model, cells, beams=1)[0][0])
-        maps = word_maps(model, places, cells)
+        places = decode(model, cells, beams=1)[0][0].content
+        maps = captioner.word_maps(places, cells)
         mixed = generator.permuted(maps, axis=1)
         for words, verdicts in (
-            (judge_words(model, places, cells, maps), own),
-            (judge_words(model, places, cells, mixed), shuffled),
+            (captioner.judge_words(places, cells, maps), own),
+            (captioner.judge_words(places, cells, mixed), shuffled),
         ):
             verdicts += [word.verdict.startswith("matters") for word in words if word.text not in SMALL_WORDS]
     return {"maps_matter": float(np.mean(own)), "shuffled_maps_matter": float(np.mean(shuffled)), "map_words": len(own)}
@@ -211,11 +211,6 @@ def measure_loss(model: CaptionModel, photos: list[CaptionedPhoto], features: Fe
         loss, pieces = token_loss(model, {name: value.to(model.device) for name, value in batch.items()})
         total, count = total + loss, count + pieces
     return {"validation_loss": total / max(count, 1) if count else math.nan}
-
-
-def text_of(model: CaptionModel, caption: PieceCaption) -> str:
-    """A caption in words, in lower case."""
-    return " ".join(words_of_places(model, content_of(caption))[0])
 
 
 def format_captions(report: dict) -> str:

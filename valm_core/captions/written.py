@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from valm_core.inputs.question import QuestionTokenizer
-from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN, CaptionModel
+from valm_core.model.tasks.beam_search import BEGIN, END, UNKNOWN
 from valm_core.outputs import InputError
 
 MAX_SHOWN_TEXT = 100  # letters of a text that a message repeats
@@ -25,13 +25,16 @@ def caption_pieces(tokenizer: QuestionTokenizer, texts: list[str]) -> list[list[
     return tokenizer.tokenizer([" ".join(plain_words(text)) for text in texts], add_special_tokens=False).input_ids
 
 
-def caption_places(model: CaptionModel, texts: Sequence[str]) -> list[list[int]]:
-    """Captions as places in a model's vocabulary, each from ``BEGIN`` to ``END``, cut at the model's places."""
-    place = {token: number for number, token in enumerate(model.vocabulary.tolist())}
-    return [
-        [BEGIN, *(place.get(token, UNKNOWN) for token in tokens), END][: model.tokenizer.max_tokens]
-        for tokens in caption_pieces(model.tokenizer, list(texts))
-    ]
+def caption_places(pieces: Sequence[Sequence[int]], vocabulary: Sequence[int], most: int) -> list[list[int]]:
+    """Captions' token ids as places in a model's vocabulary, each from ``BEGIN`` to ``END``, cut at ``most`` places.
+
+    Args:
+        pieces: of each caption, see ``caption_pieces``.
+        vocabulary: the token id of each place.
+        most: the model's places.
+    """
+    place = {token: number for number, token in enumerate(vocabulary)}
+    return [[BEGIN, *(place.get(token, UNKNOWN) for token in tokens), END][:most] for tokens in pieces]
 
 
 def check_has_word(text: str) -> None:

@@ -13,15 +13,21 @@ from valm_core.model.encoders.packages import sha256_of
 
 METADATA_FILE = "metadata.json"
 METADATA_VERSION = 2
+# What loads the export of a model for each task; others aren't exported.
+LOADED_BY = {
+    "answer": "valm_core.exported.predictor.OnnxPredictor",
+    "retrieval": "valm_core.exported.finder.OnnxFinder",
+    "caption": "valm_core.exported.captioner.OnnxCaptioner",
+}
 
 
-def read_metadata(folder: Path) -> dict[str, Any]:
-    """What an export's ``metadata.json`` holds, checked.
+def read_metadata(folder: Path, task: str) -> dict[str, Any]:
+    """What the ``metadata.json`` of an export of a model for ``task`` holds, checked.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: an export of an unknown format, a file that isn't the exported one, or a checkpoint that was
-            trained on since, see ``check_metadata``.
+        ValueError: an export of an unknown format or of a model for another task, a file that isn't the exported
+            one, or a checkpoint that was trained on since, see ``check_metadata``.
     """
     if not (folder / METADATA_FILE).is_file():
         raise FileNotFoundError(
@@ -38,6 +44,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if "resize" in without_removed(metadata):
         raise ValueError(f"{folder} shows its model {metadata['resize']!r} photos, which is gone. Export it again.")
     check_metadata(folder, metadata)
+    if (found := metadata["config"].get("task", "answer")) != task:
+        raise ValueError(f"{folder} is for the task {found!r}, not {task!r}. Load it by `{LOADED_BY[found]}`.")
     check_files(folder, metadata["sha256"])
     return metadata
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from valm_core.answers import YES_NO, listed
-from valm_core.exported.files import read_metadata
-from valm_core.exported.runtimes import PACKAGE_OF_RUNTIME, RUNTIMES, Graph
-from valm_core.inputs.photo import open_photo, photo_to_array
-from valm_core.inputs.question import clean_question, padded_ids
+from valm_core.exported.loading import ExportedParts, load_parts, photo_pixels, text_ids
+from valm_core.inputs.question import clean_question
 from valm_core.outputs import Answer, EncodedImage, Explanation, Photo
 
 if TYPE_CHECKING:
@@ -27,19 +25,12 @@ MAP_OUTPUTS = {
 
 
 @dataclass(frozen=True, eq=False)
-class ExportedModel:
-    """What ``training.export`` made of a checkpoint.
+class ExportedModel(ExportedParts):
+    """The parts of a model that answers: its graphs are ``image_encoder``, ``text_encoder`` and ``fusion``.
 
-    Args:
-        graphs: ``image_encoder``, ``text_encoder``, ``fusion``.
-        metadata: what ``metadata.json`` holds.
-        tokenizer: a ``tokenizers.Tokenizer`` that neither pads nor truncates.
-        mean_image_token: [D_image], stands for an unseen photo and for hidden cells.
+    ``mean_image_token`` [D_image] stands for an unseen photo and for hidden cells.
     """
 
-    graphs: dict[str, Graph]
-    metadata: dict[str, Any]
-    tokenizer: Any
     mean_image_token: np.ndarray
 
     @property
@@ -50,32 +41,16 @@ class ExportedModel:
 
 def load_export(folder: Path, threads: int) -> ExportedModel:
     """Load a folder of ``training.export``. Errors as of ``OnnxPredictor.from_checkpoint``."""
-    metadata = read_metadata(folder)
-    runtime = metadata["format"]
-    try:
-        from tokenizers import Tokenizer
-
-        graphs = {name: RUNTIMES[runtime](folder / file, threads) for name, file in metadata["graphs"].items()}
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"An export of format {runtime!r} needs a package that isn't here ({error}). "
-            f"Run `pip install {PACKAGE_OF_RUNTIME[runtime]} tokenizers`."
-        ) from error
-    tokenizer = Tokenizer.from_file(str(folder / metadata["tokenizer"]["file"]))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True  # a typed [SEP] or [MASK] is a word, no command to the model
-    return ExportedModel(graphs, metadata, tokenizer, np.load(folder / metadata["mean_image_token"]))
+    parts = load_parts(folder, threads, "answer")
+    return ExportedModel(
+        parts.graphs, parts.metadata, parts.tokenizer, np.load(folder / parts.metadata["mean_image_token"])
+    )
 
 
 def encode_photo(model: ExportedModel, photo: Photo) -> EncodedImage:
     """A photo encoded, with an array for its tokens. Raises InputError."""
-    pixels = photo_to_array(
-        open_photo(photo), model.metadata["image_size"], model.metadata["config"].get("photo_detail", 0)
-    )
-    (tokens,) = model.graphs["image_encoder"]({"pixels": np.ascontiguousarray(pixels[None])}, ["image_tokens"])
-    rows, columns = model.metadata["grid"]
-    return EncodedImage(cast("Tensor", tokens), (rows, columns))
+    (tokens,) = model.graphs["image_encoder"](photo_pixels(model, [photo]), ["image_tokens"])
+    return EncodedImage(cast("Tensor", tokens), model.grid)
 
 
 def photo_tokens(image: EncodedImage) -> np.ndarray:
@@ -86,10 +61,7 @@ def photo_tokens(image: EncodedImage) -> np.ndarray:
 def encode_question(model: ExportedModel, question: str) -> tuple[str, np.ndarray]:
     """The cleaned question, and its tokens [1, T, D_text]. Raises InputError."""
     question = clean_question(question)
-    settings = model.metadata["tokenizer"]
-    pieces = model.tokenizer.encode(question).ids
-    ids, mask = padded_ids([pieces], settings["pad_id"], settings["max_tokens"], truncate=False)
-    (tokens,) = model.graphs["text_encoder"]({"token_ids": ids, "text_mask": mask}, ["text_tokens"])
+    (tokens,) = model.graphs["text_encoder"](text_ids(model, [question]), ["text_tokens"])
     return question, tokens
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from valm_core.asking import answer_each, chosen_method, not_offered, place_in_list
-from valm_core.checkpoints.fingerprints import config_facts, model_fingerprint
+from valm_core.checkpoints.fingerprints import config_facts
 from valm_core.evidence.rules import (
     check_method,
     gather_evidence,
@@ -57,8 +57,7 @@ class OnnxPredictor:
         """Load a folder that ``python -m training.export`` wrote; ``threads`` for one question, 0 for its default.
 
         Raises:
-            ImportError: the runtime's package isn't installed.
-            FileNotFoundError, ValueError: see ``exported.files.read_metadata``.
+            ImportError, FileNotFoundError, ValueError: see ``exported.loading.load_parts``.
         """
         return cls(exported.load_export(Path(folder), threads))
 
@@ -208,7 +207,7 @@ class OnnxPredictor:
         """What ``VqaPredictor.facts`` says of the checkpoint, without the name of its folder, and the ``format``."""
         metadata = self.model.metadata
         named = {name: metadata[name] for name in ("checkpoint_sha256", "format")}
-        named["model_fingerprint"] = model_fingerprint(metadata["checkpoint_sha256"], metadata["config"])
+        named["model_fingerprint"] = self.model.fingerprint
         return config_facts(metadata["config"]) | named
 
     what_if = not_offered("An exported model can't answer with parts switched off. Use its checkpoint for that.")

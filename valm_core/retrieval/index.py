@@ -13,7 +13,7 @@ import numpy as np
 from valm_core.inputs.photo import open_photo, photos_in
 from valm_core.inputs.text import original_name, printable, writable
 from valm_core.outputs import InputError
-from valm_core.retrieval.finder import PhotoFinder, PhotoKeys, Query
+from valm_core.retrieval.matching import Finder, PhotoKeys, Query
 
 ENCODED_AT_ONCE = 32  # photos; as many are lost at most when indexing is interrupted
 RANKED_AGAIN = 50  # of the photos whose vectors fit best, how many are compared word by cell
@@ -97,7 +97,7 @@ class PhotoIndex:
         IndexFault: the file is no index, is of another folder or model, or can't be written.
     """
 
-    def __init__(self, path: str | Path, folder: str | Path, finder: PhotoFinder):
+    def __init__(self, path: str | Path, folder: str | Path, finder: Finder):
         self.path, self.folder, self.finder = Path(path), Path(folder), finder
         if self.folder.resolve() in self.path.resolve().parents:
             raise IndexFault(f"{path} lies inside {folder}, whose photos it would index. Name a file elsewhere.")

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from valm_core.captions.captioner import Captioner
+from valm_core.captions.describing import Describer
 from valm_core.captions.written import check_has_word
 from valm_core.outputs import InputError
 from valm_core.retrieval.index import Found
@@ -15,7 +16,7 @@ READ_AGAIN = 50  # of the photos found, so many are read once more
 
 
 def read_again(
-    captioner: Captioner,
+    captioner: Describer[Any],
     words: str,
     found: Sequence[Found],
     file_of: Callable[[str], Path],

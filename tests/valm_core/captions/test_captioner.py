@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from valm_core.captions.captioner import Captioner, sentence
+from valm_core.captions.captioner import Captioner
+from valm_core.captions.describing import sentence
 from valm_core.checkpoints.storage import load_caption_checkpoint, save_checkpoint
 from valm_core.evidence.rules import VERDICTS
 from valm_core.inputs.word_pieces import join_word_pieces
-from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN
+from valm_core.model.tasks.beam_search import BEGIN, END, UNKNOWN
 from valm_core.outputs import InputError
 
 

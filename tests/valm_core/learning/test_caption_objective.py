@@ -6,7 +6,7 @@ import torch
 from valm_core.config import ValmConfig
 from valm_core.learning.captioning import NO_TARGET, CaptionObjective, token_loss
 from valm_core.model.build import build_caption_model
-from valm_core.model.tasks.captioner import END
+from valm_core.model.tasks.beam_search import END
 
 CAPTIONS = [[3, 2], [4], [3, 4, 5], [2]]  # pieces in each caption of four photos
 

@@ -7,7 +7,7 @@ import torch
 
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_caption_model
-from valm_core.model.tasks.captioner import BEGIN, END, UNKNOWN
+from valm_core.model.tasks.beam_search import BEGIN, END, UNKNOWN
 from valm_core.model.tasks.decoding import decode
 
 VOCABULARY = 9

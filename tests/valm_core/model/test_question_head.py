@@ -11,7 +11,7 @@ from toy_data import ANSWERS, write_rows
 
 from training.datasets.questions import QuestionDataset
 from training.datasets.readers.jsonl import Row
-from training.export.graphs import FusionGraph
+from training.export.answering import FusionGraph
 from training.train import main as train
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.config import ValmConfig

@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from valm_core.model.encoders.two_encoders import Encoders, TwoEncoders
 from valm_core.model.fusion.attention import FeedForward
 
-BEGIN, END, UNKNOWN = 0, 1, 2  # the first places of a vocabulary: what opens a caption, what closes it, rare pieces
-
 KeyValue = tuple[Tensor, Tensor]  # keys and values [B, H, T, D/H] of one attention
 
 
