@@ -70,6 +70,14 @@ def one_thread():
         sys.modules["torch"].set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def any_precision():
+    """accelerate allows one precision a process; which one "auto" is depends on the machine. Forgotten afterwards."""
+    yield
+    if "accelerate.state" in sys.modules:
+        sys.modules["accelerate.state"].AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_waiting_for_the_disk():
     """Files of tests need not outlive the machine: the system writes them when it likes, whatever is flushed."""

@@ -12,7 +12,7 @@ def test_evidence_says_its_numbers_and_escapes_the_answer():
     predictor = FakePredictor()
     html = evidence_html(predictor.evidence(None, "what?", answer=HOSTILE), 0.62)
     assert "where it looked matters<" in html and "verdict-matters" in html
-    assert "the 10%, 20%, 30%, 50% of the photo" in html and "from 81% to 61%, 45%, 32%, 20%;" in html
+    assert "the 5%, 20%, 50%, 90% of the photo" in html and "from 81% to 61%, 45%, 32%, 20%;" in html
     assert "(mean of 16 draws) moves it to 80%, 80%, 79%, 70%." in html
     assert "<img" not in html and "&lt;img" in html
     assert "question 62 %" in html and "not the explained answer" in html and "What attention can’t show" in html

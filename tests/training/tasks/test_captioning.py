@@ -7,7 +7,9 @@ import torch
 from task_runs import train_run, write_captioned
 
 from training.evaluate import main as evaluate
+from training.train import main as train
 from valm_core.checkpoints.storage import load_caption_checkpoint
+from valm_core.model.encoders.encoder_layers import encoder_layers
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,18 @@ def test_a_run_goes_on_from_a_model_that_describes_photos(run, data, tiny_config
     first = json.loads((tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
     report = json.loads((run / "checkpoint" / "metrics.json").read_text(encoding="utf-8"))
     assert first["validation_loss"] == pytest.approx(report["validation_loss"], rel=1e-4)
+
+
+def test_the_last_layer_of_the_image_encoder_learns_along(run, tmp_path):
+    settings = ["learned_image_layers=1", "epochs=1", "learning_rate=0.001", "encoder_learning_rate=0.001"]
+    train(["--config", str(run / "run.yaml"), "--output", str(tmp_path), f"init={run}/checkpoint", *settings])
+    before, after = (load_caption_checkpoint(folder / "checkpoint").image_encoder for folder in (run, tmp_path))
+    pairs = zip(encoder_layers(before), encoder_layers(after), strict=True)
+    changed = [
+        [not torch.equal(old, new) for old, new in zip(*(layer.parameters() for layer in pair), strict=True)]
+        for pair in pairs
+    ]
+    assert not any(changed[0]) and any(changed[1])
 
 
 def test_another_size_than_the_former_models_is_refused(run, data, tiny_config, tmp_path, capsys):

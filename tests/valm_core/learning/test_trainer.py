@@ -248,17 +248,7 @@ def test_schedules_after_the_warmup(make_trainer, schedule, expected):
     assert make_trainer("none", schedule="constant", warmup_steps=0)._learning_rate_factor(0) == 1.0
 
 
-@pytest.fixture
-def other_precision():
-    """accelerate allows one precision a process: forget it before and after."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state()
-    yield
-    AcceleratorState._reset_state()
-
-
-def test_bf16_computes_in_bf16_and_keeps_weights_and_loss_in_float32(make_trainer, other_precision):
+def test_bf16_computes_in_bf16_and_keeps_weights_and_loss_in_float32(make_trainer):
     trainer = make_trainer("run", precision="bf16", epochs=1, batch_size=8, visual_weight=0.5, alignment_weight=0.5)
     seen = []
     trainer.raw_model.head[0].register_forward_hook(lambda *arguments: seen.append(arguments[2].dtype))
