@@ -28,6 +28,27 @@ def test_shuffled_maps_hardly_ever_get_a_good_verdict():
     assert true["matters"] + true["matters a little"] > 0.25
 
 
+def test_maps_of_other_photos_get_a_good_verdict_less_often_than_true_ones():
+    report = json.loads(REPORT.read_text(encoding="utf-8"))
+    for where in ("", "_where_the_photo_changed_the_answer"):
+        true, foreign = report[f"true_maps{where}"], report[f"maps_of_other_photos{where}"]
+        assert foreign["matters"] + foreign["matters a little"] < 0.75 * (true["matters"] + true["matters a little"])
+
+
+def test_a_map_of_another_photo_is_the_last_one_of_another(tiny_model, colored_squares, monkeypatch):
+    asked = []
+    hide = command.hiding_probabilities
+    monkeypatch.setattr(command, "hiding_probabilities", lambda *given: asked.append(given[4]) or hide(*given))
+    first, *rows = load_rows(str(colored_squares))
+    second = next(row for row in rows if row.image != first.image)
+    command.hide(tiny_model, [first, second, second])
+    own = [maps[0] for maps in asked]
+    foreign = [maps[-1] for maps in asked]
+    np.testing.assert_array_equal(foreign[0], own[0][::-1])  # nothing was asked before
+    np.testing.assert_array_equal(foreign[1], own[0])
+    np.testing.assert_array_equal(foreign[2], own[0])  # the same photo once more
+
+
 def test_verdict_shares_add_up():
     told = np.array(["matters", "no difference", "no difference", "cannot tell"])
     assert command.verdict_shares(told) == {
@@ -45,7 +66,7 @@ def test_pixels_are_blurred_where_the_hottest_cells_lie(tiny_model, colored_squa
     (row,) = load_rows(str(colored_squares))[:1]
     (found,) = command.hide(tiny_model, [row], by_pixels=True)
     whole, variants = seen[0][0], torch.cat(seen[1:])  # [3, S, S], [1 + maps * shares, 3, S, S]
-    maps = len(found.hottest) + len(found.random)
+    maps = len(found.hottest) + len([found.foreign]) + len(found.random)
     assert len(variants) == 1 + maps * len(rules.HIDDEN_SHARES)
     assert torch.equal(variants[0], whole)
     changed = (variants != whole).any(dim=1).float().mean(dim=(1, 2))[1:].view(maps, -1)  # [maps, S]
