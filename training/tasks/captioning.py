@@ -27,6 +27,7 @@ from training.tasks.image_side import (
     check_image_side,
     encode_once,
     learn_image_layers,
+    learn_on,
     photo_inputs,
     take_image_encoder,
 )
@@ -113,7 +114,7 @@ def caption_model_to_train(run: RunConfig, config: ValmConfig, photos: list[Capt
     start = load_task_checkpoint(run.init, "answer", "caption") if run.init else None
     if isinstance(start, CaptionModel):
         check_same_model(run, config, start.config)
-        start.image_encoder.requires_grad_(False)
+        learn_on(start, config.photo_detail)
         return start
     start = cast(ValmModel | None, start)
     concepts = start.concepts if start else ()

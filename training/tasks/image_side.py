@@ -89,6 +89,14 @@ def take_image_encoder(model: TwoEncoders, start: ValmModel) -> None:
     model.image_encoder.requires_grad_(False)
 
 
+def learn_on(start: TwoEncoders, photo_detail: int) -> None:
+    """Make a model that has learned ready to learn on: its encoders stay, photos are reduced as is asked for."""
+    for encoder in (start.text_encoder, start.image_encoder):
+        encoder.requires_grad_(False)
+    start.photo_detail = photo_detail
+    start.config = dataclasses.replace(start.config, photo_detail=photo_detail)
+
+
 def learn_image_layers(model: TwoEncoders, layers: int) -> None:
     """Let the last ``layers`` of the image encoder learn, and what comes after them: matrices alone, that is linear
     layers and 1 × 1 convolutions. Norms, depthwise convolutions and concepts stay, so few photos can't spoil them.

@@ -26,6 +26,7 @@ from training.tasks.ending import train_to_checkpoint
 from training.tasks.image_side import (
     encode_once,
     learn_image_layers,
+    learn_on,
     learn_text_layers,
     model_to_train,
     photo_inputs,
@@ -111,8 +112,7 @@ def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalMod
     check_same_model(run, ValmConfig(**{name: getattr(config, name) for name in RETRIEVAL_SETTINGS}), start.config)
     layers = start.learned_text_layers = max(config.learned_text_layers, start.config.learned_text_layers)
     start.config = dataclasses.replace(start.config, learned_text_layers=layers)
-    for encoder in (start.text_encoder, start.image_encoder):
-        encoder.requires_grad_(False)
+    learn_on(start, config.photo_detail)
     learn_text_layers(start, layers)
     return start
 

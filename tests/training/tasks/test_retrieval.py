@@ -43,12 +43,20 @@ def test_it_finds_the_photo_of_the_colour(run, data, capsys):
 
 
 def test_it_learns_on_with_the_last_layer_of_the_image_encoder(run, data, tmp_path):
-    settings = ["learned_image_layers=1", "epochs=1", "learning_rate=0.001", "encoder_learning_rate=0.001"]
+    settings = [
+        "learned_image_layers=1",
+        "photo_detail=20",
+        "epochs=1",
+        "learning_rate=0.001",
+        "encoder_learning_rate=0.001",
+    ]
     arguments = ["--config", str(run / "run.yaml"), "--output", str(tmp_path), "--device", "cpu"]
     train([*arguments, f"init={run}/checkpoint", *settings])
     report = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text(encoding="utf-8"))
     assert report["before"]["search_r1"] == 1.0  # it began where the first run ended
-    before, after = (load_retrieval_checkpoint(folder / "checkpoint").image_encoder for folder in (run, tmp_path))
+    former, model = (load_retrieval_checkpoint(folder / "checkpoint") for folder in (run, tmp_path))
+    assert (former.photo_detail, model.photo_detail) == (0, 20)
+    before, after = former.image_encoder, model.image_encoder
     changed = {
         name
         for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
