@@ -29,7 +29,9 @@ def train_run(
     sections = {
         "run": run | {"weights": "float32"} | ({"cache": f"{output}/cache"} if cache else {}),
         "model": encoders | {"width": 16, "heads": 2, "layers": 1, "dropout": 0.0} | model,
-        "training": {"epochs": 12, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2} | training,
+        "training": {"epochs": 12, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 2}
+        | {"precision": "no"}  # the same on every machine
+        | training,
     }
     (output / "run.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
     train(["--config", str(output / "run.yaml"), "--device", "cpu"])

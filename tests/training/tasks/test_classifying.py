@@ -11,9 +11,10 @@ from training.evaluate import main as evaluate
 from training.train import main as train
 
 
-def label_run(output, tiny_config, task, data, **settings):
+def label_run(output, tiny_config, task, data, precision="no", **settings):
     model = {"task": task, "fusion": "bi_attention"} | settings
-    train_run(output, tiny_config, data, model, {"batch_size": 16, "early_stopping_patience": 12}, cache=True)
+    training = {"batch_size": 16, "early_stopping_patience": 12, "precision": precision}
+    train_run(output, tiny_config, data, model, training, cache=True)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,12 @@ def test_a_relation_that_only_the_photo_tells_is_found_with_it_and_guessed_witho
     assert {name: told[name] for name in ("accuracy", "macro_f1", "micro_f1", "confusion")} == {
         name: reports[0][name] for name in ("accuracy", "macro_f1", "micro_f1", "confusion")
     }
+
+
+def test_features_in_half_precision_are_learned_from_in_bfloat16(relations, tiny_config, tmp_path):
+    label_run(tmp_path, tiny_config, "relate", relations, precision="bf16")
+    report = json.loads((tmp_path / "checkpoint" / "metrics.json").read_text())
+    assert report["accuracy"] >= 0.75 > report["without_photo"]["accuracy"] == 0.5
 
 
 @pytest.fixture(scope="module")

@@ -103,8 +103,8 @@ class FusedEncoders(TwoEncoders):
             return self._without_photos(text, text_mask)
         cells, grid = self.mean_image_token[None, None], (1, 1)  # [1, 1, D_image]
         if pixels is not None or image_tokens is not None:
-            given, grid = self.cells(pixels, image_tokens), self.grid  # [P, N, D_image]
-            none = cells.to(given).expand(1, given.shape[1], -1)
+            given, grid = self.cells(pixels, image_tokens).to(cells.dtype), self.grid  # [P, N, D_image]
+            none = cells.expand(1, given.shape[1], -1)
             cells = given if photo_index is None else torch.cat([given, none])[photo_index]  # -1 is the last
         cells = cells.expand(len(text), -1, -1).to(self.image_projection.weight.dtype)
         image = self.image_projection(self.image_input_norm(cells[..., : self.image_encoder.feature_width]))
