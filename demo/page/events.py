@@ -206,7 +206,7 @@ class Page:
     # Whether it mattered where the model looked
 
     def weigh(self, current, weighed):
-        """The reply with the evidence that it awaits, kept for ``show_weighed``.
+        """The reply with the evidence that it awaits, kept for ``show_found``.
 
         It takes many times what an answer does, so it gives way as long as anybody waits for one.
         """
@@ -217,17 +217,27 @@ class Page:
         except Stopped:
             return gr.skip()
 
-    def show_weighed(self, weighed, current, histories, path) -> dict:
-        """What the evidence says; nothing where the page shows another answer or map by now."""
+    def show_found(self, weighed, read, current, histories, path) -> dict:
+        """What was found out about the reply that the page shows: its evidence, what is read on its photo, or both.
+
+        They come in lines of their own, each of which would undo what the other showed while it began: so each shows
+        all that is there by then.
+        """
         new = asking.with_evidence(current, weighed) if current else None
+        if new and new.read is None and read is not None and read.prediction is new.prediction:
+            new = with_read(new, read.read)
         if new is None or new is current:
             return {self.memory.reply: gr.skip()}
-        return {
+        shown = {
             self.memory.reply: new,
             self.memory.kept: history.remember(histories, path, new),
             self.result.sentence: sentence_of(self.predictor, new),
-            self.doubt.evidence: evidence_of(self.predictor, new),
         }
+        if new.evidence is not current.evidence:
+            shown[self.doubt.evidence] = evidence_of(self.predictor, new)
+        if new.read is not current.read:
+            shown |= self.show_read(new)
+        return shown
 
     # A printed page
 
@@ -240,7 +250,7 @@ class Page:
         return reading_html()
 
     def read(self, path, current, histories):
-        """The reply with what is read on its photo, kept for ``show_read``; what was read before stays."""
+        """The reply with what is read on its photo, kept for ``show_found``; what was read before stays."""
         if self.reader is None or current is None or current.read is not None or not wants_reading(current.prediction):
             return gr.skip()
         before = history.history_of(histories, current.photo)
@@ -248,22 +258,13 @@ class Page:
         known = known_page(before.replies) if before else None
         return with_read(current, read_printed(self.reader, document, current.prediction.question, known))
 
-    def show_read(self, done, current, histories, path) -> dict:
-        """What was read, in place of the warning that the photo is unfamiliar; kept among those of this visit."""
-        if done is None or current is None or current.read is not None or done.prediction is not current.prediction:
-            return {self.memory.reply: gr.skip()}
-        current = with_read(current, done.read)  # another answer may be explained by now
-        shown = {
-            self.memory.reply: current,
-            self.memory.kept: history.remember(histories, path, current),
-            self.result.printed: printed_html(done.read),
-            self.result.sentence: sentence_of(self.predictor, current),
-        }
-        if done.read.answer is None:
+    def show_read(self, current) -> dict:
+        """What was read, in place of the warning that the photo is unfamiliar."""
+        shown = {self.result.printed: printed_html(current.read)}
+        if current.read.answer is None:
             return shown
-        message = (
-            f"{announcement_text(current.prediction)} {say('Read on the page: {answer}', answer=done.read.answer.text)}"
-        )
+        said = say("Read on the page: {answer}", answer=current.read.answer.text)
+        message = f"{announcement_text(current.prediction)} {said}"
         return {**shown, self.result.announcement: escape(message), **self.offer(QUESTIONS)}
 
     def remember(self, histories, path, current, outcome=None, visit=-1) -> dict:

@@ -272,8 +272,7 @@ def and_weigh(page: Page, event) -> None:
         trigger_mode="always_last",
         **BESIDE_MODEL,
     )
-    inputs = [memory.weighed, memory.reply, memory.kept, page.ask.photo]
-    weighing.then(page.show_weighed, inputs, [*inputs[1:3], page.result.sentence, page.doubt.evidence], **AT_ONCE)
+    and_show_found(page, weighing)
 
 
 def and_read(page: Page, event) -> None:
@@ -281,7 +280,7 @@ def and_read(page: Page, event) -> None:
 
     Beside the line of the model that answers, so that nobody waits for it.
     """
-    memory, result = page.memory, page.result
+    memory = page.memory
     reading = event.then(
         page.read,
         [page.ask.photo, memory.reply, memory.kept],
@@ -290,9 +289,15 @@ def and_read(page: Page, event) -> None:
         trigger_mode="always_last",
         **ON_MODELS,
     )
-    shown = [memory.reply, memory.kept, result.printed, result.sentence, result.announcement, *page.ask.suggestions]
-    inputs = [memory.read, memory.reply, memory.kept, page.ask.photo]
-    reading.then(page.show_read, inputs, shown, **AT_ONCE).then(None, js=SHOW_READ)
+    and_show_found(page, reading).then(None, js=SHOW_READ)
+
+
+def and_show_found(page: Page, finding):
+    """After something was found out about an answer: it and all else that is known by then."""
+    memory, result = page.memory, page.result
+    inputs = [memory.weighed, memory.read, memory.reply, memory.kept, page.ask.photo]
+    shown = [memory.reply, memory.kept, result.sentence, page.doubt.evidence, result.printed, result.announcement]
+    return finding.then(page.show_found, inputs, [*shown, *page.ask.suggestions], **AT_ONCE)
 
 
 def and_remember(page: Page, showing) -> None:

@@ -16,6 +16,7 @@ from demo.page.wiring import build_page
 from demo.server.leaving import MAX_GIVING_WAY, StoppingBlocks
 from demo.visit import asking, browser_storage, history
 from demo.visit.map_parts import ALL
+from demo.visit.printed import Printed, with_read
 from demo.visit.uploads import get_upload_folder
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
 from valm_core.outputs import Answer
@@ -58,14 +59,31 @@ def test_evidence_is_shown_beside_its_own_map_only(page, upload):
     assert page.weigh(reply, weighed) == page.weigh(weighed, None) == page.weigh(None, None) == gr.skip()
     awaited = page.present(reply, asking.Selection(), "", *LOOK)
     assert "Checking where" in awaited[page.result.sentence] and "place-mattered" not in awaited[page.doubt.evidence]
-    shown = page.show_weighed(weighed, reply, (), path)
+    shown = page.show_found(weighed, None, reply, (), path)
     assert "Checking where" not in shown[page.result.sentence]
     assert 'id="place-mattered"' in shown[page.doubt.evidence]
     assert shown[page.memory.reply].evidence is weighed.evidence
     assert shown[page.memory.kept][0].replies == (shown[page.memory.reply],)
     other = asking.explain_again(page.predictor, reply, "random", reply.answer).reply
-    for given in ((weighed, other), (weighed, None), (None, reply), (weighed, shown[page.memory.reply])):
-        assert page.show_weighed(*given, (), path) == {page.memory.reply: gr.skip()}
+    for known, current in ((weighed, other), (weighed, None), (None, reply), (weighed, shown[page.memory.reply])):
+        assert page.show_found(known, None, current, (), path) == {page.memory.reply: gr.skip()}
+
+
+def test_evidence_and_what_was_read_never_undo_each_other(page, upload):
+    path = upload(1)
+    reply = asking.ask(page.predictor, path, None, "What color?")
+    weighed, read = page.weigh(reply, None), with_read(reply, Printed(message="No words on it."))
+    shown = page.show_found(weighed, read, reply, (), path)  # both were found out before either was shown
+    both = shown[page.memory.reply]
+    assert both.evidence is weighed.evidence and both.read is read.read
+    assert "No words on it." in shown[page.result.printed] and 'id="place-mattered"' in shown[page.doubt.evidence]
+    assert page.show_found(weighed, read, both, (), path) == {page.memory.reply: gr.skip()}
+    first = page.show_found(None, read, reply, (), path)
+    assert page.doubt.evidence not in first and first[page.memory.reply].evidence is None
+    then = page.show_found(weighed, read, first[page.memory.reply], (), path)
+    assert page.result.printed not in then and then[page.memory.reply].read is read.read
+    other = asking.ask(page.predictor, path, None, "How many?")
+    assert page.show_found(weighed, read, other, (), path) == {page.memory.reply: gr.skip()}
 
 
 def test_evidence_gives_way_while_answers_wait_but_not_for_ever_nor_for_who_left(page, upload, monkeypatch):
