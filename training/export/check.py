@@ -42,8 +42,8 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
             photo = row.image
             images = ours.encode(photo), theirs.encode(photo)
             tokens = images[0].tokens.numpy(), images[1].tokens
-            difference = float(np.abs(tokens[0] - tokens[1]).max() / np.abs(tokens[0]).max())
-            greatest["image_tokens"] = max(greatest["image_tokens"], difference)
+            largest = np.abs(tokens[0]).max()
+            note_difference(greatest, "image_tokens", tokens[0] / largest, tokens[1] / largest)
         try:
             first = ours.answer(images[0], row.question, top=len(theirs.answers))
             second = theirs.answer(images[1], row.question, top=len(theirs.answers))
@@ -54,11 +54,11 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
         for name, prediction in (("torch", first), ("export", second)):
             accuracy[name].append(vqa_accuracy(prediction.answers[0].text, row.answers))
         found = {answer.text: answer.probability for answer in second.answers}
-        difference = max(abs(answer.probability - found[answer.text]) for answer in first.answers)
-        greatest["probabilities"] = max(greatest["probabilities"], difference)
+        for answer in first.answers:
+            note_difference(greatest, "probabilities", answer.probability, found[answer.text])
         own_map = ours.explain(images[0], row.question, MAP_METHOD).image_map
         exported_map = theirs.explain(images[1], row.question, MAP_METHOD).image_map
-        greatest["image_map"] = max(greatest["image_map"], float(np.abs(own_map - exported_map).max()))
+        note_difference(greatest, "image_map", own_map, exported_map)
     return {
         "format": runtime,
         "questions": len(equal),
@@ -68,6 +68,13 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
         "greatest_difference": greatest,
         "megabytes": folder_megabytes(output),
     }
+
+
+def note_difference(
+    greatest: dict[str, float], name: str, first: np.ndarray | float, second: np.ndarray | float
+) -> None:
+    """Keep the greatest difference of two arrays or numbers so far under a name."""
+    greatest[name] = max(greatest[name], float(np.abs(first - second).max()))
 
 
 def refuse_another_checkpoint(

@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training.datasets.readers.captioned import CaptionedPhoto
-from training.export.check import export_page, folder_megabytes, refuse_another_checkpoint
+from training.export.check import export_page, folder_megabytes, note_difference, refuse_another_checkpoint
 from valm_core.captions.captioner import Captioner
 from valm_core.exported.captioner import OnnxCaptioner
 from valm_core.exported.finder import OnnxFinder
@@ -35,7 +35,7 @@ def compare_finders(checkpoint: str | Path, output: str | Path, runtime: str, ph
     parts: tuple[list[PhotoKeys], list[PhotoKeys]] = ([], [])
     for photo in tqdm(photos, desc="encoding", unit="photo"):
         features = [finder.photo_features([photo.image]) for finder in finders]
-        _note(greatest, "photo_vectors", *(vectors for vectors, _ in features))
+        note_difference(greatest, "photo_vectors", *(vectors for vectors, _ in features))
         for kept, found in zip(parts, features, strict=True):
             kept.append(photo_keys(*found))
     keys = [PhotoKeys(*(np.concatenate(part) for part in zip(*map(_arrays, kept), strict=True))) for kept in parts]
@@ -48,8 +48,8 @@ def compare_finders(checkpoint: str | Path, output: str | Path, runtime: str, ph
             left_out += 1
             continue
         scores = [finder.scores(query, kept) for finder, query, kept in zip(finders, queries, keys, strict=True)]
-        _note(greatest, "text_vectors", *(query.vector for query in queries))
-        _note(greatest, "scores", *scores)
+        note_difference(greatest, "text_vectors", *(query.vector for query in queries))
+        note_difference(greatest, "scores", *scores)
         best.append([int(found.argmax()) for found in scores])
         own.append(place)
     found_first = np.array(best) == np.array(own)[:, None]  # [captions, 2]
@@ -97,14 +97,14 @@ def compare_captioners(checkpoint: str | Path, output: str | Path, runtime: str,
     same_text, same_verdict = [], []
     for photo in tqdm(photos, desc="describing", unit="photo"):
         likely = [describer.log_probabilities(photo.captions, photo.image) for describer in describers]
-        _note(greatest, "log_probabilities", *likely)
+        note_difference(greatest, "log_probabilities", *likely)
         first, second = (describer.describe(photo.image) for describer in describers)
         same_text.append(first.text == second.text)
         if not same_text[-1]:
             continue
-        _note(greatest, "maps", first.maps, second.maps)
+        note_difference(greatest, "maps", first.maps, second.maps)
         for word, again in zip(first.words, second.words, strict=True):
-            _note(greatest, "probabilities", np.array(word.probability), np.array(again.probability))
+            note_difference(greatest, "probabilities", word.probability, again.probability)
             same_verdict.append(word.verdict == again.verdict)
     return {
         "format": runtime,
@@ -133,8 +133,3 @@ def format_captioners(report: dict) -> str:
 
 def _arrays(keys: PhotoKeys) -> tuple[np.ndarray, np.ndarray]:
     return keys.vectors, keys.cells
-
-
-def _note(greatest: dict[str, float], name: str, first: np.ndarray, second: np.ndarray) -> None:
-    """Keep the greatest difference of two arrays so far under a name."""
-    greatest[name] = max(greatest[name], float(np.abs(first - second).max()))

@@ -29,7 +29,12 @@ FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
 
 
 def model_to_train(
-    run: RunConfig, config: ValmConfig, settings: Sequence[str], answers: Sequence[str] = (), shared: bool = False
+    run: RunConfig,
+    config: ValmConfig,
+    settings: Sequence[str],
+    answers: Sequence[str] = (),
+    shared: bool = False,
+    start: ValmModel | None = None,
 ) -> TwoEncoders:
     """A fresh model for a task, with the image encoder of ``run.init`` where one is named; it then stays as it is.
 
@@ -41,6 +46,7 @@ def model_to_train(
         settings: those of ``config`` that the task has; all else is for answering.
         answers: the labels, where the task has some.
         shared: whether checkpoints name the image encoder of ``run.init`` and don't store it.
+        start: the model of ``run.init``, where it is loaded already.
 
     Raises:
         ValueError: the checkpoint's image encoder isn't the one that the config asks for.
@@ -49,7 +55,7 @@ def model_to_train(
     if not run.init:
         model = build_task_model(config, answers)
     else:
-        start = load_checkpoint(run.init)
+        start = start or load_checkpoint(run.init)
         check_image_side(start, config, run.init)
         learned = start.config.train_image_encoder
         if learned and shared:

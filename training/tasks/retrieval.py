@@ -39,6 +39,7 @@ from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.retrieval import RetrievalObjective
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.encoders.frozen_parts import learns
+from valm_core.model.model import ValmModel
 from valm_core.model.tasks.retrieval import PhotoFeatures, RetrievalModel, TextFeatures, late_interaction
 
 PHOTO_BATCH, TEXT_BATCH, RANKING_BATCH = 32, 256, 64
@@ -70,9 +71,8 @@ def train_retrieval(
     learn_image_layers(model, run.learned_image_layers)
     texts = [text for photo in photos for text in photo.captions]
     features = encode_once(run, model, [photo.image for photo in photos + validation], texts)
-    encoded = not learns(model.image_encoder)
     dataset = CaptionDataset(photos, model, features, crops=bool(run.learned_image_layers))
-    together = None if encoded else dataset.photo_ids  # so that each photo is encoded once an epoch
+    together = dataset.photo_ids if learns(model.image_encoder) else None  # so that a photo is encoded once an epoch
     batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers, together)
     objective = RetrievalObjective(
         model,
@@ -108,7 +108,8 @@ def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalMod
     """
     start = load_task_checkpoint(run.init, "answer", "retrieval") if run.init else None
     if not isinstance(start, RetrievalModel):
-        return cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS))
+        found = cast(ValmModel | None, start)
+        return cast(RetrievalModel, model_to_train(run, config, RETRIEVAL_SETTINGS, start=found))
     check_same_model(run, ValmConfig(**{name: getattr(config, name) for name in RETRIEVAL_SETTINGS}), start.config)
     layers = start.learned_text_layers = max(config.learned_text_layers, start.config.learned_text_layers)
     start.config = dataclasses.replace(start.config, learned_text_layers=layers)

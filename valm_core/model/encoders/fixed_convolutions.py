@@ -1,5 +1,6 @@
 """Depthwise convolutions whose weights stay: their gradient by another forward convolution, many times as fast."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,8 +24,12 @@ class _Depthwise(torch.autograd.Function):
 
 
 def _same_size(pixels: Tensor, weight: Tensor, dilation: tuple[int, int]) -> Tensor:
-    padding = [step * (side // 2) for step, side in zip(dilation, weight.shape[2:], strict=True)]
-    return functional.conv2d(pixels, weight, None, 1, padding, dilation, len(weight))
+    return functional.conv2d(pixels, weight, None, 1, _padding(dilation, weight.shape[2:]), dilation, len(weight))
+
+
+def _padding(dilation: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
+    """What keeps the size: of rows and of columns."""
+    return tuple(step * (side // 2) for step, side in zip(dilation, kernel, strict=True))
 
 
 class FixedDepthwise(nn.Conv2d):
@@ -57,9 +62,7 @@ def fix_depthwise(module: nn.Module) -> int:
 
 
 def _is_fixed_depthwise(part: nn.Conv2d) -> bool:
-    keeps_size = part.padding == tuple(
-        step * (side // 2) for step, side in zip(part.dilation, part.kernel_size, strict=True)
-    )
+    keeps_size = part.padding == _padding(part.dilation, part.kernel_size)
     odd = all(side % 2 for side in part.kernel_size)
     depthwise = part.groups == part.in_channels == part.out_channels > 1 and part.bias is None
     return depthwise and keeps_size and odd and part.stride == (1, 1) and not part.weight.requires_grad
