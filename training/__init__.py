@@ -9,6 +9,7 @@ SHORT_NAMES = {
     "evidence": "measuring.evidence",
     "faithfulness": "measuring.faithfulness",
     "familiarity": "measuring.familiarity",
+    "matching": "experiments.matching",
     "modalities": "experiments.modalities",
     "feedback": "corrections.manage",
     "open_model_maps": "benchmark.open_model_maps",
