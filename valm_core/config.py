@@ -11,6 +11,7 @@ from typing import Any
 
 from valm_core.inputs.text import parse_json, read_text
 
+LEAST_TEMPERATURE = 1e-3  # far below it logits divided by it are no numbers any more
 ABOVE_0, BELOW_1 = math.nextafter(0, 1), math.nextafter(1, 0)  # ends of a range without 0, or without 1
 # What may change while the weights stay, and changes what comes out.
 CHANGEABLE_SETTINGS = (
@@ -122,11 +123,13 @@ class ValmConfig:
             dropout=(0, BELOW_1),
             max_question_tokens=(4, 512),
             vocabulary=(0, 1_000_000),
-            temperature=(ABOVE_0, math.inf),
+            temperature=(LEAST_TEMPERATURE, math.inf),
             yes_no_temperature=(0, math.inf),
             neutral_yes_no=(0, 1),
         )
         check_choices(self, task=TASKS, image_stride=(16, 32))
+        fair = not 0 < self.yes_no_temperature < LEAST_TEMPERATURE
+        _require(self, "yes_no_temperature", fair, f"0, or a number from {LEAST_TEMPERATURE}")
         _require(self, "heads", self.width % self.heads == 0, f"a divisor of the width {self.width}")
         _require(self, "width", self.width % 4 == 0, "a multiple of 4 (for 2-D positions)")
         co_attention, alone = self.fusion == "bi_attention", not self.train_text_encoder
@@ -209,8 +212,8 @@ def check_numbers(config: object, **ranges: tuple[float, float]) -> None:
         begin = "above 0" if least == ABOVE_0 else f"from {least}"
         end = "" if most == math.inf else " to below 1" if most == BELOW_1 else f" to {most}"
         value = getattr(config, name)
-        kind = "number" if math.isfinite(value) else "finite number"
-        _require(config, name, math.isfinite(value) and least <= value <= most, f"a {kind} {begin}{end}")
+        finite = isinstance(value, int) or math.isfinite(value)  # an integer may be too long for a float
+        _require(config, name, finite and least <= value <= most, f"a {'' if finite else 'finite '}number {begin}{end}")
 
 
 def check_choices(config: object, **allowed: Collection[object]) -> None:

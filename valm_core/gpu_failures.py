@@ -28,12 +28,16 @@ def on_cpu_when_gpu_fails(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def safe(self: OnDevice, *arguments: Any, **named: Any) -> Any:
+        before = self.device
         try:
             return method(self, *arguments, **named)
-        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
-            if self.device.type == "cpu":
-                raise
-            fall_back_to_cpu(self, error)
+        except RuntimeError as error:  # torch's two errors are such, and so is a model that another thread has moved
+            with self.falling_back:  # which a thread holds that is moving the model
+                moved = self.device != before
+            if not moved:
+                if before.type == "cpu" or not isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
+                    raise
+                fall_back_to_cpu(self, error)
         return method(self, *arguments, **named)
 
     return safe

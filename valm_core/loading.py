@@ -1,6 +1,5 @@
 """load_predictor: whatever a folder or hub name holds, as a ``Predictor``."""
 
-import json
 from pathlib import Path
 
 from valm_core.checkpoints.contents import CONFIG_FILE
@@ -8,6 +7,7 @@ from valm_core.checkpoints.hub import fetch_files, is_hub_name
 from valm_core.devices import choose_device
 from valm_core.exported.files import METADATA_FILE
 from valm_core.exported.predictor import OnnxPredictor
+from valm_core.inputs.text import parse_json, read_text
 from valm_core.outputs import Predictor
 from valm_core.predictor import VqaPredictor
 
@@ -49,7 +49,7 @@ def is_open_model(name: str | Path) -> bool:
         FileNotFoundError: the hub didn't give it.
     """
     try:
-        config = json.loads((fetch_files(name, (CONFIG_FILE,)) / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = parse_json(read_text(fetch_files(name, (CONFIG_FILE,)) / CONFIG_FILE))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         if is_hub_name(name):
             raise

@@ -45,6 +45,10 @@ class UnknownAnswer(ValueError):
     """An answer that isn't in the model's list."""
 
 
+class UnreachablePhoto(InputError):
+    """A photo's file that isn't there or can't be read now, whatever it holds: later it may be."""
+
+
 class NotOffered(InputError):
     """Something that this kind of model can't do, see ``Predictor.offers``."""
 

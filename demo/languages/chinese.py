@@ -799,6 +799,9 @@ MESSAGES = {
     "{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.": (
         "{name} 无法作为照片读取。请发送 {formats}；如果它是照片，则已损坏。"
     ),
+    "{name} can't be read now: {reason}. Check that it is there and may be read.": (
+        "{name} 现在无法读取：{reason}。请检查它是否存在且可读。"
+    ),
     "The photo is empty: {width} x {height} pixels. Send another.": (
         "照片是空的：{width} x {height} 像素。请发送另一张。"
     ),

@@ -226,6 +226,24 @@ def test_weights_lost_with_their_gpu_are_loaded_again(tiny_predictor, encoded, m
     assert tiny_predictor.answer(encoded, "what color?") == expected
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("two devices")])
+def test_who_was_at_it_when_another_thread_moved_the_model_is_answered_too(tiny_predictor, encoded, monkeypatch, error):
+    expected = tiny_predictor.answer(encoded, "what color?")
+    whole, failures = answering.encode_questions, []
+
+    def moved_meanwhile(*arguments):
+        if not failures:
+            failures.append(error)
+            tiny_predictor.device = torch.device("cpu")
+            raise error
+        return whole(*arguments)
+
+    monkeypatch.setattr(answering, "encode_questions", moved_meanwhile)
+    tiny_predictor.device = torch.device("meta")  # where it was, as far as this call knows
+    assert tiny_predictor.answer(encoded, "what color?") == expected
+    assert len(failures) == 1 and tiny_predictor.notice == ""
+
+
 def test_an_error_on_the_cpu_is_no_reason_to_fall_back(tiny_predictor, encoded, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("full")

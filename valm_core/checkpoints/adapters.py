@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from valm_core.checkpoints.atomic_files import recover_folder, replace_folder
+from valm_core.checkpoints.atomic_files import replace_folder, whole_folder
 from valm_core.checkpoints.contents import ANSWERS_FILE
 from valm_core.model.adapters import adapter_of, attach_adapter
 from valm_core.model.model import ValmModel, extend_answers
@@ -46,7 +46,7 @@ def load_adapter(model: ValmModel, folder: str | Path) -> ValmModel:
     """
     from peft import PeftModel
 
-    folder = recover_folder(folder)
+    folder = whole_folder(folder)
     for name in ("adapter_config.json", "adapter_model.safetensors", ANSWERS_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is no VALM adapter: {name} is missing. Check the path.")

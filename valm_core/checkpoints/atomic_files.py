@@ -1,6 +1,7 @@
 """Writing files so that a crash leaves either the old content or the new, never half of it."""
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -33,9 +34,10 @@ def replace_folder(folder: str | Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it takes the place of ``folder`` only once all of it is on disk.
 
     If the block raises, ``folder`` stays as it was. Between the two renames at the end a killed process can leave the
-    old content under ``<folder>.old``; ``recover_folder`` brings it back.
+    old content beside it, under a hidden name; ``recover_folder`` brings it back. Of a link, what it leads to is
+    replaced.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.new")
     old = _old(folder)
@@ -78,13 +80,18 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 def clear_leftovers(folder: str | Path) -> None:
     """Delete what killed processes left of their attempts to replace ``folder``; call it where no one else writes."""
-    folder = Path(folder)
-    for left in folder.parent.glob(f".{folder.name}.*.new"):
-        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(folder).resolve()
+    own = re.compile(re.escape(f".{folder.name}.") + r"[0-9a-f]{8}\.new")
+    for left in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        if own.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def recover_folder(folder: str | Path) -> Path:
-    """Undo an interrupted ``replace_folder``: bring ``<folder>.old`` back where ``folder`` is missing."""
+    """Undo an interrupted ``replace_folder``: bring the old content back where ``folder`` is missing.
+
+    For who writes there; who only reads asks ``whole_folder``, or it would undo what another process is doing.
+    """
     folder = Path(folder)
     old = _old(folder)
     if old.exists():
@@ -95,8 +102,16 @@ def recover_folder(folder: str | Path) -> Path:
     return folder
 
 
+def whole_folder(folder: str | Path) -> Path:
+    """Where the content of a folder lies, whatever has become of a ``replace_folder``: in it, or still beside it."""
+    folder = Path(folder)
+    old = _old(folder)
+    return old if old.is_dir() and not folder.exists() else folder
+
+
 def _old(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".old")
+    folder = folder.resolve()
+    return folder.parent / f".{folder.name}.old"
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -43,8 +43,15 @@ def check_files(folder: Path) -> None:
                 f"{path} could run code when it is loaded. A VALM checkpoint is safetensors and JSON: delete that "
                 "file, or get the checkpoint from someone you trust."
             )
-        if not any(path.resolve().is_relative_to(allowed) for allowed in inside):
-            raise ValueError(f"{path} leads out of its checkpoint, to {path.resolve()}. Put the file itself there.")
+        try:
+            target = path.resolve(strict=path.is_symlink())
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # a link to nothing or, before Python 3.13 as RuntimeError, in a circle
+            raise ValueError(f"{path} is a link that leads nowhere. Put the file itself there.") from error
+        if not any(target.is_relative_to(allowed) for allowed in inside):
+            raise ValueError(f"{path} leads out of its checkpoint, to {target}. Put the file itself there.")
         if path.suffix == ".json" and path.stat().st_size > MAX_JSON_BYTES:
             raise ValueError(f"{path} has {path.stat().st_size} bytes; at most {MAX_JSON_BYTES} are read.")
 
@@ -68,11 +75,11 @@ def check_claims(folder: Path, config: ValmConfig, answers: object) -> None:
     named = [
         shapes[name] for name in ("text_norm.weight", "word_projection.bias", "memory_norm.weight") if name in shapes
     ]
-    width = named[0][0] if named else config.width
+    width = sum(named[0][:1]) if named else config.width  # a weight without any side has none
     stored_layers = {name.split("layers.")[1].split(".")[0] for name in shapes if name.startswith(LAYERS)}
     layers = len(stored_layers) or config.layers  # dual towers name theirs otherwise; strict loading compares those
     stated = {"width": (config.width, width), "layers": (config.layers, layers)}
-    stated["vocabulary"] = config.vocabulary, shapes.get("vocabulary", (0,))[0]
+    stated["vocabulary"] = config.vocabulary, sum(shapes.get("vocabulary", ())[:1])
     for name, (claimed, stored) in stated.items():
         if claimed != stored:
             raise ValueError(

@@ -62,7 +62,7 @@ def fetch_files(name: str | Path, patterns: Sequence[str]) -> Path:
 def push_folder(folder: str | Path, name: str, private: bool = True) -> str:
     """Upload a checkpoint folder to the hub as one commit, and return the address of that commit.
 
-    The repository is made where it is missing. A folder without a card gets one in the repository.
+    The repository is made where it is missing. A folder of a model that answers gets a card there, if it has none.
 
     Args:
         folder: as ``storage.save_checkpoint`` or a training run wrote it.
@@ -70,7 +70,7 @@ def push_folder(folder: str | Path, name: str, private: bool = True) -> str:
         private: whether a new repository is for its owner alone; an existing one stays as it is.
 
     Raises:
-        FileNotFoundError: the folder lacks a file of a checkpoint.
+        FileNotFoundError: the folder lacks a file of a checkpoint, or a card for a model of another task.
         ValueError: its files were not written together.
         OSError: the hub refused, or can't be reached.
     """
@@ -86,8 +86,13 @@ def push_folder(folder: str | Path, name: str, private: bool = True) -> str:
     files = files_of_checkpoint(folder)
     operations = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
     if not (folder / CARD_FILE).is_file():
+        config = ValmConfig.from_json(folder / CONFIG_FILE)
+        if config.task != "answer":
+            raise FileNotFoundError(
+                f"{folder} lacks {CARD_FILE}, its card. Write what the model does and learned from."
+            )
         answers = json.loads((folder / ANSWERS_FILE).read_text(encoding="utf-8"))
-        card = checkpoint_card(ValmConfig.from_json(folder / CONFIG_FILE), len(answers))
+        card = checkpoint_card(config, len(answers))
         operations.append(CommitOperationAdd(CARD_FILE, card.encode()))
     hub = HfApi(library_name="valm")
     hub.create_repo(name, private=private, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import cast
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from valm_core.checkpoints.atomic_files import recover_folder, replace_folder
+from valm_core.checkpoints.atomic_files import replace_folder, whole_folder
 from valm_core.checkpoints.checks import check_claims, check_files
 from valm_core.checkpoints.contents import (
     ANSWERS_FILE,
@@ -107,7 +107,7 @@ def load_caption_checkpoint(name: str | Path, for_inference: bool = False) -> Ca
 
 def load_task_checkpoint(name: str | Path, *tasks: str, for_inference: bool = False) -> AnyModel:
     """Load a checkpoint of one of the tasks, ready to use. All else as of ``load_checkpoint``."""
-    folder = recover_folder(fetch_checkpoint(name))
+    folder = whole_folder(fetch_checkpoint(name))
     if missing := missing_file(folder):
         raise FileNotFoundError(
             f"{folder} is no VALM checkpoint: {missing} is missing. Train one with "

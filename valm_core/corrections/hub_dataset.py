@@ -7,6 +7,7 @@ are written once and never again, so several pages may share a repository and wh
 import datetime
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from valm_core.inputs.text import parse_json, read_text
 
 REPO_TYPE = "dataset"
 MAX_IN_A_COMMIT = 200  # corrections
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")  # the name of a folder; others in the repository are somebody else's
 
 
 def files_of(correction: Correction) -> dict[str, bytes]:
@@ -136,7 +138,7 @@ class CorrectionsUpload(CommitScheduler):
         limit = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=self.days)
         paths = self.api.list_repo_files(self.repo_id, repo_type=REPO_TYPE)
         days = {path.partition("/")[0] for path in paths if path.endswith(".json") and "/" in path}
-        old = sorted(day for day in days if day < limit.isoformat())
+        old = sorted(day for day in days if DAY.fullmatch(day) and day < limit.isoformat())
         if old:
             _delete(self.api, self.repo_id, [CommitOperationDelete(f"{day}/", is_folder=True) for day in old])
 

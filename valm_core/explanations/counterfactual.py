@@ -84,8 +84,9 @@ def fewest_words(
 ) -> tuple[tuple[int, ...], int] | None:
     """The fewest words without which another answer is the likeliest; the rest of the question is read anew.
 
-    Every single word is tried, then every pair (in questions of at most ``PAIRED_WORDS``), then words are dropped one
-    after the other, each time the one whose loss lowers the answer most.
+    None at all is tried first, in case the answer to flip isn't the likeliest, every single word, then every pair (in
+    questions of at most ``PAIRED_WORDS``); then words are dropped one after the other, each time the one whose loss
+    lowers the answer most.
 
     Args:
         model: in evaluation mode.
@@ -98,7 +99,7 @@ def fewest_words(
         the last word.
     """
     words = question.split()
-    sizes = range(1, min(3 if len(words) <= PAIRED_WORDS else 2, len(words)))
+    sizes = range(min(3 if len(words) <= PAIRED_WORDS else 2, len(words)))
     candidates = [drop for size in sizes for drop in itertools.combinations(range(len(words)), size)]
     dropped: tuple[int, ...] = ()
     while candidates:

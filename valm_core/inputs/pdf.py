@@ -21,10 +21,13 @@ def is_pdf(document: object) -> bool:
     """Whether a file or its content is a PDF."""
     if isinstance(document, bytes):
         return SIGNATURE in document[:SIGNATURE_WITHIN]
-    if not isinstance(document, str | Path) or not Path(document).is_file():
+    if not isinstance(document, str | Path):
         return False
-    with Path(document).open("rb") as file:
-        return SIGNATURE in file.read(SIGNATURE_WITHIN)
+    try:
+        with Path(document).open("rb") as file:
+            return SIGNATURE in file.read(SIGNATURE_WITHIN)
+    except (OSError, ValueError):  # none, one that can't be read, or a name that no file can have
+        return False
 
 
 def open_pdf_page(document: str | Path | bytes, page: int = 1) -> tuple[Image.Image, int]:

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, features
 
 from valm_core.inputs.avif import coded_frames
 from valm_core.inputs.text import printable
-from valm_core.outputs import InputError, Photo
+from valm_core.outputs import InputError, Photo, UnreachablePhoto
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,21 +83,16 @@ def open_photo(photo: Photo) -> Image.Image:
 
     Raises:
         InputError: no photo, an unreadable file, or one that is too large.
+        UnreachablePhoto: there is no such file, or it can't be read now.
     """
     if photo is None:
         raise InputError("There is no photo yet. Upload one, or pick an example.")
-    if isinstance(photo, Image.Image):
-        return _upright_rgb(photo)
-    if isinstance(photo, bytes):
-        name, size = "The photo", len(photo)
-    else:
-        path = Path(photo)
-        if not _is_file(path):
-            raise InputError("There is no file '{name}'. Check the path.", name=printable(str(photo)[:MAX_SHOWN_NAME]))
-        name, size = printable(path.name), path.stat().st_size
-    check_size(name, size)
+    name = printable(Path(photo).name) if isinstance(photo, str | Path) else "The photo"
     try:
-        content = photo if isinstance(photo, bytes) else path.read_bytes()
+        if isinstance(photo, Image.Image):
+            return _upright_rgb(photo)
+        content = photo if isinstance(photo, bytes) else _content(Path(photo), name)
+        check_size(name, len(content))
         with warnings.catch_warnings():
             # A warning on standard error helps nobody: what is too large is refused below, by limits of our own.
             warnings.simplefilter("ignore")
@@ -107,6 +102,8 @@ def open_photo(photo: Photo) -> Image.Image:
                     _check_scans(content)
                 if image.format == "AVIF":
                     _check_frames(content)
+                # Lets JPEG decode at a fraction of the size; an image that someone else opened stays as large as it is.
+                image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))
                 return _upright_rgb(image)
     except InputError:
         raise
@@ -116,6 +113,20 @@ def open_photo(photo: Photo) -> Image.Image:
         formats = ", ".join(PHOTO_FORMATS)
         raise InputError(
             "{name} can't be read as a photo. Send {formats}; if it is one, it is damaged.", name=name, formats=formats
+        ) from error
+
+
+def _content(path: Path, name: str) -> bytes:
+    """A file's bytes, if they aren't too many. Raises InputError, or UnreachablePhoto."""
+    if not _is_file(path):
+        raise UnreachablePhoto("There is no file '{name}'. Check the path.", name=printable(str(path)[:MAX_SHOWN_NAME]))
+    try:
+        check_size(name, path.stat().st_size)
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UnreachablePhoto(
+            "{name} can't be read now: {reason}. Check that it is there and may be read.", name=name, reason=reason
         ) from error
 
 
@@ -140,7 +151,6 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     allowed = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PHOTO_PIXELS
     if width * height > allowed:
         raise _too_many_pixels(f"{width} x {height}", allowed)
-    image.draft("RGB", (SHOWN_SIDE, SHOWN_SIDE))  # lets JPEG decode at a fraction of the size
     image.load()  # Pillow turns a TIFF here by itself; a PNG may tell its orientation after the pixels
     largest, negative = _largest_value(image), _white_is_zero(image)
     keeps_profile = image.mode.startswith("RGB") and "icc_profile" in image.info

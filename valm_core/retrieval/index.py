@@ -12,13 +12,14 @@ import numpy as np
 
 from valm_core.inputs.photo import open_photo, photos_in
 from valm_core.inputs.text import original_name, printable, writable
-from valm_core.outputs import InputError
+from valm_core.outputs import InputError, UnreachablePhoto
 from valm_core.retrieval.matching import Finder, PhotoKeys, Query
 
 ENCODED_AT_ONCE = 32  # photos; as many are lost at most when indexing is interrupted
 RANKED_AGAIN = 50  # of the photos whose vectors fit best, how many are compared word by cell
 LOCK_SECONDS = 5
 LENGTH_TOLERANCE = 0.02  # of a vector's squared length from 1, for what half precision rounds
+NO_FILE = (-1, -1)  # size and time of none
 VERSION = 1
 TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -78,7 +79,7 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     try:
         stat = path.stat()
     except OSError:
-        return -1, -1
+        return NO_FILE
     return stat.st_size, stat.st_mtime_ns
 
 
@@ -129,7 +130,12 @@ class PhotoIndex:
 
         Args:
             progress: called with how many of the new photos are done, and how many there are.
+
+        Raises:
+            IndexFault: the folder isn't there: a drive that comes back later must not cost what was indexed.
         """
+        if not self.folder.is_dir():
+            raise IndexFault(f"There is no folder {self.folder} now. What was indexed of it is kept in {self.path}.")
         photos, _ = photos_in(self.folder)
         files = {writable(path.relative_to(self.folder).as_posix()): path for path in photos}
         with self._opened() as database:
@@ -183,12 +189,17 @@ class PhotoIndex:
     def _encoded(
         self, names: Sequence[str], files: dict[str, Path], stats: dict[str, tuple[int, int]]
     ) -> Iterator[tuple[Any, ...]]:
-        """Rows for the database; a photo that can't be read is kept with its fault, so that it is tried once."""
+        """Rows for the database; a file that is no photo is kept with its fault, so that it is tried once.
+
+        One that can't be read now is tried again: nothing of the file has to change for it.
+        """
         good, faults = [], {}
         for name in names:
             try:
                 good.append((name, open_photo(files[name])))
-            except (InputError, OSError) as error:
+            except UnreachablePhoto as error:
+                faults[name], stats[name] = str(error), NO_FILE
+            except InputError as error:
                 faults[name] = str(error)
         if good:
             keys = self.finder.encode_photos([photo for _, photo in good])

@@ -66,6 +66,13 @@ class LabelReader(ShortAnswers):
         names = self.model.config.id2label
         self.labels: list[str] = [names[place] for place in range(len(names))]
 
+    def as_written(self, answer: str) -> str:
+        """The label that a given answer means, however it is written; the answer itself where there is none."""
+        if answer in self.labels:
+            return answer
+        form = normal_form(answer)
+        return next((label for label in self.labels if normal_form(label) == form), answer)
+
     def inputs(self, pictures: Sequence[Image.Image], question: str) -> dict[str, Tensor]:
         """What the model gets, one row a photo, all of one size."""
         return encoder_inputs(self.processor, self.model, pictures, question)

@@ -1,12 +1,11 @@
 """How much memory a model of safetensors files needs, said before it is loaded; what doesn't fit is refused."""
 
 import importlib.util
-import json
-import struct
 from math import prod
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 BYTES = {torch.float32: 4.0, torch.bfloat16: 2.0, torch.float16: 2.0}
 FOUR_BIT = 0.6  # bytes a parameter, with the scales and what stays in 16 bits
@@ -21,6 +20,7 @@ def parameters_in(folder: Path) -> int:
 
     Raises:
         FileNotFoundError: there are none.
+        ValueError: one can't be read.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -32,10 +32,14 @@ def parameters_in(folder: Path) -> int:
 
 
 def _parameters_of(file: Path) -> int:
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
-    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{file} is damaged or no safetensors file ({error}). Copy it again; a clone without git-lfs has pointers "
+            "in place of weights."
+        ) from error
 
 
 def free_memory(device: torch.device) -> int:

@@ -30,7 +30,6 @@ from valm_core.outputs import (
     Prediction,
     TrackRecord,
 )
-from valm_core.vision_language.answers import normal_form
 from valm_core.vision_language.calibration import Calibration, read_calibration
 from valm_core.vision_language.changes import fewest_words, smallest_region
 from valm_core.vision_language.geometry import WHOLE, coarse_grid
@@ -290,8 +289,10 @@ class TransformersPredictor:
                 rows = WordRows(rows.weights[:, :, : len(question.split())], 0)
                 words = tuple(question.split())
             return from_rows(method, words, rows, image.grid, image.box)
-        cells = _control(method, question, image)
-        return from_cells(method, words, [], cells, np.ones(len(words)), image.grid, image.box)
+        asked = tuple(question.split())  # a control reads no answer
+        return from_cells(
+            method, asked, [], _control(method, question, image), np.ones(len(asked)), image.grid, image.box
+        )
 
     @_one_at_a_time
     def evidence(
@@ -337,7 +338,7 @@ class TransformersPredictor:
         if hidden_cells is not None:
             check_cells(hidden_cells, image)
             picture = without_regions(picture, hidden_cells, image.box)
-        choices = different_choices(candidates, normal_form, MAX_CANDIDATES)
+        choices = different_choices(candidates, self.reader.as_written, MAX_CANDIDATES)
         if not choices:
             return self._predict(picture, left, top)
         shown, blind = (self._among(choices, seen, left, top) for seen in (picture, blind_picture(picture)))
@@ -375,7 +376,7 @@ class TransformersPredictor:
 
     def masks(self, candidates: Sequence[str]) -> bool:
         """True: every given answer is scored exactly. Raises InputError."""
-        return bool(different_choices(candidates, normal_form, MAX_CANDIDATES))
+        return bool(different_choices(candidates, self.reader.as_written, MAX_CANDIDATES))
 
     def track_record(self, answer: Answer) -> TrackRecord | None:
         """None: how often such answers are right isn't known."""

@@ -11,10 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from valm_core.outputs import Answer
+from valm_core.stopping import stop_if_unwanted
 from valm_core.vision_language.answers import BEAMS, MAX_NEW_TOKENS, Written, merged, normal_form
 from valm_core.vision_language.geometry import Places, one_grid
 from valm_core.vision_language.labels import ShortAnswers, encoder_inputs, merged_words
 from valm_core.vision_language.reader import PieceLikelihood, WordRows
+
+PICTURES_AT_ONCE = 8  # in one forward pass; between two of them it may stop
 
 
 class QuestionReader(ShortAnswers):
@@ -39,8 +42,15 @@ class QuestionReader(ShortAnswers):
         patch = self.model.config.vision_config.patch_size
         return one_grid(height // patch, width // patch, before=1)
 
-    @torch.no_grad()
     def _write(self, pictures: Sequence[Image.Image], question: str, beams: int) -> list[list[Written]]:
+        parts = range(0, len(pictures), PICTURES_AT_ONCE)
+        return [
+            one for first in parts for one in self._written(pictures[first : first + PICTURES_AT_ONCE], question, beams)
+        ]
+
+    @torch.no_grad()
+    def _written(self, pictures: Sequence[Image.Image], question: str, beams: int) -> list[list[Written]]:
+        stop_if_unwanted()
         made = self.model.generate(
             **self.inputs(pictures, question),
             num_beams=beams,
@@ -89,9 +99,12 @@ class QuestionReader(ShortAnswers):
     @torch.no_grad()
     def likelihood(self, pictures: Sequence[Image.Image], question: str, answer: str) -> PieceLikelihood:
         """How likely an answer is for each photo."""
-        inputs = self.inputs(pictures, question)
-        pieces = self._log_probabilities(self._read(inputs, False), inputs, answer)
-        return PieceLikelihood(pieces.double().cpu().numpy(), ())
+        pieces = []
+        for first in range(0, len(pictures), PICTURES_AT_ONCE):
+            stop_if_unwanted()
+            inputs = self.inputs(pictures[first : first + PICTURES_AT_ONCE], question)
+            pieces.append(self._log_probabilities(self._read(inputs, False), inputs, answer))
+        return PieceLikelihood(torch.cat(pieces).double().cpu().numpy(), ())
 
     def word_rows(self, picture: Image.Image, question: str, answer: str, how: str) -> WordRows:
         """The cross-attention of every layer of the question's encoder, one row a word of the question."""

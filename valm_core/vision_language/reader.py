@@ -71,7 +71,8 @@ class Reader(Protocol):
         ...
 
     def as_written(self, answer: str) -> str:
-        """A given answer in the form that it has here: its normal form, or as it is where it is a longer text."""
+        """A given answer in the form that it has here: its normal form, as it is where it is a longer text, or the
+        label of a model that chooses from some."""
         ...
 
     def places(self, picture: Image.Image) -> Places | None:

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, replace_folder, saving, write_text
+from valm_core.checkpoints.atomic_files import (
+    clear_leftovers,
+    recover_folder,
+    replace_folder,
+    saving,
+    whole_folder,
+    write_text,
+)
 
 
 def content(folder) -> dict[str, str]:
@@ -39,30 +46,62 @@ def test_an_exception_leaves_the_old_content_whole_and_no_litter(tmp_path):
 
 
 def test_a_kill_between_the_renames_is_recovered(tmp_path):
-    (tmp_path / "model.old").mkdir()
-    (tmp_path / "model.old" / "file").write_text("old")
+    (tmp_path / ".model.old").mkdir()
+    (tmp_path / ".model.old" / "file").write_text("old")
     assert recover_folder(tmp_path / "model") == tmp_path / "model"
     assert content(tmp_path) == {"model/file": "old"}
 
 
 def test_a_kill_after_the_renames_keeps_the_new_content(tmp_path):
-    for name in ("model", "model.old"):
+    for name in ("model", ".model.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
     recover_folder(tmp_path / "model")
     assert content(tmp_path) == {"model/file": "model"}
-    assert not (tmp_path / "model.old").exists()
+    assert not (tmp_path / ".model.old").exists()
 
 
 def test_replacing_after_a_kill_neither_fails_nor_loses_the_old_content_first(tmp_path):
-    (tmp_path / "model.old").mkdir()
-    (tmp_path / "model.old" / "file").write_text("old")
+    (tmp_path / ".model.old").mkdir()
+    (tmp_path / ".model.old" / "file").write_text("old")
     with pytest.raises(RuntimeError), replace_folder(tmp_path / "model"):
         raise RuntimeError
     assert content(recover_folder(tmp_path / "model")) == {"file": "old"}
     with replace_folder(tmp_path / "model") as fresh:
         (fresh / "file").write_text("new")
     assert content(tmp_path) == {"model/file": "new"}
+
+
+def test_who_reads_undoes_nothing(tmp_path, monkeypatch):
+    (tmp_path / ".model.old").mkdir()
+    assert whole_folder(tmp_path / "model") == tmp_path / ".model.old"
+    (tmp_path / "model").mkdir()
+    assert whole_folder(tmp_path / "model") == tmp_path / "model"
+    assert (tmp_path / ".model.old").is_dir()
+    monkeypatch.chdir(tmp_path / "model")
+    assert whole_folder(".") == Path(".")
+
+
+def test_folders_of_like_names_are_left_alone(tmp_path):
+    kept = [".model.v2.12345678.new", ".model.1234567.new", "model.old", "model.12345678.new"]
+    for name in (*kept, ".model.1234abcd.new"):
+        (tmp_path / name).mkdir()
+    clear_leftovers(tmp_path / "model")
+    with replace_folder(tmp_path / "model"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "model"])
+
+
+def test_of_a_link_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "model").symlink_to(tmp_path / "far" / "model")
+    for version in ("one", "two", "three"):
+        with replace_folder(tmp_path / "near" / "model") as fresh:
+            (fresh / "file").write_text(version)
+        assert content(tmp_path / "far") == {"model/file": version}
+    assert [path.name for path in (tmp_path / "near").iterdir()] == ["model"]
+    assert (tmp_path / "near" / "model").is_symlink()
 
 
 def test_recovering_nothing_does_nothing(tmp_path):

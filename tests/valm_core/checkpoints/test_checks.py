@@ -74,6 +74,20 @@ def test_a_link_out_of_the_folder_is_refused(checkpoint, name, tmp_path):
         load_checkpoint(checkpoint)
 
 
+@pytest.mark.parametrize("target", ["circle", "nowhere"])
+def test_a_link_that_leads_nowhere_is_refused(checkpoint, target):
+    (checkpoint / "circle").symlink_to(target)
+    with pytest.raises(ValueError, match=r"circle is a link that leads nowhere"):
+        load_checkpoint(checkpoint)
+
+
+def test_a_weight_without_a_side_is_refused(checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    save_file(weights | {"text_norm.weight": torch.tensor(1.0)}, checkpoint / "model.safetensors")
+    with pytest.raises(ValueError, match=r"width is \d+ there and 0 in the weights"):
+        load_checkpoint(checkpoint)
+
+
 def test_the_links_of_the_hubs_cache_are_followed(checkpoint, tmp_path):
     snapshot, blobs = tmp_path / "models--me--valm" / "snapshots" / "abc", tmp_path / "models--me--valm" / "blobs"
     blobs.mkdir(parents=True)

@@ -54,6 +54,14 @@ def database(tmp_path):
     return path
 
 
+def test_only_folders_of_days_are_old(upload):
+    kept = {".tools/settings.json": b"{}", "1_old_export/rows.json": b"[]", "2001-02-03.json": b"{}"}
+    upload.api.files |= kept | {"2001-02-03/ab.json": b"{}", "2001-02-03/ab.jpg": b""}
+    upload.push_to_hub()
+    assert upload.api.files.keys() >= kept.keys()
+    assert not [name for name in upload.api.files if name.startswith("2001-02-03/")]
+
+
 @pytest.fixture
 def upload(database):
     scheduler = CorrectionsUpload(database, "me/corrections", 365, FakeHub())

@@ -245,6 +245,14 @@ def test_the_fewest_words_are_the_fewest(tiny_predictor, encoded):
     assert flips >= 2
 
 
+def test_an_answer_that_is_not_the_likeliest_needs_nothing_dropped(tiny_predictor, encoded):
+    likeliest = tiny_predictor.answer(encoded, QUESTION).answers[0].text
+    other = next(answer for answer in tiny_predictor.answers if answer != likeliest)
+    found = tiny_predictor.counterfactual(encoded, QUESTION, answer=other)
+    assert not found.region.any() and found.words == ()
+    assert found.region_answer == found.words_answer == likeliest
+
+
 def test_a_counterfactual_names_answers(tiny_predictor, encoded):
     found = tiny_predictor.counterfactual(encoded, QUESTION)
     assert found.answer == tiny_predictor.answer(encoded, QUESTION).answers[0].text

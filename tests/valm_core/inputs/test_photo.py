@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from turned_photos import STORED
 from valm_core.inputs import photo
 from valm_core.inputs.photo import open_photo, photo_to_pixels
 from valm_core.inputs.question import QuestionTokenizer, clean_question
-from valm_core.outputs import InputError
+from valm_core.outputs import InputError, UnreachablePhoto
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -167,6 +168,16 @@ def test_cmyk_keeps_its_colour():
 def test_a_given_image_is_not_changed():
     image = Image.new("RGB", (3200, 10), "red")
     assert open_photo(image).size == (1600, 5) and image.size == (3200, 10)
+    jpeg = encoded(Image.new("RGB", (6400, 20), "red"), "JPEG")
+    lazy = Image.open(io.BytesIO(jpeg))  # which JPEG would decode at a fraction of its size
+    assert open_photo(lazy).size == (1600, 5) and lazy.size == (6400, 20)
+
+
+def test_a_given_image_that_is_cut_is_refused_like_its_bytes():
+    cut = encoded(Image.effect_noise((64, 64), 90).convert("RGB"), "JPEG")[:700]
+    for given in (cut, Image.open(io.BytesIO(cut))):
+        with pytest.raises(InputError, match="it is damaged"):
+            open_photo(given)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "LAB", "I", "F"])
@@ -238,6 +249,17 @@ def test_no_photo_and_a_missing_file_say_so(tmp_path):
         open_photo(None)
     with pytest.raises(InputError, match=r"no file .*gone\.jpg"):
         open_photo(tmp_path / "gone.jpg")
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 4)).save(tmp_path / "mine.png")
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(UnreachablePhoto, match=r"mine\.png can't be read now: Permission denied\. Check"):
+        open_photo(tmp_path / "mine.png")
 
 
 def test_broken_exif_shows_the_pixels_as_they_are():

@@ -56,7 +56,7 @@ def assert_same_end(run: Path, whole: Path) -> None:
         assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
     assert lines(run) == lines(whole)
     assert [row["epoch"] for row in lines(run)] == [0, 1, 2, 3, 4]
-    assert list(run.glob(".*.new")) == [] and list(run.glob("*.old")) == []
+    assert list(run.glob(".*.new")) == [] and list(run.glob(".*.old")) == []
 
 
 def assert_whole(run: Path, copy: Path) -> None:

@@ -200,9 +200,11 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(tiny_model, tmp_path):
 
 def test_a_save_that_was_killed_between_the_renames_is_recovered(tiny_model, tmp_path):
     save_checkpoint(tiny_model, tmp_path / "model")
-    (tmp_path / "model").rename(tmp_path / "model.old")
-    loaded = load_checkpoint(tmp_path / "model")
+    (tmp_path / "model").rename(tmp_path / ".model.old")
+    loaded = load_checkpoint(tmp_path / "model")  # while another process may still be saving: nothing is moved
     assert torch.equal(loaded.head[0].weight, tiny_model.head[0].weight)
+    assert [path.name for path in tmp_path.iterdir()] == [".model.old"]
+    save_checkpoint(loaded, tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

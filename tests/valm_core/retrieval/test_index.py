@@ -176,6 +176,23 @@ def test_a_link_to_nothing_is_a_fault_of_its_own_and_stops_nothing(folder, finde
         assert list(index.update().faults) == ["gone.jpg"] and len(index) == 70
 
 
+def test_what_cannot_be_read_now_is_tried_again_and_a_missing_folder_costs_nothing(folder, finder, tmp_path):
+    index, away = PhotoIndex(tmp_path / "index", folder, finder), tmp_path / "away"
+
+    def unmount(done, total):
+        if done == 32:
+            folder.rename(away)
+
+    assert len(index.update(unmount).faults) == 38 and len(index) == 32
+    with pytest.raises(IndexFault, match=r"no folder .*photos now\. What was indexed"):
+        index.update()
+    assert len(index) == 32
+    away.rename(folder)
+    changes = index.update()
+    assert (changes.added, changes.removed, changes.kept, changes.faults) == (38, 0, 32, {})
+    assert len(index) == 70
+
+
 def test_a_name_that_is_no_utf_8_leads_back_to_its_photo(finder, tmp_path):
     photos = tmp_path / "few"
     photos.mkdir()

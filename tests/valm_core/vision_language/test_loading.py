@@ -44,6 +44,18 @@ def test_parameters_are_counted_without_loading(tiny_folder, tiny_reader):
     assert parameters_in(tiny_folder("llava")) == counted
 
 
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n", b"short"])
+def test_weights_that_are_pointers_or_cut_are_refused_with_the_remedy(tmp_path, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged .* git-lfs"):
+        parameters_in(tmp_path)
+
+
+def test_a_config_nested_without_end_is_no_open_model(tmp_path):
+    (tmp_path / "config.json").write_text("[" * 100_000, encoding="utf-8")
+    assert not is_open_model(tmp_path)
+
+
 def test_what_does_not_fit_is_refused_in_one_line_with_what_would():
     dtype, four_bit, line = choose_precision("big", 8_000_000_000, GPU, 24_000_000_000)
     assert dtype == torch.bfloat16 and not four_bit and "8.00 billion parameters in bfloat16 take 18.4 GB" in line

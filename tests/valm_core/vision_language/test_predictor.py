@@ -154,6 +154,21 @@ def test_an_answer_that_a_list_lacks_is_refused(tiny_vlm):
         predictor.explain(image, QUESTION, answer="zebra")
 
 
+def test_labels_of_any_spelling_can_be_explained_and_chosen_from(tiny_vlm, monkeypatch):
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
+    predictor = tiny_vlm("vilt")
+    monkeypatch.setattr(predictor.reader, "labels", ["Yes", "No", "p.m.", "Blue", "2"])
+    image = predictor.encode(PICTURE)
+    own = predictor.answer(image, QUESTION).answers[0].text
+    for answer in (own, "P.M.", "blue", "NO."):
+        assert predictor.evidence(image, QUESTION, "center", answer).verdict in VERDICTS
+    shown = predictor.what_if(image, QUESTION, candidates=["yes", "p.m.", "Blue"]).answers
+    assert {answer.text for answer in shown} == {"Yes", "p.m.", "Blue"}
+    assert predictor.explain(image, QUESTION, "random", own).tokens == tuple(QUESTION.split())
+    with pytest.raises(UnknownAnswer, match="'zebra'"):
+        predictor.explain(image, QUESTION, answer="zebra")
+
+
 def test_a_model_with_a_decoder_of_its_own_answers_and_gets_the_maps_that_any_model_has(tmp_path, monkeypatch):
     monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
     predictor = TransformersPredictor.from_pretrained(build_tiny_t5(tmp_path / "blip-2-t5"), torch.device("cpu"))
