@@ -7,13 +7,14 @@ Settings are environment variables; docs/hosting.md lists them. Exit code 2 wher
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from demo.server.shutdown import end_on_signals, own_upload_folder, serve_until_stopped
 from demo.server.start_up import bind_address, check_places, free_port, prepare_environment
-from demo.settings import SHIPPED_CAPTIONER, Settings, read_settings, stop
+from demo.settings import SHIPPED_CAPTIONER, Settings, device_beside, read_settings, stop
 
 if TYPE_CHECKING:  # for real it loads torch
     from valm_core.captions.captioner import Captioner
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         port = free_port(settings)
         with own_upload_folder(settings.temp_dir) as uploads:
             prepare_environment(settings)
-            serve(settings, chosen or settings.checkpoint, port, uploads)
+            serve(dataclasses.replace(settings, checkpoint=chosen) if chosen else settings, port, uploads)
     except (OSError, ValueError, ImportError) as error:
         stop(f"The page can't start: {error}")
     except KeyboardInterrupt:
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> None:
+def serve(settings: Settings, port: int, uploads: str | None) -> None:
     """Load the model and serve the page around it; returns only by an exception.
 
     Raises:
@@ -51,10 +52,12 @@ def serve(settings: Settings, checkpoint, port: int, uploads: str | None) -> Non
     from valm_core.loading import load_predictor
 
     try:
-        predictor = load_predictor(checkpoint, prompt=settings.prompt, calibration=settings.calibration or None)
+        predictor = load_predictor(
+            settings.checkpoint, prompt=settings.prompt, calibration=settings.calibration or None
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"The checkpoint {checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
+            f"The checkpoint {settings.checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
         ) from error
     captioner = load_captioner(settings.describe_checkpoint)
     collection = None
@@ -84,7 +87,7 @@ def load_captioner(checkpoint) -> "Captioner | None":
     from valm_core.captions.captioner import Captioner
 
     try:
-        return Captioner.from_checkpoint(checkpoint)
+        return Captioner.from_checkpoint(checkpoint, device_beside())
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"The checkpoint {checkpoint} can't be used: {error} Set VALM_DESCRIBE_CHECKPOINT to another."

@@ -373,6 +373,12 @@ def gpu_seconds() -> int:
     return int(read_variable("VALM_GPU_SECONDS"))
 
 
+def device_beside() -> str:
+    """Where the models beside the one that answers compute: on a ZeroGPU Space, which lends its GPU to that one's calls
+    alone, on the CPU."""
+    return "cpu" if os.environ.get("SPACES_ZERO_GPU") else "auto"
+
+
 def checkpoint_folder() -> str | Path:
     """The model to use: ``VALM_CHECKPOINT``, a folder or a hub name, where it is set, else the one that is shipped."""
     return read_variable("VALM_CHECKPOINT")

@@ -30,6 +30,7 @@ PARTS = (
     "training",
 )
 # On the hub a plain git push is refused for files above 10 MB and for binary ones: these go to large file storage.
+MARKER = ".assembled"  # only a folder with this file is ever replaced
 LARGE_OR_BINARY = ("safetensors", "jpg", "png", "webp", "ipynb")
 
 
@@ -49,10 +50,12 @@ def assemble(folder: Path, torch: str = "") -> list[str]:
         torch: a version of torch to pin, for ZeroGPU; "" leaves the choice to pip.
 
     Raises:
-        ValueError: the folder holds something else.
+        ValueError: the folder holds something else, or a repository, whose history would be lost.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / ".gitattributes").is_file():
-        raise ValueError(f"{folder} holds something that is no Space. Name a new folder.")
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise ValueError(f"{folder} holds something that this command didn't write. Name a new folder.")
+    if (folder / ".git").exists():
+        raise ValueError(f"{folder} is a git repository, whose history would be lost. Name a new folder.")
     shutil.rmtree(folder, ignore_errors=True)
     paths = tracked_files()
     for path in paths:
@@ -60,11 +63,12 @@ def assemble(folder: Path, torch: str = "") -> list[str]:
         shutil.copyfile(ROOT / path, folder / path)
     attributes = [f"*.{ending} filter=lfs diff=lfs merge=lfs -text" for ending in LARGE_OR_BINARY]
     (folder / ".gitattributes").write_text("\n".join(attributes) + "\n", encoding="utf-8")
+    (folder / MARKER).write_text("Assembled by `python -m hosting.space`.\n", encoding="utf-8")
     if torch:
         requirements = folder / "requirements.txt"
         pinned = re.sub(r"(?m)^torch[>=].*$", f"torch=={torch}", requirements.read_text(encoding="utf-8"))
         requirements.write_text(pinned, encoding="utf-8")
-    return [*paths, ".gitattributes"]
+    return [*paths, ".gitattributes", MARKER]
 
 
 def try_out(folder: Path, environment: Path) -> None:

@@ -18,7 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from valm_core import answering
 from valm_core.asking import check_cells, chosen_method, not_offered, words_left
-from valm_core.checkpoints.facts import checkpoint_facts, read_track_records, record_of
+from valm_core.checkpoints.facts import checkpoint_facts, read_thresholds, read_track_records, record_of
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.devices import choose_device
@@ -73,6 +73,7 @@ class VqaPredictor:
         self.folder = folder
         self.familiar = {} if folder is None else load_familiarity(folder)
         self.track_records = read_track_records(folder)
+        self.thresholds = read_thresholds(folder)
         self.prepared = WeakTensorKeyDictionary()  # a photo's tokens -> PreparedCells
         self.notice = ""  # for people: why answers come more slowly now
         self.falling_back = threading.Lock()
@@ -170,7 +171,7 @@ class VqaPredictor:
         asked = self.model, text, image, answering.place_of_answer(self.model, text, image, answer)
         if not weigh:
             return prediction, self._by_word(EXPLANATION_METHODS[method](*asked), question), None
-        explanation, judged = explain_and_judge(*asked, method, prediction.blind_answers[0])
+        explanation, judged = explain_and_judge(*asked, method, prediction.blind_answers[0], None, self.thresholds)
         return prediction, self._by_word(explanation, question), judged
 
     @on_cpu_when_gpu_fails
@@ -199,7 +200,8 @@ class VqaPredictor:
         """
         method = chosen_method(method, EXPLANATION_METHODS, DEFAULT_METHOD)
         _, asked = self._asked(image, question, answer)
-        return explain_and_judge(*asked, method, answering.blind_answer(self.model, asked[1]), explanation)[1]
+        blind = answering.blind_answer(self.model, asked[1])
+        return explain_and_judge(*asked, method, blind, explanation, self.thresholds)[1]
 
     @on_cpu_when_gpu_fails
     def word_evidence(
@@ -224,7 +226,7 @@ class VqaPredictor:
         question, asked = self._asked(image, question, answer)
         others = [self._by_word(other, question).token_map(word) for other in compared_explanations(*asked, method)]
         blind = answering.blind_answer(self.model, asked[1])
-        found = judge_map(*asked, method, explanation.token_map(word), others, blind)
+        found = judge_map(*asked, method, explanation.token_map(word), others, blind, self.thresholds)
         return WordEvidence(word, False, None, found)
 
     @on_cpu_when_gpu_fails

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from demo.settings import device_beside
 from valm_core.inputs.photo import open_photo
 from valm_core.outputs import Explanation, InputError
 from valm_core.retrieval.finder import PhotoFinder
@@ -125,7 +126,7 @@ def open_collection(folder: str, index_file: str, checkpoint: str | Path) -> Col
         OSError, ValueError: the folder, the index or the checkpoint can't be used; the message says which.
     """
     try:
-        finder = PhotoFinder.from_checkpoint(checkpoint)
+        finder = PhotoFinder.from_checkpoint(checkpoint, device_beside())
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"The model {checkpoint} can't find photos: {error} Set VALM_FIND_CHECKPOINT.") from error
     collection = Collection(folder, finder, index_file or None)

@@ -132,6 +132,7 @@ CHINESE = {
     "Photo {place}: {name}": "第 {place} 张照片：{name}",
     "gone": "已不在",
     "Photos found, the best first": "找到的照片，最相符的在前",
+    "{count} photos found, the best first.": "找到 {count} 张照片，最相符的在前。",
     "The nearest is {likeness} like it (1 is the same photo).": "最相近的一张相似度为 {likeness}（1 为同一张照片）。",
     "With a score like this one, the first photo is the one that was meant {share} of the time.": (
         "得分与此相近时，第一张就是所指照片的情况占 {share}。"

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from demo.settings import device_beside
 from valm_core.checkpoints.contents import task_of
 from valm_core.inputs.ocr import has_ocr, rapid_ocr
 from valm_core.outputs import Photo
@@ -17,7 +18,7 @@ from valm_core.tasks.tagger import Tagged, Tagger
 PATH = "more"
 MAX_LOADED = 2  # models at once: each holds two encoders
 _labeller = partial(Labeller.from_checkpoint, fold=False)  # loaded while other threads answer
-LOADERS: dict[str, Callable[[str | Path], Any]] = {
+LOADERS: dict[str, Callable[[str | Path, str], Any]] = {
     "tag": Tagger.from_checkpoint,
     "relate": _labeller,
     "judge": _labeller,
@@ -73,7 +74,7 @@ class MoreModels:
     def _model(self, task: str) -> Any:
         with self._lock:
             if task not in self._loaded:
-                self._loaded[task] = LOADERS[task](self.checkpoints[task])
+                self._loaded[task] = LOADERS[task](self.checkpoints[task], device_beside())
             self._loaded.move_to_end(task)
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)

@@ -5,7 +5,6 @@ asking.py does the work; map_events.py has what happens on the map, returning.py
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -91,9 +90,15 @@ class Page:
         known = history.already_opened(histories, path) or known
         try:
             photo = asking.open_photo(self.predictor, path, known) if path else None
-            return {self.memory.opened: photo, **self.offer(self.questions_for(photo))}
         except Exception as error:
-            return {self.ask.photo: None, self.ask.notice: notice_html(asking.message_for(error))}
+            return {self.memory.refused: (path, asking.message_for(error))}
+        return {self.memory.opened: photo, **self.offer(self.questions_for(photo))}
+
+    def drop_refused(self, path, refused) -> dict:
+        """The page without the file that ``encode`` refused, and why, unless another one took its place meanwhile."""
+        if refused is None or refused[0] != path:
+            return {self.memory.refused: None}
+        return {self.memory.refused: None, self.ask.photo: None, self.ask.notice: notice_html(refused[1])}
 
     def questions_for(self, photo: asking.OpenedPhoto | None) -> tuple[str, ...]:
         """The questions that come with an example, and those that fit any other photo."""
@@ -159,7 +164,7 @@ class Page:
         offered = self.offer(outcome.suggestions) if outcome.suggestions else {}
         if outcome.reply is None:  # an earlier answer on this photo stays
             said = {self.ask.notice: outcome.described + notice_html(outcome.message), self.result.writing: ""}
-            return {**said, **offered}
+            return {**said, self.result.announcement: escape(outcome.said), **offered}
         shown = self.present(outcome.reply, asking.Selection(), outcome.message, toward, None, None, *wanted)
         shown[self.ask.notice] = outcome.described + shown[self.ask.notice]
         return {**shown, **offered}
@@ -254,7 +259,8 @@ class Page:
         if self.reader is None or current is None or current.read is not None or not wants_reading(current.prediction):
             return gr.skip()
         before = history.history_of(histories, current.photo)
-        document = path if path and Path(path).is_file() else current.photo.picture
+        # The file is larger than what is kept of it; by now it may be that of another photo.
+        document = path if asking.holds(path, current.photo) else current.photo.picture
         known = known_page(before.replies) if before else None
         return with_read(current, read_printed(self.reader, document, current.prediction.question, known))
 

@@ -104,7 +104,8 @@ class FindPage:
             else:
                 overlay = photo_html(shown.picture)
         progress = progress_html(self.collection.progress)
-        return [shown, notice or found, gr.update(visible=bool(overlay)), subject, words, overlay, progress]
+        said = say("{count} photos found, the best first.", count=len(shown.search.found)) if shown else ""
+        return [shown, notice or found, gr.update(visible=bool(overlay)), subject, words, overlay, progress, said]
 
 
 def build_find_page(collection: Collection, seconds: float) -> None:
@@ -146,12 +147,13 @@ def build_find_page(collection: Collection, seconds: float) -> None:
             progress = gr.HTML(page.progress, elem_id="find-progress")
             gr.HTML(f'<p class="fine-print">{label(WEAK)}</p>')
         with gr.Column(scale=8, min_width=320, elem_id="result-column"):
+            announcement = gr.HTML(elem_id="announcement")
             found = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="found")
             with gr.Column(visible=False, elem_id="found-photo") as opened:
                 subject = gr.HTML(elem_id="subject")
                 chips = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="words")
                 overlay = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="overlay")
-    shown = [state, found, opened, subject, chips, overlay, progress]
+    shown = [state, found, opened, subject, chips, overlay, progress, announcement]
     running = {"outputs": shown, "show_progress_on": [found], "trigger_mode": "always_last", **ON_FINDER}
     gr.on([find.click, words.submit], page.by_words, words, **running)
     for button in examples:

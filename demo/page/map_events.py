@@ -155,7 +155,8 @@ class MapEvents:
             }
         if outcome.reply.explanation is current.explanation:  # a menu was passed by Tab, or tells twice
             return {doubt.refusal: ""}
-        current = outcome.reply
+        read = current.read  # perhaps since this explanation was asked for
+        current = outcome.reply if read is None else dataclasses.replace(outcome.reply, read=read)
         return {
             reply: current,
             doubt.refusal: "",

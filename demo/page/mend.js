@@ -2,7 +2,7 @@
   // What gradio's own elements lack, mended whenever one appears: a button to upload isn't named as it is written, a
   // picture, which is a button too, has no name at all, the link that downloads holds a second Tab stop, and the names of
   // its icons are English in every language. wiring.py puts the Chinese ones in.
-  const names = document.documentElement.lang === "en" ? {} : NAMES;
+  const names = IN_CHINESE ? NAMES : {};
   const named = Object.keys(names).flatMap((name) => [`[aria-label="${name}"]`, `[title="${name}"]`]).join() || "no-name";
   const mend = () => {
     for (const button of document.querySelectorAll("button.upload-container[aria-label]")) button.removeAttribute("aria-label");

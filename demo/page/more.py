@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import gradio as gr
+from markupsafe import escape
 
 from demo.languages.translate import label, say, translated
 from demo.more.models import MoreModels
@@ -89,34 +90,36 @@ class MorePage:
             gr.update(visible=chosen.document),
             "",
             "",
+            "",
         ]
 
-    def run(self, task: str, *given) -> tuple[str, str, str]:
+    def run(self, task: str, *given) -> tuple[str, ...]:
         """``answer``, kept for ``show`` with the task that it is of."""
-        result, picture = self.answer(task, *given)
-        return task, result, picture
+        return task, *self.answer(task, *given)
 
-    def show(self, done: tuple[str, str, str] | None, task: str) -> list:
+    def show(self, done: tuple[str, ...] | None, task: str) -> list:
         """What was found out, unless another task was chosen meanwhile."""
-        return list(done[1:]) if done and done[0] == task else [gr.skip(), gr.skip()]
+        return list(done[1:]) if done and done[0] == task else [gr.skip()] * 3
 
     def answer(self, task: str, text: str, photo: str | None, document: str | None, number: float | None) -> list[str]:
-        """What the model says, and a picture of where it looked, "" for none."""
+        """What the model says, a picture of where it looked, "" for none, and what is read out of it all."""
         chosen = TASKS[task]
         try:
             if task == "tag":
-                return [tagged_html(self.models.tag(text)), ""]
+                tagged = self.models.tag(text)
+                said = ", ".join(span.text for span in tagged.spans) or say("No entity was found in this sentence.")
+                return [tagged_html(tagged), "", str(escape(said))]
             if task == "read":
                 if document is None:
                     raise InputError("There is no document yet. Choose a photo or a PDF of one.")
                 page, answer = self.models.read(document, text, int(number or 1))
-                return [read_html(page, answer), page_picture_html(page, answer)]
+                return [read_html(page, answer), page_picture_html(page, answer), str(escape(answer.text))]
             shown = photo if chosen.photo else None
             labelled = self.models.label(task, text, shown)
             picture = map_picture_html(open_photo(shown), labelled) if shown else ""
-            return [labelled_html(labelled), picture]
+            return [labelled_html(labelled), picture, str(escape(labelled.labels[0].text))]
         except InputError as error:
-            return [notice_html(translated(error)), ""]
+            return [notice_html(translated(error)), "", ""]
 
 
 def build_more_page(models: MoreModels, seconds: float) -> None:
@@ -169,7 +172,9 @@ def build_more_page(models: MoreModels, seconds: float) -> None:
         with gr.Column(scale=8, min_width=320, elem_id="result-column"):
             result = gr.HTML(elem_id="more-result")
             picture = gr.HTML(elem_id="more-picture")
-    taken = [does, text, example, photo, document, number, result, picture]
+            announcement = gr.HTML(elem_id="announcement")
+    found = [result, picture, announcement]
+    taken = [does, text, example, photo, document, number, *found]
     task.change(page.choose, task, taken, queue=False, show_progress="hidden")
     running = {
         "fn": page.run,
@@ -181,4 +186,4 @@ def build_more_page(models: MoreModels, seconds: float) -> None:
     }
     filling = example.click(lambda shown: shown, example, text, queue=False, show_progress="hidden")
     for finding_out in (run.click(**running), filling.then(**running)):
-        finding_out.then(page.show, [done, task], [result, picture], queue=False, show_progress="hidden")
+        finding_out.then(page.show, [done, task], found, queue=False, show_progress="hidden")

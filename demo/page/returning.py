@@ -57,9 +57,16 @@ class Returning:
         return {self.ask.prompt: shown} | ({self.ask.prompt_box: gr.update(open=True)} if changed else {})
 
     def open_page(self, kept, request: gr.Request) -> dict:
-        """What a page that was just opened is to show: what its address names, else what its tab kept."""
+        """What a page that was just opened is to show: what its address names, else what its tab kept.
+
+        A reload of a page that a link opened brings back all that was asked on it, the link's question too.
+        """
         opened = self.open_link(request)
-        return opened if self.memory.linked in opened or not kept else {**opened, self.memory.kept_by_tab: kept}
+        link = opened.get(self.memory.linked)
+        if not kept or (link and not browser_storage.has_asked(kept, link.photo, link.question)):
+            return opened
+        notice = gr.skip() if link else opened[self.ask.notice]
+        return {self.memory.kept_by_tab: kept, self.ask.notice: notice}
 
     def come_back(self, kept, toward, in_layer, in_head, *wanted) -> dict:
         """A visit as it was before the page was loaded again, see ``browser_storage.bring_back``."""

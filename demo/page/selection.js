@@ -128,7 +128,8 @@ element.addEventListener("keydown", (event) => {
   byFinger = false;
   if (!from) return;
   const all = buttons(), place = all.indexOf(from), width = columns();
-  if (event.key === "Escape") send([], false);
+  const selected = all.some((one) => one.ariaPressed === "true" || one.ariaSelected === "true");
+  if (event.key === "Escape" && selected) send([], false);
   const steps = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -width, ArrowDown: width, Home: -place, End: all.length - 1 - place};
   if (!(event.key in steps)) return;
   event.preventDefault();

@@ -13,7 +13,7 @@ from demo import ASSETS
 from demo.finding.collection import PATH as FIND_PATH
 from demo.finding.collection import Collection
 from demo.languages.chinese import CHINESE, NAMES_OF_GRADIO
-from demo.languages.translate import translations
+from demo.languages.translate import CHINESE_LOCALES, translations
 from demo.more.models import PATH as MORE_PATH
 from demo.more.models import MoreModels
 from demo.page.about import card_routes
@@ -41,17 +41,20 @@ from valm_core.outputs import Predictor
 
 PACKAGED = "/examples"  # the address of the example photos
 HERE = Path(__file__).parent
-MEND = (HERE / "mend.js").read_text(encoding="utf-8").replace("NAMES", json.dumps(NAMES_OF_GRADIO))
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 MAX_WAITING = 192  # in the queue, of all visitors: a question of each, and the evidence of the one before
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
+# gradio writes there the language of its own that the browser asks for; the page has two of them.
+IN_CHINESE = f"{json.dumps(CHINESE_LOCALES)}.includes(document.documentElement.lang)"
+MEND = (HERE / "mend.js").read_text(encoding="utf-8")
+MEND = MEND.replace("NAMES", json.dumps(NAMES_OF_GRADIO)).replace("IN_CHINESE", IN_CHINESE)
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
-TRANSLATE_TITLE = f"() => {{ if (document.documentElement.lang !== 'en') document.title = {CHINESE_TITLE}; }}"
+TRANSLATE_TITLE = f"() => {{ if ({IN_CHINESE}) document.title = {CHINESE_TITLE}; }}"
 # Nor are the names of the pages.
 TRANSLATE_NAMES = f"""() => {{
-  if (document.documentElement.lang === "en") return;
+  if (!{IN_CHINESE}) return;
   const names = {json.dumps({name: CHINESE[name] for name in (ASK, FIND, MORE)})};
   for (const one of document.querySelectorAll("nav *"))
     if (!one.children.length) one.textContent = names[one.textContent.trim()] ?? one.textContent;
@@ -329,10 +332,16 @@ def wire_photo(page: Page) -> None:
     ).then(
         page.encode,
         [ask.photo, memory.opened, memory.kept],
-        [ask.photo, memory.opened, ask.notice, *ask.suggestions],
+        [memory.opened, memory.refused, *ask.suggestions],
         show_progress="hidden",
         trigger_mode="always_last",
         **ON_MODEL,
+    ).then(
+        page.drop_refused,
+        [ask.photo, memory.refused],
+        [memory.refused, ask.photo, ask.notice],
+        trigger_mode="always_last",
+        **AT_ONCE,
     )
 
 
@@ -408,14 +417,14 @@ def wire_browser(blocks: gr.Blocks, page: Page) -> None:
     """What happens in the browser alone."""
     page.ask.photo.upload(None, js=TO_QUESTION)
     page.map.next_question.click(None, js=TO_NEXT_QUESTION)
-    for script in (LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE, READ_ALOUD):
+    for script in (LEAVE_LARGE, OPEN_DETAILS, TRANSLATE_TITLE):
         blocks.load(None, js=script)
     wire_both_pages(blocks)
 
 
 def wire_both_pages(blocks: gr.Blocks) -> None:
-    """What happens in the browser on this page and on Find; call it for each."""
-    for script in (LEAVE_MENUS, TRANSLATE_NAMES, MEND):
+    """What happens in the browser on this page, on Find and on More; call it for each."""
+    for script in (LEAVE_MENUS, TRANSLATE_NAMES, MEND, READ_ALOUD):
         blocks.load(None, js=script)
 
 

@@ -6,6 +6,7 @@ from PIL import Image
 
 from demo.languages.translate import say
 from demo.rendering.wording import method_name
+from demo.settings import device_beside
 from valm_core.loading import load_predictor
 from valm_core.outputs import Answer, Explanation, InputError, Predictor
 
@@ -48,7 +49,7 @@ def load_peer(name: str, location: str) -> Peer:
         InputError: it isn't there, is of another kind, or doesn't fit in memory; the message says so.
     """
     try:
-        return Peer(name, load_predictor(location))
+        return Peer(name, load_predictor(location, device_beside()))
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             "{name}: {location} can't be used: {error}", name=name, location=repr(location), error=error

@@ -10,10 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 FINISH_SECONDS = 4.0  # for answers that are being computed when the signal comes; service managers wait 10 or more
 SHOW_SECONDS = 3.0  # of them, for the browser to fetch what was just computed
 CLOSE_SECONDS = 0.5
+OWN_FOLDER = "valm-uploads-"  # and the number of its process
+LEFT_SECONDS = 4 * 60 * 60.0
 
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
@@ -23,7 +26,8 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 def own_upload_folder(named: str = "") -> Iterator[str | None]:
     """Give gradio a folder of its own for uploads within the block, unless one is ``named``.
 
-    In the folder that pages share by default, one that ends would empty it for the others.
+    In the folder that pages share by default, one that ends would empty it for the others. What pages left there that
+    were killed, and was last changed more than ``LEFT_SECONDS`` ago, is deleted.
 
     Yields:
         The folder, which is deleted when the block ends; None where one was named.
@@ -31,13 +35,38 @@ def own_upload_folder(named: str = "") -> Iterator[str | None]:
     if named:
         yield None
         return
-    folder = tempfile.mkdtemp(prefix="valm-")
+    delete_left(Path(tempfile.gettempdir()))
+    folder = tempfile.mkdtemp(prefix=f"{OWN_FOLDER}{os.getpid()}-")
     os.environ["GRADIO_TEMP_DIR"] = folder
     try:
         yield folder
     finally:
         del os.environ["GRADIO_TEMP_DIR"]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def delete_left(parent: Path) -> None:
+    """Delete the folders of uploads in ``parent`` whose pages were killed long ago."""
+    for folder in parent.glob(f"{OWN_FOLDER}*-*"):
+        number = folder.name.removeprefix(OWN_FOLDER).partition("-")[0]
+        try:
+            old = time.time() - folder.stat().st_mtime > LEFT_SECONDS
+            if number.isdecimal() and folder.is_dir() and not folder.is_symlink() and old and not _runs(int(number)):
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # gone meanwhile, or somebody else's
+            continue
+
+
+def _runs(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def end_on_signals() -> None:

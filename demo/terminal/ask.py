@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo.downloads.files import figure_footer, reply_json
@@ -148,6 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     if options.batch and not (options.output and not options.photo):
         parser.error("--batch needs --output, and takes no photo beside it; a folder's question goes to --question.")
+    if options.figure and not Path(options.figure).resolve().parent.is_dir():
+        parser.error(f"--figure {options.figure}: there is no folder {Path(options.figure).parent}. Make it first.")
     try:
         task = task_of_checkpoint(options.checkpoint)
         if task != "answer":
@@ -188,7 +191,10 @@ def main(arguments: list[str] | None = None) -> None:
         from demo.downloads.question_figure import question_figure
 
         footer = figure_footer(predictor.facts, prediction)
-        question_figure(photo, prediction, explanation, footer=footer).savefig(options.figure)
+        try:
+            question_figure(photo, prediction, explanation, footer=footer).savefig(options.figure)
+        except (OSError, ValueError) as error:  # no room, or an ending that is no format
+            parser.exit(2, f"The figure can't be written: {error}\n")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def answer_task_batch(task: str, source: str, output: str, options: argparse.Nam
     if not place.is_file() or target.suffix != ".jsonl":
         raise ValueError(f"For the task {task!r} --batch needs a JSON lines file, and --output a name with .jsonl.")
     check_output(place, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
     rows = [_row(line) for line in place.read_bytes().splitlines() if line.strip()]
     model = checkpoint_fingerprint(fetch_checkpoint(options.checkpoint))[:12]
     done = _done(target)
@@ -79,7 +80,9 @@ def answer_task_batch(task: str, source: str, output: str, options: argparse.Nam
                 answered += result["error"] is None
     nothing = dict.fromkeys(OURS) | {"model": model}
     finished = [nothing | row if "error" in row else row | done[_key(row)] for row in rows]
-    write_rows(target, [writable_value(row) for row in finished])
+    asked = {_key(row) for row in rows}
+    others = [row for row in read_rows(target, set()) if _key(row) not in asked]  # of an earlier input
+    write_rows(target, [writable_value(row) for row in (*finished, *others)])
     return TaskSummary(len(rows), sum(row["error"] is not None for row in finished), answered)
 
 

@@ -41,6 +41,8 @@ def ask_task(task: str, given: list[str], options: argparse.Namespace) -> str:
     """
     if task not in TASKS:
         raise ValueError(f"{options.checkpoint} is for the task {task!r}, which valm-ask doesn't know.")
+    if options.figure and TASKS[task] in (_describe, _find):
+        raise ValueError(f"--figure isn't for the task {task!r}. Leave it out.")
     return TASKS[task](given, options)
 
 

@@ -17,7 +17,8 @@ from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import method_name
 from demo.visit.follow_up import Understood
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD
-from valm_core.inputs.text import as_listed
+from valm_core.inputs.photo import check_size
+from valm_core.inputs.text import as_listed, printable
 from valm_core.outputs import (
     EncodedImage,
     Evidence,
@@ -118,7 +119,8 @@ class Outcome:
     """What became of a question about the photo at ``path``: a reply, or a message that says why there is none.
 
     A reply may come with a message too: what the person should know beside it, and with questions to offer.
-    ``described`` is the HTML of a description of the photo, where one was wished for and can be given. ``visit``
+    ``described`` is the HTML of a description of the photo, where one was wished for and can be given, and ``said`` its
+    sentence. ``visit``
     is the number of the visit that it belongs to, see ``history.catch_up``, and ``earlier`` are those before it.
     """
 
@@ -127,6 +129,7 @@ class Outcome:
     message: str = ""
     suggestions: tuple[str, ...] = ()
     described: str = ""
+    said: str = ""
     visit: int = -1
     earlier: tuple[Outcome, ...] = ()
 
@@ -136,14 +139,31 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def content_of(path: str) -> bytes:
+    """What the file of a photo holds. Raises InputError where there is no such file, or a far too large one."""
+    try:
+        file = Path(path)
+        if not file.is_file():  # a device, which could be read without end, is none
+            raise InputError(LOST_PHOTO)
+        check_size(printable(file.name), file.stat().st_size)
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(LOST_PHOTO) from error
+
+
+def holds(path: str | None, photo: OpenedPhoto) -> bool | None:
+    """Whether the file at ``path`` holds just this photo; None where it can't be read."""
+    try:
+        return digest_of(content_of(path)) == photo.digest if path else None
+    except InputError:
+        return None
+
+
 def open_photo(predictor: Predictor, path: str | None, opened: OpenedPhoto | None) -> OpenedPhoto:
     """The photo at ``path``, encoded; ``opened`` itself when it is the same photo. Raises InputError."""
     if not path:
         raise InputError(NO_PHOTO)
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(LOST_PHOTO) from error
+    content = content_of(path)
     digest = digest_of(content)
     if opened is not None and opened.digest == digest:
         return opened

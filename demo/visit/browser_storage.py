@@ -73,6 +73,13 @@ def bring_back(
     return histories, current
 
 
+def has_asked(kept: str, example: str, question: str) -> bool:
+    """Whether a kept visit has a question about an example."""
+    photos, _ = _read(kept)
+    text = " ".join(question.split())
+    return any(photo.get("example") == example and text in photo["questions"] for photo in photos)
+
+
 def _path_of(photo: dict, examples: tuple[Example, ...]) -> str:
     """Where a photo of a visit lies. Raises InputError where it lies nowhere any more, or must not be opened."""
     if "upload" in photo:

@@ -92,7 +92,9 @@ def as_understood(outcome: Outcome, understood: Understood) -> Outcome:
 
 def before(last: Outcome | None, path: str | None) -> Before | None:
     """The question before, where it was about the same photo and was answered."""
-    if last is None or last.reply is None or last.path != path:
+    if last is None or last.reply is None:
+        return None
+    if last.path != path and not asking.holds(path, last.reply.photo):  # gradio copies an example to another path
         return None
     best = last.reply.prediction.answers[0]
     return Before(last.reply.prediction.question, best.text, best.probability)
@@ -108,7 +110,8 @@ def describe(
     try:
         photo = asking.open_photo(predictor, path, known)
         concepts = concepts_of(predictor, photo.encoded)
-        described = description_html(photo.picture, captioner.describe(photo.picture)) if captioner else ""
+        description = captioner.describe(photo.picture) if captioner else None
+        described = description_html(photo.picture, description) if description else ""
     except Exception as error:
         return Outcome(path, message=asking.message_for(error))
     named = [word for word, _ in named_concepts(concepts)]
@@ -120,7 +123,13 @@ def describe(
             messages.append(say("The questions on the buttons fit this photo."))
     asked = Outcome(path) if is_command(typed) else asking.answer(predictor, path, photo, typed)
     message = " ".join(filter(None, (asked.message, *messages)))
-    return dataclasses.replace(asked, message=message, suggestions=questions_for(concepts), described=described)
+    return dataclasses.replace(
+        asked,
+        message=message,
+        suggestions=questions_for(concepts),
+        described=described,
+        said=description.text if description else "",
+    )
 
 
 def suggest(predictor: Predictor, photo: OpenedPhoto | None) -> tuple[str, ...]:

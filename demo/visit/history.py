@@ -5,7 +5,6 @@ Nothing here outlives the visit: what is kept lies in a ``gr.State``, bounded in
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 from urllib.parse import urlencode
@@ -72,7 +71,7 @@ def remember(kept: tuple[PhotoHistory, ...], path: str | None, reply: Reply | No
     """The histories with a reply in the one of its photo; the oldest photos and questions give way.
 
     The reply takes the place of an earlier one to the same prediction, and goes to the end in place of one to the same
-    question.
+    question. ``path`` is the photo's on the page, which may be another one already.
     """
     if reply is None or not path:
         return kept
@@ -83,6 +82,8 @@ def remember(kept: tuple[PhotoHistory, ...], path: str | None, reply: Reply | No
         replies = (*(known for known in replies if _asked_by(known) != _asked_by(reply)), reply)[-MAX_QUESTIONS:]
     else:
         replies = (*replies[:place], reply, *replies[place + 1 :])
+    if asking.holds(path, reply.photo) is False:
+        path = old.path if old else ""
     new = PhotoHistory(reply.photo, path, replies)
     if old is None:
         return (*kept, new)[-MAX_PHOTOS:]
@@ -123,8 +124,8 @@ def history_of(kept: tuple[PhotoHistory, ...], photo: OpenedPhoto) -> PhotoHisto
 def already_opened(kept: tuple[PhotoHistory, ...], path: str | None) -> OpenedPhoto | None:
     """The photo in the file at ``path`` where it is kept, so that it need not be encoded again."""
     try:
-        digest = asking.digest_of(Path(path).read_bytes()) if kept and path else None
-    except OSError:
+        digest = asking.digest_of(asking.content_of(path)) if kept and path else None
+    except InputError:
         return None
     return next((history.photo for history in kept if history.photo.digest == digest), None)
 

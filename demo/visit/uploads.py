@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import gradio as gr
 from gradio.utils import get_upload_folder
-from gradio_client.utils import is_file_obj_with_meta, traverse
+from gradio_client.utils import is_file_obj, traverse
 
 from demo.languages.translate import translated
 from demo.visit.asking import LOST_PHOTO
@@ -22,10 +22,11 @@ NOT_UPLOADED = (
 
 
 class SealedBlocks(gr.Blocks):
-    """Blocks that fetch nothing for a visitor.
+    """Blocks that fetch nothing for a visitor, and open no file but what was uploaded.
 
     Gradio downloads every file value whose path is an http address, whatever the event and the component; behind a
-    firewall that reaches what the visitor can't.
+    firewall that reaches what the visitor can't. And a path without the mark of a file value it looks at nowhere, while
+    a picture's component takes it: any file of the server.
     """
 
     async def preprocess_data(self, block_fn, inputs, *others, **named):
@@ -35,7 +36,7 @@ class SealedBlocks(gr.Blocks):
             message = f"This call takes {wanted} values, and {len(inputs)} came. /gradio_api/info lists them."
             raise gr.Error(message, print_exception=False)
         try:
-            inputs = traverse(inputs, _local, is_file_obj_with_meta)
+            inputs = traverse(inputs, _local, is_file_obj)
         except InputError as error:
             raise gr.Error(translated(error), print_exception=False) from error
         return await super().preprocess_data(block_fn, inputs, *others, **named)

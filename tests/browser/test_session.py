@@ -7,6 +7,8 @@ import pytest
 from page_steps import ask, needs_fake, notice, overlay_source, upload, wait_for_new_overlay
 from PIL import Image
 
+SEEN = """() => document.title + document.body.innerText
+  + [...document.querySelectorAll("[aria-label]")].map((one) => one.ariaLabel).join()"""
 CHINESE_BROWSER = {"locale": "zh-CN"}
 # What stays English on the Chinese page: names, examples of questions and answers, and what the model itself says.
 STAYS_ENGLISH = re.compile(r"VALM|API|grad cam|PNG|JSON|HTML|Tab|Shift|What is in the photo\?|cat, dog, rabbit")
@@ -242,6 +244,14 @@ def test_an_english_browser_gets_an_english_page_and_doubt_about_other_languages
 
 
 @pytest.mark.parametrize("width", [390])
+def test_a_browser_of_a_third_language_gets_english_alone(visit, page_url):
+    page = visit(page_url, locale="de-DE")
+    page.wait_for_function("document.documentElement.lang === 'de'")
+    page.locator("#photo [aria-label]").first.wait_for()
+    seen = page.evaluate(SEEN)
+    assert "Ask a photo" in seen and re.findall(r"[\u4e00-\u9fff]+", seen.replace("中文", "")) == []
+
+
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 def test_the_new_parts_need_no_sideways_scroll_on_a_phone(visit, page_url, width, locale):
     page = visit(page_url, width, 844, locale=locale, ask_button="提问" if locale == "zh-CN" else "Ask")

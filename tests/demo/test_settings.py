@@ -7,9 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from demo import serve
+from demo.serve import load_captioner
 from demo.server import start_up
 from demo.server.start_up import bind_address, check_places, free_port, keep_proxies_out, prepare_environment
-from demo.settings import VARIABLES, Settings, checkpoint_folder, main, read_settings, settings_table
+from demo.settings import (
+    VARIABLES,
+    Settings,
+    checkpoint_folder,
+    device_beside,
+    main,
+    read_settings,
+    settings_table,
+)
+from valm_core.captions.captioner import Captioner
 
 ROOT = Path(__file__).parents[2]
 GOOD = {
@@ -130,6 +141,25 @@ def test_a_folder_to_compare_with_holds_a_model(tmp_path):
         read_settings({"VALM_COMPARE": f"mine={tmp_path}"})
     (tmp_path / "config.json").write_text("{}")
     assert read_settings({"VALM_COMPARE": f"mine={tmp_path}"}).compare == {"mine": str(tmp_path)}
+
+
+def test_beside_the_answering_model_no_gpu_is_lent(monkeypatch):
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+    assert device_beside() == "auto"
+    monkeypatch.setenv("SPACES_ZERO_GPU", "1")
+    assert device_beside() == "cpu"
+    asked = []
+    monkeypatch.setattr(Captioner, "from_checkpoint", lambda checkpoint, device: asked.append(device))
+    load_captioner("mine")
+    assert asked == ["cpu"]
+
+
+def test_a_checkpoint_named_on_the_command_line_is_the_pages(monkeypatch, environment):
+    served = []
+    monkeypatch.setattr(serve, "serve", lambda settings, *rest: served.append(settings.checkpoint))
+    serve.main(["--checkpoint", "mine/checkpoint"])
+    serve.main([])
+    assert served[0] == "mine/checkpoint" and served[1] != "mine/checkpoint"
 
 
 def test_a_dataset_needs_a_database():

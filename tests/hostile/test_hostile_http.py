@@ -1,5 +1,6 @@
 """The hostile corpus through a served page: HTTP upload and the page's own events, as a browser sends them."""
 
+import json
 import re
 
 import pytest
@@ -121,6 +122,28 @@ def test_the_painting_takes_no_bombs_and_no_endless_layers(page):
                 assert (answer.status_code == 200) == taken, answer.text
 
     run(story())
+
+
+@pytest.mark.parametrize("mark", [{}, {"meta": {"_type": "gradio.FileData"}}, {"meta": {}}])
+@pytest.mark.parametrize("target", ["secret.png", "nothing.png", "/dev/zero", "/etc/passwd"])
+def test_the_page_opens_no_file_that_was_not_uploaded(page, tmp_path, mark, target):
+    """A path without the mark of gradio's file values is looked at nowhere in gradio, and its picture takes it."""
+    (tmp_path / "secret.png").write_bytes(saved(PICTURE, "PNG"))
+    path = str(tmp_path / target)  # an absolute target stays as it is
+
+    async def story():
+        async with connect(page) as client:
+            visitor = Visitor(client, await read_layout(client))
+            await visitor.upload(saved(PICTURE, "PNG"))
+            visitor.photo = {"path": path, **mark}
+            try:
+                shown = await visitor.ask("what color is the square?")
+            except Busy as refused:
+                return str(refused)
+            return json.dumps(shown.html)
+
+    told = run(story())
+    assert "answer-text" not in told and "can't be read" not in told and "no longer on the server" not in told, told
 
 
 @pytest.mark.parametrize("megabytes", [24, 40])

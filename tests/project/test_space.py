@@ -37,6 +37,21 @@ def test_the_metadata_is_what_the_hub_takes(space):
     assert data.to_dict().keys() <= known | {"license", "short_description", "tags", "models", "datasets"}
 
 
+@pytest.mark.parametrize("repository", [False, True])
+def test_a_folder_that_is_no_space_or_has_a_history_is_left_alone(tmp_path, repository):
+    folder = tmp_path / "mine"
+    if repository:
+        assemble(folder)
+        (folder / ".git").mkdir()
+    else:
+        folder.mkdir()
+        (folder / ".gitattributes").write_text("")
+    (folder / "thesis.tex").write_text("years")
+    with pytest.raises(ValueError, match=r"Name a new folder"):
+        assemble(folder)
+    assert (folder / "thesis.tex").read_text() == "years"
+
+
 def test_malformed_metadata_is_noticed():
     with pytest.raises(ValueError, match="dict"):
         SpaceCard("---\njust a sentence\n---\n")
@@ -78,7 +93,7 @@ def test_another_folder_is_not_overwritten_but_an_earlier_space_is(tmp_path, cap
     (tmp_path / "thesis.txt").write_text("two years of work")
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path)])
-    assert stopped.value.code == 2 and "no Space" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "Name a new folder" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").exists()
 
     main([str(tmp_path / "space")])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.export.writing import Graph, photo_inputs, text_inputs
+from valm_core.checkpoints.facts import THRESHOLDS, read_thresholds
 from valm_core.explanations.attention_maps import cross_modal_maps
 from valm_core.explanations.attention_rollout import rollout_relevance
 from valm_core.explanations.raw_attention import raw_relevance
@@ -80,5 +81,6 @@ def answering_metadata(model: ValmModel, checkpoint: Path, folder: Path) -> dict
     return {
         "mean_image_token": MEAN_FILE,
         "temperature": model.config.temperature,
+        THRESHOLDS: read_thresholds(checkpoint),
         "yes_no_temperature": model.config.yes_no_temperature,
     }

@@ -6,6 +6,9 @@ Example:
 """
 
 import argparse
+import json
+import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,11 @@ from training.measuring.common import (
     sample,
     tell_report,
 )
+from valm_core.checkpoints.atomic_files import replace_folder, write_text
+from valm_core.checkpoints.contents import METRICS_FILE, write_fingerprints
+from valm_core.checkpoints.facts import THRESHOLDS as THRESHOLD_NAME
+from valm_core.checkpoints.facts import read_thresholds
+from valm_core.checkpoints.fingerprints import read_json
 from valm_core.evidence import rules
 from valm_core.evidence.measure import hiding_probabilities
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
@@ -58,20 +66,20 @@ class Hidden:
     random: np.ndarray
     changed: bool
 
-    def true_map(self) -> str:
+    def true_map(self, thresholds: rules.Thresholds | None = None) -> str:
         """The verdict on the default method's map."""
-        return rules.verdict(self.probability, self.hottest[0], self.random)
+        return rules.verdict(self.probability, self.hottest[0], self.random, thresholds)
 
-    def foreign_map(self) -> str:
+    def foreign_map(self, thresholds: rules.Thresholds | None = None) -> str:
         """The verdict on the map of another question about another photo: hot in one piece, and wrong here."""
-        return rules.verdict(self.probability, self.foreign, self.random)
+        return rules.verdict(self.probability, self.foreign, self.random, thresholds)
 
-    def shuffled_maps(self) -> list[tuple[float, str]]:
+    def shuffled_maps(self, thresholds: rules.Thresholds | None = None) -> list[tuple[float, str]]:
         """Support of, and verdict on, maps that know nothing: the shuffled ones, and every random draw against the
         others, for its order is that of one more shuffled map."""
         others = [np.delete(self.random, place, axis=0) for place in range(len(self.random))]
         curves = [(hottest, self.random) for hottest in self.hottest[1:]] + list(zip(self.random, others, strict=True))
-        return [(rules.support(*curve), rules.verdict(self.probability, *curve)) for curve in curves]
+        return [(rules.support(*curve), rules.verdict(self.probability, *curve, thresholds)) for curve in curves]
 
 
 @torch.no_grad()
@@ -102,27 +110,29 @@ def hide(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> list[Hid
     return found
 
 
-def measure(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> dict:
+def measure(
+    model: ValmModel, rows: list[Row], by_pixels: bool = False, thresholds: rules.Thresholds | None = None
+) -> dict:
     """Thresholds from the first half of the rows, and on the second half the share of each verdict.
 
-    The verdicts tested are those of ``evidence.rules``: its thresholds, which the calibrated ones were rounded to,
-    and its smallest effect.
+    The verdicts tested are those that people see: by the checkpoint's own ``thresholds``, or those of
+    ``evidence.rules`` where it has none, which the calibrated ones were rounded to, and by its smallest effect.
     """
     half = len(rows) // 2
     hidden = hide(model, rows, by_pixels)
     shuffled = [support for found in hidden[:half] for support, _ in found.shuffled_maps()]
     tested = hidden[half:]
-    true_maps = np.array([found.true_map() for found in tested])
-    foreign_maps = np.array([found.foreign_map() for found in tested])
+    true_maps = np.array([found.true_map(thresholds) for found in tested])
+    foreign_maps = np.array([found.foreign_map(thresholds) for found in tested])
     changed = np.array([found.changed for found in tested])
-    shuffled_verdicts = np.array([verdict for found in tested for _, verdict in found.shuffled_maps()])
+    shuffled_verdicts = np.array([verdict for found in tested for _, verdict in found.shuffled_maps(thresholds)])
     calibrated = {name: round(float(np.quantile(shuffled, share)), 2) for name, share in SHUFFLED_SHARES.items()}
     return {
         "method": DEFAULT_METHOD,
         "hidden": "pixels" if by_pixels else "cells",
         "questions": len(rows),
         "calibrated": calibrated,
-        "used": {"matters a little": rules.LITTLE_SUPPORT, "matters": rules.SUPPORT},
+        "used": dict(zip(SHUFFLED_SHARES, thresholds or (rules.LITTLE_SUPPORT, rules.SUPPORT), strict=True)),
         "tested_questions": len(tested),
         "photo_changed_the_answer": int(changed.sum()),
         "true_maps": verdict_shares(true_maps),
@@ -136,6 +146,18 @@ def measure(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> dict:
 def verdict_shares(verdicts: np.ndarray) -> dict[str, float]:
     """The share of each verdict among some; 0 where there are none."""
     return {name: round(float((verdicts == name).sum() / max(verdicts.size, 1)), 4) for name in rules.VERDICTS}
+
+
+def write_thresholds(folder: Path, calibrated: dict[str, float]) -> None:
+    """Keep thresholds, rounded up to one decimal, among a checkpoint's figures, where the predictors look for them."""
+    metrics = read_json(folder / METRICS_FILE) if (folder / METRICS_FILE).is_file() else {}
+    if not isinstance(metrics, dict):
+        raise ValueError(f"{folder / METRICS_FILE} is damaged. Copy the checkpoint again.")
+    kept = [math.ceil(round(10 * calibrated[name], 6)) / 10 for name in SHUFFLED_SHARES]
+    with replace_folder(folder) as fresh:
+        shutil.copytree(folder, fresh, dirs_exist_ok=True)
+        write_text(fresh / METRICS_FILE, json.dumps(metrics | {THRESHOLD_NAME: kept}, indent=2) + "\n")
+        write_fingerprints(fresh)
 
 
 def format_report(report: dict) -> str:
@@ -163,14 +185,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="JSON lines file (see docs/train.md)")
     parser.add_argument("--limit", type=int, default=400, help="how many questions, drawn with seed 1 (default 400)")
     parser.add_argument("--pixels", action="store_true", help="blur the photo itself, in place of its encoded cells")
+    parser.add_argument("--write", action="store_true", help="keep the thresholds, rounded up, in the checkpoint")
     options = parser.parse_args(arguments)
+    if options.write and options.pixels:
+        parser.error("--write keeps thresholds for hidden cells, as the page hides them; leave --pixels out.")
     if options.limit < 2:
         parser.error(f"--limit is {options.limit}; at least 2 are needed, one to calibrate on and one to test on.")
     try:
         rows = load_rows(options.data)
         model = load_model(options)
-        report = measure(model, sample(rows, options.limit, seed=1), options.pixels)
-    except (FileNotFoundError, ValueError) as error:
+        own = read_thresholds(options.checkpoint)
+        report = measure(model, sample(rows, options.limit, seed=1), options.pixels, own)
+        if options.write:
+            write_thresholds(Path(options.checkpoint), report["calibrated"])
+    except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     data = data_name(options.data)
     report["command"] = (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from valm_core.model.encoders.packages import sha256_of
 from valm_core.model.heads import answer_kind
 from valm_core.outputs import Answer, TrackRecord
 
+THRESHOLDS = "verdict_thresholds"  # in metrics.json: the least support for "matters a little" and for "matters"
 MIN_ON_RECORD = 30  # validation questions that a track record must rest on
 
 
@@ -44,6 +46,17 @@ def read_track_records(folder: str | Path | None) -> tuple[TrackRecord, ...]:
         return tuple(records) if usable else ()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ()
+
+
+def read_thresholds(folder: str | Path | None) -> tuple[float, float] | None:
+    """The thresholds of a map's verdict that its metrics.json says were measured on a checkpoint; None where it says
+    nothing usable. `python -m training.evidence --write` measures them."""
+    try:
+        metrics = json.loads((Path(folder or "") / METRICS_FILE).read_text(encoding="utf-8"))
+        little, much = map(float, metrics[THRESHOLDS])
+        return (little, much) if 0 < little <= much < math.inf else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def record_of(answer: Answer, records: tuple[TrackRecord, ...]) -> TrackRecord | None:

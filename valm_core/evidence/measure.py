@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from valm_core.evidence.rules import check_method, gather_evidence, hidden_variants, split_variants
+from valm_core.evidence.rules import Thresholds, check_method, gather_evidence, hidden_variants, split_variants
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.hiding import logits_without_cells, logits_without_pixels
 from valm_core.explanations.trace import Trace, trace_question
@@ -82,6 +82,7 @@ def judge_map(
     image_map: np.ndarray,
     others: list[np.ndarray],
     blind: Answer,
+    thresholds: Thresholds | None = None,
 ) -> Evidence:
     """The evidence for one map [rows, columns] of a method, beside those of ``others``.
 
@@ -91,9 +92,10 @@ def judge_map(
         image_map: of the whole question or of a word.
         others: what the compared methods say of the same.
         blind: the likeliest answer without the photo.
+        thresholds: of the verdict, measured on this model; None where none were.
     """
     probabilities = hiding_probabilities(model, text, image, answer_index, [image_map])
-    return gather_evidence(method, model.answers[answer_index], probabilities, blind, image_map, others)
+    return gather_evidence(method, model.answers[answer_index], probabilities, blind, image_map, others, thresholds)
 
 
 def explain_and_judge(
@@ -104,6 +106,7 @@ def explain_and_judge(
     method: str,
     blind: Answer,
     explanation: Explanation | None = None,
+    thresholds: Thresholds | None = None,
 ) -> tuple[Explanation, Evidence]:
     """A method's explanation over word pieces, and the evidence for its map of the whole question, out of one trace.
 
@@ -112,6 +115,7 @@ def explain_and_judge(
         method: a key of ``EXPLANATION_METHODS``.
         blind: the likeliest answer without the photo.
         explanation: the method's, where it was made before.
+        thresholds: as of ``judge_map``.
 
     Raises:
         ValueError: ``explanation`` is another method's.
@@ -122,4 +126,4 @@ def explain_and_judge(
         explanation = EXPLANATION_METHODS[method](*asked, trace)
     check_method(explanation, method)
     others = [other.image_map for other in compared_explanations(*asked, method, trace)]
-    return explanation, judge_map(*asked, method, explanation.image_map, others, blind)
+    return explanation, judge_map(*asked, method, explanation.image_map, others, blind, thresholds)

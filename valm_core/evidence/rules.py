@@ -22,6 +22,7 @@ SMALLEST_SPREAD = 0.1  # of log-odds: what nothing moves supports no map
 # cases. Made by `python -m training.evidence` on one half of the validation questions, tested on the other; see
 # docs/reports/maps/evidence.md. Another checkpoint can be calibrated by the same command.
 LITTLE_SUPPORT, SUPPORT = 2.1, 4.2
+Thresholds = tuple[float, float]  # these two of another model
 
 
 def hidden_variants(image_tokens: np.ndarray, text_tokens: np.ndarray, image_maps: list[np.ndarray]) -> np.ndarray:
@@ -60,8 +61,7 @@ def gather_evidence(
     blind_answer: Answer,
     image_map: np.ndarray,
     others: list[np.ndarray],
-    thresholds: tuple[float, float] | None = None,
-    own_thresholds: bool = True,
+    thresholds: Thresholds | None = None,
 ) -> Evidence:
     """The evidence for one map.
 
@@ -72,8 +72,7 @@ def gather_evidence(
         blind_answer: the likeliest answer without the photo.
         image_map: [rows, columns].
         others: maps of other methods.
-        thresholds: as of ``verdict``.
-        own_thresholds: whether they were measured on this model.
+        thresholds: as of ``verdict``, measured on this model; None where none were.
     """
     probability, (hottest,), random = probabilities
     return Evidence(
@@ -90,7 +89,7 @@ def gather_evidence(
         evenness=evenness(image_map),
         support=support(hottest, random),
         verdict=verdict(probability, hottest, random, thresholds),
-        own_thresholds=own_thresholds,
+        own_thresholds=thresholds is not None,
     )
 
 
@@ -112,9 +111,7 @@ def support(hottest: np.ndarray, random: np.ndarray) -> float:
     return float((falls / np.maximum(odds.std(axis=0, ddof=1), SMALLEST_SPREAD)).max())
 
 
-def verdict(
-    probability: float, hottest: np.ndarray, random: np.ndarray, thresholds: tuple[float, float] | None = None
-) -> str:
+def verdict(probability: float, hottest: np.ndarray, random: np.ndarray, thresholds: Thresholds | None = None) -> str:
     """One of ``VERDICTS``.
 
     "cannot tell" where the answer stays with up to nine tenths of the photo hidden: no share of hottest or of random

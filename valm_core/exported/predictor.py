@@ -51,6 +51,8 @@ class OnnxPredictor:
     def __init__(self, model: ExportedModel):
         self.model = model
         self.answers: list[str] = model.answers
+        measured = model.metadata.get("verdict_thresholds")  # as of ``facts.read_thresholds``
+        self.thresholds = (float(measured[0]), float(measured[1])) if measured else None
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path, threads: int = 0) -> OnnxPredictor:
@@ -197,7 +199,7 @@ class OnnxPredictor:
         place = int(logits[0].argmax()) if answer is None else place_in_list(answer, self.answers)
         found = split_variants(exported.probabilities(self.model, logits, asked=logits[:1])[:, place])
         (blind,) = exported.likeliest(self.model, exported.blind_logits(self.model, text), 1)
-        return gather_evidence(method, self.answers[place], found, blind, image_map, others)
+        return gather_evidence(method, self.answers[place], found, blind, image_map, others, self.thresholds)
 
     def _method(self, method: str | None) -> str:
         return chosen_method(method, METHODS, METHODS[0], OTHER_METHODS)

@@ -462,7 +462,6 @@ class TransformersPredictor:
             explanation.image_map,
             others,
             thresholds,
-            own_thresholds=thresholds is not None,
         )
 
     @_one_at_a_time

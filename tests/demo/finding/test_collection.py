@@ -79,12 +79,13 @@ def test_a_fault_stops_indexing_and_names_itself_in_the_log_alone(collection, mo
 
 def test_words_and_a_photo_find_photos_with_their_maps(collection, folder):
     page = FindPage(collection)
-    shown, found, opened, _, words, overlay, progress = page.by_words("a red cat")
+    shown, found, opened, _, words, overlay, progress, said = page.by_words("a red cat")
+    assert said == f"{len(shown.search.found)} photos found, the best first."
     assert found.count("data-item=") == 12 and 'aria-current="true"' in found
     assert opened["visible"] and "15 photos" in progress
     assert [word in words for word in (">a<", ">red<", ">cat<", ">all words<")] == [True] * 4
     assert overlay.count('role="gridcell"') == len(shown.explanation.token_to_patch[0])
-    shown, found, opened, _, words, overlay, _ = page.by_photo(str(folder / "3.png"))
+    shown, found, opened, _, words, overlay, *_ = page.by_photo(str(folder / "3.png"))
     assert shown.search.found[0].name == "3.png" and opened["visible"]
     assert words == "" and overlay.count("<img") == 1 and "like it" in found
 

@@ -132,7 +132,9 @@ def raised_templates() -> list[tuple[str, set[str]]]:
     """The template of every error that people are told, and the names of its values, as they stand in the code."""
     texts, found = named_texts(), []
     for path in RAISERS:
-        for call in called(path, "InputError", "NotOffered", "OcrMissing", "Stopped", "not_offered"):
+        for call in called(
+            path, "InputError", "NotOffered", "UnreachablePhoto", "OcrMissing", "Stopped", "not_offered"
+        ):
             text = call.args[0]
             name = getattr(text, "id", getattr(text, "attr", None))
             if isinstance(text, ast.Call):

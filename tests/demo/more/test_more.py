@@ -36,10 +36,11 @@ def test_folders_that_cannot_be_used_are_named(tiny_feeling, tmp_path, tiny_mode
 
 def test_a_text_is_labelled_with_and_without_a_photo_and_faults_are_told(tiny_feeling, tmp_path):
     page = MorePage(MoreModels({"feel": tiny_feeling}))
-    result, picture = page.answer("feel", "is the square red?", None, None, None)
+    result, picture, said = page.answer("feel", "is the square red?", None, None, None)
+    assert said in ("positive", "negative") and f">{said}</h2>" in result
     assert "positive" in result and "negative" in result and picture == "" and "Without the photo" not in result
     Image.effect_noise((64, 48), 60).convert("RGB").save(tmp_path / "photo.png")
-    result, picture = page.answer("feel", "is the square red?", str(tmp_path / "photo.png"), None, None)
+    result, picture, _ = page.answer("feel", "is the square red?", str(tmp_path / "photo.png"), None, None)
     assert "Without the photo" in result and "data:image/jpeg" in picture
     assert "The text is empty" in page.answer("feel", " ", None, None, None)[0]
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
@@ -49,16 +50,16 @@ def test_a_text_is_labelled_with_and_without_a_photo_and_faults_are_told(tiny_fe
 
 def test_what_was_found_out_is_not_shown_under_another_task():
     page = MorePage(MoreModels({}))
-    page.answer = lambda task, *given: [f"{task}: {given[0]}", ""]
+    page.answer = lambda task, *given: [f"{task}: {given[0]}", "", "said"]
     done = page.run("feel", "lovely", None, None, None)
-    assert page.show(done, "feel") == ["feel: lovely", ""]
-    assert page.show(done, "judge") == page.show(None, "judge") == [gr.skip(), gr.skip()]
+    assert page.show(done, "feel") == ["feel: lovely", "", "said"]
+    assert page.show(done, "judge") == page.show(None, "judge") == [gr.skip()] * 3
 
 
 def test_a_task_shows_what_it_takes_and_no_former_result():
     for name, task in TASKS.items():
         does, _, example, photo, document, number, *results = MorePage(MoreModels({})).choose(name)
-        assert task.does in does and example["value"] == task.example and results == ["", ""]
+        assert task.does in does and example["value"] == task.example and results == ["", "", ""]
         assert photo["visible"] == task.photo and document["visible"] == number["visible"] == task.document
 
 
@@ -77,7 +78,9 @@ def test_reading_is_offered_where_there_is_ocr(monkeypatch):
 
 def test_at_most_two_models_stay_in_memory(monkeypatch):
     loaded = []
-    monkeypatch.setattr(models, "LOADERS", dict.fromkeys(models.LOADERS, lambda place: loaded.append(place) or place))
+    monkeypatch.setattr(
+        models, "LOADERS", dict.fromkeys(models.LOADERS, lambda place, device: loaded.append(place) or place)
+    )
     more = MoreModels({"tag": "a", "relate": "b", "judge": "c"})
     for task in ("tag", "relate", "tag", "judge", "tag", "relate"):
         assert more._model(task) == more.checkpoints[task]

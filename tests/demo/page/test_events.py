@@ -3,6 +3,7 @@
 import dataclasses
 from types import SimpleNamespace
 from typing import ClassVar
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
@@ -14,7 +15,7 @@ from demo.page.events import Page
 from demo.page.returning import Returning
 from demo.page.wiring import build_page
 from demo.server.leaving import MAX_GIVING_WAY, StoppingBlocks
-from demo.visit import asking, browser_storage, history
+from demo.visit import asking, browser_storage, conversation, history
 from demo.visit.map_parts import ALL
 from demo.visit.printed import Printed, with_read
 from demo.visit.uploads import get_upload_folder
@@ -84,6 +85,83 @@ def test_evidence_and_what_was_read_never_undo_each_other(page, upload):
     assert page.result.printed not in then and then[page.memory.reply].read is read.read
     other = asking.ask(page.predictor, path, None, "How many?")
     assert page.show_found(weighed, read, other, (), path) == {page.memory.reply: gr.skip()}
+
+
+class Unfamiliar(FakePredictor):
+    """Finds every photo unfamiliar, as a page of text is."""
+
+    def answer(self, image, question, top=5):
+        """As the fake's."""
+        return dataclasses.replace(super().answer(image, question, top), unfamiliar=("photo",))
+
+
+def test_what_is_read_is_of_the_photo_that_was_asked_about(page, upload, monkeypatch):
+    """The photo's path is that of now, the reply that of when its turn came: another photo may lie there already."""
+    receipt, other = upload(1), upload(2)
+    reply = asking.ask(Unfamiliar(), receipt, None, "What is the total?")
+    documents = []
+    monkeypatch.setattr(page, "reader", object())
+    monkeypatch.setattr(
+        "demo.page.events.read_printed", lambda reader, document, *rest: documents.append(document) or Printed()
+    )
+    page.read(receipt, reply, ())
+    page.read(other, reply, ())
+    assert documents[0] == receipt and documents[1] is reply.photo.picture
+
+
+def test_a_method_chosen_while_a_page_was_read_keeps_what_was_read(page, upload):
+    reply = asking.ask(page.predictor, upload(1), None, "What color?")
+    again = asking.explain_again(page.predictor, reply, "random", reply.answer)
+    meanwhile = with_read(reply, Printed(message="No words on it."))
+    shown = page.on_map.show_again(again, meanwhile, asking.Selection(), *LOOK)
+    assert shown[page.memory.reply].explanation.method == "random"
+    assert shown[page.memory.reply].read is meanwhile.read
+
+
+def test_the_history_never_has_another_photos_file(page, upload):
+    first, second = upload(1), upload(2)
+    reply = asking.ask(page.predictor, first, None, "What color?")
+    assert page.remember((), first, reply)[page.memory.kept][0].path == first
+    mixed = page.remember((), second, reply)[page.memory.kept]
+    assert mixed[0].photo is reply.photo and mixed[0].path == ""
+    kept = history.remember((), first, reply)
+    later = asking.ask(page.predictor, first, None, "How many?")
+    assert [one.path for one in history.remember(kept, second, later)] == [first]
+
+
+def test_a_file_that_is_refused_late_takes_no_other_photo_away(page, upload):
+    bad = asking.Path(upload(1))
+    bad.write_bytes(b"no photo")
+    refused = page.encode(str(bad), None, ())[page.memory.refused]
+    gone = page.drop_refused(str(bad), refused)
+    assert gone[page.ask.photo] is None and "can&#39;t be read as a photo" in gone[page.ask.notice]
+    for path, known in ((upload(2), refused), (str(bad), None)):
+        assert page.drop_refused(path, known) == {page.memory.refused: None}
+
+
+def test_a_follow_up_is_understood_where_gradio_copied_the_photo(page, upload):
+    path = upload(1)
+    outcome = page.answer(path, None, "What animal is this?", (), None, 0)[page.memory.asked]
+    copy = asking.Path(path).with_name("copy.png")
+    copy.write_bytes(asking.Path(path).read_bytes())
+    for here, known in ((path, True), (str(copy), True), (upload(2), False), (None, False)):
+        assert (conversation.before(outcome, here) is not None) == known
+
+
+def test_a_link_gives_way_to_a_visit_that_has_its_question(page, upload):
+    example = page.examples[0]
+    returning, question = Returning(page), example.questions[0]
+    link = history.Link(photo=example.path.stem, question=question)
+    asked = page.answer(str(example.path), None, question, (), None, 0)[page.memory.asked]
+    reply = asking.ask(page.predictor, upload(1), None, "What color?")
+    kept = history.remember(history.remember((), str(example.path), asked.reply), upload(1), reply)
+    text = browser_storage.to_keep(kept, reply, page.examples)
+    request = SimpleNamespace(query_params=dict(parse_qsl(history.to_query(link)[1:])))
+    assert page.memory.linked in returning.open_page("", request)
+    assert returning.open_page(text, request)[page.memory.kept_by_tab] == text
+    assert page.memory.linked not in returning.open_page(text, request)
+    less = browser_storage.to_keep(history.remember((), upload(1), reply), reply, page.examples)
+    assert page.memory.linked in returning.open_page(less, request)
 
 
 def test_evidence_gives_way_while_answers_wait_but_not_for_ever_nor_for_who_left(page, upload, monkeypatch):

@@ -5,6 +5,8 @@ import math
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,20 @@ def test_a_stopping_page_waits_for_answers_but_not_for_ever(monkeypatch, busy_un
     assert clock.now - 100 == pytest.approx(waited, abs=0.11)  # two looks
     assert queue.max_size == 0
     assert shutdown.FINISH_SECONDS + shutdown.CLOSE_SECONDS < 5
+
+
+def test_only_what_a_page_left_that_was_killed_long_ago_is_deleted(tmp_path):
+    over = subprocess.Popen([sys.executable, "-c", ""])
+    over.wait()
+    names = [f"valm-uploads-{number}-abc" for number in (over.pid, os.getpid())]
+    others = ["valm-uploads-x-abc", f"valm-{over.pid}-abc", f"uploads-{over.pid}-abc"]
+    for name in (*names, *others, f"valm-uploads-{over.pid}-new"):
+        (tmp_path / name).mkdir()
+        if not name.endswith("new"):
+            os.utime(tmp_path / name, (1, 1))
+    shutdown.delete_left(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {names[1], *others, f"valm-uploads-{over.pid}-new"}
 
 
 def test_a_missing_checkpoint_is_one_line_and_exit_code_2(forks, tmp_path):

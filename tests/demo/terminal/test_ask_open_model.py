@@ -34,6 +34,9 @@ def test_a_short_answer_says_what_its_percentages_are_worth_and_is_drawn(model, 
     figure = tmp_path / "out.pdf"
     main([str(photo), "what is it?", "--checkpoint", str(model), "--device", "cpu", "--figure", str(figure)])
     printed = capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        main([str(photo), "what is it?", "--checkpoint", str(model), "--device", "cpu", "--figure", "a.nothing"])
+    assert "The figure can't be written" in capsys.readouterr().err
     assert "not calibrated" in printed.out and "measured on another model" in printed.out
     assert figure.read_bytes().startswith(b"%PDF")
     pdfium = pytest.importorskip("pypdfium2", reason="the extra `read` isn't installed")

@@ -75,6 +75,18 @@ def test_it_goes_on_where_it_stopped_and_with_this_model_alone(checkpoints, tmp_
     assert run(checkpoints / "feel", source, output) == 2 and rows_of(output) == [{"mine": 1}]
 
 
+def test_rows_of_an_earlier_input_stay_and_a_folder_is_made(checkpoints, tmp_path):
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    output = tmp_path / "new" / "folder" / "moods.jsonl"
+    first.write_text('{"text": "is there red?"}\n', encoding="utf-8")
+    second.write_text('{"text": "is there blue?"}\n', encoding="utf-8")
+    assert run(checkpoints / "feel", first, output) == 0
+    (red,) = rows_of(output)
+    assert run(checkpoints / "feel", second, output) == 0
+    blue, kept = rows_of(output)
+    assert blue["text"] == "is there blue?" and kept == red
+
+
 def test_what_was_said_of_another_photo_or_with_another_top_is_not_gone_on_with(checkpoints, tmp_path, capsys):
     Image.new("RGB", (40, 30), (220, 30, 30)).save(tmp_path / "a.png")
     source, output = tmp_path / "posts.jsonl", tmp_path / "moods.jsonl"

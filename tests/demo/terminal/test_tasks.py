@@ -59,6 +59,9 @@ def test_every_task_answers_in_words_and_as_json(checkpoints, capsys, monkeypatc
         ("judge", ["none.png", "there is any red"], "There is no file"),
         ("feel", [], "is for the task 'feel': give a photo, a text, or both"),
         ("retrieval", ["photo.png"], "Give a photo and words"),
+        ("retrieval", ["photo.png", "red", "--figure", "a.png"], "--figure isn't for the task 'retrieval'"),
+        ("judge", ["photo.png", "red", "--figure", "none/a.png"], "there is no folder none"),
+        ("judge", ["photo.png", "red", "--figure", "a.nothing"], "unknown file extension"),
     ],
 )
 def test_what_is_missing_is_told(checkpoints, capsys, monkeypatch, task, given, fault):

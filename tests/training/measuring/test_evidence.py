@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from training.datasets import load_rows
 from training.measuring import evidence as command
+from valm_core.checkpoints.contents import check_fingerprints
+from valm_core.checkpoints.facts import read_thresholds
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.evidence import rules
+from valm_core.predictor import VqaPredictor
 
 REPORT = Path(__file__).parents[3] / "docs" / "reports" / "maps" / "evidence.json"
 
@@ -47,6 +51,37 @@ def test_a_map_of_another_photo_is_the_last_one_of_another(tiny_model, colored_s
     np.testing.assert_array_equal(foreign[0], own[0][::-1])  # nothing was asked before
     np.testing.assert_array_equal(foreign[1], own[0])
     np.testing.assert_array_equal(foreign[2], own[0])  # the same photo once more
+
+
+def test_thresholds_are_kept_in_the_checkpoint_and_used_from_there(tiny_model, tmp_path):
+    save_checkpoint(tiny_model, tmp_path / "mine", {"metrics.json": '{"accuracy": 0.5}'})
+    command.write_thresholds(tmp_path / "mine", {"matters a little": 1.71, "matters": 3.0})
+    assert json.loads((tmp_path / "mine" / "metrics.json").read_text()) == {
+        "accuracy": 0.5,
+        "verdict_thresholds": [1.8, 3.0],
+    }
+    check_fingerprints(tmp_path / "mine")
+    own = VqaPredictor.from_checkpoint(tmp_path / "mine", "cpu")
+    other = VqaPredictor(tiny_model, torch.device("cpu"))
+    assert own.thresholds == (1.8, 3.0) and other.thresholds is None
+    image = own.encode(Image.new("RGB", (32, 32), "red"))
+    for predictor, measured in ((own, True), (other, False)):
+        assert predictor.evidence(image, "what color?").own_thresholds is measured
+        assert predictor.ask(image, "what color?")[2].own_thresholds is measured
+    own.thresholds = (1e-6, 1e-6)
+    lenient = own.evidence(image, "what color?")
+    assert lenient.verdict != "matters a little"  # one threshold for both
+
+
+@pytest.mark.parametrize("kept", ["[2.0]", '["a", 3]', "[3, 2]", "[0, 2]", '{"a": 1}', "5", "null"])
+def test_thresholds_that_are_none_are_passed_over(tmp_path, kept):
+    (tmp_path / "metrics.json").write_text(f'{{"verdict_thresholds": {kept}}}')
+    assert read_thresholds(tmp_path) is None
+
+
+def test_the_shipped_checkpoint_has_the_thresholds_of_its_report():
+    report = json.loads(REPORT.read_text(encoding="utf-8"))
+    assert read_thresholds(REPORT.parents[3] / "assets" / "checkpoints" / "everyday") == tuple(report["used"].values())
 
 
 def test_verdict_shares_add_up():
