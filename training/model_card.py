@@ -87,6 +87,8 @@ def _card(model: ValmModel, learned: str, data: str, report: dict, blind: bool, 
         else "With temperatures from one half of the photos the calibration error of the other half is "
         f"{100 * held_out:.1f} %."
     )
+    if config.yes_no_temperature:
+        chosen = chosen.replace("temperature", "temperatures")
     were = "were" if "and" in chosen or config.yes_no_temperature else "was"
     sections = f"""{learned}{FIGURES}`{data_name(data)}`
 

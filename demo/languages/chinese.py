@@ -108,8 +108,8 @@ CHINESE = {
         "以下是照片模型的回答，它学习时几乎没有见过印刷页面："
     ),
     "If this is a page of printed text: a second model could read it, but no OCR is installed here. "
-    "To install it: pip install 'valm[read]'": (
-        "如果这是一页印刷文字：另一个模型可以阅读它，但这里没有安装 OCR。安装命令：pip install 'valm[read]'"
+    "To install it: .venv/bin/pip install -e '.[read]'": (
+        "如果这是一页印刷文字：另一个模型可以阅读它，但这里没有安装 OCR。安装命令：.venv/bin/pip install -e '.[read]'"
     ),
     # finding
     "Find": "查找",
@@ -747,11 +747,11 @@ MESSAGES = {
     "No words were found on the page. Send a sharper picture, or one with text on it.": (
         "页面上没有找到文字。请发送更清晰的或带有文字的图片。"
     ),
-    "Reading documents needs OCR. Install it with: pip install 'valm[read]'": (
-        "阅读文档需要 OCR。安装命令：pip install 'valm[read]'"
+    "Reading documents needs OCR. Install it with: .venv/bin/pip install -e '.[read]'": (
+        "阅读文档需要 OCR。安装命令：.venv/bin/pip install -e '.[read]'"
     ),
-    "Reading PDF files needs pypdfium2. Install it with: pip install 'valm[read]'": (
-        "阅读 PDF 文件需要 pypdfium2。安装命令：pip install 'valm[read]'"
+    "Reading PDF files needs pypdfium2. Install it with: .venv/bin/pip install -e '.[read]'": (
+        "阅读 PDF 文件需要 pypdfium2。安装命令：.venv/bin/pip install -e '.[read]'"
     ),
     "{name} can't be read as a PDF: it is damaged or locked by a password. Save it anew without one.": (
         "无法将 {name} 作为 PDF 打开：文件已损坏或有密码。请重新保存为没有密码的文件。"

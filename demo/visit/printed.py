@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # for real it would load torch
 MIN_WORDS = 12  # fewer, and it is a photo with some letters on it
 NO_OCR = (
     "If this is a page of printed text: a second model could read it, but no OCR is installed here. "
-    "To install it: pip install 'valm[read]'"
+    "To install it: .venv/bin/pip install -e '.[read]'"
 )
 QUESTIONS = (  # that the reading model learned
     "What is the total on the receipt?",

@@ -157,7 +157,7 @@ def visit(browser, contexts):
     """``visit(url, width, height)`` opens the page in a new tab; at the end nothing may have gone wrong in it.
 
     What a visit keeps, it keeps for its tab alone. ``locale`` is the browser's language, ``ask_button`` what the page's
-    main button is called in it.
+    main button is called in it; ``fingers`` makes it a phone.
     """
     pages, problems = [], []
 
@@ -171,10 +171,12 @@ def visit(browser, contexts):
         if line.type == "error" and not late_progress:
             problems.append(line.text)
 
-    def visit(url: str, width: int = 1280, height: int = 900, locale: str = "en-US", ask_button: str = "Ask"):
-        if locale not in contexts:
-            contexts[locale] = browser.new_context(reduced_motion="reduce", locale=locale)
-        page = contexts[locale].new_page()
+    def visit(url, width: int = 1280, height: int = 900, locale="en-US", ask_button="Ask", fingers: bool = False):
+        window = f"{locale}, fingers" if fingers else locale
+        if window not in contexts:
+            options = {"has_touch": fingers, "is_mobile": fingers}
+            contexts[window] = browser.new_context(reduced_motion="reduce", locale=locale, **options)
+        page = contexts[window].new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
         page.set_default_timeout(1000 * PATIENCE)

@@ -53,21 +53,6 @@ def serve_all(folder: Path, groups: list[str]):
     return served(predictor, settings, collection, captioner, open_models(settings.more))
 
 
-def unloaded(page, url: str):
-    """Open an address where gradio's scripts come only when the function that is returned is called."""
-    waiting, may_come = [], []
-    page.route("**/assets/*.js", lambda route: route.continue_() if may_come else waiting.append(route))
-    page.goto(url, wait_until="commit")
-    page.locator("#first-frame").wait_for()
-
-    def come():
-        may_come.append(True)
-        for route in waiting:
-            route.continue_()
-
-    return come
-
-
 def own_photo() -> Path:
     """An example photo in a file of its own, so that it is a visitor's."""
     from PIL import Image
@@ -80,10 +65,12 @@ def own_photo() -> Path:
 def walk(page, url: str, theme: str, group: str):
     """The name of each state of a group, once ``page`` is in it."""
     import page_states
+    import page_steps
 
     address = f"{{}}/?__theme={theme}"
     if group == "start":
-        come = unloaded(page, address.format(url))
+        come = page_steps.open_unloaded(page, address.format(url))
+        page.locator("#first-frame").wait_for()
         yield "before gradio"
         come()
     elif group in ("find", "more"):

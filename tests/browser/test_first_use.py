@@ -82,11 +82,8 @@ def test_by_keyboard_the_answer_is_two_steps_from_the_question(visit, page_url, 
 
 
 @needs_fake
-def test_on_a_phone_a_refusal_leaves_the_examples_that_it_names_open(browser, page_url):
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    page = context.new_page()
-    page.goto(page_url)
-    page.locator("#ask").wait_for()
+def test_on_a_phone_a_refusal_leaves_the_examples_that_it_names_open(visit, page_url):
+    page = visit(page_url, 390, 844, fingers=True)
     page.locator("#first-frame").wait_for(state="hidden")
     ask(page, "What color is it?")
     page.locator("#notice .notice").wait_for()
@@ -95,4 +92,3 @@ def test_on_a_phone_a_refusal_leaves_the_examples_that_it_names_open(browser, pa
     page.locator(".example-card").first.click()
     page.locator("#overlay .map img").wait_for()
     page.locator(".example-card").first.wait_for(state="hidden")
-    context.close()

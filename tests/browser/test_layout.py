@@ -2,7 +2,7 @@
 
 import pytest
 from page_states import settle
-from page_steps import ask, findings, upload, wait_in_view
+from page_steps import ask, findings, open_unloaded, upload, wait_in_view
 from patience import PATIENCE
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
@@ -221,17 +221,9 @@ def unloaded(browser, page_url):
 
     def open_page(locale="en-US"):
         contexts.append(browser.new_context(locale=locale))
-        page, waiting, may_come = contexts[-1].new_page(), [], []
+        page = contexts[-1].new_page()
         page.set_default_timeout(1000 * PATIENCE)
-        page.route("**/assets/*.js", lambda route: route.continue_() if may_come else waiting.append(route))
-        page.goto(page_url, wait_until="commit")
-
-        def come():
-            may_come.append(True)
-            for route in waiting:
-                route.continue_()
-
-        return page, come
+        return page, open_unloaded(page, page_url)
 
     yield open_page
     for context in contexts:

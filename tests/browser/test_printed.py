@@ -66,5 +66,5 @@ def test_without_ocr_the_warning_stays_and_says_what_to_install_in_chinese_too(v
         page = visit(url, locale="zh-CN", ask_button="提问")
         upload(page, photos / "blue.png")
         ask(page, "What is the total?")
-        page.locator("#printed", has_text="pip install 'valm[read]'").wait_for()
+        page.locator("#printed", has_text=".venv/bin/pip install -e '.[read]'").wait_for()
         page.get_by_text("模型学过的照片很少与此相似").wait_for()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from fake_predictor import FakePredictor
-from patience import PATIENCE, wait_until
+from patience import PATIENCE, let_pass, wait_until
 from served_page import free_port, served
 
 from demo.settings import Settings
@@ -293,8 +293,7 @@ def test_examples_outlive_the_age_at_which_uploads_are_deleted(monkeypatch, tmp_
 
     from demo.page import wiring
 
-    monkeypatch.setattr(wiring, "STATE_SECONDS", 1)
-    monkeypatch.setattr(wiring, "FILE_SECONDS", 1)
+    monkeypatch.setattr(wiring, "STATE_SECONDS", 1)  # how often old files are looked for
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with served(FakePredictor()) as url:
         assert list(tmp_path.rglob("*.jpg")) == [], "what gradio copies at the start it deletes by age"
@@ -306,6 +305,7 @@ def test_examples_outlive_the_age_at_which_uploads_are_deleted(monkeypatch, tmp_
         ).json()[0]
         uploaded = f"{url}/gradio_api/file={upload}"
         assert fetched(uploaded) == 200
+        let_pass(wiring.FILE_SECONDS + 1, monkeypatch)
         wait_until(lambda: not Path(upload).exists())
         assert fetched(uploaded) == 403, "a visitor's upload is deleted"
         assert all(fetched(address) == 200 for address in pictures)

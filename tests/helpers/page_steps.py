@@ -8,6 +8,20 @@ from patience import PATIENCE
 needs_fake = pytest.mark.skipif("VALM_BROWSER_CHECKPOINT" in os.environ, reason="looks into the fake predictor")
 
 
+def open_unloaded(page, url: str):
+    """Open an address where gradio's scripts come only when the function that is returned is called."""
+    waiting, may_come = [], []
+    page.route("**/assets/*.js", lambda route: route.continue_() if may_come else waiting.append(route))
+    page.goto(url, wait_until="commit")
+
+    def come():
+        may_come.append(True)
+        for route in waiting:
+            route.continue_()
+
+    return come
+
+
 def upload(page, path):
     """Give a file to the photo input and wait until the page starts to encode it."""
     with page.expect_response(lambda response: "queue/join" in response.url):

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 PATIENCE = 300  # seconds; whatever takes longer hangs
 
@@ -22,3 +24,16 @@ def wait_until(condition: Callable[[], object], message: Callable[[], str] = str
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {PATIENCE} s for nothing. {message()}")
         time.sleep(pause)
+
+
+def let_pass(seconds: float, monkeypatch) -> None:
+    """Put gradio's clock forward, by which it deletes files and what it remembers of visitors."""
+    from gradio import route_utils, state_holder
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + timedelta(seconds=seconds)
+
+    monkeypatch.setattr(route_utils, "datetime", Later)
+    monkeypatch.setattr(state_holder, "datetime", SimpleNamespace(datetime=Later))

@@ -1,5 +1,6 @@
 """The documentation: the site builds without a broken link, the notebook runs, every command shown is a real one."""
 
+import argparse
 import importlib
 import json
 import os
@@ -7,23 +8,52 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from training.joint.config import JointConfig
+from training.run_config import RunConfig
+from valm_core.config import ValmConfig
 from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.learning.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
+HISTORY = ("log.md", "CHANGELOG.md")
 NEEDS_DATA_OR_NETWORK = ("hf ", "docker ", "accelerate ", "pip install")
+SCRIPTS = dict(re.findall(r'(?m)^(valm-[a-z]+) = "([\w.]+):main"$', (ROOT / "pyproject.toml").read_text()))
+SETTINGS = {field.name for kind in (RunConfig, ValmConfig, TrainingConfig, JointConfig) for field in fields(kind)}
 
 
 def commands(page: Path) -> list[str]:
     """The commands that a page shows as indented lines, continued lines joined."""
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    prompt = r"(?:[A-Z_]+=\S+ )*(?:make|\.venv/bin/\S+|hf|docker|pip|accelerate)\b.*"
+    prompt = r"(?:[A-Z_]+=\S+ )*(?:make|\.venv/bin/\S+|hf|docker|pip|accelerate|valm-[a-z]+)\b.*"
     return re.findall(rf"(?m)^ {{4,}}({prompt})$", text)
+
+
+def programs(page: Path) -> list[tuple[str, list[str]]]:
+    """What a page shows of our own commands, as lines and between backquotes: the module and the words after it.
+
+    Between backquotes a module alone is only named.
+    """
+    inside = re.findall(
+        r"`((?:\.venv/bin/)?python -m [\w.]+ [^`]+|valm-[a-z]+ [^`]+)`", page.read_text(encoding="utf-8")
+    )
+    if page.name in HISTORY:  # names commands that are gone
+        return []
+    found = []
+    for command in [*commands(page), *inside]:
+        command = command.partition(" > ")[0]
+        words = [word for word in shlex.split(command, comments=True) if not re.match(r"[A-Z_]+=", word)]
+        if words[0] in SCRIPTS:
+            found.append((SCRIPTS[words[0]], words[1:]))
+        elif words[0].endswith("python") and words[1] == "-m":
+            found.append((words[2], words[3:]))
+    return [(module, words) for module, words in found if not {"…", "..."} & {*words}]
 
 
 def python_blocks(page: Path) -> list[str]:
@@ -81,15 +111,54 @@ def test_every_command_shown_can_be_run(page):
         words = [word for word in shlex.split(command, comments=True) if not re.match(r"[A-Z_]+=", word)]
         if words[0] == "make":
             assert set(words[1:]) <= set(targets), command
-        elif words[0].endswith("python") and words[1] == "-m":
-            assert file_of(words[2]).is_file(), command
-            files = [word for word in words[3:] if word.startswith(("assets/", "training/configs/"))]
-            assert all((ROOT / file).exists() for file in files), command
         elif words[0].endswith("python"):
-            assert (ROOT / words[1]).is_file(), command
+            assert words[1] == "-m" or (ROOT / words[1]).is_file(), command
         else:
             name = words[0].removeprefix(".venv/bin/")
-            assert f"{' '.join([name, *words[1:]])} ".startswith(NEEDS_DATA_OR_NETWORK) or name == "pre-commit", command
+            known = name == "pre-commit" or name in SCRIPTS
+            assert known or f"{' '.join([name, *words[1:]])} ".startswith(NEEDS_DATA_OR_NETWORK), command
+    for module, words in programs(page):
+        assert file_of(module).is_file(), module
+        files = [
+            word for word in words if word.startswith(("assets/", "training/", "docs/"))
+        ]  # a report without ending
+        assert [file for file in files if not (ROOT / file).exists() and not (ROOT / f"{file}.json").exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_shown_is_one_of_its_command(page, monkeypatch, capsys):
+    """By the command's own parser, in this process; settings (``name=value``) by their names."""
+    parse = argparse.ArgumentParser.parse_args
+
+    class Parsed(Exception):
+        """In place of what the command would do then."""
+
+    def parse_alone(parser, *arguments, **options):
+        parse(parser, *arguments, **options)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_alone)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_intermixed_args", parse_alone)
+    for module, words in programs(page):
+        code = file_of(module).read_text(encoding="utf-8")
+        elsewhere = re.search(r"^from (\S+) import main$", code, re.MULTILINE)  # a room's __main__.py
+        if "ArgumentParser" not in code and not elsewhere:
+            continue
+        name = elsewhere[1] if elsewhere else ".".join(file_of(module).relative_to(ROOT).with_suffix("").parts)
+        main = importlib.import_module(name).main
+        try:
+            main(words)
+        except Parsed:
+            pass
+        except SystemExit:
+            pytest.fail(f"{module} {' '.join(words)}: {capsys.readouterr().err}")
+        if words and module.startswith("training.train"):
+            assert {found[1] for word in words if (found := re.match(r"([a-z_]+)=", word))} <= SETTINGS, words
+
+
+def test_there_are_options_to_look_at():
+    shown = [words for page in PAGES for _, words in programs(page)]
+    assert len(shown) > 60 and sum("--report" in words for words in shown) >= 8
 
 
 @pytest.mark.parametrize("page", ["docs/index.md", "docs/start.zh-CN.md", "README.md"])

@@ -2,12 +2,13 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 from patience import PATIENCE
 
+import demo
+import training
 from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -164,56 +165,21 @@ def test_recipes_and_glossary_name_what_exists():
     assert len(names) > 10 and missing == []
 
 
-TRAINING = ["train", "evaluate", "feedback", "search", "compare", "daquar", "faithfulness", "evidence", "pointing"]
-TRAINING += [
-    "train_joint",
-    "export",
-    "benchmark",
-    "batch_answer",
-    "embed_photos",
-    "open_model_maps",
-    "training_speed",
-    "scale",
-    "search_speed",
-    "presence",
-    "word_maps",
-    "modalities",
-    "reranking",
-]
-OTHERS = ["training.datasets.planted_scenes", "demo.ask", "demo.describe", "demo.find", "demo.serve", "demo.page_speed"]
+def commands_of(part: str, short_names: dict[str, str]) -> list[str]:
+    """What ``python -m PART.NAME`` runs: files of the part itself, rooms that are commands, and short names."""
+    files = [path for path in (ROOT / part).glob("[a-z]*.py") if '__name__ == "__main__"' in path.read_text()]
+    rooms = [path.parent for path in (ROOT / part).glob("*/__main__.py")]
+    return sorted({f"{part}.{name}" for name in [*(path.stem for path in [*files, *rooms]), *short_names]})
 
 
-COMMANDS = [*(f"training.{name}" for name in TRAINING), *OTHERS]
+COMMANDS = [*commands_of("training", training.SHORT_NAMES), *commands_of("demo", demo.SHORT_NAMES)]
+COMMANDS = [
+    *(name for name in COMMANDS if name != "training.corrections"),
+    "training.datasets.planted_scenes",
+]  # feedback
 
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_help_shows_an_example(forks, module):
     done = forks.run(["-m", module, "-h"], timeout=PATIENCE)
     assert done.returncode == 0 and f"python -m {module}" in done.stdout, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
-)
-def test_commands_name_files_that_exist(page):
-    """A file in the project; a report may be named without its ending."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    commands = re.findall(r"(?m)^ {4,}.*python -m [\w.]+ (.*)", text)
-    words = [word for command in commands for word in shlex.split(command, comments=True)]
-    paths = [word for word in words if word.startswith(("assets/", "training/", "docs/"))]
-    assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / f"{path}.json").exists()] == []
-
-
-def test_commands_with_files_are_shown():
-    """So that the test above has something to look at."""
-    text = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
-    assert len(re.findall(r"--report docs/reports/", text)) >= 8
-
-
-def test_spaces_front_matter_is_complete():
-    import yaml
-
-    front_matter = yaml.safe_load(README.split("---")[1])
-    assert front_matter["sdk"] == "gradio"
-    assert (ROOT / front_matter["app_file"]).is_file()
-    assert len(front_matter["short_description"]) <= 60

@@ -82,7 +82,7 @@ def rapid_ocr() -> Engine:
     try:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError as error:
-        raise OcrMissing("Reading documents needs OCR. Install it with: pip install 'valm[read]'") from error
+        raise OcrMissing("Reading documents needs OCR. Install it with: .venv/bin/pip install -e '.[read]'") from error
     engine: Any = RapidOCR()
 
     def read(pixels: np.ndarray) -> list[tuple[np.ndarray, str, float]]:

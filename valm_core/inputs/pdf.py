@@ -47,7 +47,9 @@ def open_pdf_page(document: str | Path | bytes, page: int = 1) -> tuple[Image.Im
     try:
         import pypdfium2
     except ImportError as error:
-        raise InputError("Reading PDF files needs pypdfium2. Install it with: pip install 'valm[read]'") from error
+        raise InputError(
+            "Reading PDF files needs pypdfium2. Install it with: .venv/bin/pip install -e '.[read]'"
+        ) from error
     content = document if isinstance(document, bytes) else Path(document).read_bytes()
     with _PDFIUM_LOCK:
         try:

@@ -56,7 +56,7 @@ def test_a_photo_with_few_words_stays_a_photo_and_is_not_looked_at_again():
 
 def test_without_ocr_it_is_told_what_to_install_and_tried_again(reply):
     read = read_printed(PlantedReader(fault=OcrMissing("no")), "photo.png", "what?")
-    assert read.message == NO_OCR and "pip install 'valm[read]'" in NO_OCR
+    assert read.message == NO_OCR and ".venv/bin/pip install -e '.[read]'" in NO_OCR
     assert "pip install" in printed_html(read) and printed_json(read) == {"error": NO_OCR}
     assert known_page([with_read(reply, read)]) is None
     with speaking("zh"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shared import made_once
+from shared import exported_before, made_once
 from turned_photos import write_turned
 from without_torch import run_without_torch
 
@@ -238,14 +238,8 @@ def test_a_changed_or_missing_file_is_named(folders, tmp_path):
 def test_int8_and_openvino_by_the_command(folders, colored_squares, tmp_path, monkeypatch):
     """One run through both: quantized graphs turned into OpenVINO's form, compared with the checkpoint."""
     pytest.importorskip("openvino")
-    written = {"image_encoder": "image_encoder.onnx", "text_encoder": "text_encoder.onnx", "fusion": "fusion.onnx"}
-
-    def copy_graphs(graphs, folder):  # exported once already
-        for file in written.values():
-            (folder / file).write_bytes((folders / "onnx" / file).read_bytes())
-        return written
-
-    monkeypatch.setattr(command, "write_onnx_graphs", copy_graphs)
+    graphs = exported_before(folders / "onnx", "image_encoder", "text_encoder", "fusion")
+    monkeypatch.setattr(command, "write_onnx_graphs", graphs)
     report = tmp_path / "report.json"
     arguments = ["--checkpoint", str(folders / "checkpoint"), "--output", str(tmp_path / "export")]
     arguments += ["--format", "openvino", "--int8", "--data", str(colored_squares), "--report", str(report)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from shared import made_once
+from shared import exported_before, made_once
 from task_runs import write_captioned
 from without_torch import run_without_torch
 
@@ -119,14 +119,8 @@ def test_the_command_compares_with_the_checkpoint(folders):
 
 def test_openvino_says_the_same(folders, captioners, photo, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
-    written = {name: f"{name}.onnx" for name in ("image_encoder", "decoder")}
-
-    def copy_graphs(graphs, folder):  # exported once already
-        for file in written.values():
-            shutil.copy(folders / "onnx" / file, folder / file)
-        return written
-
-    monkeypatch.setattr(command, "write_onnx_graphs", copy_graphs)
+    graphs = exported_before(folders / "onnx", "image_encoder", "decoder")
+    monkeypatch.setattr(command, "write_onnx_graphs", graphs)
     command.export(folders / "checkpoint", tmp_path / "export", "openvino")
     found, expected = OnnxCaptioner.from_checkpoint(tmp_path / "export").describe(photo), captioners[0].describe(photo)
     assert found.text == expected.text

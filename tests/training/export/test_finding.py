@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shared import made_once
+from shared import exported_before, made_once
 from task_runs import write_captioned
 from without_torch import run_without_torch
 
@@ -149,14 +149,8 @@ def test_the_command_compares_with_the_checkpoint(folders):
 
 def test_int8_and_openvino_by_the_command(folders, photos, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
-    written = {name: f"{name}.onnx" for name in ("image_encoder", "text_encoder")}
-
-    def copy_graphs(graphs, folder):  # exported once already
-        for file in written.values():
-            shutil.copy(folders / "onnx" / file, folder / file)
-        return written
-
-    monkeypatch.setattr(command, "write_onnx_graphs", copy_graphs)
+    graphs = exported_before(folders / "onnx", "image_encoder", "text_encoder")
+    monkeypatch.setattr(command, "write_onnx_graphs", graphs)
     command.export(folders / "checkpoint", tmp_path / "export", "openvino", int8=True)
     ours, theirs = (OnnxFinder.from_checkpoint(folder) for folder in (folders / "onnx", tmp_path / "export"))
     np.testing.assert_allclose(theirs.photo_features(photos)[0], ours.photo_features(photos)[0], atol=1e-5)

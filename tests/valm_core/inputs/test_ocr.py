@@ -60,7 +60,7 @@ def test_small_pages_are_enlarged_and_an_empty_one_has_no_lines_however_it_is_tu
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rapidocr_onnxruntime", None)
     ocr.rapid_ocr.cache_clear()
-    with pytest.raises(ocr.OcrMissing, match=r"pip install 'valm\[read\]'"):
+    with pytest.raises(ocr.OcrMissing, match=r"pip install -e '\.\[read\]'"):
         read_lines(Image.new("RGB", (20, 20)))
     ocr.rapid_ocr.cache_clear()
 

@@ -64,5 +64,5 @@ def test_what_is_too_large_is_refused_before_it_is_read(monkeypatch, document):
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch, document):
     monkeypatch.setitem(__import__("sys").modules, "pypdfium2", None)
-    with pytest.raises(InputError, match=r"pip install 'valm\[read\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[read\]'"):
         open_pdf_page(document)

@@ -2,12 +2,12 @@
 
 import io
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hostile.photos import png, saved
 from PIL import Image
 from turned_photos import STORED
 
@@ -17,24 +17,6 @@ from valm_core.inputs.question import QuestionTokenizer, clean_question
 from valm_core.outputs import InputError, UnreachablePhoto
 
 
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has almost no data."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_comes_out_upright(orientation):
     upright = Image.new("RGB", (40, 20), "black")
@@ -42,7 +24,7 @@ def test_every_exif_orientation_comes_out_upright(orientation):
     stored = upright.transpose(STORED[orientation]) if orientation in STORED else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    opened = open_photo(encoded(stored, "PNG", exif=exif))
+    opened = open_photo(saved(stored, "PNG", exif=exif))
     assert opened.size == (40, 20)
     assert opened.getpixel((2, 2)) == (255, 0, 0) and opened.getpixel((38, 18)) == (0, 0, 0)
 
@@ -50,7 +32,7 @@ def test_every_exif_orientation_comes_out_upright(orientation):
 def test_transparency_is_laid_on_white():
     image = Image.new("RGBA", (4, 4), (0, 0, 255, 255))
     image.putpixel((0, 0), (0, 0, 0, 0))
-    opened = open_photo(encoded(image, "PNG"))
+    opened = open_photo(saved(image, "PNG"))
     assert opened.getpixel((0, 0)) == (255, 255, 255) and opened.getpixel((1, 1)) == (0, 0, 255)
 
 
@@ -58,13 +40,13 @@ def test_a_transparent_palette_colour_is_laid_on_white():
     image = Image.new("P", (4, 4), 0)
     image.putpalette([9, 9, 9, 0, 200, 0])
     image.putpixel((1, 1), 1)
-    opened = open_photo(encoded(image, "GIF", transparency=0))
+    opened = open_photo(saved(image, "GIF", transparency=0))
     assert opened.getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_16_bit_grey_keeps_its_shades():
     values = np.linspace(0, 65535, 16, dtype=np.uint16).reshape(4, 4)
-    opened = np.asarray(open_photo(encoded(Image.fromarray(values), "PNG")))[..., 0]
+    opened = np.asarray(open_photo(saved(Image.fromarray(values), "PNG")))[..., 0]
     assert len(np.unique(opened)) == 16 and opened[0, 0] == 0 and opened[3, 3] == 255
 
 
@@ -82,26 +64,26 @@ def test_16_bit_grey_keeps_its_shades():
 )
 def test_16_bits_are_read_by_their_range(values, expected, kind):
     image = Image.fromarray(np.tile(np.array(values, dtype=np.uint16), (4, 2)))
-    opened = open_photo(encoded(image, kind))
+    opened = open_photo(saved(image, kind))
     assert np.asarray(opened)[0, :2, 0].tolist() == expected and open_photo(opened) == opened
     assert np.asarray(open_photo(image))[0, :2, 0].tolist() == expected
 
 
 def test_16_bits_above_the_shown_size_are_read_by_their_range():
     wall = np.full((40, 7000), 30_000, dtype=np.uint16)
-    assert open_photo(encoded(Image.fromarray(wall), "PNG")).getextrema() == ((117, 117),) * 3
+    assert open_photo(saved(Image.fromarray(wall), "PNG")).getextrema() == ((117, 117),) * 3
 
 
 def test_a_big_endian_tiff_is_read_like_a_little_endian_one():
     values = np.linspace(0, 65535, 16, dtype=np.uint16).reshape(4, 4)
     big = Image.frombytes("I;16B", (4, 4), values.astype(">u2").tobytes())
-    assert open_photo(encoded(big, "TIFF")) == open_photo(encoded(Image.fromarray(values), "TIFF"))
+    assert open_photo(saved(big, "TIFF")) == open_photo(saved(Image.fromarray(values), "TIFF"))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
 def test_a_tiff_whose_zero_is_white_is_no_negative(kind):
     shades = np.linspace(0, 1, 64).reshape(8, 8) * (np.iinfo(kind).max if kind != np.float32 else 1)
-    dark_first = encoded(Image.fromarray(shades.astype(kind)), "TIFF")
+    dark_first = saved(Image.fromarray(shades.astype(kind)), "TIFF")
     tag, black, white = struct.pack("<HHI", 262, 3, 1), struct.pack("<H", 1), struct.pack("<H", 0)  # whose zero that is
     assert dark_first.count(tag + black) == 1
     negative = np.asarray(open_photo(dark_first.replace(tag + black, tag + white)))[..., 0]
@@ -161,20 +143,20 @@ def test_the_endings_are_those_of_the_formats():
 
 
 def test_cmyk_keeps_its_colour():
-    red, green, blue = open_photo(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).getpixel((4, 4))
+    red, green, blue = open_photo(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).getpixel((4, 4))
     assert red > 200 and green < 60 and blue < 60
 
 
 def test_a_given_image_is_not_changed():
     image = Image.new("RGB", (3200, 10), "red")
     assert open_photo(image).size == (1600, 5) and image.size == (3200, 10)
-    jpeg = encoded(Image.new("RGB", (6400, 20), "red"), "JPEG")
+    jpeg = saved(Image.new("RGB", (6400, 20), "red"), "JPEG")
     lazy = Image.open(io.BytesIO(jpeg))  # which JPEG would decode at a fraction of its size
     assert open_photo(lazy).size == (1600, 5) and lazy.size == (6400, 20)
 
 
 def test_a_given_image_that_is_cut_is_refused_like_its_bytes():
-    cut = encoded(Image.effect_noise((64, 64), 90).convert("RGB"), "JPEG")[:700]
+    cut = saved(Image.effect_noise((64, 64), 90).convert("RGB"), "JPEG")[:700]
     for given in (cut, Image.open(io.BytesIO(cut))):
         with pytest.raises(InputError, match="it is damaged"):
             open_photo(given)
@@ -190,13 +172,13 @@ def test_every_mode_becomes_rgb(mode):
 
 def test_the_first_frame_of_an_animation_is_taken():
     red, blue = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
-    opened = open_photo(encoded(red, "GIF", save_all=True, append_images=[blue]))
+    opened = open_photo(saved(red, "GIF", save_all=True, append_images=[blue]))
     assert opened.getpixel((0, 0)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1)])
 def test_extreme_shapes_are_opened(size):
-    opened = open_photo(encoded(Image.new("RGB", size, "red"), "PNG"))
+    opened = open_photo(saved(Image.new("RGB", size, "red"), "PNG"))
     assert max(opened.size) <= photo.SHOWN_SIDE
     assert photo_to_pixels(opened, 32).shape == (3, 32, 32)
 
@@ -209,12 +191,12 @@ def test_a_decompression_bomb_is_refused_before_decoding(monkeypatch, size):
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
     with pytest.raises(InputError, match="at most 32 million"):
-        open_photo(png_header(*size))
+        open_photo(png(*size))
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"GIF89a", b"<svg onload=alert(1)>", encoded(Image.new("RGB", (64, 64)), "JPEG")[:300], png_header(50, 50)],
+    [b"", b"GIF89a", b"<svg onload=alert(1)>", saved(Image.new("RGB", (64, 64)), "JPEG")[:300], png(50, 50)],
     ids=["empty", "header only", "svg", "truncated", "missing data"],
 )
 def test_an_unreadable_file_is_named(tmp_path, content):
@@ -227,7 +209,7 @@ def test_an_unreadable_file_is_named(tmp_path, content):
 @pytest.mark.parametrize("kind", photo.PHOTO_FORMATS)
 def test_a_file_cut_in_half_is_refused_in_every_format(kind):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8))
-    whole = encoded(noise, kind)
+    whole = saved(noise, kind)
     assert open_photo(whole).size == (60, 60)
     with pytest.raises(InputError, match="damaged"):
         open_photo(whole[: len(whole) // 2])
@@ -263,12 +245,12 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
 
 
 def test_broken_exif_shows_the_pixels_as_they_are():
-    content = encoded(Image.new("RGB", (8, 4), "red"), "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
+    content = saved(Image.new("RGB", (8, 4), "red"), "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
     assert open_photo(content).size == (8, 4)
 
 
 def test_bytes_path_and_image_give_the_same(tmp_path):
-    content = encoded(Image.effect_mandelbrot((30, 20), (-2, -1, 1, 1), 50).convert("RGB"), "PNG")
+    content = saved(Image.effect_mandelbrot((30, 20), (-2, -1, 1, 1), 50).convert("RGB"), "PNG")
     (tmp_path / "a.png").write_bytes(content)
     opened = [open_photo(content), open_photo(tmp_path / "a.png"), open_photo(Image.open(io.BytesIO(content)))]
     assert opened[0].tobytes() == opened[1].tobytes() == opened[2].tobytes()

@@ -6,12 +6,11 @@ import os
 import random
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from patience import PATIENCE, wait_until
+from patience import PATIENCE
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -70,52 +69,42 @@ def assert_whole(run: Path, copy: Path) -> None:
             load_checkpoint(copy / name)
 
 
-def run_until(forks, condition, command: list[str], log: Path) -> bool:
-    """Start the training command as a process of its own and kill it once ``condition()``; whether it was killed."""
-    process = forks.start(["-m", "training.train", *command], stdout=log)
-    try:
-        wait_until(lambda: process.poll() is not None or condition(), pause=0.0005)
-    finally:
-        process.kill()
-    code = process.wait(PATIENCE)
-    assert code in (0, -signal.SIGKILL), log.read_text()
-    return code != 0
+KILLED = """
+import os, re, signal, sys
+from training.train import main
+
+pattern, number, *command = sys.argv[1:]
+left = int(number)
+
+def watch(event, values):
+    global left
+    if event in ("open", "os.rename") and re.search(pattern, f"{event} {values[0]}"):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+main(command)
+"""  # killed when it opens or renames for the time NUMBER what the pattern names: at the same moment on any machine
 
 
 def test_a_process_killed_at_random_moments_ends_as_an_uninterrupted_one(forks, config_file, tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "killed"
     main(arguments(config_file, whole))
     moments = random.Random(0)
-    state = {}
-
-    def epochs() -> int:
-        try:  # the run may delete it between a look and a reading
-            return (run / "metrics.jsonl").read_text().count("\n")
-        except FileNotFoundError:
-            return 0
-
-    def in_saving(name: str, after: int):
-        return lambda: epochs() > after and any(run.glob(f".{name}.*.new"))
-
-    def after_a_while(seconds: float):
-        def passed() -> bool:
-            if (run / "metrics.jsonl").exists():
-                state.setdefault(seconds, time.monotonic())
-            return seconds in state and time.monotonic() > state[seconds] + seconds
-
-        return passed
-
-    kills = [
-        in_saving("last", after=0),
-        after_a_while(moments.uniform(0.2, 0.7)),
-        in_saving("checkpoint", after=0),
-    ]
-    killed = 0
-    for condition in kills:
+    for pattern, number in (
+        (rf"{run}/", moments.randint(10, 60)),  # anything that the run reads or writes
+        (
+            r"rename .*/\.last\.\w+\.new",
+            moments.randint(2, 4),
+        ),  # the old state is put aside, the new isn't there
+        (r"open .*/\.checkpoint\.\w+\.new", 1),
+    ):
         resume = ["--resume"] if recover_folder(run / "last").exists() else []
-        killed += run_until(forks, condition, arguments(config_file, run, *resume), tmp_path / "log.txt")
+        command = ["-c", KILLED, pattern, number, *arguments(config_file, run, *resume)]
+        process = forks.start(command, stdout=tmp_path / "log.txt")
+        assert process.wait(PATIENCE) == -signal.SIGKILL, (tmp_path / "log.txt").read_text()
         assert_whole(run, tmp_path / "copy")
-    assert killed >= 2
     main(arguments(config_file, run, "--resume"))
     assert_same_end(run, whole)
 
