@@ -243,7 +243,6 @@ def test_an_english_browser_gets_an_english_page_and_doubt_about_other_languages
     assert page.locator(".answers li").count() == 5
 
 
-@pytest.mark.parametrize("width", [390])
 def test_a_browser_of_a_third_language_gets_english_alone(visit, page_url):
     page = visit(page_url, locale="de-DE")
     page.wait_for_function("document.documentElement.lang === 'de'")
@@ -252,6 +251,7 @@ def test_a_browser_of_a_third_language_gets_english_alone(visit, page_url):
     assert "Ask a photo" in seen and re.findall(r"[\u4e00-\u9fff]+", seen.replace("中文", "")) == []
 
 
+@pytest.mark.parametrize("width", [390])
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 def test_the_new_parts_need_no_sideways_scroll_on_a_phone(visit, page_url, width, locale):
     page = visit(page_url, width, 844, locale=locale, ask_button="提问" if locale == "zh-CN" else "Ask")
