@@ -161,8 +161,7 @@ def train(
     soft = run.targets == "soft"
     batches: Batches
     if streaming:
-        micro_batch = training.batch_size // training.accumulation_steps
-        batches = StreamingBatches(run.data, model, run.rows, micro_batch, training.seed, soft)
+        batches = StreamingBatches(run.data, model, run.rows, training.rows_at_once, training.seed, soft)
         if not run.init:
             model.mean_image_token.copy_(batches.mean_image_token())
     else:
@@ -334,9 +333,9 @@ def _some(rows: list[Row], limit: int) -> list[Row]:
 
 
 def _batches(dataset: QuestionDataset | StatementDataset, training: TrainingConfig) -> BucketedBatches:
-    micro_batch = training.batch_size // training.accumulation_steps
     photo_ids = dataset.photo_ids if training.group_photos else None
-    return BucketedBatches(dataset, dataset.collate, micro_batch, training.seed, training.workers, photo_ids)
+    at_once = training.rows_at_once
+    return BucketedBatches(dataset, dataset.collate, at_once, training.seed, training.workers, photo_ids)
 
 
 def chosen_answers(model: ValmModel, logits: torch.Tensor) -> list[str]:

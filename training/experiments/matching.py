@@ -159,7 +159,7 @@ def train_family(
     texts = [text for photo in photos for text in photo.captions] + found.texts
     features = encode_once(run, model, [photo.image for photo in photos + found.photos], texts)
     dataset = Lookalikes(photos, neighbours, BLOCK, model, features)
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed)
+    batches = BucketedBatches(dataset, dataset.collate, training.rows_at_once, training.seed)
 
     def validate(model: Classifier) -> dict:
         figures = measure(model, judged, features)["sum"]

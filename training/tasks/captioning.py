@@ -75,7 +75,7 @@ def train_captions(
     features = encode_once(run, model, [photo.image for photo in photos + validation], [])
     dataset = WrittenCaptions(photos, model, features, crops=bool(run.learned_image_layers))
     batches = BucketedBatches(
-        dataset, dataset.collate, training.batch_size, training.seed, training.workers, dataset.photo_ids
+        dataset, dataset.collate, training.rows_at_once, training.seed, training.workers, dataset.photo_ids
     )
     objective = CaptionObjective(model, training.visual_weight, training.alignment_weight, training.label_smoothing).to(
         device

@@ -65,7 +65,7 @@ def train_classifier(
     features = encode_beforehand(run, model, rows + validation)
     remember_mean_photo(model, rows, features)
     dataset = LabelledTexts(rows, model, features, not run.blind)
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers)
+    batches = BucketedBatches(dataset, dataset.collate, training.rows_at_once, training.seed, training.workers)
     objective = LabelObjective(
         model,
         training.visual_weight,

@@ -52,7 +52,7 @@ def train_reader(
     model.eval()
     dataset, held_back = AskedPages(asked_pages(rows, model), model), asked_pages(validation, model)
     model.train()
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed)
+    batches = BucketedBatches(dataset, dataset.collate, training.rows_at_once, training.seed)
 
     def validate(model: ReadModel) -> dict:
         figures = measure_reading(model, held_back)

@@ -73,7 +73,9 @@ def train_retrieval(
     features = encode_once(run, model, [photo.image for photo in photos + validation], texts)
     dataset = CaptionDataset(photos, model, features, crops=bool(run.learned_image_layers))
     together = dataset.photo_ids if learns(model.image_encoder) else None  # so that a photo is encoded once an epoch
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers, together)
+    batches = BucketedBatches(
+        dataset, dataset.collate, training.rows_at_once, training.seed, training.workers, together
+    )
     objective = RetrievalObjective(
         model,
         training.visual_weight,

@@ -59,7 +59,7 @@ def train_tagger(
     if learned:
         mean = features.mean_image_token(learned) if features else mean_image_token(model, learned)
         model.mean_image_token.copy_(mean)
-    batches = TaggedWindows(sentences, model, training.batch_size, training.seed, features)
+    batches = TaggedWindows(sentences, model, training.rows_at_once, training.seed, features)
 
     def validate(model: TagModel) -> dict:
         figures = measure_tags(model, validation, features)
