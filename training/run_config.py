@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,6 +189,18 @@ def parse_overrides(texts: list[str]) -> dict[str, object]:
                 parsed = float(parsed)  # YAML takes 3e-4 for text
         overrides[name] = parsed
     return overrides
+
+
+def check_one_process(what: str) -> None:
+    """Refuse several processes that a launcher started together. Raises ValueError.
+
+    Args:
+        what: runs in one process alone; begins the message.
+    """
+    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise ValueError(
+            f"{what} runs in one process, but WORLD_SIZE is {processes}. Start it without `accelerate launch`."
+        )
 
 
 def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: FineTuning) -> None:

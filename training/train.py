@@ -28,7 +28,14 @@ from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
-from training.run_config import RunConfig, check_combination, check_same_model, parse_overrides, read_config
+from training.run_config import (
+    RunConfig,
+    check_combination,
+    check_one_process,
+    check_same_model,
+    parse_overrides,
+    read_config,
+)
 from training.run_report import read_metrics, write_curves, write_run_report
 from training.tasks.table import find_task
 from valm_core.checkpoints.adapters import save_adapter
@@ -110,8 +117,12 @@ def train(
 
     Returns:
         The report of ``training.evaluate`` on the validation rows.
+
+    Raises:
+        ValueError: the settings don't fit together, or a task beside answering runs in several processes.
     """
     if config.task != "answer":
+        check_one_process(f"The task {config.task!r}")
         task = find_task(config.task)
         if training.threads:
             torch.set_num_threads(training.threads)

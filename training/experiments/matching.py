@@ -29,7 +29,7 @@ from training.made_from import check_finished, of_settings
 from training.measuring.common import as_page, markdown_table, tell_report
 from training.measuring.reranking import ABOVE_ALL, first_scores
 from training.metrics.recall import RECALL_AT, retrieval_figures
-from training.run_config import RunConfig, parse_overrides, read_config
+from training.run_config import RunConfig, check_one_process, parse_overrides, read_config
 from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train, photo_inputs
 from training.tasks.retrieval import encode_photos, encode_texts
 from valm_core.checkpoints.atomic_files import write_text
@@ -180,6 +180,7 @@ def run_study(config: str, finder: str, overrides: dict, seeds: int, command: st
     Raises:
         ValueError: a finished run in the output folder was made from other settings.
     """
+    check_one_process("A study of matching")
     run, _, _ = read_config(config, overrides)
     photos, validation = read_train_and_validation(run.data, run.validation)
     model = load_retrieval_checkpoint(finder).to(device)

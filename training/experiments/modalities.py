@@ -19,7 +19,7 @@ import yaml
 from training.datasets.readers.labelled import LabelledText, read_labelled_texts
 from training.made_from import check_finished, of_settings
 from training.measuring.common import as_page, markdown_table, tell_report
-from training.run_config import parse_overrides, read_config
+from training.run_config import check_one_process, parse_overrides, read_config
 from training.train import train
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.model.build_tasks import TEXT_ALONE
@@ -44,6 +44,7 @@ def run_study(config: str, overrides: dict, seeds: int, output: Path, command: s
     Raises:
         ValueError: the config's task has no labels, or a finished run in ``output`` was made from other settings.
     """
+    check_one_process("A study of texts and photos")
     run, model, _ = read_config(config, overrides)
     files = {"data": run.data, "validation": run.validation}
     textless = {

@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from training.made_from import of_configs
-from training.run_config import SECTIONS, parse_overrides, read_config
+from training.run_config import SECTIONS, check_one_process, parse_overrides, read_config
 from training.train import train
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import recover_folder, write_text
@@ -237,8 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_args(arguments)
     try:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ValueError("A search runs in one process. Start it without `accelerate launch`.")
+        check_one_process("A search")
         overrides = parse_overrides(options.settings)
         space = read_space(options.space, options.config, overrides)
         best = search(options.config, space, options.trials, options.storage, overrides, options.device)

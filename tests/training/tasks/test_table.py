@@ -7,7 +7,7 @@ from toy_data import write_rows
 
 from training.run_config import read_config
 from training.tasks.table import MODULES
-from training.train import train
+from training.train import main, train
 
 SENTENCE = {"tokens": ["what", "is", "red"], "labels": ["O", "O", "B-NAME"]}
 ROWS = {  # of a photo, by task
@@ -72,3 +72,13 @@ def test_accumulated_batches_share_the_rows_of_a_step(task, tiny_config, tmp_pat
         with pytest.raises(Begun):
             start(path, accumulation_steps=steps)
     assert [len(batches) for batches in trained] == [3, 6, 12]
+
+
+def test_several_processes_are_refused_before_anything_is_read(tiny_config, tmp_path, monkeypatch, capsys):
+    path = write_run(tmp_path, tiny_config, "feel")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--config", str(path), "--data", "none.jsonl", "--device", "cpu"])
+    told = capsys.readouterr().err
+    assert told == "The task 'feel' runs in one process, but WORLD_SIZE is 2. Start it without `accelerate launch`.\n"
+    assert not (tmp_path / "run").exists()
