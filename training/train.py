@@ -22,7 +22,7 @@ from training.datasets.answer_classes import answer_identity, answer_notes
 from training.datasets.check_data import check_data
 from training.datasets.feature_cache import FeatureCache, mean_image_token
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
-from training.datasets.readers.jsonl import Row, photos_of
+from training.datasets.readers.jsonl import Row, photos_in_both, photos_of
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
@@ -208,10 +208,16 @@ def train(
 
 
 def notes_beforehand(run: RunConfig, rows: list[Row], validation_rows: list[Row], answers: list[str]) -> Iterator[str]:
-    """What a run should know of its data before it begins: merged answers, unknown ones, a single photo."""
+    """What a run should know of its data before it begins: merged answers, photos to learn from among those to validate
+    on, unknown answers, a single photo."""
     for source, part in {run.data: rows, run.validation: validation_rows}.items():
         for note in answer_notes(answer for row in part for answer in row.answers):
             yield f"{source}: {note}"
+    if both := photos_in_both(rows, validation_rows):
+        yield (
+            f"{run.validation}: {len(both)} of its photos are among those to learn from, e.g. {min(both)}; figures on "
+            "them say little of new photos."
+        )
     if run.objective == "pretraining":
         return
     known = answer_index(answers).keys()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from training.datasets.feature_cache import FeatureCache, mean_image_token
 from training.datasets.labelled_texts import LabelledTexts, texts_of
 from training.datasets.readers.captioned import read_captioned_photos
-from training.datasets.readers.jsonl import DataError
+from training.datasets.readers.jsonl import DataError, check_apart
 from training.datasets.readers.labelled import (
     LabelledText,
     labelled_fingerprint,
@@ -93,12 +93,6 @@ def train_classifier(
 def some_rows(rows: list[LabelledText], limit: int) -> list[LabelledText]:
     """At most ``limit`` of the rows (0: all), the same ones every time."""
     return random.Random(0).sample(rows, limit) if 0 < limit < len(rows) else rows
-
-
-def check_apart(rows: list[LabelledText], validation: list[LabelledText]) -> None:
-    """Refuse a photo among the rows to learn from and those to validate on. Raises ValueError."""
-    if both := {row.image for row in rows if row.image} & {row.image for row in validation}:
-        raise ValueError(f"{min(map(str, both))} is among the photos to learn from and those to validate on.")
 
 
 def statements_of_captions(sources: str, limit: int, left_out: set[Path | None]) -> list[LabelledText]:

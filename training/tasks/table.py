@@ -4,24 +4,16 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from training.datasets.readers.jsonl import DataError
+from training.datasets.readers.jsonl import DataError, RowWithPhoto
 from training.run_config import RunConfig
 from valm_core.config import ValmConfig
 from valm_core.learning.training_config import TrainingConfig
 
 TrainTask = Callable[[RunConfig, ValmConfig, TrainingConfig, str, bool, torch.device], dict]
-
-
-class RowWithPhoto(Protocol):
-    """A row of a data set, as checking the data sees it."""
-
-    @property
-    def image(self) -> Path | None:
-        """Its photo, if it has one."""
 
 
 @dataclass(frozen=True)

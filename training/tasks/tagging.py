@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from training.datasets.feature_cache import FeatureCache, mean_image_token
+from training.datasets.readers.jsonl import check_apart
 from training.datasets.readers.tagged import (
     TaggedSentence,
     read_tagged,
@@ -49,8 +50,12 @@ def train_tagger(
 
     Returns:
         The figures of ``measure_tags`` on the validation rows, with ``before`` those before training.
+
+    Raises:
+        ValueError: a photo is among the rows to learn from and those to validate on.
     """
     sentences, validation = read_tagged(run.data), read_tagged(run.validation)
+    check_apart(sentences, validation)
     labels = bio_labels(types_of(sentences))
     model = cast(TagModel, model_to_train(run, config, TAG_SETTINGS, labels)).to(device)
     photos = [row.image for row in sentences + validation if row.image is not None and model.sees_photos]

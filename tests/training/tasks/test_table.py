@@ -1,11 +1,16 @@
 """What all tasks beside answering share: how their runs take batches, data and settings."""
 
+import json
+
 import pytest
 import yaml
 from PIL import Image
 from toy_data import write_rows
 
+from training.datasets.readers.captioned import read_captioned_photos
+from training.datasets.readers.labelled import read_labelled_texts
 from training.run_config import read_config
+from training.tasks.classifying import statements_of_captions
 from training.tasks.table import MODULES
 from training.train import main, train
 
@@ -82,3 +87,49 @@ def test_several_processes_are_refused_before_anything_is_read(tiny_config, tmp_
     told = capsys.readouterr().err
     assert told == "The task 'feel' runs in one process, but WORLD_SIZE is 2. Start it without `accelerate launch`.\n"
     assert not (tmp_path / "run").exists()
+
+
+def other_spelling(folder, source="validation", photo="train0.png"):
+    """A data file in a folder beside, whose first row names a photo of ``folder`` from there."""
+    rows = [json.loads(line) for line in (folder / f"{source}.jsonl").read_text(encoding="utf-8").splitlines()]
+    (folder / "beside").mkdir()
+    rows = [{**row, "image": str(folder / row["image"])} for row in rows]
+    rows[0]["image"] = f"../../{folder.name}/{photo}"
+    return write_rows(folder / "beside" / "rows.jsonl", rows)
+
+
+@pytest.mark.parametrize("task", MODULES)
+def test_a_photo_to_learn_from_is_none_to_validate_on_however_it_is_spelled(
+    task, tiny_config, tmp_path, trained, monkeypatch
+):
+    path = write_run(tmp_path, tiny_config, task)
+    validation = other_spelling(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for data in ("train.jsonl", f"{tmp_path}/train.jsonl"):
+        with pytest.raises(ValueError, match=r"train0\.png is among the photos to learn from and those to validate on"):
+            start(path, data=data, validation=str(validation))
+    assert not trained
+
+
+def test_one_photo_in_two_files_is_one_and_stays_out_of_rehearsal(tiny_config, tmp_path, monkeypatch):
+    write_run(tmp_path, tiny_config, "caption")
+    beside = other_spelling(tmp_path, "train", "train1.png")
+    monkeypatch.chdir(tmp_path)
+    photos = read_captioned_photos(f"train.jsonl,{beside}")
+    assert len(photos) == 12 and {photo.image.parent for photo in photos} == {tmp_path.resolve()}
+    write_rows(tmp_path / "held_back.jsonl", [{"image": "beside/../train1.png", "text": "red", "label": "yes"}])
+    (held_back,) = read_labelled_texts("held_back.jsonl", "feel")
+    left = {row.image for row in statements_of_captions(str(beside), 0, {held_back.image})}
+    assert len(left) == 10 and held_back.image not in left  # of eleven, two rows being of the one held back
+
+
+def test_a_linked_photo_keeps_its_name_and_a_linked_folder_is_the_folder(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "stored.png")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "photo.png").symlink_to(tmp_path / "stored.png")
+    (tmp_path / "link").symlink_to(folder)
+    rows = [{"image": f"{name}/photo.png", "captions": ["red"]} for name in ("folder", "link")]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    (photo,) = read_captioned_photos(str(tmp_path / "rows.jsonl"))
+    assert photo.image == folder.resolve() / "photo.png"
