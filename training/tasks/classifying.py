@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training.datasets.feature_cache import FeatureCache, mean_image_token
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.labelled_texts import LabelledTexts, texts_of
 from training.datasets.readers.captioned import read_captioned_photos
 from training.datasets.readers.jsonl import DataError, check_apart
@@ -23,7 +23,7 @@ from training.made_from import depends_on
 from training.metrics.label_figures import confusion, label_figures, relation_figures
 from training.run_config import RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train
+from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train, photos_seen, remember_mean_photo
 from training.tasks.label_cards import CARDS, format_labels
 from training.tasks.table import Task
 from valm_core.checkpoints.storage import load_task_checkpoint
@@ -63,7 +63,8 @@ def train_classifier(
         rows = rows * run.repeat
     model = cast(Classifier, model_to_train(run, config, FUSED_SETTINGS, labels, shared=True)).to(device)
     features = encode_beforehand(run, model, rows + validation)
-    remember_mean_photo(model, rows, features)
+    photos = photos_seen(model, rows)
+    remember_mean_photo(model, photos, features)
     dataset = LabelledTexts(rows, model, features, not run.blind)
     batches = BucketedBatches(dataset, dataset.collate, training.rows_at_once, training.seed, training.workers)
     objective = LabelObjective(
@@ -86,7 +87,7 @@ def train_classifier(
     facts = {"train_rows": len(rows), "command": command}
     shared = depends_on(run, config, data)
     return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, CARDS[config.task], facts, shared, resume, device
+        run, training, objective, batches, validate, measure, CARDS[config.task], facts, shared, resume, device, photos
     )
 
 
@@ -123,16 +124,7 @@ def statements_of_captions(sources: str, limit: int, left_out: set[Path | None])
 
 def encode_beforehand(run: RunConfig, model: Classifier, rows: list[LabelledText]) -> FeatureCache | None:
     """What frozen encoders give for the rows, see ``encode_once``; of photos where the model is to see them."""
-    photos = [row.image for row in rows if row.image] if model.sees_photos and not run.blind else []
-    return encode_once(run, model, photos, texts_of(rows))
-
-
-def remember_mean_photo(model: Classifier, rows: list[LabelledText], features: FeatureCache | None) -> None:
-    """Give a model that sees photos the average token of those that it learns from."""
-    photos = [row.image for row in rows if row.image]
-    if model.sees_photos and photos:
-        cached = features if features and features.has_images else None
-        model.mean_image_token.copy_(cached.mean_image_token(photos) if cached else mean_image_token(model, photos))
+    return encode_once(run, model, [] if run.blind else photos_seen(model, rows), texts_of(rows))
 
 
 @torch.no_grad()

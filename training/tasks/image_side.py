@@ -1,13 +1,14 @@
 """The image encoder of a checkpoint that answers, taken over by a model for another task."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from training.datasets.feature_cache import FeatureCache, read_pixels
+from training.datasets.feature_cache import FeatureCache, mean_image_token, read_pixels
+from training.datasets.readers.jsonl import RowWithPhoto
 from training.run_config import IMAGE_SETTINGS, RunConfig
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.shared import shared_sha256
@@ -18,6 +19,7 @@ from valm_core.model.encoders.encoder_layers import encoder_layers
 from valm_core.model.encoders.fixed_convolutions import fix_depthwise
 from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.encoders.two_encoders import TwoEncoders
+from valm_core.model.fusion.fused_encoders import FusedEncoders
 from valm_core.model.model import ValmModel
 
 FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
@@ -140,6 +142,19 @@ def photo_inputs(model: TwoEncoders, files: list[Path], features: FeatureCache |
     if features and features.has_images:
         return {"image_tokens": features.image_tokens(files).to(model.device)}
     return {"pixels": torch.stack([read_pixels(model, file) for file in files]).to(model.device)}
+
+
+def photos_seen(model: FusedEncoders, rows: Iterable[RowWithPhoto]) -> list[Path]:
+    """The photo of every row that has one; none where the model sees none."""
+    return [row.image for row in rows if row.image] if model.sees_photos else []
+
+
+def remember_mean_photo(model: FusedEncoders, photos: Sequence[Path], features: FeatureCache | None = None) -> None:
+    """Give a model the average token of the photos that it learns from, where there are some."""
+    if photos:
+        cached = features if features and features.has_images else None
+        own = list(photos)
+        model.mean_image_token.copy_(cached.mean_image_token(own) if cached else mean_image_token(model, own))
 
 
 def encode_once(run: RunConfig, model: TwoEncoders, photos: list[Path], texts: list[str]) -> FeatureCache | None:

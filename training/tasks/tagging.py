@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from tqdm import tqdm
 
-from training.datasets.feature_cache import FeatureCache, mean_image_token
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.readers.jsonl import check_apart
 from training.datasets.readers.tagged import (
     TaggedSentence,
@@ -22,7 +22,7 @@ from training.made_from import depends_on
 from training.metrics.span_figures import tag_figures
 from training.run_config import IMAGE_SETTINGS, RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import model_to_train
+from training.tasks.image_side import encode_once, model_to_train, photos_seen, remember_mean_photo
 from training.tasks.table import Task
 from valm_core.checkpoints.span_cards import tag_card
 from valm_core.checkpoints.storage import load_task_checkpoint
@@ -58,12 +58,9 @@ def train_tagger(
     check_apart(sentences, validation)
     labels = bio_labels(types_of(sentences))
     model = cast(TagModel, model_to_train(run, config, TAG_SETTINGS, labels)).to(device)
-    photos = [row.image for row in sentences + validation if row.image is not None and model.sees_photos]
-    features = FeatureCache(model, photos, [], run.cache) if run.cache and photos else None
-    learned = [row.image for row in sentences if row.image is not None and model.sees_photos]
-    if learned:
-        mean = features.mean_image_token(learned) if features else mean_image_token(model, learned)
-        model.mean_image_token.copy_(mean)
+    photos = photos_seen(model, sentences)
+    features = encode_once(run, model, photos + photos_seen(model, validation), [])
+    remember_mean_photo(model, photos, features)
     batches = TaggedWindows(sentences, model, training.rows_at_once, training.seed, features)
 
     def validate(model: TagModel) -> dict:
@@ -78,7 +75,7 @@ def train_tagger(
     facts = {"train_sentences": len(sentences), "command": command}
     objective = TagObjective(model).to(device)
     return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, tag_card, facts, shared, resume, device
+        run, training, objective, batches, validate, measure, tag_card, facts, shared, resume, device, photos
     )
 
 

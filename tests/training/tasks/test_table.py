@@ -3,16 +3,20 @@
 import json
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 from toy_data import write_rows
 
+from training.datasets.feature_cache import mean_image_token
 from training.datasets.readers.captioned import read_captioned_photos
 from training.datasets.readers.labelled import read_labelled_texts
 from training.run_config import read_config
 from training.tasks.classifying import statements_of_captions
 from training.tasks.table import MODULES
 from training.train import main, train
+from valm_core.checkpoints.storage import load_task_checkpoint
+from valm_core.model.build import build_task_model
 
 SENTENCE = {"tokens": ["what", "is", "red"], "labels": ["O", "O", "B-NAME"]}
 ROWS = {  # of a photo, by task
@@ -133,3 +137,16 @@ def test_a_linked_photo_keeps_its_name_and_a_linked_folder_is_the_folder(tmp_pat
     write_rows(tmp_path / "rows.jsonl", rows)
     (photo,) = read_captioned_photos(str(tmp_path / "rows.jsonl"))
     assert photo.image == folder.resolve() / "photo.png"
+
+
+@pytest.mark.parametrize("task", ["feel", "tag"])
+def test_an_image_encoder_that_learns_sees_photos_anew_and_so_does_the_average_token(task, tiny_config, tmp_path):
+    run = {"cache": f"{tmp_path}/cache", "weights": "float32"}
+    path = write_run(tmp_path, tiny_config, task, run, {"encoder_learning_rate": 0.01, "warmup_steps": 0})
+    before = build_task_model(read_config(path, {})[1], ("no", "yes")).image_encoder.state_dict()
+    start(path, train_image_encoder=True)
+    model = load_task_checkpoint(tmp_path / "run" / "checkpoint", task)
+    after = model.image_encoder.state_dict()
+    assert any((after[name] - value).abs().max() > 1e-3 for name, value in before.items() if value.is_floating_point())
+    photos = [tmp_path / f"train{place}.png" for place in range(12)]
+    torch.testing.assert_close(model.mean_image_token, mean_image_token(model, photos), atol=1e-4, rtol=1e-3)
