@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from training.datasets.feature_cache import FeatureCache, ModelInputs
 from training.datasets.lookalikes import Lookalikes, caption_inputs, nearest_photos
-from training.datasets.readers.captioned import CaptionedPhoto, read_train_and_validation
-from training.made_from import check_finished, of_settings
+from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
+from training.made_from import check_finished, checkpoint_fingerprint, of_settings
 from training.measuring.common import as_page, markdown_table, tell_report
 from training.measuring.reranking import ABOVE_ALL, first_scores
 from training.metrics.recall import RECALL_AT, retrieval_figures
@@ -185,6 +185,8 @@ def run_study(config: str, finder: str, overrides: dict, seeds: int, command: st
     photos, validation = read_train_and_validation(run.data, run.validation)
     model = load_retrieval_checkpoint(finder).to(device)
     found, judged = look(model, validation), look(model, validation[:EPOCH_PHOTOS])
+    data = {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
+    made_with = {"finder": checkpoint_fingerprint(finder)}
     neighbours = None
     families: dict[str, list[dict]] = {}
     for seed, family in itertools.product(range(seeds), FUSIONS):
@@ -194,7 +196,7 @@ def run_study(config: str, finder: str, overrides: dict, seeds: int, command: st
             settings |= {"similarity": False, "product": False}
         configs = read_config(config, settings)
         done = folder / "figures.json"
-        check_finished(folder, done.is_file(), of_settings(*configs) | {"finder": finder})
+        check_finished(folder, done.is_file(), of_settings(*configs, data) | made_with)
         if not done.is_file():
             neighbours = neighbours_by(model, photos) if neighbours is None else neighbours
             write_text(done, json.dumps(train_family(*configs, photos, neighbours, found, judged, device)))
