@@ -37,7 +37,7 @@ from training.run_config import (
     read_config,
 )
 from training.run_report import read_metrics, write_curves, write_run_report
-from training.tasks.table import find_task
+from training.tasks.table import check_settings_read, find_task
 from valm_core.checkpoints.adapters import save_adapter
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
@@ -119,8 +119,10 @@ def train(
         The report of ``training.evaluate`` on the validation rows.
 
     Raises:
-        ValueError: the settings don't fit together, or a task beside answering runs in several processes.
+        ValueError: the settings don't fit together, one that the task doesn't read was changed, or a task beside
+            answering runs in several processes.
     """
+    check_settings_read(config.task, run, training)
     if config.task != "answer":
         check_one_process(f"The task {config.task!r}")
         task = find_task(config.task)

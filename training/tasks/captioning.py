@@ -240,4 +240,5 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_captions(model, photos) | measure_maps(model, photos)
 
 
-TASKS = {"caption": Task(train_captions, _measure_checkpoint, format_captions, scan_captioned_photos)}
+READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")
+TASKS = {"caption": Task(train_captions, _measure_checkpoint, format_captions, scan_captioned_photos, READS)}

@@ -226,4 +226,12 @@ def _scanner(task: str) -> Callable[[str], Iterator[tuple[str, LabelledText | Da
     return lambda source: scan_labelled_texts(source, task)
 
 
-TASKS = {task: Task(train_classifier, _measure_checkpoint, format_labels, _scanner(task)) for task in CARDS}
+READS = (
+    *("rows", "validation_rows", "repeat", "cache", "blind", "head_learning_rate", "label_balance"),
+    *("visual_weight", "alignment_weight", "label_smoothing", "workers"),
+)
+READS_BESIDE = {"judge": ("rehearsal", "rehearsal_rows")}  # statements of captions have its labels
+TASKS = {
+    task: Task(train_classifier, _measure_checkpoint, format_labels, _scanner(task), READS + READS_BESIDE.get(task, ()))
+    for task in CARDS
+}

@@ -126,4 +126,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_rows(cast(ReadModel, load_task_checkpoint(folder, "read")).to(device), read_documents(data))
 
 
-TASKS = {"read": Task(train_reader, _measure_checkpoint, format_reading, scan_documents)}
+TASKS = {"read": Task(train_reader, _measure_checkpoint, format_reading, scan_documents, ())}

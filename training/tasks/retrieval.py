@@ -189,4 +189,5 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_retrieval(load_retrieval_checkpoint(folder).to(device), read_captioned_photos(data))
 
 
-TASKS = {"retrieval": Task(train_retrieval, _measure_checkpoint, format_retrieval, scan_captioned_photos)}
+READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")
+TASKS = {"retrieval": Task(train_retrieval, _measure_checkpoint, format_retrieval, scan_captioned_photos, READS)}

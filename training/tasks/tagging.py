@@ -151,4 +151,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_tags(model, read_tagged(data))
 
 
-TASKS = {"tag": Task(train_tagger, _measure_checkpoint, format_tags, scan_tagged)}
+TASKS = {"tag": Task(train_tagger, _measure_checkpoint, format_tags, scan_tagged, ("cache", "head_learning_rate"))}

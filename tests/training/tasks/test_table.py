@@ -1,6 +1,8 @@
 """What all tasks beside answering share: how their runs take batches, data and settings."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +13,18 @@ from toy_data import write_rows
 from training.datasets.feature_cache import mean_image_token
 from training.datasets.readers.captioned import read_captioned_photos
 from training.datasets.readers.labelled import read_labelled_texts
-from training.run_config import read_config
+from training.experiments.baselines import allowed
+from training.run_config import RunConfig, read_config
 from training.tasks.classifying import statements_of_captions
-from training.tasks.table import MODULES
+from training.tasks.table import MODULES, check_settings_read, settings_read
 from training.train import main, train
+from training.yaml_files import read_yaml
 from valm_core.checkpoints.storage import load_task_checkpoint
+from valm_core.config import ValmConfig
+from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.build import build_task_model
 
+CONFIGS = Path(__file__).parents[3] / "training" / "configs"
 SENTENCE = {"tokens": ["what", "is", "red"], "labels": ["O", "O", "B-NAME"]}
 ROWS = {  # of a photo, by task
     "retrieval": {"captions": ["the red square"]},
@@ -150,3 +157,51 @@ def test_an_image_encoder_that_learns_sees_photos_anew_and_so_does_the_average_t
     assert any((after[name] - value).abs().max() > 1e-3 for name, value in before.items() if value.is_floating_point())
     photos = [tmp_path / f"train{place}.png" for place in range(12)]
     torch.testing.assert_close(model.mean_image_token, mean_image_token(model, photos), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("task", "setting", "value", "readers"),
+    [
+        ("retrieval", "rows", 5, "answer, relate, judge, feel"),
+        ("retrieval", "fine_tuning", "full", "answer"),
+        ("caption", "blind", True, "answer, relate, judge, feel"),
+        ("feel", "learned_image_layers", 1, "retrieval, caption"),
+        ("feel", "rehearsal", "more.jsonl", "answer, judge"),
+        ("tag", "label_smoothing", 0.1, "answer, retrieval, caption, relate, judge, feel"),
+        ("read", "cache", "runs/cache", "answer, retrieval, caption, relate, judge, feel, tag"),
+        ("read", "init_part", "question", "answer"),
+        ("answer", "label_balance", 0.5, "relate, judge, feel"),
+    ],
+)
+def test_a_setting_that_a_task_does_not_read_is_refused(task, setting, value, readers, tmp_path):
+    run = RunConfig(data="none.jsonl", validation="none.jsonl", output=str(tmp_path / "run"))
+    training = TrainingConfig()
+    if hasattr(run, setting):
+        run = dataclasses.replace(run, **{setting: value})
+    else:
+        training = dataclasses.replace(training, **{setting: value})
+    with pytest.raises(ValueError, match=f"^{setting} is {value!r}, but the task '{task}' doesn't read it") as caught:
+        train(run, ValmConfig(task=task), training, "test", device="cpu")
+    assert str(caught.value).endswith(f"Leave it out; it is for {readers}.")
+
+
+def test_every_setting_has_a_reader_and_every_reader_names_settings():
+    known = {field.name for config in (RunConfig, TrainingConfig) for field in dataclasses.fields(config)}
+    assert set().union(*map(settings_read, ("answer", *MODULES))) == known
+
+
+def published():
+    """The shipped configs, each with the settings of a variant where it has some."""
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        if path.stem != "joint":  # read by train_joint
+            variants = ((read_yaml(path) or {}).get("compare") or {}).get("variants") or {"": {}}
+            for name, settings in variants.items():
+                yield pytest.param(path, settings, id=f"{path.stem} {name}".strip())
+
+
+@pytest.mark.parametrize(("path", "settings"), published())
+def test_published_configs_change_what_their_task_reads_alone(path, settings, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parents[1])
+    with allowed():
+        run, model, training = read_config(path, settings)
+    check_settings_read(model.task, run, training)
