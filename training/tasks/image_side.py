@@ -14,6 +14,7 @@ from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.shared import shared_sha256
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
+from valm_core.learning.fine_tuning import SettingsError
 from valm_core.model.build import build_task_model
 from valm_core.model.encoders.encoder_layers import encoder_layers
 from valm_core.model.encoders.fixed_convolutions import fix_depthwise
@@ -110,20 +111,20 @@ def learn_image_layers(model: TwoEncoders, layers: int) -> None:
     layers and 1 × 1 convolutions. Norms, depthwise convolutions and concepts stay, so few photos can't spoil them.
 
     Raises:
-        ValueError: the encoder has fewer layers, or no matrices in them.
+        SettingsError: the encoder has fewer layers, or no matrices in them.
     """
     if not layers:
         return
     encoder, known = model.image_encoder, encoder_layers(model.image_encoder)
     if layers > len(known):
-        raise ValueError(
+        raise SettingsError(
             f"learned_image_layers is {layers}, but {len(known)} layers of the image encoder can be told apart; "
             f"allowed: 0 to {len(known)}."
         )
     below = {part for layer in known[: len(known) - layers] for part in layer.modules()}
     matrices = [part for part in encoder.backbone.modules() if part not in below and _is_matrix(part)]
     if not matrices:
-        raise ValueError(
+        raise SettingsError(
             f"learned_image_layers is {layers}, but no matrix is in these layers; take more of them, or 0."
         )
     for part in [*matrices, *([encoder.neck] if encoder.neck else [])]:
