@@ -97,10 +97,11 @@ def of_configs(run: RunConfig, model_config: ValmConfig, training: TrainingConfi
     return depends_on(run, model_config, data) | {"answers": run.answers} | dataclasses.asdict(training)
 
 
-def of_settings(run: RunConfig, model_config: ValmConfig, training: TrainingConfig) -> dict:
-    """The same of a task beside answering: its data by the files' contents, photos by their rows alone."""
-    data = {name: quick_fingerprint(getattr(run, name)) for name in ("data", "validation")}
-    return depends_on(run, model_config, {}) | data | dataclasses.asdict(training)
+def of_settings(
+    run: RunConfig, model_config: ValmConfig, training: TrainingConfig, data: dict[str, dict]
+) -> dict[str, Any]:
+    """The same of a task beside answering, whose rows are read already; ``data`` as of ``depends_on``."""
+    return depends_on(run, model_config, data) | dataclasses.asdict(training)
 
 
 def check_finished(folder: Path, finished: bool, now: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from training.yaml_files import read_yaml
 from valm_core.checkpoints.contents import CONFIG_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.config import ValmConfig, check_choices, check_numbers, from_plain_values
-from valm_core.learning.fine_tuning import ADAPTER_MODES, FineTuning
+from valm_core.learning.fine_tuning import ADAPTER_MODES, FineTuning, SettingsError
 from valm_core.learning.training_config import TrainingConfig
 
 
@@ -190,36 +191,48 @@ def parse_overrides(texts: list[str]) -> dict[str, object]:
     return overrides
 
 
-def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: FineTuning) -> None:
-    """Refuse settings that are fine alone and senseless together. Raises ValueError."""
-    if fine_tuning.mode in ADAPTER_MODES and not run.init:
+def check_one_process(what: str) -> None:
+    """Refuse several processes that a launcher started together. Raises ValueError.
+
+    Args:
+        what: runs in one process alone; begins the message.
+    """
+    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise ValueError(
+            f"{what} runs in one process, but WORLD_SIZE is {processes}. Start it without `accelerate launch`."
+        )
+
+
+def check_combination(run: RunConfig, training: TrainingConfig, fine_tuning: FineTuning) -> None:
+    """Refuse settings that are fine alone and senseless together. Raises SettingsError."""
+    if fine_tuning.mode in ADAPTER_MODES and not run.init:
+        raise SettingsError(
             f"fine_tuning is {training.fine_tuning!r}, which adapts a trained model. Give one with `init`, or choose "
             "frozen, full or top_layers:N."
         )
     if run.init_part != "all" and not run.init:
-        raise ValueError(f"init_part is {run.init_part!r}, but there is nothing to start from. Give `init`.")
+        raise SettingsError(f"init_part is {run.init_part!r}, but there is nothing to start from. Give `init`.")
     if run.balanced and run.data.startswith(STREAM):
-        raise ValueError(f"balanced is {run.balanced!r}, but a stream's rows have no source. Leave it out.")
+        raise SettingsError(f"balanced is {run.balanced!r}, but a stream's rows have no source. Leave it out.")
     if run.blind and training.alignment_weight:
-        raise ValueError("alignment_weight brings questions and photos together; set it to 0 in a blind run.")
+        raise SettingsError("alignment_weight brings questions and photos together; set it to 0 in a blind run.")
     if not run.data.startswith(STREAM):
         return
     if run.blind or run.objective == "pretraining":
-        raise ValueError(f"data is {run.data!r}; a stream is for questions about photos. Use a file for other runs.")
+        raise SettingsError(f"data is {run.data!r}; a stream is for questions about photos. Use a file for other runs.")
     if not (run.init or run.answer_data):
-        raise ValueError(f"data is {run.data!r}; the answer list needs `answer_data`, a file, or `init`.")
+        raise SettingsError(f"data is {run.data!r}; the answer list needs `answer_data`, a file, or `init`.")
     if run.rehearsal or run.repeat > 1:
-        raise ValueError(f"data is {run.data!r}; `rehearsal` and `repeat` are for files, leave them out.")
+        raise SettingsError(f"data is {run.data!r}; `rehearsal` and `repeat` are for files, leave them out.")
 
 
 def check_same_model(run: RunConfig, config: ValmConfig, stored: ValmConfig) -> None:
     """Refuse a config that asks for a model of another kind or size than the one in ``run.init``, whose config is
-    ``stored``. Raises ValueError."""
+    ``stored``. Raises SettingsError."""
     for name in SHARED_WITH_INIT if run.init_part == "all" else QUESTION_SETTINGS:
         own, wanted = getattr(stored, name), getattr(config, name)
         if own != wanted:
-            raise ValueError(
+            raise SettingsError(
                 f"{name} is {wanted!r}, but the checkpoint {run.init} has {own!r}. Leave `{name}` out of the model "
                 "section to take the checkpoint's, or start afresh with `init: ''`."
             )

@@ -22,15 +22,22 @@ from training.datasets.answer_classes import answer_identity, answer_notes
 from training.datasets.check_data import check_data
 from training.datasets.feature_cache import FeatureCache, mean_image_token
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
-from training.datasets.readers.jsonl import Row, photos_of
+from training.datasets.readers.jsonl import Row, photos_in_both, photos_of
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
 from training.made_from import data_fingerprint, depends_on, rows_fingerprint
 from training.model_card import model_card
-from training.run_config import RunConfig, check_combination, check_same_model, parse_overrides, read_config
+from training.run_config import (
+    RunConfig,
+    check_combination,
+    check_one_process,
+    check_same_model,
+    parse_overrides,
+    read_config,
+)
 from training.run_report import read_metrics, write_curves, write_run_report
-from training.tasks.table import find_task
+from training.tasks.table import check_settings_read, find_task
 from valm_core.checkpoints.adapters import save_adapter
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
@@ -110,8 +117,14 @@ def train(
 
     Returns:
         The report of ``training.evaluate`` on the validation rows.
+
+    Raises:
+        ValueError: the settings don't fit together, one that the task doesn't read was changed, or a task beside
+            answering runs in several processes.
     """
+    check_settings_read(config.task, run, training)
     if config.task != "answer":
+        check_one_process(f"The task {config.task!r}")
         task = find_task(config.task)
         if training.threads:
             torch.set_num_threads(training.threads)
@@ -161,8 +174,7 @@ def train(
     soft = run.targets == "soft"
     batches: Batches
     if streaming:
-        micro_batch = training.batch_size // training.accumulation_steps
-        batches = StreamingBatches(run.data, model, run.rows, micro_batch, training.seed, soft)
+        batches = StreamingBatches(run.data, model, run.rows, training.rows_at_once, training.seed, soft)
         if not run.init:
             model.mean_image_token.copy_(batches.mean_image_token())
     else:
@@ -198,10 +210,16 @@ def train(
 
 
 def notes_beforehand(run: RunConfig, rows: list[Row], validation_rows: list[Row], answers: list[str]) -> Iterator[str]:
-    """What a run should know of its data before it begins: merged answers, unknown ones, a single photo."""
+    """What a run should know of its data before it begins: merged answers, photos to learn from among those to validate
+    on, unknown answers, a single photo."""
     for source, part in {run.data: rows, run.validation: validation_rows}.items():
         for note in answer_notes(answer for row in part for answer in row.answers):
             yield f"{source}: {note}"
+    if both := photos_in_both(rows, validation_rows):
+        yield (
+            f"{run.validation}: {len(both)} of its photos are among those to learn from, e.g. {min(both)}; figures on "
+            "them say little of new photos."
+        )
     if run.objective == "pretraining":
         return
     known = answer_index(answers).keys()
@@ -334,9 +352,9 @@ def _some(rows: list[Row], limit: int) -> list[Row]:
 
 
 def _batches(dataset: QuestionDataset | StatementDataset, training: TrainingConfig) -> BucketedBatches:
-    micro_batch = training.batch_size // training.accumulation_steps
     photo_ids = dataset.photo_ids if training.group_photos else None
-    return BucketedBatches(dataset, dataset.collate, micro_batch, training.seed, training.workers, photo_ids)
+    at_once = training.rows_at_once
+    return BucketedBatches(dataset, dataset.collate, at_once, training.seed, training.workers, photo_ids)
 
 
 def chosen_answers(model: ValmModel, logits: torch.Tensor) -> list[str]:

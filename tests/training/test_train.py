@@ -1,5 +1,6 @@
 """The training command from a config file to a finished checkpoint."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from training.datasets.readers.jsonl import read_rows
 from training.datasets.statements import StatementDataset
 from training.evaluate import evaluate
 from training.run_config import RunConfig, parse_overrides, read_config
-from training.train import main
+from training.train import main, notes_beforehand
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.model.build import build_model
@@ -49,6 +50,16 @@ def test_from_config_to_a_checkpoint_that_answers_everything(config_file, colore
     assert measured["expected_calibration_error"] == rounded
     card = (tmp_path / "run" / "checkpoint" / "README.md").read_text()
     assert "Answers questions about a photo out of 6 fixed answers" in card and "8 rows of" in card
+
+
+def test_photos_to_learn_from_and_to_validate_on_are_noted(config_file, colored_squares, tmp_path, monkeypatch):
+    run, rows = read_config(config_file, {})[0], read_rows(colored_squares)
+    monkeypatch.chdir(colored_squares.parent)
+    again = read_rows(colored_squares.name)
+    shared = [note for note in notes_beforehand(run, rows, again[2:], ["red"]) if "among those to learn from" in note]
+    assert len(shared) == 1 and "3 of its photos are among those to learn from, e.g. " in shared[0]
+    others = [dataclasses.replace(row, image=tmp_path / "other.png") for row in rows]
+    assert not any("among those to learn from" in note for note in notes_beforehand(run, rows, others, ["red"]))
 
 
 def test_cached_features_train_as_running_the_encoders_does(config_file, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from training.datasets.answer_classes import answer_identity
 from training.datasets.caption_questions import caption_questions
 from training.datasets.generated_questions import (
     PhotoTexts,
@@ -297,7 +298,7 @@ class RowTable:
 
     def add(self, question: str, answers: Sequence[str], kind: int, photo: int) -> None:
         """One question; several answers share its target by how many gave them."""
-        known = Counter(self.index[key] for key in map(normalize_answer, answers) if key in self.index)
+        known = Counter(self.index[key] for key in map(answer_identity, answers) if key in self.index)
         if not known:
             return
         self.text.append(self.table.place(question))

@@ -79,7 +79,7 @@ def evaluate_pretraining(objective: PretrainingObjective, dataset: StatementData
     # Shuffled, so that a batch holds many photos to tell apart.
     batches = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0)).split(batch_size)
     sums: Counter = Counter()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # manual_seed seeds it too
         torch.manual_seed(0)
         for chosen in batches:
             batch = dataset.collate(chosen.tolist())

@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from training.datasets.feature_cache import FeatureCache, ModelInputs
 from training.datasets.lookalikes import Lookalikes, caption_inputs, nearest_photos
-from training.datasets.readers.captioned import CaptionedPhoto, read_train_and_validation
-from training.made_from import check_finished, of_settings
+from training.datasets.readers.captioned import CaptionedPhoto, captions_fingerprint, read_train_and_validation
+from training.made_from import check_finished, checkpoint_fingerprint, of_settings
 from training.measuring.common import as_page, markdown_table, tell_report
 from training.measuring.reranking import ABOVE_ALL, first_scores
 from training.metrics.recall import RECALL_AT, retrieval_figures
-from training.run_config import RunConfig, parse_overrides, read_config
+from training.run_config import RunConfig, check_one_process, parse_overrides, read_config
 from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train, photo_inputs
 from training.tasks.retrieval import encode_photos, encode_texts
 from valm_core.checkpoints.atomic_files import write_text
@@ -159,7 +159,7 @@ def train_family(
     texts = [text for photo in photos for text in photo.captions] + found.texts
     features = encode_once(run, model, [photo.image for photo in photos + found.photos], texts)
     dataset = Lookalikes(photos, neighbours, BLOCK, model, features)
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed)
+    batches = BucketedBatches(dataset, dataset.collate, training.rows_at_once, training.seed)
 
     def validate(model: Classifier) -> dict:
         figures = measure(model, judged, features)["sum"]
@@ -180,10 +180,13 @@ def run_study(config: str, finder: str, overrides: dict, seeds: int, command: st
     Raises:
         ValueError: a finished run in the output folder was made from other settings.
     """
+    check_one_process("A study of matching")
     run, _, _ = read_config(config, overrides)
     photos, validation = read_train_and_validation(run.data, run.validation)
     model = load_retrieval_checkpoint(finder).to(device)
     found, judged = look(model, validation), look(model, validation[:EPOCH_PHOTOS])
+    data = {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
+    made_with = {"finder": checkpoint_fingerprint(finder)}
     neighbours = None
     families: dict[str, list[dict]] = {}
     for seed, family in itertools.product(range(seeds), FUSIONS):
@@ -193,7 +196,7 @@ def run_study(config: str, finder: str, overrides: dict, seeds: int, command: st
             settings |= {"similarity": False, "product": False}
         configs = read_config(config, settings)
         done = folder / "figures.json"
-        check_finished(folder, done.is_file(), of_settings(*configs) | {"finder": finder})
+        check_finished(folder, done.is_file(), of_settings(*configs, data) | made_with)
         if not done.is_file():
             neighbours = neighbours_by(model, photos) if neighbours is None else neighbours
             write_text(done, json.dumps(train_family(*configs, photos, neighbours, found, judged, device)))

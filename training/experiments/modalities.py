@@ -16,10 +16,11 @@ from pathlib import Path
 
 import yaml
 
-from training.datasets.readers.labelled import LabelledText, read_labelled_texts
+from training.datasets.readers.captioned import captions_fingerprint, read_captioned_photos
+from training.datasets.readers.labelled import LabelledText, labelled_fingerprint, read_labelled_texts
 from training.made_from import check_finished, of_settings
 from training.measuring.common import as_page, markdown_table, tell_report
-from training.run_config import parse_overrides, read_config
+from training.run_config import check_one_process, parse_overrides, read_config
 from training.train import train
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.model.build_tasks import TEXT_ALONE
@@ -44,12 +45,14 @@ def run_study(config: str, overrides: dict, seeds: int, output: Path, command: s
     Raises:
         ValueError: the config's task has no labels, or a finished run in ``output`` was made from other settings.
     """
+    check_one_process("A study of texts and photos")
     run, model, _ = read_config(config, overrides)
     files = {"data": run.data, "validation": run.validation}
-    textless = {
-        name: write_textless(read_labelled_texts(source, model.task), (output / f"{name}.jsonl").resolve())
-        for name, source in files.items()
-    }
+    rows = {name: read_labelled_texts(source, model.task) for name, source in files.items()}
+    textless = {name: write_textless(own, (output / f"{name}.jsonl").resolve()) for name, own in rows.items()}
+    data = {name: labelled_fingerprint(own) for name, own in rows.items()}
+    if run.rehearsal:
+        data["rehearsal"] = captions_fingerprint(read_captioned_photos(run.rehearsal, "train"))
     variants: dict[str, list[dict]] = {}
     for seed, (name, fusion) in itertools.product(range(seeds), VARIANTS.items()):
         folder = output / name.replace(", ", "_").replace(" ", "_") / str(seed)
@@ -59,14 +62,14 @@ def run_study(config: str, overrides: dict, seeds: int, output: Path, command: s
         settings |= textless if name == PHOTO_ALONE else {}
         configs = read_config(config, settings)
         done = folder / "figures.json"
-        check_finished(folder, done.is_file(), of_settings(*configs))
+        check_finished(folder, done.is_file(), of_settings(*configs, data))
         if not done.is_file():
             report = train(*configs, command, device=device)
             kept = {key: report[key] for key in ("accuracy", "macro_f1", "f1", "best_epoch", "always_commonest")}
             write_text(done, json.dumps({"seed": seed} | kept))
         variants.setdefault(name, []).append(json.loads(done.read_text(encoding="utf-8")))
-    rows = read_labelled_texts(run.validation, model.task)
-    return {"command": command, "config": config, "task": model.task, "rows": len(rows), "variants": variants}
+    facts = {"command": command, "config": config, "task": model.task, "rows": len(rows["validation"])}
+    return facts | {"variants": variants}
 
 
 def study_report(study: dict) -> str:

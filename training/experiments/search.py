@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from training.made_from import of_configs
-from training.run_config import SECTIONS, parse_overrides, read_config
+from training.run_config import SECTIONS, check_one_process, parse_overrides, read_config
 from training.train import train
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import recover_folder, write_text
 from valm_core.checkpoints.fingerprints import check_same
+from valm_core.learning.fine_tuning import SettingsError
+from valm_core.learning.resume import FREE_ON_RESUME
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -101,7 +102,8 @@ def search(
     Every trial is a normal run under ``<output of the config>/trial-0000``. Its settings come from optuna's TPE sampler
     (Akiba et al. 2019, https://arxiv.org/abs/1907.10902), seeded with the config's seed and the trial's number. A trial
     that a kill interrupted goes on from its last state. One whose loss is no longer a number, or whose settings don't
-    fit together, is recorded as failed and counts; any other error ends the search and leaves its trial to go on with.
+    fit together or don't fit the model, is recorded as failed and counts; any other error ends the search and leaves
+    its trial to go on with.
     Only one search may use a storage at a time.
 
     Args:
@@ -165,7 +167,7 @@ def _run_trial(
     command = f"python -m training.train --config {config} --output {folder} {_words(overrides | settings)}"
     try:
         report = train(*configs, command, recover_folder(folder / "last").exists(), device)
-    except FloatingPointError as error:
+    except (FloatingPointError, SettingsError) as error:
         study.tell(number, state=TrialState.FAIL)
         print(f"trial {number} failed: {error}")
         return
@@ -190,13 +192,19 @@ def _check_same_search(study: "Study", config: str | Path, space: Space, overrid
     """Trials under other settings don't compare: refuse a storage that another config or space has filled."""
     configs = read_config(config, overrides)
     searched = {f"space of {name}": str(values) for name, values in space.items()}
-    now = of_configs(*configs) | {"output": configs[0].output} | searched
+    now = _compared(of_configs(*configs) | {"output": configs[0].output} | searched)
     stored = study.user_attrs.get("made_from")
     go_on = "Give another --storage and output."
     if stored is None and study.trials:
         raise ValueError(f"{storage} doesn't say what it searched on (an earlier version wrote it). {go_on}")
-    check_same(f"{storage} holds a search with another config or space, or other data:", stored or now, now, go_on)
+    before = _compared(stored or now)
+    check_same(f"{storage} holds a search with another config or space, or other data:", before, now, go_on)
     study.set_user_attr("made_from", now)
+
+
+def _compared(made_from: dict) -> dict:
+    """What two searches must share: all but how a trial computes."""
+    return {name: value for name, value in made_from.items() if name not in FREE_ON_RESUME}
 
 
 def _write_best(study: "Study", output: Path) -> None:
@@ -237,8 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_args(arguments)
     try:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ValueError("A search runs in one process. Start it without `accelerate launch`.")
+        check_one_process("A search")
         overrides = parse_overrides(options.settings)
         space = read_space(options.space, options.config, overrides)
         best = search(options.config, space, options.trials, options.storage, overrides, options.device)

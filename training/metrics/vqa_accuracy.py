@@ -162,8 +162,9 @@ def official_form(text: str, articles: Collection[str] = _ARTICLES) -> str:
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """Agreement of ``prediction`` with the people who answered, in 0..1.
 
-    With several answers: for each person left out in turn, min(matches among the others / 3, 1), averaged. With one
-    answer: exact match. Both sides are normalised first.
+    With several answers: for each person left out in turn, min(matches among the others / 3, 1), averaged; with two or
+    three answers by as many as the others are in place of 3, so that what all gave is right. With one answer: exact
+    match. Both sides are normalised first.
 
     Raises:
         ValueError: ``answers`` is empty.
@@ -174,8 +175,8 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     matches = [normalize_answer(answer) == predicted for answer in answers]
     if len(matches) == 1:
         return float(matches[0])
-    total = sum(matches)
-    return sum(min((total - match) / 3, 1.0) for match in matches) / len(matches)
+    total, enough = sum(matches), min(3, len(matches) - 1)
+    return sum(min((total - match) / enough, 1.0) for match in matches) / len(matches)
 
 
 def most_common_answer(answers: Sequence[str]) -> str:

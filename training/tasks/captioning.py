@@ -75,7 +75,7 @@ def train_captions(
     features = encode_once(run, model, [photo.image for photo in photos + validation], [])
     dataset = WrittenCaptions(photos, model, features, crops=bool(run.learned_image_layers))
     batches = BucketedBatches(
-        dataset, dataset.collate, training.batch_size, training.seed, training.workers, dataset.photo_ids
+        dataset, dataset.collate, training.rows_at_once, training.seed, training.workers, dataset.photo_ids
     )
     objective = CaptionObjective(model, training.visual_weight, training.alignment_weight, training.label_smoothing).to(
         device
@@ -240,4 +240,5 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_captions(model, photos) | measure_maps(model, photos)
 
 
-TASKS = {"caption": Task(train_captions, _measure_checkpoint, format_captions, scan_captioned_photos)}
+READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")
+TASKS = {"caption": Task(train_captions, _measure_checkpoint, format_captions, scan_captioned_photos, READS)}

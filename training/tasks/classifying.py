@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training.datasets.feature_cache import FeatureCache, mean_image_token
+from training.datasets.feature_cache import FeatureCache
 from training.datasets.labelled_texts import LabelledTexts, texts_of
 from training.datasets.readers.captioned import read_captioned_photos
-from training.datasets.readers.jsonl import DataError
+from training.datasets.readers.jsonl import DataError, check_apart
 from training.datasets.readers.labelled import (
     LabelledText,
     labelled_fingerprint,
@@ -23,7 +23,7 @@ from training.made_from import depends_on
 from training.metrics.label_figures import confusion, label_figures, relation_figures
 from training.run_config import RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train
+from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train, photos_seen, remember_mean_photo
 from training.tasks.label_cards import CARDS, format_labels
 from training.tasks.table import Task
 from valm_core.checkpoints.storage import load_task_checkpoint
@@ -63,9 +63,10 @@ def train_classifier(
         rows = rows * run.repeat
     model = cast(Classifier, model_to_train(run, config, FUSED_SETTINGS, labels, shared=True)).to(device)
     features = encode_beforehand(run, model, rows + validation)
-    remember_mean_photo(model, rows, features)
+    photos = photos_seen(model, rows)
+    remember_mean_photo(model, photos, features)
     dataset = LabelledTexts(rows, model, features, not run.blind)
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers)
+    batches = BucketedBatches(dataset, dataset.collate, training.rows_at_once, training.seed, training.workers)
     objective = LabelObjective(
         model,
         training.visual_weight,
@@ -86,19 +87,13 @@ def train_classifier(
     facts = {"train_rows": len(rows), "command": command}
     shared = depends_on(run, config, data)
     return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, CARDS[config.task], facts, shared, resume, device
+        run, training, objective, batches, validate, measure, CARDS[config.task], facts, shared, resume, device, photos
     )
 
 
 def some_rows(rows: list[LabelledText], limit: int) -> list[LabelledText]:
     """At most ``limit`` of the rows (0: all), the same ones every time."""
     return random.Random(0).sample(rows, limit) if 0 < limit < len(rows) else rows
-
-
-def check_apart(rows: list[LabelledText], validation: list[LabelledText]) -> None:
-    """Refuse a photo among the rows to learn from and those to validate on. Raises ValueError."""
-    if both := {row.image for row in rows if row.image} & {row.image for row in validation}:
-        raise ValueError(f"{min(map(str, both))} is among the photos to learn from and those to validate on.")
 
 
 def statements_of_captions(sources: str, limit: int, left_out: set[Path | None]) -> list[LabelledText]:
@@ -129,16 +124,7 @@ def statements_of_captions(sources: str, limit: int, left_out: set[Path | None])
 
 def encode_beforehand(run: RunConfig, model: Classifier, rows: list[LabelledText]) -> FeatureCache | None:
     """What frozen encoders give for the rows, see ``encode_once``; of photos where the model is to see them."""
-    photos = [row.image for row in rows if row.image] if model.sees_photos and not run.blind else []
-    return encode_once(run, model, photos, texts_of(rows))
-
-
-def remember_mean_photo(model: Classifier, rows: list[LabelledText], features: FeatureCache | None) -> None:
-    """Give a model that sees photos the average token of those that it learns from."""
-    photos = [row.image for row in rows if row.image]
-    if model.sees_photos and photos:
-        cached = features if features and features.has_images else None
-        model.mean_image_token.copy_(cached.mean_image_token(photos) if cached else mean_image_token(model, photos))
+    return encode_once(run, model, [] if run.blind else photos_seen(model, rows), texts_of(rows))
 
 
 @torch.no_grad()
@@ -240,4 +226,12 @@ def _scanner(task: str) -> Callable[[str], Iterator[tuple[str, LabelledText | Da
     return lambda source: scan_labelled_texts(source, task)
 
 
-TASKS = {task: Task(train_classifier, _measure_checkpoint, format_labels, _scanner(task)) for task in CARDS}
+READS = (
+    *("rows", "validation_rows", "repeat", "cache", "blind", "head_learning_rate", "label_balance"),
+    *("visual_weight", "alignment_weight", "label_smoothing", "workers"),
+)
+READS_BESIDE = {"judge": ("rehearsal", "rehearsal_rows")}  # statements of captions have its labels
+TASKS = {
+    task: Task(train_classifier, _measure_checkpoint, format_labels, _scanner(task), READS + READS_BESIDE.get(task, ()))
+    for task in CARDS
+}

@@ -1,7 +1,7 @@
 """The end that all tasks' runs share: train, save the best, measure what was saved, write card and figures beside."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
+from training.tasks.image_side import remember_mean_photo
 from training.tasks.table import find_task
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
@@ -18,7 +19,9 @@ from valm_core.config import ValmConfig
 from valm_core.learning.batches import Batches
 from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
+from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.encoders.two_encoders import TwoEncoders
+from valm_core.model.fusion.fused_encoders import FusedEncoders
 
 Card = Callable[[ValmConfig, int, str, str, str], str]  # config, stored numbers, figures, command, data note
 
@@ -35,6 +38,7 @@ def train_to_checkpoint(
     shared: dict,
     resume: bool,
     device: torch.device,
+    photos: Sequence[Path] = (),
 ) -> dict:
     """Train, and write ``<output>/checkpoint`` with card and figures.
 
@@ -46,6 +50,7 @@ def train_to_checkpoint(
         facts: what the report says besides; ``command`` among them.
         shared: see ``training.made_from.depends_on``.
         device: where to measure.
+        photos: whose average token the model remembers; it is taken anew where the image encoder has learned.
 
     Returns:
         The figures of what was saved, rounding included, with ``before``, those before training, ``best_epoch``,
@@ -53,8 +58,11 @@ def train_to_checkpoint(
     """
     output = Path(run.output)
     progress = Trainer(objective, batches, validate, training, output, depends_on=shared).train(resume)
-    task = cast(TwoEncoders, objective.model).config.task
+    trained = cast(TwoEncoders, objective.model)
+    task = trained.config.task
     best = load_task_checkpoint(output / "best", task)
+    if photos and learns(trained.image_encoder):  # it has moved since
+        remember_mean_photo(cast(FusedEncoders, best.to(device)), photos)
     checkpoint, half = output / "checkpoint", run.weights == "float16"
     clear_leftovers(checkpoint)
     with saving(checkpoint):

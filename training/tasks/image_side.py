@@ -1,23 +1,26 @@
 """The image encoder of a checkpoint that answers, taken over by a model for another task."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from training.datasets.feature_cache import FeatureCache, read_pixels
+from training.datasets.feature_cache import FeatureCache, mean_image_token, read_pixels
+from training.datasets.readers.jsonl import RowWithPhoto
 from training.run_config import IMAGE_SETTINGS, RunConfig
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.shared import shared_sha256
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.config import ValmConfig
+from valm_core.learning.fine_tuning import SettingsError
 from valm_core.model.build import build_task_model
 from valm_core.model.encoders.encoder_layers import encoder_layers
 from valm_core.model.encoders.fixed_convolutions import fix_depthwise
 from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.encoders.two_encoders import TwoEncoders
+from valm_core.model.fusion.fused_encoders import FusedEncoders
 from valm_core.model.model import ValmModel
 
 FUSED_SETTINGS = (  # of a model that stands on ``FusedEncoders``
@@ -108,20 +111,20 @@ def learn_image_layers(model: TwoEncoders, layers: int) -> None:
     layers and 1 × 1 convolutions. Norms, depthwise convolutions and concepts stay, so few photos can't spoil them.
 
     Raises:
-        ValueError: the encoder has fewer layers, or no matrices in them.
+        SettingsError: the encoder has fewer layers, or no matrices in them.
     """
     if not layers:
         return
     encoder, known = model.image_encoder, encoder_layers(model.image_encoder)
     if layers > len(known):
-        raise ValueError(
+        raise SettingsError(
             f"learned_image_layers is {layers}, but {len(known)} layers of the image encoder can be told apart; "
             f"allowed: 0 to {len(known)}."
         )
     below = {part for layer in known[: len(known) - layers] for part in layer.modules()}
     matrices = [part for part in encoder.backbone.modules() if part not in below and _is_matrix(part)]
     if not matrices:
-        raise ValueError(
+        raise SettingsError(
             f"learned_image_layers is {layers}, but no matrix is in these layers; take more of them, or 0."
         )
     for part in [*matrices, *([encoder.neck] if encoder.neck else [])]:
@@ -140,6 +143,19 @@ def photo_inputs(model: TwoEncoders, files: list[Path], features: FeatureCache |
     if features and features.has_images:
         return {"image_tokens": features.image_tokens(files).to(model.device)}
     return {"pixels": torch.stack([read_pixels(model, file) for file in files]).to(model.device)}
+
+
+def photos_seen(model: FusedEncoders, rows: Iterable[RowWithPhoto]) -> list[Path]:
+    """The photo of every row that has one; none where the model sees none."""
+    return [row.image for row in rows if row.image] if model.sees_photos else []
+
+
+def remember_mean_photo(model: FusedEncoders, photos: Sequence[Path], features: FeatureCache | None = None) -> None:
+    """Give a model the average token of the photos that it learns from, where there are some."""
+    if photos:
+        cached = features if features and features.has_images else None
+        own = list(photos)
+        model.mean_image_token.copy_(cached.mean_image_token(own) if cached else mean_image_token(model, own))
 
 
 def encode_once(run: RunConfig, model: TwoEncoders, photos: list[Path], texts: list[str]) -> FeatureCache | None:

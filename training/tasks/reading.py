@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 
 from training.datasets.readers.documents import DocumentQuestion, documents_fingerprint, read_documents, scan_documents
+from training.datasets.readers.jsonl import check_apart
 from training.datasets.reading import AskedPage, AskedPages, asked_pages, right_spans
 from training.made_from import depends_on
 from training.metrics.answer_spans import answer_figures
@@ -41,18 +42,20 @@ def train_reader(
         The figures of ``measure_reading`` on the validation rows, with ``before`` those before training.
 
     Raises:
-        ValueError: the config lets the text encoder learn.
+        ValueError: the config lets the text encoder learn, or a page is among those to learn from and those to validate
+            on.
     """
     if config.train_text_encoder or config.learned_text_layers:
         raise ValueError(
             "To read, the text encoder stays as it is: leave out `train_text_encoder` and `learned_text_layers`."
         )
     rows, validation = read_documents(run.data), read_documents(run.validation)
+    check_apart(rows, validation)
     model = cast(ReadModel, model_to_train(run, config, READ_SETTINGS)).to(device)
     model.eval()
     dataset, held_back = AskedPages(asked_pages(rows, model), model), asked_pages(validation, model)
     model.train()
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed)
+    batches = BucketedBatches(dataset, dataset.collate, training.rows_at_once, training.seed)
 
     def validate(model: ReadModel) -> dict:
         figures = measure_reading(model, held_back)
@@ -123,4 +126,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_rows(cast(ReadModel, load_task_checkpoint(folder, "read")).to(device), read_documents(data))
 
 
-TASKS = {"read": Task(train_reader, _measure_checkpoint, format_reading, scan_documents)}
+TASKS = {"read": Task(train_reader, _measure_checkpoint, format_reading, scan_documents, ())}

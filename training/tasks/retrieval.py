@@ -73,7 +73,9 @@ def train_retrieval(
     features = encode_once(run, model, [photo.image for photo in photos + validation], texts)
     dataset = CaptionDataset(photos, model, features, crops=bool(run.learned_image_layers))
     together = dataset.photo_ids if learns(model.image_encoder) else None  # so that a photo is encoded once an epoch
-    batches = BucketedBatches(dataset, dataset.collate, training.batch_size, training.seed, training.workers, together)
+    batches = BucketedBatches(
+        dataset, dataset.collate, training.rows_at_once, training.seed, training.workers, together
+    )
     objective = RetrievalObjective(
         model,
         training.visual_weight,
@@ -187,4 +189,5 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_retrieval(load_retrieval_checkpoint(folder).to(device), read_captioned_photos(data))
 
 
-TASKS = {"retrieval": Task(train_retrieval, _measure_checkpoint, format_retrieval, scan_captioned_photos)}
+READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")
+TASKS = {"retrieval": Task(train_retrieval, _measure_checkpoint, format_retrieval, scan_captioned_photos, READS)}

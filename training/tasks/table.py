@@ -1,27 +1,20 @@
 """The tasks beside answering: what trains each, what measures it, what shows its figures. One line a task."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from training.datasets.readers.jsonl import DataError
+from training.datasets.readers.jsonl import DataError, RowWithPhoto
 from training.run_config import RunConfig
 from valm_core.config import ValmConfig
 from valm_core.learning.training_config import TrainingConfig
 
 TrainTask = Callable[[RunConfig, ValmConfig, TrainingConfig, str, bool, torch.device], dict]
-
-
-class RowWithPhoto(Protocol):
-    """A row of a data set, as checking the data sees it."""
-
-    @property
-    def image(self) -> Path | None:
-        """Its photo, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +28,23 @@ class Task:
             row, is for a file alone.
         table: figures -> lines of text.
         scan: a data source -> (file:line, row or its fault), for ``--check-data``.
+        reads: the settings of ``RunConfig`` and ``TrainingConfig`` that it reads beside ``READ_BY_ALL``.
     """
 
     train: TrainTask
     measure: Callable[[str | Path, str, torch.device], dict[str, Any]]
     table: Callable[[dict], str]
     scan: Callable[[str], Iterator[tuple[str, RowWithPhoto | DataError]]]
+    reads: tuple[str, ...]
 
 
+READ_BY_ALL = (  # settings that every task reads
+    *("data", "validation", "output", "init", "weights", "data_note"),
+    *("epochs", "batch_size", "accumulation_steps", "optimizer", "learning_rate", "encoder_learning_rate", "schedule"),
+    *("warmup_steps", "weight_decay", "gradient_clipping", "early_stopping_patience", "accuracy_to_spare"),
+    *("save_every", "precision", "tracker", "threads", "seed"),
+)
+NOT_FOR_ANSWERS = ("learned_image_layers", "label_balance")  # what answering doesn't read
 MODULES = {  # task -> the module that has it in its ``TASKS``
     "retrieval": "retrieval",
     "caption": "captioning",
@@ -63,3 +65,34 @@ def find_task(name: str) -> Task:
     if name not in MODULES:
         raise ValueError(f"task is {name!r}; allowed: answer, {', '.join(MODULES)}. Change `task` in the config.")
     return importlib.import_module(f"training.tasks.{MODULES[name]}").TASKS[name]
+
+
+def settings_read(task: str) -> set[str]:
+    """The settings of ``RunConfig`` and ``TrainingConfig`` that a task reads; "answer" is one too.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    if task == "answer":
+        known = {field.name for config in (RunConfig, TrainingConfig) for field in dataclasses.fields(config)}
+        return known - set(NOT_FOR_ANSWERS)
+    return {*READ_BY_ALL, *find_task(task).reads}
+
+
+def check_settings_read(task: str, run: RunConfig, training: TrainingConfig) -> None:
+    """Refuse a setting that was changed although the task doesn't read it.
+
+    Raises:
+        ValueError: naming it, its value, what is allowed and the tasks that read it.
+    """
+    own = settings_read(task)
+    for config in (run, training):
+        for field in dataclasses.fields(config):
+            value = getattr(config, field.name)
+            if field.name in own or value == field.default:
+                continue
+            readers = [name for name in ("answer", *MODULES) if field.name in settings_read(name)]
+            raise ValueError(
+                f"{field.name} is {value!r}, but the task {task!r} doesn't read it; allowed: {field.default!r}. Leave "
+                f"it out; it is for {', '.join(readers)}."
+            )

@@ -8,7 +8,8 @@ from typing import Any, cast
 import torch
 from tqdm import tqdm
 
-from training.datasets.feature_cache import FeatureCache, mean_image_token
+from training.datasets.feature_cache import FeatureCache
+from training.datasets.readers.jsonl import check_apart
 from training.datasets.readers.tagged import (
     TaggedSentence,
     read_tagged,
@@ -21,7 +22,7 @@ from training.made_from import depends_on
 from training.metrics.span_figures import tag_figures
 from training.run_config import IMAGE_SETTINGS, RunConfig
 from training.tasks.ending import train_to_checkpoint
-from training.tasks.image_side import model_to_train
+from training.tasks.image_side import encode_once, model_to_train, photos_seen, remember_mean_photo
 from training.tasks.table import Task
 from valm_core.checkpoints.span_cards import tag_card
 from valm_core.checkpoints.storage import load_task_checkpoint
@@ -49,17 +50,18 @@ def train_tagger(
 
     Returns:
         The figures of ``measure_tags`` on the validation rows, with ``before`` those before training.
+
+    Raises:
+        ValueError: a photo is among the rows to learn from and those to validate on.
     """
     sentences, validation = read_tagged(run.data), read_tagged(run.validation)
+    check_apart(sentences, validation)
     labels = bio_labels(types_of(sentences))
     model = cast(TagModel, model_to_train(run, config, TAG_SETTINGS, labels)).to(device)
-    photos = [row.image for row in sentences + validation if row.image is not None and model.sees_photos]
-    features = FeatureCache(model, photos, [], run.cache) if run.cache and photos else None
-    learned = [row.image for row in sentences if row.image is not None and model.sees_photos]
-    if learned:
-        mean = features.mean_image_token(learned) if features else mean_image_token(model, learned)
-        model.mean_image_token.copy_(mean)
-    batches = TaggedWindows(sentences, model, training.batch_size, training.seed, features)
+    photos = photos_seen(model, sentences)
+    features = encode_once(run, model, photos + photos_seen(model, validation), [])
+    remember_mean_photo(model, photos, features)
+    batches = TaggedWindows(sentences, model, training.rows_at_once, training.seed, features)
 
     def validate(model: TagModel) -> dict:
         figures = measure_tags(model, validation, features)
@@ -73,7 +75,7 @@ def train_tagger(
     facts = {"train_sentences": len(sentences), "command": command}
     objective = TagObjective(model).to(device)
     return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, tag_card, facts, shared, resume, device
+        run, training, objective, batches, validate, measure, tag_card, facts, shared, resume, device, photos
     )
 
 
@@ -149,4 +151,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_tags(model, read_tagged(data))
 
 
-TASKS = {"tag": Task(train_tagger, _measure_checkpoint, format_tags, scan_tagged)}
+TASKS = {"tag": Task(train_tagger, _measure_checkpoint, format_tags, scan_tagged, ("cache", "head_learning_rate"))}

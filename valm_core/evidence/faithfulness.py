@@ -123,10 +123,12 @@ def sufficiency(least_first: HidingCurve) -> float:
 
 
 def violation(most_first: HidingCurve) -> float:
-    """1 where hiding the single most important cell makes the answer likelier, else 0; its mean is the violation ratio.
+    """1 where hiding the hottest 1 % of the cells makes the answer likelier, else 0; its mean is the violation ratio.
+
+    That is two of 196 cells, and one where there are fewer than 150.
 
     The faithfulness violation test (Liu et al. 2022, https://arxiv.org/abs/2201.12114): a map that says "for" must not
     point at what speaks against. Lower is better; a map that knows nothing is near one half.
     """
-    single = most_first.probability[most_first.at((min(EVIDENCE_FRACTIONS),))[0]]
-    return float(single > most_first.probability[0])
+    hottest = most_first.probability[most_first.at((min(EVIDENCE_FRACTIONS),))[0]]
+    return float(hottest > most_first.probability[0])

@@ -24,6 +24,10 @@ FULLY_TRAINED = ("head", "glimpses", "text_projection", "image_projection")  # b
 LORA_RANK, LORA_ALPHA, LORA_DROPOUT = 8, 16, 0.05
 
 
+class SettingsError(ValueError):
+    """Settings that are allowed alone but don't fit together, or don't fit the model: others may do."""
+
+
 @dataclass(frozen=True)
 class FineTuning:
     """What learns.
@@ -72,13 +76,14 @@ def prepare_fine_tuning(model: ValmModel, fine_tuning: FineTuning) -> None:
     that checkpoints hold its weights. Where one of them was true already it stays: the encoder has changed earlier.
 
     Raises:
-        ValueError: an encoder has fewer layers than ``top_layers`` asks for, or the model carries adapters already.
+        SettingsError: an encoder has fewer layers than ``top_layers`` asks for, or there is no question head.
+        ValueError: the model carries adapters already.
     """
     if adapter_of(model) is not None:
         raise ValueError("The model carries adapters already. Call `merged` first.")
     encoders = {"text": model.text_encoder, "image": model.image_encoder}
     if fine_tuning.mode == "question" and model.question_head is None:
-        raise ValueError(
+        raise SettingsError(
             f"fine_tuning is {fine_tuning.mode!r}, but the model has no question head. Set `question_head: true`."
         )
     if fine_tuning.mode == "photo":
@@ -141,7 +146,7 @@ def _adapter_config(model: ValmModel, mode: str) -> "PeftConfig":
 def _top_layers(name: str, encoder: nn.Module, fine_tuning: FineTuning) -> list[nn.Module]:
     layers, mode, count = encoder_layers(encoder), fine_tuning.mode, fine_tuning.layers
     if count > len(layers):
-        raise ValueError(
+        raise SettingsError(
             f"fine_tuning is '{mode}:{count}', but the {name} encoder has {len(layers)} layers that can be told "
             f"apart; allowed: {f'{mode}:1' if layers else 'frozen, full, lora, ia3'}"
             f"{f' to {mode}:{len(layers)}' if len(layers) > 1 else ''}."

@@ -17,6 +17,7 @@ from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, 
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.learning.batches import Batches
+from valm_core.learning.fine_tuning import SettingsError
 from valm_core.learning.optimizer import build_optimizer
 from valm_core.learning.resume import check_resume, made_from
 from valm_core.learning.training_config import TrainingConfig
@@ -120,8 +121,8 @@ class Trainer:
             ``best_accuracy`` and ``best_epoch`` (from 1), and ``epoch``, the number of epochs run.
 
         Raises:
-            ValueError: every epoch lost more than ``accuracy_to_spare``, or ``resume`` under other settings, answers
-                or data, see ``check_resume``.
+            SettingsError: every epoch lost more than ``accuracy_to_spare``.
+            ValueError: ``resume`` under other settings, answers or data, see ``check_resume``.
             FloatingPointError: the loss is no longer a number; the last good state lies in ``output``.
             OSError: a state could not be written; the one before is whole.
         """
@@ -163,7 +164,7 @@ class Trainer:
             self.accelerator.end_training()
         if not self.progress["best_epoch"]:
             before, spare = self.progress["accuracy_before"], self.config.accuracy_to_spare
-            raise ValueError(
+            raise SettingsError(
                 f"Every epoch lost more than accuracy_to_spare, {spare}, of the accuracy of {before:.3f} before. "
                 "Lower `learning_rate`, or mix in `rehearsal` rows."
             )

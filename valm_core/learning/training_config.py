@@ -103,3 +103,8 @@ class TrainingConfig:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of accumulation_steps {self.accumulation_steps}."
             )
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of one batch: ``accumulation_steps`` of them make a step of ``batch_size`` rows."""
+        return self.batch_size // self.accumulation_steps

@@ -24,6 +24,7 @@ from training.datasets.joint_data import (
     question_rows,
     read_json_lines,
 )
+from training.datasets.questions import answer_index
 from training.datasets.readers.jsonl import DataError, Row
 from valm_core.model.encoders.text_encoder import build_tokenizer
 
@@ -110,6 +111,13 @@ def test_questions_whose_answers_are_all_unknown_are_left_out(tokenizer):
     table.add("what color?", ("red", "blue", "red"), OPEN, 0)
     arrays = table.arrays("row")
     assert arrays["row_starts"].tolist() == [0, 1] and arrays["row_shares"].tolist() == [1.0]
+
+
+def test_answers_that_only_a_mark_tells_apart_are_found(tokenizer):
+    table = RowTable(TextTable(tokenizer), answer_index(["c", "c++", "<5"]))
+    for answer in ("C++", "< 5", "C", "<5"):
+        table.add("what is it?", (answer,), OPEN, 0)
+    assert table.answers == [1, 0, 2]  # "< 5" is 5 by the rules, which isn't in the list
 
 
 @pytest.mark.parametrize(

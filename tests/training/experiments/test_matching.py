@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from task_runs import write_captioned
+from toy_data import write_rows
 
 from training.datasets.lookalikes import Lookalikes, nearest_photos
 from training.datasets.readers.captioned import read_captioned_photos
@@ -92,6 +93,33 @@ def test_only_the_best_are_ordered_again(photos, monkeypatch):
     assert figures["annotation_r1"] == pytest.approx(2 / 3)  # the second photo's own caption ties: no first place
 
 
+def test_the_best_are_ordered_by_the_sum_of_both_scores(photos, monkeypatch):
+    """Three captions of a photo each, and the two best of each caption and photo are read once more."""
+    monkeypatch.setattr(matching, "READ_AGAIN", 2)
+    found_by = np.array([[3.0, 2.9, 0.0], [4.0, 1.0, 0.9], [2.0, 0.5, 1.9]])
+    fused_by = np.array([[1.0, 1.0, 50.0], [0.0, 4.0, 50.0], [3.0, 50.0, 2.0]])
+    found = matching.Found(photos[:3], ["a", "b", "c"], np.arange(3), found_by)
+    read = []
+
+    def planted(model, asked, chosen, features):
+        read.append(chosen)
+        return np.where(chosen, fused_by, 0.0)
+
+    monkeypatch.setattr(matching, "read_pairs", planted)
+    figures = matching.measure(None, found, None)
+    # By captions the pairs (a, 0), (a, 1), (b, 0), (b, 1), (c, 0), (c, 2); by photos (a, 0), (b, 0), (a, 1), (b, 1),
+    # (b, 2), (c, 2): the fusion is asked for all of them, and never for (a, 2) and (c, 1).
+    assert [pair.tolist() for pair in read] == [[[True, True, False], [True, True, True], [True, False, True]]]
+    # Photos for a: 1, 1 alone, so a tie and no first place; 4.0, 3.9 by the sum. For b: 0, 4; 4, 5: photo 1, while the
+    # 50 of photo 2, which isn't among the best, doesn't count. For c: 3, 2 alone; 5, 3.9: photo 0.
+    assert figures["alone"]["search_r1"] == pytest.approx(1 / 3)
+    assert figures["sum"]["search_r1"] == pytest.approx(2 / 3)
+    # Captions for photo 0: a 1, b 0; 4, 4, a tie. Photo 1: a 1, b 4; 3.9, 5: b. Photo 2: b 50, c 2: b either way.
+    assert figures["alone"]["annotation_r1"] == pytest.approx(2 / 3)
+    assert figures["sum"]["annotation_r1"] == pytest.approx(1 / 3)
+    assert found.figures(found_by, found_by)["search_r1"] == pytest.approx(1 / 3)  # as found: a alone
+
+
 def test_every_family_is_trained_once_and_told(folder, tiny_config, tmp_path, capsys):
     torch.manual_seed(3)
     finder = tmp_path / "find"
@@ -112,7 +140,8 @@ training: {{epochs: 6, batch_size: 4, learning_rate: 0.01, warmup_steps: 2, prec
     study = json.loads((tmp_path / "report.json").read_text())
     assert study["families"].keys() == FUSIONS.keys()
     for (run,) in study["families"].values():
-        assert run["sum"]["search_r5"] >= study["found"]["search_r5"]  # an untrained finder: any training helps
+        assert run["alone"].keys() == run["sum"].keys() == study["found"].keys() == set(matching.FIGURES)
+        assert run["seed"] == 0 and run["learning_parameters"] > 0
     text = (tmp_path / "report.md").read_text()
     assert text in capsys.readouterr().out
     assert "| as found |" in text and "`dual_tower`, by the sum of both scores" in text
@@ -124,3 +153,41 @@ training: {{epochs: 6, batch_size: 4, learning_rate: 0.01, warmup_steps: 2, prec
     with pytest.raises(SystemExit, match="2"):
         matching.main([*words, "--report", str(tmp_path / "report"), "width=8"])
     assert "was trained with other width" in capsys.readouterr().err
+    save_checkpoint(build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")), finder)
+    with pytest.raises(SystemExit, match="2"):  # another finder in the same folder
+        matching.main([*words, "--report", str(tmp_path / "report")])
+    assert "was trained with other finder" in capsys.readouterr().err
+
+
+def test_a_finished_study_is_of_its_rows_and_batches_are_shared_out(folder, photos, tiny_config, tmp_path, monkeypatch):
+    save_checkpoint(build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")), tmp_path / "find")
+    config = tmp_path / "match.yaml"
+    config.write_text(
+        f"""
+run: {{data: "{folder}/train.jsonl,{tmp_path}/more.jsonl", validation: {folder}/validation.jsonl,
+  output: {tmp_path}/runs}}
+model: {{task: judge, text_encoder: "{tiny_config.text_encoder}", image_encoder: "{tiny_config.image_encoder}",
+  image_size: 32, width: 16, heads: 2, layers: 1, cell_side: 2, similarity: true}}
+training: {{batch_size: 8, accumulation_steps: 2, precision: "no"}}
+""",
+        encoding="utf-8",
+    )
+    more = [{"image": str(photos[0].image), "captions": ["There is a square."]}]
+    write_rows(tmp_path / "more.jsonl", more)
+    study = (str(config), str(tmp_path / "find"), {}, 1, "made so", torch.device("cpu"))
+    batches = []
+
+    def stop(_, own, *__):
+        batches.append(len(own))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(matching, "Trainer", stop)
+        with pytest.raises(KeyboardInterrupt):
+            matching.run_study(*study)
+    assert batches == [3]  # twelve photos, four at once
+    monkeypatch.setattr(matching, "train_family", lambda *_: {"search_r1": 1.0})
+    matching.run_study(*study)
+    write_rows(tmp_path / "more.jsonl", [more[0] | {"captions": ["There is red."]}])
+    with pytest.raises(ValueError, match="was trained with other data"):
+        matching.run_study(*study)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from toy_data import COLORS, write_rows
 
+from training.experiments import modalities
 from training.experiments.modalities import VARIANTS, main
 
 
@@ -53,3 +54,25 @@ def test_every_variant_is_run_once_and_told_with_its_distance_to_the_text(config
     with pytest.raises(SystemExit, match="2"):
         main([*words, "--report", str(tmp_path / "report"), "dropout=0.5"])
     assert "was trained with other dropout" in capsys.readouterr().err
+
+
+def test_a_finished_study_is_of_its_rows_and_not_of_its_files_names(config, tmp_path, monkeypatch):
+    begun = []
+
+    def figures(run, *_, **__):
+        begun.append(run.output)
+        kept = dict.fromkeys(("accuracy", "macro_f1", "f1", "best_epoch"), 0.5)
+        return kept | {"always_commonest": {"label": "red", "accuracy": 0.5, "macro_f1": 0.5}}
+
+    monkeypatch.setattr(modalities, "train", figures)
+    lines = (config.parent / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row | {"image": str(config.parent / row["image"])} for row in map(json.loads, lines)]
+    files = [write_rows(tmp_path / name, part) for name, part in (("a.jsonl", rows[:8]), ("b.jsonl", rows[8:]))]
+    arguments = (1, tmp_path / "runs", "made so", "cpu")
+    modalities.run_study(str(config), {"data": ",".join(map(str, files))}, *arguments)
+    whole = write_rows(tmp_path / "whole.jsonl", rows)
+    modalities.run_study(str(config), {"data": str(whole)}, *arguments)
+    assert len(begun) == len(VARIANTS)  # the same rows, in one file
+    write_rows(files[1], [*rows[8:-1], rows[-1] | {"label": "red"}])
+    with pytest.raises(ValueError, match="was trained with other data"):
+        modalities.run_study(str(config), {"data": ",".join(map(str, files))}, *arguments)

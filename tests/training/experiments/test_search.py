@@ -112,6 +112,25 @@ def test_failed_trials_are_recorded_and_the_search_goes_on(config_file, tmp_path
     assert len(trials_of(tmp_path)) == 8
 
 
+def test_settings_that_only_the_model_refuses_fail_a_trial_and_the_search_goes_on(config_file, tmp_path, capsys):
+    path = tmp_path / "space.yaml"
+    path.write_text("fine_tuning: [lora, 'top_layers:9', frozen]")
+    main(arguments(config_file, path, tmp_path, 6, "epochs=1"))
+    states = {trial.params["fine_tuning"]: trial.state.name for trial in trials_of(tmp_path)}
+    assert len(trials_of(tmp_path)) == 6 and len(states) > 1
+    assert all(state == ("COMPLETE" if name == "frozen" else "FAIL") for name, state in states.items())
+    assert "failed: fine_tuning is" in capsys.readouterr().out
+
+
+def test_how_trials_compute_may_change_when_a_search_goes_on(config_file, space_file, tmp_path, capsys):
+    main(arguments(config_file, space_file, tmp_path, 1, "threads=1"))
+    main(arguments(config_file, space_file, tmp_path, 2, "threads=2", "save_every=1"))
+    assert [trial.state.name for trial in trials_of(tmp_path)] == ["COMPLETE"] * 2
+    with pytest.raises(SystemExit):
+        main(arguments(config_file, space_file, tmp_path, 3, "threads=2", "dropout=0.1"))
+    assert "dropout (was 0.0, is 0.1)" in capsys.readouterr().err
+
+
 def test_another_space_needs_another_storage(config_file, space_file, tmp_path, capsys):
     main(arguments(config_file, space_file, tmp_path, 1))
     space_file.write_text("layers: [1, 2]")

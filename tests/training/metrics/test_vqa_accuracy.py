@@ -43,9 +43,22 @@ def test_both_sides_are_normalised():
     assert vqa_accuracy("A  Red.", ten(("red", 1), ("the red", 1), ("RED!", 1), ("blue", 7))) == pytest.approx(0.9)
 
 
-def test_two_answers():
-    # One of two matches: leave it out -> 0 others match, leave the other out -> 1 matches: (0 + 1/3) / 2.
-    assert vqa_accuracy("yes", ["yes", "no"]) == pytest.approx(1 / 6)
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        # m of n people said "yes"; with fewer than four, all others are enough to be right
+        ("yes no", 1 / 2),  # leave "yes" out -> 0 of 1 other, leave "no" out -> 1 of 1: (0 + 1) / 2
+        ("yes yes", 1.0),
+        ("yes no no", 1 / 3),  # (0 + 1/2 + 1/2) / 3
+        ("yes yes no", 2 / 3),  # (1/2 + 1/2 + 1) / 3
+        ("yes yes yes", 1.0),
+        ("yes yes no no", 1 / 2),  # from four on 3: (1/3 + 1/3 + 2/3 + 2/3) / 4
+        ("yes yes yes no", 3 / 4),  # (2/3 + 2/3 + 2/3 + 1) / 4
+        ("yes yes yes yes", 1.0),
+    ],
+)
+def test_few_answers(answers, expected):
+    assert vqa_accuracy("yes", answers.split()) == pytest.approx(expected)
 
 
 def test_one_answer_is_exact_match():

@@ -1,6 +1,7 @@
 """Faithfulness measures: worked by hand, planted truths, and the pixel curve against Quantus' own."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +55,14 @@ def test_curves_hide_what_they_should_and_ask_once():
 def test_hidden_counts():
     assert [measures.hidden_count(fraction, 49) for fraction in (0, 0.01, 0.1, 0.5, 0.99, 1)] == [0, 1, 5, 24, 48, 49]
     assert [measures.hidden_count(fraction, 4) for fraction in (0.01, 0.95)] == [1, 3]
+
+
+def test_what_the_violation_ratio_hides_is_told_as_it_is():
+    hidden = [measures.hidden_count(min(EVIDENCE_FRACTIONS), cells) for cells in (49, 149, 150, 196)]
+    assert hidden == [1, 1, 2, 2]
+    told = (Path(__file__).parents[3] / "docs" / "reading_maps.md").read_text(encoding="utf-8")
+    assert "the violation ratio is how often hiding the hottest 1 % (two of 196 cells)" in told
+    assert "two of 196 cells, and one where there are fewer than 150" in (measures.violation.__doc__ or "")
 
 
 def test_measures_as_worked_by_hand():

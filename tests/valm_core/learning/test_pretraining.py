@@ -1,6 +1,8 @@
 """The pretraining objective: what is hidden, what is told apart, and that both are learned."""
 
+import contextlib
 import dataclasses
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -187,3 +189,26 @@ def test_it_learns_which_photo_fits_and_what_was_hidden(make_objective, colored_
     assert before["accuracy"] < 0.5 and after["accuracy"] > 0.9
     assert before["validation_matching_accuracy"] < 0.8 and after["validation_matching_accuracy"] == 1.0
     assert after["validation_contrastive"] < 0.2 < before["validation_contrastive"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("cpu", []), ("cuda:1", ["cuda:1"])])
+def test_validation_keeps_the_random_state_of_the_device_that_it_seeds(name, expected, monkeypatch):
+    kept = []
+
+    @contextlib.contextmanager
+    def fork(devices):
+        kept.extend(map(str, devices))
+        yield
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    monkeypatch.setattr(torch, "manual_seed", kept.append)
+    objective = MagicMock(side_effect=lambda: _Terms(torch.tensor(1.0)))
+    objective.model.device = torch.device(name)
+    dataset = MagicMock(collate=lambda _: {}, __len__=lambda _: 2)
+    assert evaluate_pretraining(objective, dataset)["accuracy"] == 1
+    assert kept == [*expected, 0]  # kept before it is seeded
+
+
+@dataclasses.dataclass
+class _Terms:
+    masked_accuracy: torch.Tensor

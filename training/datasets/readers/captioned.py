@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.datasets.readers.jsonl import DataError, json_object, needed_text, scan_files
+from training.datasets.readers.jsonl import DataError, check_apart, json_object, needed_text, scan_files
 from training.datasets.readers.judging import photo_of_row, rows_of_split
 from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 
@@ -56,8 +56,7 @@ def read_train_and_validation(data: str, validation: str) -> tuple[list[Captione
         ValueError: a photo is among both.
     """
     photos, held_back = read_captioned_photos(data, "train"), read_captioned_photos(validation, "validation")
-    if both := {photo.image for photo in photos} & {photo.image for photo in held_back}:
-        raise ValueError(f"{min(both)} is among the photos to learn from and those to validate on; take it out.")
+    check_apart(photos, held_back)
     return photos, held_back
 
 

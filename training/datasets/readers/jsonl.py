@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, Protocol, TextIO, TypeVar
 
 import numpy as np
 
@@ -194,7 +194,7 @@ def _caption_row(values: dict, image: Path | None, captions: bool) -> Row:
 
 
 def existing_photo(path: Path, remedy: str = "`image` is relative to the data file") -> Path:
-    """The path itself.
+    """The path from the root on, so that one photo has one path, however data files spell it; a link keeps its name.
 
     Raises:
         ValueError: there is no such file, or its name is no UTF-8, which no cache or report could write down.
@@ -208,7 +208,7 @@ def existing_photo(path: Path, remedy: str = "`image` is relative to the data fi
         there = False
     if not there:
         raise ValueError(f"there is no photo {shown}; {remedy}")
-    return path
+    return path.parent.resolve() / path.name
 
 
 def needed_string(values: object, name: str) -> str:
@@ -247,6 +247,26 @@ def _region(value: Any) -> tuple[float, float, float, float]:
         )
     x0, y0, x1, y1 = map(float, value)
     return x0, y0, x1, y1
+
+
+class RowWithPhoto(Protocol):
+    """A row of any data set."""
+
+    @property
+    def image(self) -> Path | None:
+        """Its photo, if it has one."""
+
+
+def photos_in_both(rows: Iterable[RowWithPhoto], others: Iterable[RowWithPhoto]) -> set[Path]:
+    """The photos that rows of both have."""
+    photos, other_photos = ({row.image for row in part if row.image} for part in (rows, others))
+    return photos & other_photos
+
+
+def check_apart(rows: Iterable[RowWithPhoto], validation: Iterable[RowWithPhoto]) -> None:
+    """Refuse a photo among the rows to learn from and those to validate on. Raises ValueError."""
+    if both := photos_in_both(rows, validation):
+        raise ValueError(f"{min(both)} is among the photos to learn from and those to validate on; take it out.")
 
 
 def photos_of(rows: list[Row]) -> np.ndarray:
