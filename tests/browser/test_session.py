@@ -246,7 +246,7 @@ def test_an_english_browser_gets_an_english_page_and_doubt_about_other_languages
 def test_a_browser_of_a_third_language_gets_english_alone(visit, page_url):
     page = visit(page_url, locale="de-DE")
     page.wait_for_function("document.documentElement.lang === 'de'")
-    page.locator("#photo [aria-label]").first.wait_for()
+    page.locator("#photo [aria-label]").first.wait_for(state="attached")
     seen = page.evaluate(SEEN)
     assert "Ask a photo" in seen and re.findall(r"[\u4e00-\u9fff]+", seen.replace("中文", "")) == []
 
