@@ -278,7 +278,7 @@ class Settings:
         "VALM_REQUESTS_PER_MINUTE",
         0,
         "a whole number from 0",
-        "calls that one visitor's address may make in a minute (a question takes about five); `0` is no limit",
+        "calls that one visitor's address may make in a minute (a question takes about seven); `0` is no limit",
         read=_whole(0),
     )
     trusted_proxies: int = _variable(
