@@ -178,7 +178,8 @@ def delete_corrections(
 
     Raises:
         ValueError: nothing to delete by, days below 0, no beginning of a sha256, or one that several photos share.
-        FileNotFoundError, CorrectionsError: as in ``read_corrections``.
+        FileNotFoundError, CorrectionsError: as in ``read_corrections``; also where another program reads the file, so
+            that the text of what was deleted stays in it.
     """
     if older_than_days is not None and older_than_days < 0:
         raise ValueError(f"older_than_days is {older_than_days}; a number of at least 0 is needed.")
@@ -199,7 +200,13 @@ def delete_corrections(
             connection.execute("DELETE FROM photos WHERE sha256 NOT IN (SELECT photo FROM corrections)")
         if deleted:
             connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log had it too
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # the log had it too
+            if busy:
+                raise CorrectionsError(
+                    f"{deleted} corrections are deleted, but another program reads {database}, so what they said is "
+                    "still in the file. Delete any correction once that program is done, or run VACUUM.",
+                    "it is deleted, but its text leaves the file only when no one else reads it",
+                )
     return deleted
 
 

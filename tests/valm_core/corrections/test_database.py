@@ -70,6 +70,21 @@ def test_what_cannot_be_stored_is_said_and_leaves_no_file(database, answer, cons
     assert not database.exists()
 
 
+def test_what_a_reader_keeps_in_the_file_is_told_and_goes_with_the_next_deletion(database, monkeypatch):
+    monkeypatch.setattr("valm_core.corrections.database.LOCK_SECONDS", 0.1)
+    add_correction(database, picture(), "what color?", "blue", "SecretRed", True)
+    reader = sqlite3.connect(database)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM corrections").fetchone()
+    with pytest.raises(CorrectionsError, match=r"1 corrections are deleted, but another program reads"):
+        delete_corrections(database, number=1)
+    reader.close()
+    add_correction(database, picture(), "what color?", "blue", "green", True)
+    assert delete_corrections(database, number=2) == 1
+    files = [path for path in database.parent.iterdir() if path.name.startswith(database.name)]
+    assert not any(b"SecretRed" in path.read_bytes() for path in files)
+
+
 def test_sql_in_an_answer_is_only_text(database):
     text = "'); DROP TABLE corrections; --"
     add_correction(database, picture(), text + " ok?", "blue", text + " x", True)
