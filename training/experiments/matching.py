@@ -2,7 +2,7 @@
 
 Example:
     python -m training.matching --config training/configs/match.yaml --finder assets/checkpoints/find --seeds 3 \\
-        --report docs/reports/studies/matching
+        --report runs/matching/report
 
 Each family learns to tell apart captions and photos that the finder takes for alike. What was finished in the run's
 output folder is kept, so that the same command goes on after an interruption.
