@@ -90,15 +90,9 @@ class Page:
         known = history.already_opened(histories, path) or known
         try:
             photo = asking.open_photo(self.predictor, path, known) if path else None
+            return {self.memory.opened: photo, **self.offer(self.questions_for(photo))}
         except Exception as error:
-            return {self.memory.refused: (path, asking.message_for(error))}
-        return {self.memory.opened: photo, **self.offer(self.questions_for(photo))}
-
-    def drop_refused(self, path, refused) -> dict:
-        """The page without the file that ``encode`` refused, and why, unless another one took its place meanwhile."""
-        if refused is None or refused[0] != path:
-            return {self.memory.refused: None}
-        return {self.memory.refused: None, self.ask.photo: None, self.ask.notice: notice_html(refused[1])}
+            return {self.ask.photo: None, self.ask.notice: notice_html(asking.message_for(error))}
 
     def questions_for(self, photo: asking.OpenedPhoto | None) -> tuple[str, ...]:
         """The questions that come with an example, and those that fit any other photo."""

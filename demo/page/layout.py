@@ -103,7 +103,6 @@ def build_memory(seconds: float) -> Memory:
     """What is kept of each visitor, until ``seconds`` after it was last used."""
     return Memory(
         opened=gr.State(time_to_live=seconds),
-        refused=gr.State(time_to_live=seconds),
         asked=gr.State(time_to_live=seconds),
         reply=gr.State(time_to_live=seconds),
         again=gr.State(time_to_live=seconds),

@@ -13,7 +13,6 @@ class Memory:
     """What the page keeps of one visitor between events."""
 
     opened: gr.State  # OpenedPhoto: encoded once, asked often
-    refused: gr.State  # path of a file that is no photo, and why
     asked: gr.State  # Outcome of the last question, perhaps of a photo that is gone
     reply: gr.State  # Reply on the page: what every redraw is made from
     again: gr.State  # Again: the last explanation of another answer or method

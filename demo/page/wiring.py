@@ -332,16 +332,10 @@ def wire_photo(page: Page) -> None:
     ).then(
         page.encode,
         [ask.photo, memory.opened, memory.kept],
-        [memory.opened, memory.refused, *ask.suggestions],
+        [ask.photo, memory.opened, ask.notice, *ask.suggestions],
         show_progress="hidden",
         trigger_mode="always_last",
         **ON_MODEL,
-    ).then(
-        page.drop_refused,
-        [ask.photo, memory.refused],
-        [memory.refused, ask.photo, ask.notice],
-        trigger_mode="always_last",
-        **AT_ONCE,
     )
 
 

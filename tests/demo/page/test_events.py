@@ -129,16 +129,6 @@ def test_the_history_never_has_another_photos_file(page, upload):
     assert [one.path for one in history.remember(kept, second, later)] == [first]
 
 
-def test_a_file_that_is_refused_late_takes_no_other_photo_away(page, upload):
-    bad = asking.Path(upload(1))
-    bad.write_bytes(b"no photo")
-    refused = page.encode(str(bad), None, ())[page.memory.refused]
-    gone = page.drop_refused(str(bad), refused)
-    assert gone[page.ask.photo] is None and "can&#39;t be read as a photo" in gone[page.ask.notice]
-    for path, known in ((upload(2), refused), (str(bad), None)):
-        assert page.drop_refused(path, known) == {page.memory.refused: None}
-
-
 def test_a_follow_up_is_understood_where_gradio_copied_the_photo(page, upload):
     path = upload(1)
     outcome = page.answer(path, None, "What animal is this?", (), None, 0)[page.memory.asked]
