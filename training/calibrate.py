@@ -15,7 +15,6 @@ the terminal:
 import argparse
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +29,7 @@ from training.metrics.calibration import expected_calibration_error, fit_tempera
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import renewed_card
 from valm_core.answers import YES_NO
-from valm_core.checkpoints.atomic_files import replace_folder
-from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE, write_fingerprints
+from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE, changing
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.devices import choose_device
 from valm_core.loading import is_open_model
@@ -130,12 +128,10 @@ def recalibrate(checkpoint: str | Path, data: str, device: str = "auto", blind: 
     old = json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
     old.pop("held_out_calibration_error", None)  # of other rows
     text = renewed_card(model, card.read_text(encoding="utf-8") if card.is_file() else "", data, report, blind)
-    with replace_folder(folder) as fresh:
-        shutil.copytree(folder, fresh, dirs_exist_ok=True)
+    with changing(folder) as fresh:
         model.config.to_json(fresh / CONFIG_FILE)
         (fresh / metrics.name).write_text(json.dumps(old | report, indent=2) + "\n", encoding="utf-8")
         (fresh / card.name).write_text(text, encoding="utf-8")
-        write_fingerprints(fresh)
     return report
 
 

@@ -26,6 +26,7 @@ from demo.rendering.wording import notice_html
 from demo.rendering.words import subject_html, words_html
 from demo.visit import asking, history
 from demo.visit.map_parts import ALL, all_heads, has_heads, part_of, place_in
+from demo.visit.printed import with_read
 from valm_core.outputs import Predictor
 from valm_core.stopping import Stopped
 
@@ -156,7 +157,7 @@ class MapEvents:
         if outcome.reply.explanation is current.explanation:  # a menu was passed by Tab, or tells twice
             return {doubt.refusal: ""}
         read = current.read  # perhaps since this explanation was asked for
-        current = outcome.reply if read is None else dataclasses.replace(outcome.reply, read=read)
+        current = outcome.reply if read is None else with_read(outcome.reply, read)
         return {
             reply: current,
             doubt.refusal: "",

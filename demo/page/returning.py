@@ -31,7 +31,7 @@ class Returning:
         if not place:
             return {self.memory.reply: gr.skip()}
         before = histories[place[0]]
-        there = Path(before.path).is_file()  # unless it lay here for longer than wiring.FILE_SECONDS
+        there = Path(before.path).is_file()  # unless it lay here for longer than shutdown.FILE_SECONDS
         return {
             self.ask.photo: before.path if there else before.photo.picture,
             **self.page.offer(self.page.questions_for(before.photo)),

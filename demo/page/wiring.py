@@ -32,6 +32,7 @@ from demo.server.api_page import api_routes
 from demo.server.first_frame import TITLE, small_pictures
 from demo.server.guard import exposure_options
 from demo.server.leaving import StoppingBlocks
+from demo.server.shutdown import FILE_SECONDS
 from demo.settings import Settings
 from demo.visit.browser_storage import READ, WRITE
 from demo.visit.examples import read_examples
@@ -44,7 +45,6 @@ HERE = Path(__file__).parent
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
 MAX_WAITING = 192  # in the queue, of all visitors: a question of each, and the evidence of the one before
-FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 DEFAULTS = Settings()
 # gradio writes there the language of its own that the browser asks for; the page has two of them.
 IN_CHINESE = f"{json.dumps(CHINESE_LOCALES)}.includes(document.documentElement.lang)"

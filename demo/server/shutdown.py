@@ -16,7 +16,7 @@ FINISH_SECONDS = 4.0  # for answers that are being computed when the signal come
 SHOW_SECONDS = 3.0  # of them, for the browser to fetch what was just computed
 CLOSE_SECONDS = 0.5
 OWN_FOLDER = "valm-uploads-"  # and the number of its process
-LEFT_SECONDS = 4 * 60 * 60.0
+FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
@@ -27,7 +27,7 @@ def own_upload_folder(named: str = "") -> Iterator[str | None]:
     """Give gradio a folder of its own for uploads within the block, unless one is ``named``.
 
     In the folder that pages share by default, one that ends would empty it for the others. What pages left there that
-    were killed, and was last changed more than ``LEFT_SECONDS`` ago, is deleted.
+    were killed, and was last changed more than ``FILE_SECONDS`` ago, is deleted.
 
     Yields:
         The folder, which is deleted when the block ends; None where one was named.
@@ -50,7 +50,7 @@ def delete_left(parent: Path) -> None:
     for folder in parent.glob(f"{OWN_FOLDER}*-*"):
         number = folder.name.removeprefix(OWN_FOLDER).partition("-")[0]
         try:
-            old = time.time() - folder.stat().st_mtime > LEFT_SECONDS
+            old = time.time() - folder.stat().st_mtime > FILE_SECONDS
             if number.isdecimal() and folder.is_dir() and not folder.is_symlink() and old and not _runs(int(number)):
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # gone meanwhile, or somebody else's

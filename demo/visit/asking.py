@@ -17,8 +17,8 @@ from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import method_name
 from demo.visit.follow_up import Understood
 from valm_core.explanations import CONTROLS, DEFAULT_METHOD
-from valm_core.inputs.photo import check_size
-from valm_core.inputs.text import as_listed, printable
+from valm_core.inputs.photo import file_content
+from valm_core.inputs.text import as_listed
 from valm_core.outputs import (
     EncodedImage,
     Evidence,
@@ -27,6 +27,7 @@ from valm_core.outputs import (
     Prediction,
     Predictor,
     UnknownAnswer,
+    UnreachablePhoto,
     WordEvidence,
 )
 from valm_core.stopping import Stopped
@@ -140,14 +141,10 @@ def digest_of(content: bytes) -> str:
 
 
 def content_of(path: str) -> bytes:
-    """What the file of a photo holds. Raises InputError where there is no such file, or a far too large one."""
+    """What the file of a photo holds. Raises InputError where it is gone, or far too large."""
     try:
-        file = Path(path)
-        if not file.is_file():  # a device, which could be read without end, is none
-            raise InputError(LOST_PHOTO)
-        check_size(printable(file.name), file.stat().st_size)
-        return file.read_bytes()
-    except OSError as error:
+        return file_content(Path(path))
+    except UnreachablePhoto as error:
         raise InputError(LOST_PHOTO) from error
 
 

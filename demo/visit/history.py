@@ -82,7 +82,7 @@ def remember(kept: tuple[PhotoHistory, ...], path: str | None, reply: Reply | No
         replies = (*(known for known in replies if _asked_by(known) != _asked_by(reply)), reply)[-MAX_QUESTIONS:]
     else:
         replies = (*replies[:place], reply, *replies[place + 1 :])
-    if asking.holds(path, reply.photo) is False:
+    if (old is None or old.path != path) and asking.holds(path, reply.photo) is False:
         path = old.path if old else ""
     new = PhotoHistory(reply.photo, path, replies)
     if old is None:

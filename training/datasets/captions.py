@@ -63,12 +63,13 @@ class CaptionDataset(Dataset):
         if self.features and self.features.has_text:
             batch["lower_tokens"] = self.features.text_tokens(list(texts))[0]
         chosen = [self.photos[place] for place in places]
-        return batch | collate_photos(chosen, self.inputs, self.features, crops_seed(indices, self.crops))
+        return batch | collate_photos(chosen, self.inputs, self.features, batch_seed(indices) if self.crops else None)
 
 
-def crops_seed(indices: list[int], crops: bool) -> int | None:
-    """What decides a batch's crops: its rows, which another epoch draws otherwise, so a resumed run sees the same."""
-    return zlib.crc32(np.array(indices, dtype=np.int64).tobytes()) if crops else None
+def batch_seed(indices: list[int]) -> int:
+    """What decides all that is drawn for a batch: its rows, of which another epoch makes others, so that a resumed run
+    sees the same."""
+    return zlib.crc32(np.array(indices, dtype=np.int64).tobytes())
 
 
 def content_words(dataset: CaptionDataset, size: int = CONTENT_WORDS) -> Tensor:
@@ -117,7 +118,7 @@ class WrittenCaptions(Dataset):
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices -> the photos, and for each a row with its captions one behind the other, see ``forward`` there."""
         chosen = [self.photos[index] for index in indices]
-        photos = collate_photos(chosen, self.inputs, self.features, crops_seed(indices, self.crops))
+        photos = collate_photos(chosen, self.inputs, self.features, batch_seed(indices) if self.crops else None)
         captions_of: list[list[list[int]]] = [[] for _ in range(int(photos["photo_index"].max()) + 1)]
         for index, photo in zip(indices, photos.pop("photo_index").tolist(), strict=True):
             captions_of[photo].append(self.rows[index])

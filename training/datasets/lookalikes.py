@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.datasets.captions import crops_seed
+from training.datasets.captions import batch_seed
 from training.datasets.feature_cache import FeatureCache, ModelInputs
 from training.datasets.questions import collate_photos
 from training.datasets.readers.captioned import CaptionedPhoto
@@ -56,7 +56,7 @@ class Lookalikes(Dataset):
     def collate(self, indices: list[int]) -> dict[str, Tensor]:
         """Indices of B photos -> B blocks of K, one behind the other: text_mask [B K, T] and the captions' tokens or
         ids, the photos, and ``photo_index`` [B K]."""
-        generator = np.random.default_rng(crops_seed(indices, True))
+        generator = np.random.default_rng(batch_seed(indices))
         chosen: list[CaptionedPhoto] = []
         for index in indices:
             others = generator.choice(self.neighbours[index], self.block - 1, replace=False)

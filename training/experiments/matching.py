@@ -75,6 +75,12 @@ class Found:
         by_photo[np.argsort(-self.scores, axis=0, kind="stable")[:READ_AGAIN], np.arange(len(self.photos))] = True
         return by_text, by_photo
 
+    def first(self, count: int) -> "Found":
+        """The same of the first ``count`` photos and their captions alone."""
+        rows = self.own < count
+        texts = [text for text, own in zip(self.texts, self.own, strict=True) if own < count]
+        return Found(self.photos[:count], texts, self.own[rows], self.scores[rows][:, :count])
+
     def figures(self, by_text: np.ndarray, by_photo: np.ndarray) -> dict[str, float]:
         """Recall of photos by the captions asked for, and of captions by photos, each in the order of its scores."""
         search = retrieval_figures(by_text[self.asked], list(range(len(self.photos))))
@@ -184,7 +190,8 @@ def run_study(config: str, finder: str, overrides: dict, seeds: int, command: st
     run, _, _ = read_config(config, overrides)
     photos, validation = read_train_and_validation(run.data, run.validation)
     model = load_retrieval_checkpoint(finder).to(device)
-    found, judged = look(model, validation), look(model, validation[:EPOCH_PHOTOS])
+    found = look(model, validation)
+    judged = found.first(EPOCH_PHOTOS)
     data = {"data": captions_fingerprint(photos), "validation": captions_fingerprint(validation)}
     made_with = {"finder": checkpoint_fingerprint(finder)}
     neighbours = None

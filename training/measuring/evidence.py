@@ -8,7 +8,6 @@ Example:
 import argparse
 import json
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +27,8 @@ from training.measuring.common import (
     sample,
     tell_report,
 )
-from valm_core.checkpoints.atomic_files import replace_folder, write_text
-from valm_core.checkpoints.contents import METRICS_FILE, write_fingerprints
+from valm_core.checkpoints.atomic_files import write_text
+from valm_core.checkpoints.contents import METRICS_FILE, changing
 from valm_core.checkpoints.facts import THRESHOLDS as THRESHOLD_NAME
 from valm_core.checkpoints.facts import read_thresholds
 from valm_core.checkpoints.fingerprints import read_json
@@ -154,10 +153,8 @@ def write_thresholds(folder: Path, calibrated: dict[str, float]) -> None:
     if not isinstance(metrics, dict):
         raise ValueError(f"{folder / METRICS_FILE} is damaged. Copy the checkpoint again.")
     kept = [math.ceil(round(10 * calibrated[name], 6)) / 10 for name in SHUFFLED_SHARES]
-    with replace_folder(folder) as fresh:
-        shutil.copytree(folder, fresh, dirs_exist_ok=True)
+    with changing(folder) as fresh:
         write_text(fresh / METRICS_FILE, json.dumps(metrics | {THRESHOLD_NAME: kept}, indent=2) + "\n")
-        write_fingerprints(fresh)
 
 
 def format_report(report: dict) -> str:

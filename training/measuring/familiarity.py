@@ -11,7 +11,6 @@ made here; the questions are about knowledge, in other languages, or letters at 
 
 import argparse
 import io
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,8 +22,7 @@ from tqdm import tqdm
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache, read_pixels
 from training.measuring.common import add_measuring_options, as_page, data_name, load_model, markdown_table, tell_report
-from valm_core.checkpoints.atomic_files import replace_folder
-from valm_core.checkpoints.contents import FAMILIARITY_FILE, write_fingerprints
+from valm_core.checkpoints.contents import FAMILIARITY_FILE, changing
 from valm_core.familiarity import Subspace, photo_vectors, question_vectors, save_familiarity
 from valm_core.model.model import ValmModel
 
@@ -239,10 +237,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     folder = Path(options.checkpoint)
-    with replace_folder(folder) as fresh:
-        shutil.copytree(folder, fresh, dirs_exist_ok=True)
+    with changing(folder) as fresh:
         save_familiarity(subspaces, fresh / FAMILIARITY_FILE)
-        write_fingerprints(fresh)
     report["command"] = (
         f"python -m training.familiarity --checkpoint {options.checkpoint} --data {data_name(options.data)} "
         f"--validation {data_name(options.validation)} --limit {options.limit}"

@@ -9,9 +9,12 @@ folder are refused. To write it anew after a change that was meant:
 
 import argparse
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from valm_core.checkpoints.atomic_files import write_text
+from valm_core.checkpoints.atomic_files import replace_folder, write_text
 from valm_core.checkpoints.fingerprints import content_fingerprint, fingerprint, read_json
 from valm_core.config import LABELLED_TASKS
 
@@ -79,6 +82,15 @@ def _content_fingerprint(path: Path) -> str:
 def write_fingerprints(folder: str | Path) -> None:
     """Write ``fingerprints.json``; call it once the other files of a checkpoint are written."""
     write_text(Path(folder) / FINGERPRINTS_FILE, json.dumps(file_fingerprints(folder), indent=2) + "\n")
+
+
+@contextmanager
+def changing(folder: str | Path) -> Iterator[Path]:
+    """Yield a copy of a checkpoint's folder to change; once whole it takes the folder's place, fingerprints anew."""
+    with replace_folder(folder) as fresh:
+        shutil.copytree(folder, fresh, dirs_exist_ok=True)
+        yield fresh
+        write_fingerprints(fresh)
 
 
 def check_fingerprints(folder: str | Path) -> None:

@@ -39,8 +39,7 @@ def checkpoint_fingerprint(folder: str | Path) -> str:
 def read_track_records(folder: str | Path | None) -> tuple[TrackRecord, ...]:
     """What the checkpoint's metrics.json says of its validation; empty where it says nothing usable."""
     try:
-        metrics = json.loads((Path(folder or "") / METRICS_FILE).read_text(encoding="utf-8"))
-        by_kind = metrics["reliability_by_kind"]
+        by_kind = _metrics(folder)["reliability_by_kind"]
         records = [TrackRecord(**record, kind=kind) for kind in by_kind for record in by_kind[kind]]
         usable = all(0 <= record.accuracy <= 1 and record.questions > 0 for record in records)
         return tuple(records) if usable else ()
@@ -52,11 +51,14 @@ def read_thresholds(folder: str | Path | None) -> tuple[float, float] | None:
     """The thresholds of a map's verdict that its metrics.json says were measured on a checkpoint; None where it says
     nothing usable. `python -m training.evidence --write` measures them."""
     try:
-        metrics = json.loads((Path(folder or "") / METRICS_FILE).read_text(encoding="utf-8"))
-        little, much = map(float, metrics[THRESHOLDS])
+        little, much = map(float, _metrics(folder)[THRESHOLDS])
         return (little, much) if 0 < little <= much < math.inf else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _metrics(folder: str | Path | None) -> Any:
+    return json.loads((Path(folder or "") / METRICS_FILE).read_text(encoding="utf-8"))
 
 
 def record_of(answer: Answer, records: tuple[TrackRecord, ...]) -> TrackRecord | None:

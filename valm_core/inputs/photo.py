@@ -91,7 +91,7 @@ def open_photo(photo: Photo) -> Image.Image:
     try:
         if isinstance(photo, Image.Image):
             return _upright_rgb(photo)
-        content = photo if isinstance(photo, bytes) else _content(Path(photo), name)
+        content = photo if isinstance(photo, bytes) else file_content(Path(photo))
         check_size(name, len(content))
         with warnings.catch_warnings():
             # A warning on standard error helps nobody: what is too large is refused below, by limits of our own.
@@ -116,8 +116,14 @@ def open_photo(photo: Photo) -> Image.Image:
         ) from error
 
 
-def _content(path: Path, name: str) -> bytes:
-    """A file's bytes, if they aren't too many. Raises InputError, or UnreachablePhoto."""
+def file_content(path: Path) -> bytes:
+    """A photo's file as it is; only a regular one, since a device could be read without end.
+
+    Raises:
+        InputError: it has too many bytes.
+        UnreachablePhoto: there is no such file, or it can't be read now.
+    """
+    name = printable(path.name)
     if not _is_file(path):
         raise UnreachablePhoto("There is no file '{name}'. Check the path.", name=printable(str(path)[:MAX_SHOWN_NAME]))
     try:

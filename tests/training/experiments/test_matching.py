@@ -88,6 +88,8 @@ def test_only_the_best_are_ordered_again(photos, monkeypatch):
     assert by_text.tolist() == [[True, True, False], [False, True, True], [True, False, True], [False] * 3]
     assert by_photo.sum(axis=0).tolist() == [2, 2, 2]
     assert by_photo[:, 0].tolist() == [True, False, False, True]
+    less = found.first(2)
+    assert less.texts == ["a", "b"] and less.own.tolist() == [0, 1] and less.scores.tolist() == [[3, 2], [0, 1]]
     figures = found.figures(scores, scores)
     assert figures["search_r1"] == pytest.approx(2 / 3)
     assert figures["annotation_r1"] == pytest.approx(2 / 3)  # the second photo's own caption ties: no first place
