@@ -213,7 +213,9 @@ def test_a_photo_lost_within_an_epoch_is_named(config_file, tmp_path, monkeypatc
 
     def lose(self, indices):
         if (run / "last").exists() and len(indices) == 2:  # a training batch of the second epoch
-            photo.unlink() if fault == "deleted" else photo.write_bytes(content[:60])
+            # Both workers may come here at once, and neither may see the other halfway.
+            (tmp_path / f"{os.getpid()}.png").write_bytes(content[:60])
+            photo.unlink(missing_ok=True) if fault == "deleted" else (tmp_path / f"{os.getpid()}.png").replace(photo)
             indices = [row for row, each in enumerate(self.rows) if each.image == photo]
         return collate(self, indices)
 
