@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from training.datasets.questions import QuestionDataset
 from training.train import main
-from valm_core.checkpoints.atomic_files import recover_folder
+from valm_core.checkpoints.atomic_files import recover_folder, write_bytes
 from valm_core.checkpoints.storage import load_checkpoint
 
 ROOT = Path(__file__).parents[3]
@@ -214,8 +214,7 @@ def test_a_photo_lost_within_an_epoch_is_named(config_file, tmp_path, monkeypatc
     def lose(self, indices):
         if (run / "last").exists() and len(indices) == 2:  # a training batch of the second epoch
             # Both workers may come here at once, and neither may see the other halfway.
-            (tmp_path / f"{os.getpid()}.png").write_bytes(content[:60])
-            photo.unlink(missing_ok=True) if fault == "deleted" else (tmp_path / f"{os.getpid()}.png").replace(photo)
+            photo.unlink(missing_ok=True) if fault == "deleted" else write_bytes(photo, content[:60])
             indices = [row for row, each in enumerate(self.rows) if each.image == photo]
         return collate(self, indices)
 
