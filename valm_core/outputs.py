@@ -55,8 +55,9 @@ class NotOffered(InputError):
 
 @dataclass(frozen=True)
 class EncodedText:
-    """Questions after the text encoder: ``tokens`` [B, T, D_text] and ``mask`` [B, T], True where a token is real.
+    """Questions after the text encoder: ``tokens`` [B, T, D_text], and ``mask`` [B, T], True where a token is real.
 
+    ``ids`` [B, T] are those of the word pieces that were read.
     ``penultimate`` [B, T, D_text] are the tokens of the layer before the last, which tell more of what a question is
     about, and less of its answer, where the encoder has learned to answer.
     """
@@ -64,6 +65,11 @@ class EncodedText:
     tokens: Tensor
     mask: Tensor
     penultimate: Tensor
+    ids: Tensor
+
+    def pieces(self) -> list[int]:
+        """The ids of the first question's word pieces, without padding."""
+        return self.ids[0][self.mask[0]].tolist()
 
 
 @dataclass(frozen=True)

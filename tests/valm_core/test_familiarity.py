@@ -36,7 +36,9 @@ def test_a_fit_finds_the_planted_subspace_and_its_limit():
 
 def test_padding_does_not_count_in_a_question():
     tokens = torch.tensor([[[1.0, 3.0], [3.0, 5.0], [99.0, 99.0]]])
-    text = EncodedText(torch.zeros_like(tokens), torch.tensor([[1, 1, 0]]), penultimate=tokens)
+    text = EncodedText(
+        torch.zeros_like(tokens), torch.tensor([[1, 1, 0]]), penultimate=tokens, ids=torch.zeros(1, 3, dtype=torch.long)
+    )
     assert question_vectors(text).tolist() == [[2.0, 4.0]]
 
 

@@ -54,9 +54,6 @@ class Captioner(Describer[Sequence[KeyValue]]):
         pixels = self.model.pixels(open_photo(photo))
         return self.model.encode_photos(pixels[None].to(self.device))
 
-    def _values(self, cells: Sequence[KeyValue]) -> np.ndarray:
-        return cells[-1][1][0].float().cpu().numpy()
-
     def _search(self, cells: Sequence[KeyValue], beams: int) -> list[PieceCaption]:
         return decode(self.model, cells, beams)[0]
 

@@ -163,8 +163,7 @@ class Describer(ABC, Generic[Cells]):
             places, cells: as for ``word_maps``.
             maps: [W, N], for each word one.
         """
-        values = self._values(cells).swapaxes(0, 1)[None]  # [1, N, H, D/H]
-        hidden = hidden_variants(values, np.array([places], dtype=np.float32), list(maps))  # [F, N]
+        hidden = hidden_variants(maps.shape[1], places, list(maps))  # [F, N]
         before, after = (np.tile(row, (len(hidden), 1)) for row in ([BEGIN, *places[:-1]], places))  # [F, T] each
         likely = self._likely(before, after, cells, hidden)  # [F, T]
         probabilities = np.exp(likely @ self.pieces.belonging(places).T)  # [F, W]
@@ -189,10 +188,6 @@ class Describer(ABC, Generic[Cells]):
     @abstractmethod
     def _cells(self, photo: Photo) -> Cells:
         """What the decoder reads of a photo. Raises InputError for one that can't be used."""
-
-    @abstractmethod
-    def _values(self, cells: Cells) -> np.ndarray:
-        """What the last layer reads from the cells, [H, N, D/H] float32, which tells this photo from every other."""
 
     @abstractmethod
     def _search(self, cells: Cells, beams: int) -> list[PieceCaption]:

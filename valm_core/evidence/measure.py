@@ -35,9 +35,9 @@ def hiding_probabilities(
 
     Returns:
         One probability; those without the hottest ``HIDDEN_SHARES`` of each map [M, S]; and those without as many
-        random cells [RANDOM_DRAWS, S], the same ones every time for this question and photo.
+        random cells [RANDOM_DRAWS, S], the same ones every time for this question.
     """
-    hidden = hidden_variants(image.tokens.float().cpu().numpy(), text.tokens.cpu().numpy(), image_maps)
+    hidden = hidden_variants(image.tokens.shape[1], text.pieces(), image_maps)
     variants = torch.from_numpy(hidden)  # the whole photo comes first
     if pixels is None:
         logits = logits_without_cells(model, text, image, variants)

@@ -3,7 +3,7 @@
 Used by every predictor, with torch (``evidence.measure``) and without (``exported.predictor``).
 """
 
-import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,20 +25,19 @@ LITTLE_SUPPORT, SUPPORT = 2.1, 4.2
 Thresholds = tuple[float, float]  # these two of another model
 
 
-def hidden_variants(image_tokens: np.ndarray, text_tokens: np.ndarray, image_maps: list[np.ndarray]) -> np.ndarray:
+def hidden_variants(cells: int, asked: Sequence[int], image_maps: list[np.ndarray]) -> np.ndarray:
     """Which cells to hide in each variant of a photo: [1 + (M + RANDOM_DRAWS) * S, N], True where hidden.
 
     The first variant hides nothing; then each map's hottest cells go, S shares of them (``HIDDEN_SHARES``) a map; then
-    random ones: each draw is one order of all cells, of which the same S shares are hidden. The orders are the same
-    ones every time for this question and photo.
+    random ones: each draw is one order of all cells, of which the same S shares are hidden. The orders follow from what
+    is asked, not from how it was computed: every machine and runtime hides the same cells.
 
     Args:
-        image_tokens: [1, N, D_image] of the photo, float32.
-        text_tokens: [1, T, D_text] of the question.
+        cells: how many a photo has, N.
+        asked: numbers that stand for the question, ids of its word pieces for one.
         image_maps: M maps of N cells.
     """
-    cells = image_tokens.shape[1]
-    generator = np.random.default_rng(zlib.crc32(image_tokens.tobytes(), zlib.crc32(text_tokens.tobytes())))
+    generator = np.random.default_rng(list(asked))
     orders = [np.argsort(-image_map.ravel(), kind="stable") for image_map in image_maps]
     orders += [generator.permutation(cells) for _ in range(RANDOM_DRAWS)]
     places = np.argsort(np.stack(orders), axis=1)  # [M + RANDOM_DRAWS, N], of each cell in each order

@@ -1,7 +1,5 @@
 """Controls: maps that know nothing of the model. A method that doesn't beat them explains nothing."""
 
-import zlib
-
 import numpy as np
 import torch
 
@@ -14,13 +12,11 @@ from valm_core.outputs import EncodedImage, EncodedText, Explanation
 def random(
     model: ValmModel, text: EncodedText, image: EncodedImage, answer_index: int, trace: Trace | None = None
 ) -> Explanation:
-    """A random map: independent uniform values, drawn anew for every question, photo and answer, the same every time.
+    """A random map: independent uniform values, drawn anew for every question and answer, the same on every machine.
 
     ``text_to_image`` and ``image_to_text`` are the raw attention weights.
     """
-    seed = zlib.crc32(text.tokens.float().cpu().numpy().tobytes())
-    seed = zlib.crc32(image.tokens.float().cpu().numpy().tobytes(), seed)
-    generator = np.random.default_rng([seed, answer_index])
+    generator = np.random.default_rng([*text.pieces(), answer_index])
     length, cells = text.tokens.shape[1], image.tokens.shape[1]
 
     def draw(*shape: int) -> torch.Tensor:

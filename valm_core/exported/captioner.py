@@ -42,9 +42,6 @@ class OnnxCaptioner(Describer[KeysAndValues]):
         keys, values = self.parts.graphs["image_encoder"](photo_pixels(self.parts, [photo]), ["keys", "values"])
         return keys[0], values[0]
 
-    def _values(self, cells: KeysAndValues) -> np.ndarray:
-        return cells[1][-1]
-
     def _search(self, cells: KeysAndValues, beams: int) -> list[PieceCaption]:
         def next_pieces(begun: np.ndarray, sources: np.ndarray) -> np.ndarray:
             return self._decoded(begun, cells, None, "log_probabilities")[:, -1]

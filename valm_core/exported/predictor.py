@@ -157,12 +157,12 @@ class OnnxPredictor:
             explanation: what ``explain`` gave for just these four, so that it need not be made again.
         """
         method = self._method(method)
-        _, text = exported.encode_question(self.model, question)
+        question, text = exported.encode_question(self.model, question)
         if explanation is None:
             explanation = exported.explain(self.model, text, image, method)
         check_method(explanation, method)
         others = [exported.explain(self.model, text, image, other).image_map for other in METHODS if other != method]
-        return self._judged(image, text, method, answer, explanation.image_map, others)
+        return self._judged(image, (question, text), method, answer, explanation.image_map, others)
 
     def word_evidence(
         self,
@@ -179,22 +179,23 @@ class OnnxPredictor:
         check_method(explanation, method)
         if doubted := word_without_evidence(explanation, word):
             return doubted
-        _, text = exported.encode_question(self.model, question)
+        question, text = exported.encode_question(self.model, question)
         others = [self.explain(image, question, other).token_map(word) for other in METHODS if other != method]
-        found = self._judged(image, text, method, answer, explanation.token_map(word), others)
+        found = self._judged(image, (question, text), method, answer, explanation.token_map(word), others)
         return WordEvidence(word, False, None, found)
 
     def _judged(
         self,
         image: EncodedImage,
-        text: np.ndarray,
+        asked: tuple[str, np.ndarray],
         method: str,
         answer: str | None,
         image_map: np.ndarray,
         others: list[np.ndarray],
     ) -> Evidence:
-        """The evidence for a map [rows, columns], beside others of its kind."""
-        hidden = hidden_variants(exported.photo_tokens(image), text, [image_map])  # [F, N]
+        """The evidence for a map [rows, columns], beside others of its kind; ``asked`` as of ``encode_question``."""
+        question, text = asked
+        hidden = hidden_variants(image_map.size, self.model.tokenizer.encode(question).ids, [image_map])  # [F, N]
         logits = exported.logits_without_cells(self.model, text, image, hidden)
         place = int(logits[0].argmax()) if answer is None else place_in_list(answer, self.answers)
         found = split_variants(exported.probabilities(self.model, logits, asked=logits[:1])[:, place])

@@ -278,7 +278,7 @@ def _judge_places(asked: _Asked, cells: Tensor, label: int) -> tuple[np.ndarray,
         (gradient,) = torch.autograd.grad(chances[label] - others, leaf)
     spoke = (gradient * (leaf.detach() - asked.model.mean_image_token)).sum(dim=-1)[0]  # [N]
     heat = in_shares(spoke.clamp(min=0).cpu().numpy())
-    variants = hidden_variants(cells.cpu().numpy(), asked.ids.cpu().numpy().astype(np.float32), [heat])
+    variants = hidden_variants(cells.shape[1], asked.ids[0].tolist(), [heat])
     whole, (hottest,), random = split_variants(asked.probabilities(cells, hidden_cells=variants)[:, label])
     said = "cannot tell" if is_flat(heat) else verdict(whole, hottest, random)
     return heat.reshape(asked.model.grid), Judged(support(hottest, random), said)

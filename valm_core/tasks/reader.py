@@ -206,8 +206,7 @@ class Reader:
         scores[others] = log_falls(probability, probability_without(np.eye(len(others), dtype=bool)))
         if is_flat(scores[others]):
             return scores, 0.0, "cannot tell"
-        seed = np.array([[first, end]], dtype=np.float32)
-        hidden = hidden_variants(page.page.boxes[None, : len(others)], seed, [scores[others]])
+        hidden = hidden_variants(len(others), (first, end), [scores[others]])
         whole, (hottest,), random = split_variants(probability_without(hidden))
         return scores, support(hottest, random), verdict(whole, hottest, random)
 

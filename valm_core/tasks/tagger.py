@@ -135,8 +135,7 @@ class Tagger:
         scores = log_falls(probability, probabilities[1:])
         moved, said = 0.0, "cannot tell"
         if count > 1 and not is_flat(scores):
-            seed = np.array([labels.tolist()], dtype=np.float32)
-            hidden = hidden_variants(np.ones((1, count, 1), dtype=np.float32), seed, [scores])
+            hidden = hidden_variants(count, labels.tolist(), [scores])
             whole, (hottest,), random = split_variants(self._span_probabilities(words, labels, span, hidden, cells))
             moved, said = support(hottest, random), verdict(whole, hottest, random)
         cell_map, photo_said = None, ""
@@ -156,8 +155,7 @@ class Tagger:
         heat = log_falls(probability, self._span_probabilities(words, labels, span, None, variants))
         if is_flat(heat):
             return heat.reshape(rows, columns), "cannot tell"
-        seed = np.array([labels.tolist()], dtype=np.float32)
-        hidden = hidden_variants(cells.float().cpu().numpy(), seed, [heat])
+        hidden = hidden_variants(rows * columns, labels.tolist(), [heat])
         variants = _without(cells, hidden, self.model.mean_image_token)
         whole, (hottest,), random = split_variants(self._span_probabilities(words, labels, span, None, variants))
         return heat.reshape(rows, columns), verdict(whole, hottest, random)

@@ -4,7 +4,6 @@ import copy
 import functools
 import queue
 import threading
-import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -476,8 +475,7 @@ class TransformersPredictor:
         """
         picture, question = _picture(image), clean_question(question)
         grid = coarse_grid(*picture.size)
-        colours = cell_colours(picture, grid, image.box)
-        hidden = hidden_variants(colours, np.frombuffer(question.encode(), dtype=np.uint8), list(maps))
+        hidden = hidden_variants(grid[0] * grid[1], question.encode(), list(maps))
         pictures = [without_regions(picture, cells.reshape(grid), image.box) for cells in hidden]
         found = self.reader.likelihood(pictures, question, answer)
         if self.calibration is None or found.long:
@@ -496,8 +494,7 @@ def _control(method: str, question: str, image: EncodedImage) -> np.ndarray:
     """A map that knows nothing of the model: "random", the same every time, or "center"."""
     rows, columns = image.grid
     if method == "random":
-        seed = zlib.crc32(question.encode(), zlib.crc32(np.ascontiguousarray(image.tokens).tobytes()))
-        return np.random.default_rng(seed).random(image.grid)
+        return np.random.default_rng(list(question.encode())).random(image.grid)
     down = (np.arange(rows) + 0.5) / rows - 0.5
     across = (np.arange(columns) + 0.5) / columns - 0.5
     return np.exp(-(down[:, None] ** 2 + across[None] ** 2) / (2 * 0.25**2))

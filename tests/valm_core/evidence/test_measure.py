@@ -96,9 +96,9 @@ def draws_around(probability, spread):
 
 
 def test_each_draw_hides_more_and_more_of_one_order_and_maps_their_hottest():
-    tokens, text = np.random.default_rng(0).random((1, 20, 3), dtype=np.float32), np.zeros((1, 2, 4), dtype=np.float32)
+    asked = (101, 2054, 102)
     image_map = np.random.default_rng(1).random((4, 5))
-    hidden = rules.hidden_variants(tokens, text, [image_map, -image_map])
+    hidden = rules.hidden_variants(20, asked, [image_map, -image_map])
     assert not hidden[0].any() and len(hidden) == 1 + (2 + rules.RANDOM_DRAWS) * len(rules.HIDDEN_SHARES)
     curves = hidden[1:].reshape(-1, len(rules.HIDDEN_SHARES), 20)
     assert (curves.sum(axis=2) == [1, 4, 10, 18]).all()
@@ -106,7 +106,10 @@ def test_each_draw_hides_more_and_more_of_one_order_and_maps_their_hottest():
     assert set(np.flatnonzero(curves[0, 1])) == set(np.argsort(-image_map.ravel())[:4])
     assert (curves[1, 2] == ~curves[0, 2]).all()  # the other half
     assert len(np.unique(curves[2:, 2], axis=0)) > rules.RANDOM_DRAWS // 2
-    assert (hidden == rules.hidden_variants(tokens, text, [image_map, -image_map])).all()
+    assert (hidden == rules.hidden_variants(20, asked, [image_map, -image_map])).all()
+    others = rules.hidden_variants(20, (101, 2055, 102), [image_map, -image_map])
+    drawn = 1 + 2 * len(rules.HIDDEN_SHARES)
+    assert (hidden[:drawn] == others[:drawn]).all() and (hidden[drawn:] != others[drawn:]).any()  # another question
     whole, hottest, random = rules.split_variants(np.arange(len(hidden)) / 100)
     assert whole == 0 and hottest.shape == (2, 4) and random.shape == (rules.RANDOM_DRAWS, 4)
     assert hottest[1].tolist() == [0.05, 0.06, 0.07, 0.08] and random[-1, -1] == (len(hidden) - 1) / 100

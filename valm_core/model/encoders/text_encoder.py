@@ -40,7 +40,7 @@ class TextEncoder(nn.Module):
     def forward(self, token_ids: Tensor, mask: Tensor) -> EncodedText:
         """token_ids [B, T] and mask [B, T] (True where real) -> tokens [B, T, width]."""
         output = self.backbone(input_ids=token_ids, attention_mask=mask.long(), output_hidden_states=True)
-        return EncodedText(output.last_hidden_state, mask, output.hidden_states[-2])
+        return EncodedText(output.last_hidden_state, mask, output.hidden_states[-2], token_ids)
 
     def read(
         self,
