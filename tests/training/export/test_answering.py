@@ -116,13 +116,14 @@ def test_evidence_hides_the_same_share_and_reads_the_same_effect(predictors):
     ours, theirs = predictors
     image = theirs.encode(noise())
     found = theirs.evidence(image, QUESTION, answer="red")
-    # Ours with the very same photo tokens, so that the same cells are drawn at random.
     same = ours.encode(noise())
     np.testing.assert_allclose(image.tokens, same.tokens.numpy(), atol=1e-5)
     expected = ours.evidence(same, QUESTION, "raw_attention", "red")
     assert found.probability == pytest.approx(expected.probability, abs=1e-5)
     assert found.hidden_shares == expected.hidden_shares and found.random_draws == expected.random_draws
     assert found.hottest_hidden == pytest.approx(expected.hottest_hidden, abs=1e-5)
+    assert found.random_hidden == pytest.approx(expected.random_hidden, abs=1e-5)  # the same cells, drawn at random
+    assert found.support == pytest.approx(expected.support, abs=1e-3) and found.verdict == expected.verdict
     assert found.blind_answer.text == expected.blind_answer.text and found.evenness == pytest.approx(expected.evenness)
 
 

@@ -74,15 +74,12 @@ def test_sentences_probabilities_and_maps_are_those_of_torch(captioners, photo, 
 
 
 def test_verdicts_are_those_of_torch(captioners, photo):
-    """By the very same cells, so that the same ones are hidden at random."""
+    """Each by the cells that it encoded itself: which are hidden at random follows from the words alone."""
     ours, theirs = captioners
-    cells = ours._cells(photo)
-    same = tuple(np.stack([pair[part][0].numpy() for pair in cells]) for part in (0, 1))
-    for mine, exported in zip(same, theirs._cells(photo), strict=True):
-        np.testing.assert_allclose(exported, mine, atol=1e-5)
+    cells, exported = ours._cells(photo), theirs._cells(photo)
     places = ours._search(cells, 1)[0].content
     maps = np.random.default_rng(0).dirichlet(np.full(16, 0.3), size=len(ours.pieces.words(places)[0]))
-    for word, again in zip(ours.judge_words(places, cells, maps), theirs.judge_words(places, same, maps), strict=True):
+    for word, again in zip(ours.judge_words(places, cells, maps), theirs.judge_words(places, exported, maps), strict=True):
         assert (again.text, again.verdict) == (word.text, word.verdict)
         assert again.support == pytest.approx(word.support, abs=1e-3)
         assert again.probability == pytest.approx(word.probability, abs=1e-5)
