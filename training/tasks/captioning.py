@@ -98,9 +98,7 @@ def train_captions(
         return report | {f"greedy_{name}": greedy[name] for name in ("bleu_4", "cider", "rouge_l")}
 
     facts = {"captions": len(dataset), "train_photos": len(photos), "command": command}
-    return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, caption_card, facts, shared, resume, device
-    )
+    return train_to_checkpoint(run, training, objective, batches, validate, measure, facts, shared, resume, device)
 
 
 def caption_model_to_train(run: RunConfig, config: ValmConfig, photos: list[CaptionedPhoto]) -> CaptionModel:
@@ -241,4 +239,6 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
 
 
 READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")
-TASKS = {"caption": Task(train_captions, _measure_checkpoint, format_captions, scan_captioned_photos, READS)}
+TASKS = {
+    "caption": Task(train_captions, _measure_checkpoint, format_captions, caption_card, scan_captioned_photos, READS)
+}

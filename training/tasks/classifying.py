@@ -87,7 +87,7 @@ def train_classifier(
     facts = {"train_rows": len(rows), "command": command}
     shared = depends_on(run, config, data)
     return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, CARDS[config.task], facts, shared, resume, device, photos
+        run, training, objective, batches, validate, measure, facts, shared, resume, device, photos
     )
 
 
@@ -232,6 +232,8 @@ READS = (
 )
 READS_BESIDE = {"judge": ("rehearsal", "rehearsal_rows")}  # statements of captions have its labels
 TASKS = {
-    task: Task(train_classifier, _measure_checkpoint, format_labels, _scanner(task), READS + READS_BESIDE.get(task, ()))
-    for task in CARDS
+    task: Task(
+        train_classifier, _measure_checkpoint, format_labels, card, _scanner(task), READS + READS_BESIDE.get(task, ())
+    )
+    for task, card in CARDS.items()
 }

@@ -15,15 +15,12 @@ from training.tasks.table import find_task
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.storage import load_task_checkpoint, save_checkpoint, stored_state
-from valm_core.config import ValmConfig
 from valm_core.learning.batches import Batches
 from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.encoders.frozen_parts import learns
 from valm_core.model.encoders.two_encoders import TwoEncoders
 from valm_core.model.fusion.fused_encoders import FusedEncoders
-
-Card = Callable[[ValmConfig, int, str, str, str], str]  # config, stored numbers, figures, command, data note
 
 
 def train_to_checkpoint(
@@ -33,7 +30,6 @@ def train_to_checkpoint(
     batches: Batches,
     validate: Callable[[Any], dict],
     measure: Callable[[Any], dict],
-    card: Card,
     facts: dict,
     shared: dict,
     resume: bool,
@@ -46,7 +42,6 @@ def train_to_checkpoint(
         run, training, batches, validate, resume: see ``Trainer``.
         objective: its ``model`` is of the task.
         measure: the finished model -> its figures; ``said`` in them goes to ``<output>/said.json`` and nowhere else.
-        card: see ``valm_core.checkpoints.model_card``.
         facts: what the report says besides; ``command`` among them.
         shared: see ``training.made_from.depends_on``.
         device: where to measure.
@@ -73,7 +68,8 @@ def train_to_checkpoint(
     report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]} | facts
     said = report.pop("said", None)
     stored = sum(tensor.numel() for tensor in stored_state(best).values())
-    text = card(best.config, stored, find_task(task).table(report), facts["command"], run.data_note)
+    work = find_task(task)
+    text = work.card(best.config, stored, work.table(report), facts["command"], run.data_note)
     with saving(output):
         save_checkpoint(best, checkpoint, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: text}, half)
         if said is not None:

@@ -69,9 +69,7 @@ def train_reader(
     def measure(best: ReadModel) -> dict:
         return measure_reading(best, held_back)
 
-    return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, read_card, facts, shared, resume, device
-    )
+    return train_to_checkpoint(run, training, objective, batches, validate, measure, facts, shared, resume, device)
 
 
 @torch.no_grad()
@@ -126,4 +124,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_rows(cast(ReadModel, load_task_checkpoint(folder, "read")).to(device), read_documents(data))
 
 
-TASKS = {"read": Task(train_reader, _measure_checkpoint, format_reading, scan_documents, ())}
+TASKS = {"read": Task(train_reader, _measure_checkpoint, format_reading, read_card, scan_documents, ())}

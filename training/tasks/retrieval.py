@@ -97,9 +97,7 @@ def train_retrieval(
     def measure(best: RetrievalModel) -> dict:
         return measure_retrieval(best, validation, features)
 
-    return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, retrieval_card, facts, shared, resume, device
-    )
+    return train_to_checkpoint(run, training, objective, batches, validate, measure, facts, shared, resume, device)
 
 
 def retrieval_model_to_train(run: RunConfig, config: ValmConfig) -> RetrievalModel:
@@ -190,4 +188,8 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
 
 
 READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")
-TASKS = {"retrieval": Task(train_retrieval, _measure_checkpoint, format_retrieval, scan_captioned_photos, READS)}
+TASKS = {
+    "retrieval": Task(
+        train_retrieval, _measure_checkpoint, format_retrieval, retrieval_card, scan_captioned_photos, READS
+    )
+}

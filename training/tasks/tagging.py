@@ -75,7 +75,7 @@ def train_tagger(
     facts = {"train_sentences": len(sentences), "command": command}
     objective = TagObjective(model).to(device)
     return train_to_checkpoint(
-        run, training, objective, batches, validate, measure, tag_card, facts, shared, resume, device, photos
+        run, training, objective, batches, validate, measure, facts, shared, resume, device, photos
     )
 
 
@@ -151,4 +151,6 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_tags(model, read_tagged(data))
 
 
-TASKS = {"tag": Task(train_tagger, _measure_checkpoint, format_tags, scan_tagged, ("cache", "head_learning_rate"))}
+TASKS = {
+    "tag": Task(train_tagger, _measure_checkpoint, format_tags, tag_card, scan_tagged, ("cache", "head_learning_rate"))
+}

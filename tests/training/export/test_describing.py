@@ -79,7 +79,9 @@ def test_verdicts_are_those_of_torch(captioners, photo):
     cells, exported = ours._cells(photo), theirs._cells(photo)
     places = ours._search(cells, 1)[0].content
     maps = np.random.default_rng(0).dirichlet(np.full(16, 0.3), size=len(ours.pieces.words(places)[0]))
-    for word, again in zip(ours.judge_words(places, cells, maps), theirs.judge_words(places, exported, maps), strict=True):
+    for word, again in zip(
+        ours.judge_words(places, cells, maps), theirs.judge_words(places, exported, maps), strict=True
+    ):
         assert (again.text, again.verdict) == (word.text, word.verdict)
         assert again.support == pytest.approx(word.support, abs=1e-3)
         assert again.probability == pytest.approx(word.probability, abs=1e-5)
