@@ -29,8 +29,10 @@ def hidden_variants(cells: int, asked: Sequence[int], image_maps: list[np.ndarra
     """Which cells to hide in each variant of a photo: [1 + (M + RANDOM_DRAWS) * S, N], True where hidden.
 
     The first variant hides nothing; then each map's hottest cells go, S shares of them (``HIDDEN_SHARES``) a map; then
-    random ones: each draw is one order of all cells, of which the same S shares are hidden. The orders follow from what
-    is asked, not from how it was computed: every machine and runtime hides the same cells.
+    random ones: each draw is one order of all cells, of which the same S shares are hidden. No two draws begin with the
+    same cell where there are enough of them, for by chance the one cell that counts would often go in several, and
+    nothing would be left to compare with. The orders follow from what is asked, not from how it was computed: every
+    machine and runtime hides the same cells.
 
     Args:
         cells: how many a photo has, N.
@@ -39,11 +41,21 @@ def hidden_variants(cells: int, asked: Sequence[int], image_maps: list[np.ndarra
     """
     generator = np.random.default_rng(list(asked))
     orders = [np.argsort(-image_map.ravel(), kind="stable") for image_map in image_maps]
-    orders += [generator.permutation(cells) for _ in range(RANDOM_DRAWS)]
+    orders += [_begun_with(first, generator.permutation(cells)) for first in _first_cells(cells, generator)]
     places = np.argsort(np.stack(orders), axis=1)  # [M + RANDOM_DRAWS, N], of each cell in each order
     counts = np.array([hidden_count(share, cells) for share in HIDDEN_SHARES])
     hidden = places[:, None] < counts[:, None]  # [M + RANDOM_DRAWS, S, N]
     return np.concatenate([np.zeros((1, cells), dtype=bool), hidden.reshape(-1, cells)])
+
+
+def _first_cells(cells: int, generator: np.random.Generator) -> np.ndarray:
+    """The cell that each draw begins with [RANDOM_DRAWS], none more than once before all were drawn."""
+    return np.resize(generator.permutation(cells), RANDOM_DRAWS)
+
+
+def _begun_with(first: int, order: np.ndarray) -> np.ndarray:
+    """An order with one cell drawn to its beginning."""
+    return np.concatenate([[first], order[order != first]])
 
 
 def split_variants(probabilities: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -60,12 +60,12 @@ def test_it_learns_from_capitals_and_the_command_measures_what_was_saved(checkpo
 
 
 def test_an_explanation_names_the_word_whose_capital_it_learned_from(checkpoint):
-    tagged = Tagger.from_checkpoint(checkpoint, "cpu").tag(["red", "what", "Blue", "square", "red", "what"])
+    tagged = Tagger.from_checkpoint(checkpoint, "cpu").tag(["red", "what", "Blue", *["square", "red", "what"] * 4])
     (span,) = tagged.spans
     assert (span.first, span.end, span.type, span.text) == (2, 3, "NAME", "Blue")
     assert span.word_scores[2] > 0.3 and span.probability > 0.9 > 0.7 > span.without_itself
-    assert span.word_scores[[0, 3, 4, 5]].max() < 0.1  # only the word before it tells besides, B from I
-    assert span.verdict.startswith("matters")
+    assert np.delete(span.word_scores, [1, 2]).max() < 0.1  # only the word before it tells besides, B from I
+    assert span.verdict.startswith("matters")  # of less than eight words, some go in several draws
 
 
 def test_a_checkpoint_that_tags_is_refused_for_another_task(checkpoint):

@@ -107,6 +107,9 @@ def test_each_draw_hides_more_and_more_of_one_order_and_maps_their_hottest():
     assert (curves[1, 2] == ~curves[0, 2]).all()  # the other half
     assert len(np.unique(curves[2:, 2], axis=0)) > rules.RANDOM_DRAWS // 2
     assert (hidden == rules.hidden_variants(20, asked, [image_map, -image_map])).all()
+    assert curves[2:, 0].sum(axis=0).max() == 1  # no two draws begin with the same cell
+    few = rules.hidden_variants(3, asked, [np.arange(3)])[1:].reshape(-1, len(rules.HIDDEN_SHARES), 3)
+    assert sorted(few[1:, 0].sum(axis=0)) == [2, 3, 3]  # as evenly as three cells allow
     others = rules.hidden_variants(20, (101, 2055, 102), [image_map, -image_map])
     drawn = 1 + 2 * len(rules.HIDDEN_SHARES)
     assert (hidden[:drawn] == others[:drawn]).all() and (hidden[drawn:] != others[drawn:]).any()  # another question
