@@ -21,7 +21,7 @@ SMALLEST_SPREAD = 0.1  # of log-odds: what nothing moves supports no map
 # The least support for a verdict, so that a shuffled map of the default checkpoint reaches it in 3 % and 0.5 % of the
 # cases. Made by `python -m training.evidence` on one half of the validation questions, tested on the other; see
 # docs/reports/maps/evidence.md. Another checkpoint can be calibrated by the same command.
-LITTLE_SUPPORT, SUPPORT = 2.1, 4.4
+LITTLE_SUPPORT, SUPPORT = 2.2, 4.4
 Thresholds = tuple[float, float]  # these two of another model
 
 
