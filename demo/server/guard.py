@@ -76,7 +76,7 @@ def visitor(scope, trusted_proxies: int) -> str:
         number = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return "unknown"
-    if number.version == 4:
+    if isinstance(number, ipaddress.IPv4Address):
         return str(number)
     return str(number.ipv4_mapped or ipaddress.ip_network((number, 64), strict=False))
 
