@@ -1,6 +1,7 @@
 """Batches for the trainer: rows of like length together, shared out over processes, the same in every resumed epoch."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
@@ -108,6 +109,7 @@ class BucketedBatches:
             batch_sampler=shares,
             collate_fn=self._collate,
             num_workers=self.workers,
+            multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,  # 3.14 would copy all
             generator=torch.Generator(),  # or a resumed epoch would draw a number that an uninterrupted one doesn't
         )
         for batch, collated in zip(batches, loader, strict=True):
