@@ -101,6 +101,9 @@ TO_NEXT_QUESTION = """() => {
   document.querySelector("#photo").scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
 }"""
 
+# A file may be refused, and taken off the page, before gradio tells that it came: what was said of it stays then.
+UNLESS_REFUSED = "(photo, notice) => photo ? '' : notice"
+
 # The upload button goes away with the focus when the photo comes; who types next, types the question. Not on a phone,
 # where it would open the keyboard over the photo.
 TO_QUESTION = """() => {
@@ -321,7 +324,8 @@ def wire_photo(page: Page) -> None:
     ask, memory, parts = page.ask, page.memory, page.parts
     changed = [ask.photo.input, ask.photo.clear]
     # In the browser, at once: a reply that forgets the former photo may come after the one that refuses this file.
-    gr.on(changed, None, None, ask.notice, js="() => ''", show_progress="hidden")
+    ask.photo.clear(None, None, ask.notice, js="() => ''", show_progress="hidden")
+    ask.photo.input(None, [ask.photo, ask.notice], ask.notice, js=UNLESS_REFUSED, show_progress="hidden")
     gr.on(
         changed,
         page.forget_photo,

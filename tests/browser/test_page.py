@@ -9,6 +9,7 @@ from page_steps import (
     remove_photo,
     upload,
     wait_beside,
+    wait_for_evidence,
     wait_for_new_overlay,
     wait_in_view,
 )
@@ -117,6 +118,7 @@ def test_what_is_explained_can_be_chosen(visit, page_url, photos, predictor):
     upload(page, photos / "red.png")
     ask(page, "What color is the bus?")
     page.locator(".answers").wait_for()
+    wait_for_evidence(page)  # which counts among the calls
     calls = dict(getattr(predictor, "calls", {}))
     page.locator("#details > button").click()
     second = page.locator(".answers .answer-text").nth(1).inner_text()

@@ -91,6 +91,7 @@ class Visitor:
         self.client, self.layout = client, layout
         self.session = secrets.token_hex(8)
         self.photo: dict | None = None
+        self.listening = asyncio.Event()  # set once an answer of the queue is listened for
 
     async def upload(self, content: bytes, name: str = "photo.png") -> str:
         """Upload a file and put it in the photo's place; the path the server gave it.
@@ -187,6 +188,7 @@ class Visitor:
         event_id = answer.json()["event_id"]
         stream = self.client.stream("GET", f"{CALLS}/queue/data", params={"session_hash": self.session})
         async with stream as lines:
+            self.listening.set()
             async for line in lines.aiter_lines():
                 message = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
                 if message.get("event_id") not in (event_id, None):

@@ -74,6 +74,7 @@ def test_sigterm_finishes_the_answer_under_way_and_leaves_nothing_behind(server)
             assert any(path.is_file() for path in uploads.rglob("*"))
             asking = asyncio.create_task(visitor.ask("what color is it?"))
             await asyncio.to_thread(wait_until, lambda: "answering" in log.read_text(), log.read_text, 0.01)
+            await asyncio.wait_for(visitor.listening.wait(), PATIENCE)  # a stopping server takes no new connections
             process.send_signal(signal.SIGTERM)
             shown = await asking
             await asyncio.to_thread(process.wait, PATIENCE)
