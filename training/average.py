@@ -11,6 +11,7 @@ but answering, whose temperatures would have to be fitted anew.
 import argparse
 import json
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -57,9 +58,9 @@ def average(checkpoints: Sequence[str], data: str, output: str, command: str, de
     model, work = models[0], find_task(task)
     load_stored_state(model, mean_state([stored_state(part) for part in models]), f"the mean of {len(models)}")
     half = any(value.dtype == torch.float16 for value in load_file(folders[0] / WEIGHTS_FILE).values())
-    with saving(output):
-        save_checkpoint(model, output, half=half)
-    report = work.measure(output, data, choose_device(device))  # rounding included
+    with tempfile.TemporaryDirectory() as scratch:  # nothing stays in the output where the rows can't be read
+        save_checkpoint(model, f"{scratch}/mean", half=half)
+        report = work.measure(f"{scratch}/mean", data, choose_device(device))  # rounding included
     report.pop("said", None)
     report |= {"command": command, "averaged": [made for folder in folders for made in commands_of(folder)]}
     stored = sum(value.numel() for value in stored_state(model).values())

@@ -92,4 +92,6 @@ def test_what_cannot_be_averaged_is_named(runs, tiny_model, tiny_config, tmp_pat
     assert "another config than" in (said := refused(command(runs, "one", wider, output=output), capsys))
     assert "(width)" in said
     assert "is no VALM checkpoint" in refused(command(runs, "one", "nowhere", output=output), capsys)
+    lost = [word.replace("validation.jsonl", "lost.jsonl") for word in command(runs, "one", "two", output=output)]
+    assert "lost.jsonl" in refused(lost, capsys)
     assert not output.exists()
