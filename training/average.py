@@ -14,20 +14,25 @@ import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
+from training.tasks.ending import save_measured
 from training.tasks.table import MODULES, find_task
 from valm_core.checkpoints.atomic_files import saving
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE, WEIGHTS_FILE, task_of
 from valm_core.checkpoints.fingerprints import read_json
 from valm_core.checkpoints.hub import fetch_checkpoint
-from valm_core.checkpoints.storage import load_stored_state, load_task_checkpoint, save_checkpoint, stored_state
+from valm_core.checkpoints.storage import (
+    AnyModel,
+    load_stored_state,
+    load_task_checkpoint,
+    save_checkpoint,
+    stored_state,
+)
 from valm_core.devices import choose_device
-from valm_core.model.encoders.two_encoders import TwoEncoders
 
 
 def average(checkpoints: Sequence[str], data: str, output: str, command: str, device: str = "auto") -> dict:
@@ -52,22 +57,21 @@ def average(checkpoints: Sequence[str], data: str, output: str, command: str, de
     task = task_of(folders[0])
     if task not in MODULES:
         raise ValueError(f"{folders[0]} is for the task {task!r}; allowed: {', '.join(MODULES)}.")
-    models = [cast(TwoEncoders, load_task_checkpoint(folder, task)) for folder in folders]
+    models = [load_task_checkpoint(folder, task) for folder in folders]
     for folder, other in zip(folders[1:], models[1:], strict=True):
         check_same_shape(str(folders[0]), models[0], str(folder), other)
-    model, work = models[0], find_task(task)
+    model = models[0]
     load_stored_state(model, mean_state([stored_state(part) for part in models]), f"the mean of {len(models)}")
-    half = any(value.dtype == torch.float16 for value in load_file(folders[0] / WEIGHTS_FILE).values())
+    with safe_open(folders[0] / WEIGHTS_FILE, framework="pt") as file:
+        half = any(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118, it is no dict
     with tempfile.TemporaryDirectory() as scratch:  # nothing stays in the output where the rows can't be read
         save_checkpoint(model, f"{scratch}/mean", half=half)
-        report = work.measure(f"{scratch}/mean", data, choose_device(device))  # rounding included
+        report = find_task(task).measure(f"{scratch}/mean", data, choose_device(device))  # rounding included
     report.pop("said", None)
     report |= {"command": command, "averaged": [made for folder in folders for made in commands_of(folder)]}
-    stored = sum(value.numel() for value in stored_state(model).values())
-    commands = "\n    ".join([*dict.fromkeys(report["averaged"]), command])
-    text = work.card(model.config, stored, work.table(report), commands, data_note(folders[0]))
+    commands = "\n".join([*dict.fromkeys(report["averaged"]), command])
     with saving(output):
-        save_checkpoint(model, output, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: text}, half)
+        save_measured(model, output, report, commands, data_note(folders[0]), half)
     return report
 
 
@@ -81,18 +85,18 @@ def mean_state(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def check_same_shape(first_name: str, first: TwoEncoders, other_name: str, other: TwoEncoders) -> None:
+def check_same_shape(first_name: str, first: AnyModel, other_name: str, other: AnyModel) -> None:
     """Refuse to average two models whose numbers mean different things.
 
     Raises:
         ValueError: naming what differs.
     """
     for part in ("config", "answers", "concepts"):
-        mine, theirs = getattr(first, part, None), getattr(other, part, None)
+        mine, theirs = getattr(first, part), getattr(other, part)
         if mine != theirs:
             detail = ""
             if part == "config":
-                names = [name for name in vars(mine) if getattr(mine, name) != getattr(theirs, name, None)]
+                names = [name for name in vars(mine) if getattr(mine, name) != getattr(theirs, name)]
                 detail = f" ({', '.join(names)})"
             raise ValueError(
                 f"{other_name} has another {part} than {first_name}{detail}. Average checkpoints of one kind only."

@@ -14,7 +14,7 @@ from training.tasks.image_side import remember_mean_photo
 from training.tasks.table import find_task
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
-from valm_core.checkpoints.storage import load_task_checkpoint, save_checkpoint, stored_state
+from valm_core.checkpoints.storage import AnyModel, load_task_checkpoint, save_checkpoint, stored_state
 from valm_core.learning.batches import Batches
 from valm_core.learning.trainer import Trainer
 from valm_core.learning.training_config import TrainingConfig
@@ -67,12 +67,26 @@ def train_to_checkpoint(
     report = measure(best)
     report |= {"before": by_epoch[0], "best_epoch": progress["best_epoch"], "epochs": progress["epoch"]} | facts
     said = report.pop("said", None)
-    stored = sum(tensor.numel() for tensor in stored_state(best).values())
-    work = find_task(task)
-    text = work.card(best.config, stored, work.table(report), facts["command"], run.data_note)
     with saving(output):
-        save_checkpoint(best, checkpoint, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: text}, half)
+        save_measured(best, checkpoint, report, facts["command"], run.data_note, half)
         if said is not None:
             write_text(output / "said.json", json.dumps(said, indent=1) + "\n")
         write_curves(output)
     return report
+
+
+def save_measured(model: AnyModel, folder: str | Path, report: dict, command: str, data_note: str, half: bool) -> None:
+    """Write a checkpoint with its figures and its task's card.
+
+    Args:
+        model: of one of the tasks in the table.
+        folder: an existing one is replaced.
+        report: its figures.
+        command: that made it; several stand in lines of their own.
+        data_note: what it learned from, for the card.
+        half: see ``save_checkpoint``.
+    """
+    stored = sum(tensor.numel() for tensor in stored_state(model).values())
+    work = find_task(model.config.task)
+    card = work.card(model.config, stored, work.table(report), command.replace("\n", "\n    "), data_note)
+    save_checkpoint(model, folder, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}, half)
