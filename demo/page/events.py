@@ -3,6 +3,7 @@
 asking.py does the work; map_events.py has what happens on the map, returning.py what brings back earlier answers.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -86,13 +87,14 @@ class Page:
         }
 
     def encode(self, path, known, histories) -> dict:
-        """The new photo, made ready for questions while the person types one."""
+        """The new photo, made ready for questions while the person types one; or which file is refused, and why."""
         known = history.already_opened(histories, path) or known
         try:
             photo = asking.open_photo(self.predictor, path, known) if path else None
-            return {self.memory.opened: photo, **self.offer(self.questions_for(photo))}
+            return {self.memory.refused: "", self.memory.opened: photo, **self.offer(self.questions_for(photo))}
         except Exception as error:
-            return {self.ask.photo: None, self.ask.notice: notice_html(asking.message_for(error))}
+            said = notice_html(asking.message_for(error))
+            return {self.memory.refused: json.dumps({"path": path, "said": said})}
 
     def questions_for(self, photo: asking.OpenedPhoto | None) -> tuple[str, ...]:
         """The questions that come with an example, and those that fit any other photo."""

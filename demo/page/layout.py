@@ -103,6 +103,7 @@ def build_memory(seconds: float) -> Memory:
     """What is kept of each visitor, until ``seconds`` after it was last used."""
     return Memory(
         opened=gr.State(time_to_live=seconds),
+        refused=gr.Textbox(visible=False),
         asked=gr.State(time_to_live=seconds),
         reply=gr.State(time_to_live=seconds),
         again=gr.State(time_to_live=seconds),

@@ -13,6 +13,7 @@ class Memory:
     """What the page keeps of one visitor between events."""
 
     opened: gr.State  # OpenedPhoto: encoded once, asked often
+    refused: gr.Textbox  # the last file that is no photo, and what is to be said of it, as JSON
     asked: gr.State  # Outcome of the last question, perhaps of a photo that is gone
     reply: gr.State  # Reply on the page: what every redraw is made from
     again: gr.State  # Again: the last explanation of another answer or method

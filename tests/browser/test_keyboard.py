@@ -1,7 +1,7 @@
 """Everything by keyboard alone: nothing out of reach, the focus always seen and never lost."""
 
 import pytest
-from page_steps import overlay_source, wait_for_new_overlay
+from page_steps import overlay_source, wait_for_evidence, wait_for_new_overlay
 from patience import PATIENCE
 
 FOCUS = """() => {
@@ -82,6 +82,7 @@ def test_a_visit_by_keyboard_alone(visit, page_url, photos, predictor, width):
     page.wait_for_function("document.querySelectorAll('#overlay .map').length === 2")
 
     open_section(page, "Details")
+    wait_for_evidence(page)  # which counts among the calls
     calls = dict(getattr(predictor, "calls", {}))
     tab_to(page, "Method")
     page.wait_for_timeout(500)

@@ -51,6 +51,7 @@ def test_words_and_cells_work_by_keyboard_and_redraws_call_no_model(visit, page_
     upload(page, photos / "red.png")
     ask(page, "Is it day or night?")
     page.locator("#overlay .map img").wait_for()
+    wait_for_evidence(page)  # which counts among the calls
     calls = dict(getattr(predictor, "calls", {}))
     source = overlay_source(page)
     page.locator("#words button").first.focus()
@@ -260,6 +261,47 @@ def test_the_last_of_two_examples_wins(visit, held_url, held):
     assert page.locator("#words button").last.inner_text() == "this?"
     page.wait_for_timeout(1000)
     assert page.locator("#words button").last.inner_text() == "this?"
+
+
+@needs_fake
+def test_what_shows_an_answer_is_not_overtaken_by_what_shows_the_next(visit, held_url, held):
+    page = visit(held_url)
+    held.go_on.clear()
+    page.locator(".example-card").nth(6).click()
+    wait_beside(page, lambda: held.questions)
+    late = []
+
+    def hold(route):
+        """Let the server do it, and keep its reply."""
+        late.append((route, route.fetch()))
+
+    page.route("**/run/predict", hold, times=1)  # what comes at once after the answer, if anything
+    held.go_on.set()
+    wait_beside(page, lambda: late or page.locator("#words button").count())
+    page.locator(".example-card").nth(0).click()
+    page.locator("#words button", has_text="this?").wait_for()
+    for route, reply in late:
+        route.fulfill(response=reply)
+    page.wait_for_timeout(1000)
+    assert page.locator("#words button").last.inner_text() == "this?"
+    assert page.locator("#history .asked").count() == 0  # nor the questions of the former photo
+
+
+@needs_fake
+def test_a_refusal_that_comes_late_leaves_the_next_photo(visit, held_url, held, photos):
+    held.go_on.clear()
+    other = visit(held_url)  # a visitor who keeps the model busy
+    upload(other, photos / "red.png")
+    ask(other, "Is it night?")
+    wait_beside(other, lambda: held.questions)
+    page = visit(held_url)
+    upload(page, photos / "broken.jpg")
+    page.locator(".example-card").nth(0).click()
+    page.locator("#photo img[src*=cat]").wait_for()
+    held.go_on.set()
+    page.locator("#words button", has_text="this?").wait_for()
+    assert page.locator("#photo img[src*=cat]").is_visible()
+    assert notice(page).count() == 0
 
 
 def test_missing_photo_and_empty_question_are_told(visit, page_url, photos):

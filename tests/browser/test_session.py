@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from page_steps import ask, needs_fake, notice, overlay_source, upload, wait_for_new_overlay
+from page_steps import ask, needs_fake, notice, overlay_source, upload, wait_for_evidence, wait_for_new_overlay
 from PIL import Image
 
 SEEN = """() => document.title + document.body.innerText
@@ -38,15 +38,18 @@ def test_earlier_questions_and_photos_come_back_without_the_model(visit, page_ur
     upload(page, photos / "red.png")
     ask(page, "What color is it?")
     wait_for_word(page, "color")
+    wait_for_evidence(page)
     assert page.locator("#history .asked").count() == 0  # one question needs no list
     first = page.locator("#answers").inner_text()
     ask(page, "How many people?")
     wait_for_word(page, "people?")
+    wait_for_evidence(page)
     page.locator("#history .asked").nth(1).wait_for()
     upload(page, photos / "blue.png")
     page.locator("#result").wait_for(state="hidden")
     ask(page, "Is it night?")
     wait_for_word(page, "night?")
+    wait_for_evidence(page)
     page.locator(".kept-photo").nth(1).wait_for()
     assert page.locator("#history .asked").count() == 0
     calls = dict(predictor.calls)
