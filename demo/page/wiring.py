@@ -44,10 +44,11 @@ PACKAGED = "/examples"  # the address of the example photos
 HERE = Path(__file__).parent
 EXAMPLES = ASSETS / "examples"
 STATE_SECONDS = 60 * 60  # how long an untouched visitor's photo and maps stay in memory
-MAX_WAITING = 256  # in the queue, of all visitors: a question of each, the evidence of the one before, what shows both
+MAX_WAITING = 192  # in the queue, of all visitors: a question of each, and the evidence of the one before
 DEFAULTS = Settings()
 # gradio writes there the language of its own that the browser asks for; the page has two of them.
 IN_CHINESE = f"{json.dumps(CHINESE_LOCALES)}.includes(document.documentElement.lang)"
+IN_ORDER = (HERE / "in_order.js").read_text(encoding="utf-8")
 MEND = (HERE / "mend.js").read_text(encoding="utf-8")
 MEND = MEND.replace("NAMES", json.dumps(NAMES_OF_GRADIO)).replace("IN_CHINESE", IN_CHINESE)
 CHINESE_TITLE = json.dumps(CHINESE[TITLE])  # the page's title is no component, so gradio doesn't translate it
@@ -63,9 +64,6 @@ TRANSLATE_NAMES = f"""() => {{
 ON_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}  # encoding and answering wait for each other
 BESIDE_MODEL = {"concurrency_id": "evidence", "concurrency_limit": 1}  # gives way to them, see ``Page.weigh``
 AT_ONCE = {"queue": False, "show_progress": "hidden"}
-# What shows an answer, a map or what was found out about them. Replies that come at once may overtake each other on
-# their way to the browser, and the older one would stay; those of the queue come by one stream, in their order.
-IN_TURN = {"concurrency_id": "show", "concurrency_limit": 1, "show_progress": "hidden"}
 
 # On a phone the result lies below the fold. The examples above an answer fold up once, so that the way back to the
 # question is short.
@@ -251,7 +249,7 @@ def wire_questions(page: Page) -> None:
     chosen = [ask.photo, ask.question, *parts.shown, *ask.suggestions]
     for button, example in zip(ask.example_buttons, page.examples, strict=True):
         choose = partial(page.choose, example)
-        and_show(page, button.click(choose, memory.kept, chosen, **IN_TURN).then(**asking))
+        and_show(page, button.click(choose, memory.kept, chosen, **AT_ONCE).then(**asking))
     exactly = [ask.photo, memory.opened, memory.reply, memory.kept, memory.asked, memory.visit_number]
     and_show(page, page.result.asked_as.pick(**answering | {"fn": page.answer_exactly, "inputs": exactly}))
 
@@ -260,7 +258,7 @@ def and_show(page: Page, asking) -> None:
     """After a question: its answer on the page."""
     inputs = [page.memory.asked, page.ask.photo, page.memory.visit_number, *page.parts.look]
     outputs = [*page.parts.shown, *page.ask.suggestions]
-    and_follow(page, asking.then(page.show, inputs, outputs, trigger_mode="multiple", **IN_TURN))
+    and_follow(page, asking.then(page.show, inputs, outputs, trigger_mode="multiple", **AT_ONCE))
 
 
 def and_follow(page: Page, showing) -> None:
@@ -311,7 +309,7 @@ def and_show_found(page: Page, finding):
     memory, result = page.memory, page.result
     inputs = [memory.weighed, memory.read, memory.reply, memory.kept, page.ask.photo]
     shown = [memory.reply, memory.kept, result.sentence, page.doubt.evidence, result.printed, result.announcement]
-    return finding.then(page.show_found, inputs, [*shown, *page.ask.suggestions], **IN_TURN)
+    return finding.then(page.show_found, inputs, [*shown, *page.ask.suggestions], **AT_ONCE)
 
 
 def and_remember(page: Page, showing) -> None:
@@ -319,7 +317,7 @@ def and_remember(page: Page, showing) -> None:
     memory = page.memory
     remembered = [memory.kept, page.result.history, page.ask.strip, memory.visit]
     inputs = [memory.kept, page.ask.photo, memory.reply, memory.asked, memory.visit_number]
-    remembering = showing.then(page.remember, inputs, remembered, trigger_mode="multiple", **IN_TURN)
+    remembering = showing.then(page.remember, inputs, remembered, trigger_mode="multiple", **AT_ONCE)
     remembering.then(None, memory.visit, memory.visit, js=WRITE)
 
 
@@ -354,11 +352,14 @@ def wire_photo(page: Page) -> None:
 def wire_map(page: Page) -> None:
     """What is selected, and how it is looked at: drawn again without the model."""
     memory, doubt, parts = page.memory, page.doubt, page.parts
-    redrawing: dict[str, Any] = {"trigger_mode": "always_last", **IN_TURN}
+    # One after the other with what selects: a map drawn for the former look would come last else.
+    redrawing = {"trigger_mode": "always_last", "concurrency_id": "select", "concurrency_limit": 1}
+    redrawing["show_progress"] = "hidden"
     drawn_from = [memory.reply, memory.selected, *parts.look]
     gr.on([control.input for control in parts.look], page.on_map.draw, drawn_from, parts.drawing, **redrawing)
     # Every click counts, in its order: "always_last" would drop those that come while one is being drawn.
-    selecting: dict[str, Any] = {"trigger_mode": "multiple", **IN_TURN}
+    selecting = {"trigger_mode": "multiple", "concurrency_id": "select", "concurrency_limit": 1}
+    selecting["show_progress"] = "hidden"
     selected_from = [memory.reply, memory.selected, page.map.several, *parts.look]
     picking = page.map.words.pick(
         page.on_map.select_words, selected_from, [memory.selected, *parts.drawing], **selecting
@@ -379,7 +380,7 @@ def and_judge(page: Page, event):
     judging = event.then(
         page.on_map.judge_word, selected, memory.judged, show_progress="hidden", **last, **BESIDE_MODEL
     )
-    judging.then(page.on_map.show_judged, [memory.judged, *selected], page.map.word_verdict, **last, **IN_TURN)
+    judging.then(page.on_map.show_judged, [memory.judged, *selected], page.map.word_verdict, **last, **AT_ONCE)
 
 
 def wire_explanations(page: Page) -> None:
@@ -400,7 +401,7 @@ def wire_explanations(page: Page) -> None:
         [memory.again, memory.reply, memory.selected, *parts.look],
         [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing, *page.panels.compare_parts],
         trigger_mode="always_last",
-        **IN_TURN,
+        **AT_ONCE,
     )
     and_remember(page, showing)
     and_judge(page, showing)
@@ -410,7 +411,7 @@ def wire_history(page: Page, returning: Returning) -> None:
     """Back to an earlier question or photo."""
     ask, memory, parts = page.ask, page.memory, page.parts
     outputs = [memory.asked, *ask.asked, *parts.shown]
-    going_back: dict[str, Any] = {"outputs": outputs, "trigger_mode": "multiple", **IN_TURN}
+    going_back = {"outputs": outputs, "trigger_mode": "multiple", **AT_ONCE}
     inputs = [memory.kept, memory.reply, *parts.look]
     and_follow(page, page.result.history.pick(returning.back_to_question, inputs, **going_back))
     and_follow(page, ask.strip.pick(returning.back_to_photo, [memory.kept, *parts.look], **going_back))
@@ -427,7 +428,7 @@ def wire_browser(blocks: gr.Blocks, page: Page) -> None:
 
 def wire_both_pages(blocks: gr.Blocks) -> None:
     """What happens in the browser on this page, on Find and on More; call it for each."""
-    for script in (LEAVE_MENUS, TRANSLATE_NAMES, MEND, READ_ALOUD):
+    for script in (IN_ORDER, LEAVE_MENUS, TRANSLATE_NAMES, MEND, READ_ALOUD):
         blocks.load(None, js=script)
 
 
@@ -446,7 +447,7 @@ def wire_links(blocks: gr.Blocks, page: Page, returning: Returning) -> None:
     )
     inputs = [memory.asked, memory.linked, ask.photo, memory.visit_number, *parts.look]
     outputs = [page.doubt.direction, *parts.shown, *ask.suggestions]
-    and_follow(page, following.then(page.show_link, inputs, outputs, **IN_TURN))
+    and_follow(page, following.then(page.show_link, inputs, outputs, **AT_ONCE))
 
 
 def wire_visit(page: Page, returning: Returning) -> None:

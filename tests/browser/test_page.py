@@ -275,13 +275,15 @@ def test_what_shows_an_answer_is_not_overtaken_by_what_shows_the_next(visit, hel
         """Let the server do it, and keep its reply."""
         late.append((route, route.fetch()))
 
-    page.route("**/run/predict", hold, times=1)  # what comes at once after the answer, if anything
+    page.route("**/run/predict", hold, times=1)  # what shows the answer
     held.go_on.set()
-    wait_beside(page, lambda: late or page.locator("#words button").count())
-    page.locator(".example-card").nth(0).click()
+    wait_beside(page, lambda: late)
+    with page.expect_response("**/run/predict"):
+        page.locator(".example-card").nth(0).click()
+    page.wait_for_timeout(2000)  # in which the next answer would be there
+    route, reply = late[0]
+    route.fulfill(response=reply)
     page.locator("#words button", has_text="this?").wait_for()
-    for route, reply in late:
-        route.fulfill(response=reply)
     page.wait_for_timeout(1000)
     assert page.locator("#words button").last.inner_text() == "this?"
     assert page.locator("#history .asked").count() == 0  # nor the questions of the former photo
