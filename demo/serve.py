@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from demo.server.shutdown import end_on_signals, own_upload_folder, serve_until_stopped
 from demo.server.start_up import bind_address, check_places, free_port, prepare_environment
 from demo.settings import SHIPPED_CAPTIONER, Settings, device_beside, read_settings, stop
+from valm_core.commands import starting
 
 if TYPE_CHECKING:  # for real it loads torch
     from valm_core.captions.captioner import Captioner
@@ -47,32 +48,33 @@ def serve(settings: Settings, port: int, uploads: str | None) -> None:
     Raises:
         OSError, ValueError: the checkpoint can't be used, or the page can't be served.
     """
-    from demo.page.wiring import build_page, launch_options
-    from demo.server.zero_gpu import lend
-    from valm_core.loading import load_predictor
+    with starting():
+        from demo.page.wiring import build_page, launch_options
+        from demo.server.zero_gpu import lend
+        from valm_core.loading import load_predictor
 
-    try:
-        predictor = load_predictor(
-            settings.checkpoint, prompt=settings.prompt, calibration=settings.calibration or None
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"The checkpoint {settings.checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
-        ) from error
-    captioner = load_captioner(settings.describe_checkpoint)
-    collection = None
-    if settings.collection:  # last: while its photos are indexed, no other model may be traced (torch.fx)
-        from demo.finding.collection import open_collection
+        try:
+            predictor = load_predictor(
+                settings.checkpoint, prompt=settings.prompt, calibration=settings.calibration or None
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"The checkpoint {settings.checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
+            ) from error
+        captioner = load_captioner(settings.describe_checkpoint)
+        collection = None
+        if settings.collection:  # last: while its photos are indexed, no other model may be traced (torch.fx)
+            from demo.finding.collection import open_collection
 
-        collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
-    more = None
-    if settings.more:
-        from demo.more.models import open_models
+            collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
+        more = None
+        if settings.more:
+            from demo.more.models import open_models
 
-        more = open_models(settings.more)
-    page = build_page(lend(predictor), settings=settings, captioner=captioner, collection=collection, more=more)
-    place = {"server_name": bind_address(settings.address), "server_port": port}
-    options = launch_options(settings)  # after the page, whose texts it takes
+            more = open_models(settings.more)
+        page = build_page(lend(predictor), settings=settings, captioner=captioner, collection=collection, more=more)
+        place = {"server_name": bind_address(settings.address), "server_port": port}
+        options = launch_options(settings)  # after the page, whose texts it takes
     serve_until_stopped(page, uploads, **place, **options)
 
 

@@ -1,9 +1,11 @@
-"""What all commands share: printing whatever letters the terminal knows, and short names for what lies in rooms."""
+"""What all commands share: starting, printing what the terminal can show, short names for what lies in rooms."""
 
+import gc
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -18,6 +20,20 @@ def print_what_can_be_shown() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not in a notebook, nor where there is no terminal at all
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """While a program imports and loads, its garbage collector rests; what is there at the end it passes over for good.
+
+    It would walk through the same modules again and again: 1.7 seconds of the page's start, 0.9 of a command's.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def bar(share: float) -> str:

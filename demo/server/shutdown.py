@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from valm_core.commands import starting
+
 FINISH_SECONDS = 4.0  # for answers that are being computed when the signal comes; service managers wait 10 or more
 SHOW_SECONDS = 3.0  # of them, for the browser to fetch what was just computed
 CLOSE_SECONDS = 0.5
@@ -91,7 +93,8 @@ def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
     """
     stopping = threading.Event()
     # Without `_frontend` gradio doesn't look at its own page first, and end where a busy machine takes three seconds.
-    page.launch(prevent_thread_lock=True, _frontend=False, **options)
+    with starting():
+        page.launch(prevent_thread_lock=True, _frontend=False, **options)
     on_signals(lambda *_: stopping.set())
     last_busy = -math.inf
     try:

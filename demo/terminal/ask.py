@@ -33,7 +33,7 @@ from demo.rendering.evidence import VERDICT_WORDS, evidence_text, thresholds_tex
 from demo.settings import SHIPPED_READER, checkpoint_folder
 from demo.terminal.spans import format_answer
 from demo.terminal.tasks import ask_task, task_of_checkpoint
-from valm_core.commands import bar
+from valm_core.commands import bar, starting
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
     from demo.terminal.batch import Summary
@@ -166,10 +166,11 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.batch and (options.question is None or options.asked or options.output):
         parser.error("give a photo and a question, or --batch, which --question and --output belong to.")
 
-    from valm_core.loading import load_predictor
-
     try:
-        predictor = load_predictor(options.checkpoint, options.device, options.prompt, options.calibration)
+        with starting():
+            from valm_core.loading import load_predictor
+
+            predictor = load_predictor(options.checkpoint, options.device, options.prompt, options.calibration)
         if options.batch:
             sys.exit(run_batch(options, predictor))
         photo = predictor.open_photo(options.photo)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from demo.downloads.files import description_json
 from demo.settings import read_variable
+from valm_core.commands import starting
 from valm_core.inputs.text import printable
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
@@ -46,17 +47,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
 
-    from demo.rendering.word_sheet import word_sheet
-    from valm_core.captions.captioner import Captioner
-    from valm_core.captions.describing import MAX_BEAMS
-    from valm_core.inputs.photo import open_photo
-    from valm_core.outputs import InputError
+    with starting():
+        from demo.rendering.word_sheet import word_sheet
+        from valm_core.captions.captioner import Captioner
+        from valm_core.captions.describing import MAX_BEAMS
+        from valm_core.inputs.photo import open_photo
+        from valm_core.outputs import InputError
 
     if not 1 <= options.beams <= MAX_BEAMS:
         parser.error(f"--beams is {options.beams}; allowed: 1 to {MAX_BEAMS}.")
     faults = 0
     try:
-        captioner = Captioner.from_checkpoint(options.checkpoint, options.device)
+        with starting():
+            captioner = Captioner.from_checkpoint(options.checkpoint, options.device)
         if options.figures:
             Path(options.figures).mkdir(parents=True, exist_ok=True)
         for number, name in enumerate(options.photos, 1):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo.settings import read_variable
+from valm_core.commands import starting
 from valm_core.inputs.text import printable
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
@@ -83,11 +84,12 @@ def main(arguments: list[str] | None = None) -> None:
     if not folder.is_dir():
         parser.exit(2, f"There is no folder {printable(options.folder)!r}. Check the path.\n")
 
-    from valm_core.retrieval.finder import PhotoFinder
-    from valm_core.retrieval.index import PhotoIndex, index_beside
-
     try:
-        finder = PhotoFinder.from_checkpoint(options.checkpoint, options.device)
+        with starting():
+            from valm_core.retrieval.finder import PhotoFinder
+            from valm_core.retrieval.index import PhotoIndex, index_beside
+
+            finder = PhotoFinder.from_checkpoint(options.checkpoint, options.device)
         # What is looked for is read first: a folder isn't encoded for words that can't be used.
         query = finder.encode_words(options.words) if options.words is not None else None
         keys = finder.encode_photos([options.photo]) if options.photo is not None else None

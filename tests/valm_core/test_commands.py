@@ -1,5 +1,6 @@
 """Every command prints what the terminal can show, and -h too, whatever its encoding."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from patience import PATIENCE
 
 from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.commands import starting
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
@@ -60,3 +62,14 @@ def test_the_terminals_answer_has_bars_of_letters_that_it_knows(forks, tiny_mode
     shown = before.decode("cp1252")
     assert " %  ##" in shown and "\\u2588" not in shown
     assert " %  ██" in after.decode("utf-8")
+
+
+def test_while_a_program_starts_nothing_is_collected_and_what_fails_collects_again():
+    frozen = gc.get_freeze_count()
+    with starting():
+        kept = [[] for _ in range(100)]
+        assert not gc.isenabled()
+    assert gc.isenabled() and gc.get_freeze_count() >= frozen + len(kept)
+    with pytest.raises(ValueError, match="no model"), starting():
+        raise ValueError("no model")
+    assert gc.isenabled()
