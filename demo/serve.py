@@ -18,6 +18,8 @@ from demo.settings import SHIPPED_CAPTIONER, Settings, device_beside, read_setti
 from valm_core.commands import starting
 
 if TYPE_CHECKING:  # for real it loads torch
+    from gradio import Blocks
+
     from valm_core.captions.captioner import Captioner
 
 
@@ -43,39 +45,45 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def serve(settings: Settings, port: int, uploads: str | None) -> None:
-    """Load the model and serve the page around it; returns only by an exception.
+    """Load the models and serve the page around them; returns only by an exception.
 
     Raises:
-        OSError, ValueError: the checkpoint can't be used, or the page can't be served.
+        OSError, ValueError: a checkpoint can't be used, or the page can't be served.
     """
     with starting():
-        from demo.page.wiring import build_page, launch_options
-        from demo.server.zero_gpu import lend
-        from valm_core.loading import load_predictor
+        from demo.page.wiring import launch_options
 
-        try:
-            predictor = load_predictor(
-                settings.checkpoint, prompt=settings.prompt, calibration=settings.calibration or None
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"The checkpoint {settings.checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
-            ) from error
-        captioner = load_captioner(settings.describe_checkpoint)
-        collection = None
-        if settings.collection:  # last: while its photos are indexed, no other model may be traced (torch.fx)
-            from demo.finding.collection import open_collection
-
-            collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
-        more = None
-        if settings.more:
-            from demo.more.models import open_models
-
-            more = open_models(settings.more)
-        page = build_page(lend(predictor), settings=settings, captioner=captioner, collection=collection, more=more)
-        place = {"server_name": bind_address(settings.address), "server_port": port}
+        page = load_page(settings)
         options = launch_options(settings)  # after the page, whose texts it takes
-    serve_until_stopped(page, uploads, **place, **options)
+    serve_until_stopped(page, uploads, server_name=bind_address(settings.address), server_port=port, **options)
+
+
+def load_page(settings: Settings) -> "Blocks":
+    """The page around the models that the settings name. Raises as ``serve``."""
+    from demo.page.wiring import build_page
+    from demo.server.zero_gpu import lend
+    from valm_core.loading import load_predictor
+
+    try:
+        predictor = load_predictor(
+            settings.checkpoint, prompt=settings.prompt, calibration=settings.calibration or None
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"The checkpoint {settings.checkpoint} can't be used: {error} Set VALM_CHECKPOINT to another."
+        ) from error
+    captioner = load_captioner(settings.describe_checkpoint)
+    collection = None
+    if settings.collection:  # last: while its photos are indexed, no other model may be traced (torch.fx)
+        from demo.finding.collection import open_collection
+
+        collection = open_collection(settings.collection, settings.collection_index, settings.find_checkpoint)
+    more = None
+    if settings.more:
+        from demo.more.models import open_models
+
+        more = open_models(settings.more)
+    return build_page(lend(predictor), settings=settings, captioner=captioner, collection=collection, more=more)
 
 
 def load_captioner(checkpoint) -> "Captioner | None":
