@@ -169,7 +169,7 @@ def visit(browser, contexts):
         # gradio 6.31 asks for the progress of an upload that may be over by then: a 404, then a log of that Response.
         late_progress = "upload_progress" in line.location.get("url", "") or line.text == "Response"
         if line.type == "error" and not late_progress:
-            problems.append(line.text)
+            problems.append(f"{line.text} {line.location.get('url', '')}")
 
     def visit(url, width: int = 1280, height: int = 900, locale="en-US", ask_button="Ask", fingers: bool = False):
         window = f"{locale}, fingers" if fingers else locale
