@@ -24,6 +24,7 @@ from valm_core.commands import starting
 from valm_core.inputs.text import printable
 
 if TYPE_CHECKING:  # imported for real in main, so that -h and a wrong argument answer at once
+    from valm_core.retrieval.finder import PhotoFinder
     from valm_core.retrieval.index import Found, PhotoIndex
     from valm_core.retrieval.matching import Finder, Query
 
@@ -85,11 +86,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"There is no folder {printable(options.folder)!r}. Check the path.\n")
 
     try:
-        with starting():
-            from valm_core.retrieval.finder import PhotoFinder
-            from valm_core.retrieval.index import PhotoIndex, index_beside
+        finder = _load_finder(options)
+        from valm_core.retrieval.index import PhotoIndex, index_beside
 
-            finder = PhotoFinder.from_checkpoint(options.checkpoint, options.device)
         # What is looked for is read first: a folder isn't encoded for words that can't be used.
         query = finder.encode_words(options.words) if options.words is not None else None
         keys = finder.encode_photos([options.photo]) if options.photo is not None else None
@@ -128,16 +127,23 @@ def _read_closely(index: PhotoIndex, query: Query, options: argparse.Namespace) 
     return read_again(captioner, query.text, found, index.file_of, progress)[: options.top]
 
 
+def _load_finder(options: argparse.Namespace) -> PhotoFinder:
+    """The model that ``options`` name. Raises OSError or ValueError where it can't be used."""
+    with starting():
+        from valm_core.retrieval.finder import PhotoFinder
+
+        return PhotoFinder.from_checkpoint(options.checkpoint, options.device)
+
+
 def _rank_lines(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Print the lines of a file that fit a photo best."""
     from valm_core.inputs.text import read_text
-    from valm_core.retrieval.finder import PhotoFinder
 
     try:
         lines = [line for line in read_text(options.folder).splitlines() if line.strip()]
         if not lines:
             raise ValueError(f"{options.folder} has no line. Write a caption on each.")
-        finder = PhotoFinder.from_checkpoint(options.checkpoint, options.device)
+        finder = _load_finder(options)
         ranked = finder.rank_texts(lines, options.photo)[: options.top]
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")

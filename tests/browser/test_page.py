@@ -249,12 +249,19 @@ def test_a_question_asked_before_the_page_has_noticed_the_new_photo_is_answered(
     assert page.locator(".answers").is_visible()
 
 
-@needs_fake
-def test_the_last_of_two_examples_wins(visit, held_url, held):
+@pytest.fixture
+def example_asked(visit, held_url, held):
+    """A page on which an example was chosen, whose question the model hasn't answered yet."""
     page = visit(held_url)
     held.go_on.clear()
     page.locator(".example-card").nth(6).click()
     wait_beside(page, lambda: held.questions)
+    return page
+
+
+@needs_fake
+def test_the_last_of_two_examples_wins(example_asked, held):
+    page = example_asked
     page.locator(".example-card").nth(0).click()
     held.go_on.set()
     page.locator("#words button", has_text="this?").wait_for()
@@ -264,12 +271,8 @@ def test_the_last_of_two_examples_wins(visit, held_url, held):
 
 
 @needs_fake
-def test_what_shows_an_answer_is_not_overtaken_by_what_shows_the_next(visit, held_url, held):
-    page = visit(held_url)
-    held.go_on.clear()
-    page.locator(".example-card").nth(6).click()
-    wait_beside(page, lambda: held.questions)
-    late = []
+def test_what_shows_an_answer_is_not_overtaken_by_what_shows_the_next(example_asked, held):
+    page, late = example_asked, []
 
     def hold(route):
         """Let the server do it, and keep its reply."""
