@@ -48,6 +48,27 @@ FORKS = pytest.StashKey[Forks]()
 IMPORTED_LATE = ("transformers.models.bert.modeling_bert", "transformers.models.vit.modeling_vit", "matplotlib.figure")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    """In CI a failure is told at once: whoever stops a run that takes too long would never learn of it."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")  # none in the workers
+    if terminal is not None and os.environ.get("CI"):
+        config.pluginmanager.register(ToldAtOnce(terminal), "told at once")
+
+
+class ToldAtOnce:
+    """Writes what failed, and what it printed, as soon as it failed."""
+
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report):
+        """Called by pytest after each part of a test."""
+        if report.failed:
+            said = [f"{report.nodeid} ({report.when})", report.longreprtext, report.capstdout, report.capstderr]
+            self.terminal.write_line("\n" + "\n".join(filter(None, said)))
+
+
 def pytest_collection_finish(session):
     """Forks are made while all is imported and nothing has been started yet."""
     if any("forks" in getattr(item, "fixturenames", ()) for item in session.items) and not TRUE_PROCESSES:

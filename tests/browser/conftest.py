@@ -171,6 +171,10 @@ def visit(browser, contexts):
         if line.type == "error" and not late_progress:
             problems.append(f"{line.text} {line.location.get('url', '')}")
 
+    def note_response(response):
+        if response.status >= 500:  # gradio prints nothing of what a callback refuses
+            problems.append(f"{response.status} {response.url} {response.request.post_data} {response.text()}")
+
     def visit(url, width: int = 1280, height: int = 900, locale="en-US", ask_button="Ask", fingers: bool = False):
         window = f"{locale}, fingers" if fingers else locale
         if window not in contexts:
@@ -183,6 +187,7 @@ def visit(browser, contexts):
         page.on("console", note_console)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", note_request)
+        page.on("response", note_response)
         page.goto(url)
         page.locator("#columns").get_by_role("button", name=ask_button, exact=True).wait_for()
         return page
@@ -192,6 +197,6 @@ def visit(browser, contexts):
     for page in pages:
         if page.is_closed():
             continue
-        page.unroute_all(behavior="wait")
+        page.unroute_all(behavior="ignoreErrors")
         page.close()
     assert not problems

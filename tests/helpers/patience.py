@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
-PATIENCE = 300  # seconds; whatever takes longer hangs
+PATIENCE = 180  # seconds; whatever takes longer hangs
 
 
 def wait_until(condition: Callable[[], object], message: Callable[[], str] = str, pause: float = 0.05) -> None:
