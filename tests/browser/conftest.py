@@ -199,4 +199,4 @@ def visit(browser, contexts):
             continue
         page.unroute_all(behavior="ignoreErrors")
         page.close()
-    assert not problems
+    assert not problems, "\n".join(problems)
