@@ -122,21 +122,22 @@ LEAVE_MENUS = """() => document.addEventListener("keydown", (event) => {
 }, true)"""
 
 # A part of the sentence that leads is a link to its place in "Details", which is built when it is opened.
-OPEN_DETAILS = """() => document.addEventListener("click", (event) => {
-  const link = event.target.closest?.("a[data-details]");
+OPEN_DETAILS = """() => { let clicks = 0; document.addEventListener("click", (event) => {
+  if (event.isTrusted) clicks += 1;
+  const link = event.target.closest?.("a[data-details]"), click = clicks;
   if (!link) return;
   event.preventDefault();
   document.querySelector("#details > button:not(.open)")?.click();
-  const end = Date.now() + 5000;
+  const end = Date.now() + 30000;
   (function reach() {
+    if (clicks !== click) return;  // whoever clicks elsewhere meanwhile stays there
     const place = document.querySelector(link.getAttribute("href"));
     if (!place?.getBoundingClientRect().height) return Date.now() < end && setTimeout(reach, 50);
     const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-    place.tabIndex = -1;
     place.focus({preventScroll: true});
     place.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "center"});
   })();
-})"""
+}); }"""
 
 # What a screen reader is to read must lie in an element that said so before the text came.
 READ_ALOUD = """() => {

@@ -25,7 +25,7 @@ from valm_core.outputs import Counterfactual, EncodedImage, Prediction, Predicto
 
 OPEN = """() => {{
   document.querySelector("#what-if > button:not(.open)")?.click();
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches, end = Date.now() + 5000;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches, end = Date.now() + 30000;
   (function reach() {{
     const place = document.querySelector("{place}");
     const behavior = calm ? "auto" : "smooth";

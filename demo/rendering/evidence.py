@@ -105,7 +105,7 @@ def evidence_html(
         )
         rows += [("honest", say("Are the percentages honest?"), unlike or honest)]
         rows += [("limits", say("What attention can’t show"), limits)]
-    lines = "".join(f'<dt id="{place}">{title}</dt><dd>{text}</dd>' for place, title, text in rows)
+    lines = "".join(f'<dt id="{place}" tabindex="-1">{title}</dt><dd>{text}</dd>' for place, title, text in rows)
     return f'<dl class="evidence{" doubted" if doubted else ""}">{lines}</dl>'
 
 

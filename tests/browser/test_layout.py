@@ -2,7 +2,7 @@
 
 import pytest
 from page_states import settle
-from page_steps import ask, findings, open_unloaded, upload, wait_in_view
+from page_steps import ask, findings, needs_fake, open_unloaded, upload, wait_for_evidence, wait_in_view
 from patience import PATIENCE
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
@@ -80,6 +80,19 @@ def test_each_part_of_the_sentence_opens_its_evidence(visit, page_url):
         page.locator(f".sentence a[href='#{place}']").click()
         page.wait_for_function("place => document.activeElement.id === place", arg=place)
         assert 0 <= box(page, f"#{place}")["top"] < 900
+
+
+@needs_fake
+def test_evidence_that_is_completed_keeps_the_focus(visit, held_url, held):
+    page = visit(held_url, 1440)
+    held.weigh_on.clear()
+    page.locator(".example-card").first.click()
+    page.locator(".sentence a[href='#how-sure']").click()
+    page.wait_for_function("document.activeElement.id === 'how-sure'")
+    assert page.locator("#place-mattered").count() == 0
+    held.weigh_on.set()
+    page.locator("#place-mattered").wait_for()
+    assert page.evaluate("document.activeElement.id") == "how-sure"
 
 
 @pytest.fixture
