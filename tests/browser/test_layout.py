@@ -2,7 +2,7 @@
 
 import pytest
 from page_states import settle
-from page_steps import ask, findings, needs_fake, open_unloaded, upload, wait_for_evidence, wait_in_view
+from page_steps import ask, findings, needs_fake, open_unloaded, upload, wait_in_view
 from patience import PATIENCE
 
 SIZES = {390: 844, 768: 1024, 1440: 900, 2560: 1440}
