@@ -26,6 +26,7 @@ from demo.page.more import NAME as MORE
 from demo.page.more import ON_MODELS, build_more_page
 from demo.page.returning import Returning
 from demo.panels.share import LEAVE_LARGE
+from demo.rendering.go_to import GO_TO
 from demo.rendering.theme import build_theme
 from demo.server.api import build_api, mcp_wanted
 from demo.server.api_page import api_routes
@@ -122,22 +123,12 @@ LEAVE_MENUS = """() => document.addEventListener("keydown", (event) => {
 }, true)"""
 
 # A part of the sentence that leads is a link to its place in "Details", which is built when it is opened.
-OPEN_DETAILS = """() => { let clicks = 0; document.addEventListener("click", (event) => {
-  if (event.isTrusted) clicks += 1;
-  const link = event.target.closest?.("a[data-details]"), click = clicks;
+OPEN_DETAILS = f"""() => document.addEventListener("click", (event) => {{
+  const link = event.target.closest?.("a[data-details]");
   if (!link) return;
   event.preventDefault();
-  document.querySelector("#details > button:not(.open)")?.click();
-  const end = Date.now() + 30000;
-  (function reach() {
-    if (clicks !== click) return;  // whoever clicks elsewhere meanwhile stays there
-    const place = document.querySelector(link.getAttribute("href"));
-    if (!place?.getBoundingClientRect().height) return Date.now() < end && setTimeout(reach, 50);
-    const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-    place.focus({preventScroll: true});
-    place.scrollIntoView({behavior: calm ? "auto" : "smooth", block: "center"});
-  })();
-}); }"""
+  ({GO_TO})("#details", link.getAttribute("href"));
+}})"""
 
 # What a screen reader is to read must lie in an element that said so before the text came.
 READ_ALOUD = """() => {

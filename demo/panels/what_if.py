@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from demo.languages.translate import label, say, say_html
 from demo.panels.late import find_out
 from demo.rendering.answers import side_by_side_html
+from demo.rendering.go_to import go_to
 from demo.rendering.menus import Menu, Ticks
 from demo.rendering.overlay import pixel_box
 from demo.rendering.photo_input import NO_SHARING, Painting, ShownPicture
@@ -23,16 +24,6 @@ from demo.visit import asking
 from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Counterfactual, EncodedImage, Prediction, Predictor
 
-OPEN = """() => {{
-  document.querySelector("#what-if > button:not(.open)")?.click();
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches, end = Date.now() + 30000;
-  (function reach() {{
-    const place = document.querySelector("{place}");
-    const behavior = calm ? "auto" : "smooth";
-    if (place?.getBoundingClientRect().height) place.scrollIntoView({{behavior, block: "center"}});
-    else if (Date.now() < end) setTimeout(reach, 100);
-  }})();
-}}"""
 MAX_PAINTED = 512  # pixels of the photo to paint on; the model sees fewer
 HELP = (
     "Paint over a part of the photo, switch off words or attention heads, or name the only answers allowed. The "
@@ -91,8 +82,8 @@ def build_what_if(
     changes = [reply, parts.painted, parts.words, parts.heads, parts.candidates]
     paint, flip = forward
     # First of all: gradio takes an event's listeners in their order and waits for each, here for seconds.
-    paint.click(None, js=OPEN.format(place="#painted"))
-    flip.click(None, js=OPEN.format(place="#flip"))
+    paint.click(None, js=go_to("#what-if", "#painted"))
+    flip.click(None, js=go_to("#what-if", "#flip"))
     searching = find_out(partial(gr.on, [parts.flip.click, flip.click]), panel.find_flip, [reply], changed, seconds)
     again = [parts.again.click, parts.candidates.submit]
     gr.on(again, None, cancels=[searching])

@@ -82,6 +82,21 @@ def test_each_part_of_the_sentence_opens_its_evidence(visit, page_url):
         assert 0 <= box(page, f"#{place}")["top"] < 900
 
 
+def test_who_clicks_elsewhere_meanwhile_stays_there(visit, page_url):
+    page = visit(page_url)
+    page.evaluate("""() => document.body.insertAdjacentHTML("beforeend", '<a data-details href="#late">Late</a>')""")
+    come = """() => document.body.insertAdjacentHTML("beforeend", '<p id="late" tabindex="-1">Here</p>')"""
+    page.get_by_role("link", name="Late").click()
+    page.locator(".page-header").click()
+    page.evaluate(come)
+    page.wait_for_timeout(300)  # it is looked for twenty times a second
+    assert page.evaluate("document.activeElement.id") != "late"
+    page.evaluate("document.querySelector('#late').remove()")
+    page.get_by_role("link", name="Late").click()
+    page.evaluate(come)
+    page.wait_for_function("document.activeElement.id === 'late'")
+
+
 @needs_fake
 def test_evidence_that_is_completed_keeps_the_focus(visit, held_url, held):
     page = visit(held_url, 1440)
@@ -225,6 +240,7 @@ def test_the_two_ways_on_stand_under_the_map(visit, page_url):
     page.locator("#go-flip").click()
     page.locator("#what-if-outcome").get_by_text("With 1 of 80 cells hidden").wait_for()
     page.locator("#flip-picture img").wait_for()
+    assert page.evaluate("document.activeElement.id") == "flip"
 
 
 @pytest.fixture
