@@ -205,9 +205,9 @@ class ValmModel(nn.Module):
             elif image_tokens is None:
                 image_tokens, grid = self.blind_image().tokens, (1, 1)
                 photo_index = text_mask.new_zeros(len(text_mask), dtype=torch.long)
-            if photo_index is not None:
-                image_tokens = image_tokens[photo_index]  # [P, N, D] -> [B, N, D]
             cells = self.prepare(image_tokens, grid)
+            if photo_index is not None:
+                cells = cells.of(photo_index)  # of P photos -> of B
         explicit = return_attention or (self.glimpses is not None and self.similarity is None)
         features = self.fuse(text_tokens, text_mask, cells, explicit, masked_heads)
         logits = self.score(features, text_tokens, text_mask, cells, balanced, masked_heads, fixed_prior)

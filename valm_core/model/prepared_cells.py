@@ -22,6 +22,10 @@ class PreparedCells:
     grid: tuple[int, int]  # rows, columns
     similar: Tensor | None = None
 
+    def of(self, photos: Tensor) -> "PreparedCells":
+        """The cells of photos by their numbers [B] among these P."""
+        return self._together([self], lambda made: made[0][photos])
+
     def hidden(self, hidden: Tensor, average: "PreparedCells") -> "PreparedCells":
         """One photo's cells in F variants: where ``hidden`` [F, N] is true, the single cell of ``average`` instead."""
         return self._together([self, average], lambda made: torch.where(hidden[..., None], made[1], made[0]))
