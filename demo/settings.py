@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from demo import ASSETS
+from valm_core.checkpoints.hub import is_hub_name
 
 SHIPPED = ASSETS / "checkpoints" / "everyday"
 SHIPPED_FINDER = ASSETS / "checkpoints" / "find"
@@ -21,7 +22,6 @@ SHIPPED_CAPTIONER = ASSETS / "checkpoints" / "describe"
 SHIPPED_READER = ASSETS / "checkpoints" / "read"
 FIRST_PORT = 7860  # where no port is set, the first free one from here is taken
 MAX_PROXIES = 10
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", re.ASCII)
 BEGIN, END = "<!-- settings: written by python -m demo.settings docs/hosting.md -->", "<!-- end of settings -->"
 OF_OTHERS = (  # read by huggingface_hub
     ("HF_TOKEN", "text", "none", "for private checkpoints"),
@@ -81,7 +81,7 @@ def _peers(text: str) -> dict[str, str]:
     peers: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         name, _, location = (piece.strip() for piece in part.partition("="))
-        known = (Path(location) / "config.json").is_file() or HUB_NAME.fullmatch(location)
+        known = (Path(location) / "config.json").is_file() or is_hub_name(location)
         if not (name and location and known) or name in peers:
             raise ValueError
         peers[name] = location

@@ -24,13 +24,14 @@ from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.devices import choose_device
 from valm_core.evidence.measure import compared_explanations, explain_and_judge, judge_map
 from valm_core.evidence.rules import check_method, word_without_evidence
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.counterfactual import counterfactual
 from valm_core.explanations.hiding import without_cells
 from valm_core.familiarity import load_familiarity
 from valm_core.gpu_failures import on_cpu_when_gpu_fails
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.word_pieces import merge_word_pieces
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.encoders.concepts import surest_concepts
 from valm_core.model.fusion.streams import AttentionHead
 from valm_core.model.model import ValmModel

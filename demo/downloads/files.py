@@ -21,7 +21,7 @@ from markupsafe import escape
 from PIL import Image
 
 from demo.downloads.task_json import printed_json
-from demo.languages.translate import language, say, speaking
+from demo.languages.translate import html_language, language, say, speaking
 from demo.rendering.answers import is_doubted, result_html
 from demo.rendering.evidence import evidence_html
 from demo.rendering.map import colour_bar_html, map_description
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can d
     from demo.visit.asking import Reply, Selection
     from demo.visit.printed import Printed
     from valm_core.captions.describing import Description
-    from valm_core.outputs import Evidence, Explanation, Prediction
+    from valm_core.outputs import Evidence, Explanation, Prediction, TrackRecord
 
 FILE_SIDE = 1200  # pixels, at least, of the longer side of the map to download
 DECIMALS = 6  # of numbers in JSON
@@ -78,6 +78,7 @@ class Shown:
     look: Look = dataclasses.field(default_factory=Look)
     view: str = "map"
     right_answer: str | None = None
+    record: TrackRecord | None = None
 
     @property
     def part(self) -> Explanation:
@@ -278,13 +279,13 @@ def report_file(shown: Shown, facts: dict) -> bytes:
     evidence = evidence_html(reply.evidence, prediction.gate, is_doubted(prediction), calibrated=prediction.calibrated)
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     page = f"""<!doctype html>
-<html lang="{"zh-CN" if language() == "zh" else "en"}">
+<html lang="{html_language()}">
 <head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(prediction.question)}</title><style>{STYLE}</style></head><body>
 <h1>{escape(prediction.question)}</h1>
 <img class="photo" src="{data_address(photo)}" alt="{say("The photo itself")}">
-<h2>{say("Answers")}</h2>{result_html(prediction, shown.right_answer)}
+<h2>{say("Answers")}</h2>{result_html(prediction, shown.right_answer, shown.record)}
 {subject_html(reply.answer, part, shown.direction, shown.layer, shown.head)}
 <div class="maps">{"".join(maps)}</div>{left_out_html(len(part.tokens) - len(words_shown))}
 <h2>{say("Can this be believed?")}</h2>{evidence}

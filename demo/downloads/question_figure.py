@@ -11,7 +11,7 @@ from PIL import Image
 from demo.languages.translate import say
 from demo.rendering.answers import is_doubted
 from demo.rendering.overlay import Look, density
-from demo.rendering.wording import method_name, percent
+from demo.rendering.wording import method_name, percent, short_answer
 from demo.rendering.words import place_text
 from valm_core.evidence.rules import is_flat
 from valm_core.outputs import Explanation, Prediction
@@ -56,7 +56,7 @@ def question_figure(
         prediction: the reply.
         explanation: its maps, word by word.
         explained: the answer that the maps explain, the likeliest for None.
-        place: which direction, layers and heads the maps are of, from ``map.place_text``; all of them for "".
+        place: which direction, layers and heads the maps are of, from ``words.place_text``; all of them for "".
         footer: what stands small beneath everything.
 
     Returns:
@@ -74,7 +74,7 @@ def question_figure(
     rows = math.ceil((len(maps) + 1) / COLUMNS)
     panel = PICTURE * min(max(photo.height / photo.width, 0.5), 2) + 0.6  # inches, words above and below included
     best = prediction.answers[0]
-    explained = textwrap.shorten(explained or best.text, 80, placeholder="…")
+    explained = short_answer(explained or best.text)
     place = place or place_text("text_to_image", None, None)
     subject = say("where it looked for “{answer}”", answer=explained)
     answered = answer_title(prediction)

@@ -5,7 +5,6 @@ from PIL import Image
 
 from demo.finding.collection import Progress, Search
 from demo.languages.translate import say, say_html, translated
-from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import data_address, percent
 from valm_core.outputs import InputError
 
@@ -63,13 +62,6 @@ def worth_html(search: Search) -> str:
     sentence = say_html(template, share=share)
     measured = say("Measured on photos that the model never learned from; among more photos it is less often.")
     return f'<p class="found-worth" title="{measured}">{sentence}</p>'
-
-
-def photo_html(picture: Image.Image) -> str:
-    """A photo that was found by another one: there are no words whose map could lie over it."""
-    small = picture.convert("RGB")
-    small.thumbnail((MAX_SIDE, MAX_SIDE))
-    return f'<div class="maps"><div class="map"><img src="{data_address(small)}" alt=""></div></div>'
 
 
 def refusal_html(error: InputError) -> str:

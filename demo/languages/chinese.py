@@ -686,8 +686,8 @@ CHINESE = {
     "map: {method}; its percentages are not calibrated": "热图：{method}；其百分比未经校准",
     # the page about the API
     "Ask over HTTP": "通过 HTTP 提问",
-    "More where the server has models for them: describe, find, tag, relate, judge, feel, read.": (
-        "服务器有相应模型时还有：describe、find、tag、relate、judge、feel、read。"
+    "More where the server has models for them: describe, find, tag, relate, judge, feel, read, write.": (
+        "服务器有相应模型时还有：describe、find、tag、relate、judge、feel、read、write。"
     ),
     "Three endpoints: answer, explain with the maps and the evidence, and examples.": (
         "三个端点：answer（答案）、explain（附热图和证据）和 examples（示例）。"

@@ -65,6 +65,11 @@ def language_of(accepted: str) -> str:
     return "zh" if first in CHINESE_LOCALES else "en"
 
 
+def html_language() -> str:
+    """The visitor's language as HTML's ``lang`` has it."""
+    return CHINESE_LOCALES[0] if language() == "zh" else "en"
+
+
 def say(text: str, **values) -> str:
     """A text in the visitor's language.
 

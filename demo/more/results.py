@@ -1,15 +1,16 @@
 """HTML of the page More: labels with bars, words that spoke for and against, marked sentences, read pages."""
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import escape
 from PIL import Image
 
 from demo.languages.translate import say, say_html
 from demo.rendering.answers import bars_html
-from demo.rendering.overlay import MAX_SIDE, Look, overlay
+from demo.rendering.map import picture_html
+from demo.rendering.overlay import Look, overlay
 from demo.rendering.page_frames import MIN_FALL, marked_page
 from demo.rendering.sentences import say_sentence
-from demo.rendering.wording import data_address, notice_html, percent, strong
+from demo.rendering.wording import notice_html, percent, strong
 from demo.visit.printed import Printed
 from valm_core.answers import differ
 from valm_core.outputs import Answer
@@ -151,10 +152,3 @@ def page_picture_html(page: ReadPage, answer: PageAnswer) -> str:
         return ""
     name = say_html("The page, with a frame around “{answer}”", answer=answer.text)
     return picture_html(marked_page(page.picture, page, answer), name)
-
-
-def picture_html(picture: Image.Image, name: Markup) -> str:
-    """A picture that the server drew, with its name for those who can't see it."""
-    small = picture.convert("RGB")
-    small.thumbnail((MAX_SIDE, MAX_SIDE))
-    return f'<div class="maps"><div class="map"><img src="{data_address(small)}" alt="{name}"></div></div>'

@@ -8,8 +8,9 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from demo.languages.translate import label
-from demo.settings import HUB_NAME, Settings
+from demo.settings import Settings
 from valm_core.checkpoints.contents import CARD_FILE
+from valm_core.checkpoints.hub import is_hub_name
 from valm_core.outputs import Predictor
 
 CARD_PAGE = "model-card"  # its address on this server
@@ -54,7 +55,7 @@ def card_address(settings: Settings) -> str:
     checkpoint = settings.checkpoint
     if (Path(checkpoint) / CARD_FILE).is_file():
         return "" if settings.auth else CARD_PAGE
-    on_hub = not Path(checkpoint).exists() and "/" in str(checkpoint) and HUB_NAME.fullmatch(str(checkpoint))
+    on_hub = is_hub_name(checkpoint)
     return f"https://huggingface.co/{str(checkpoint).partition('@')[0]}" if on_hub else ""
 
 

@@ -18,7 +18,7 @@ from demo.page.parts import Parts
 from demo.rendering.answers import announcement_text, likely_html, writing_html
 from demo.rendering.wording import notice_html
 from demo.visit import asking, browser_storage, conversation, history
-from demo.visit.examples import Example, right_answer
+from demo.visit.examples import Example, example_of, right_answer
 from demo.visit.printed import QUESTIONS, PageReader, known_page, read_printed, wants_reading, with_read
 from valm_core.captions.captioner import Captioner
 from valm_core.outputs import Predictor
@@ -98,7 +98,7 @@ class Page:
 
     def questions_for(self, photo: asking.OpenedPhoto | None) -> tuple[str, ...]:
         """The questions that come with an example, and those that fit any other photo."""
-        example = history.example_of(self.examples, photo) if photo else None
+        example = example_of(self.examples, photo) if photo else None
         return example.questions if example else conversation.suggest(self.predictor, photo)
 
     def offer(self, questions) -> dict:

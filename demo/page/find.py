@@ -6,13 +6,13 @@ import gradio as gr
 from PIL import Image
 
 from demo.finding.collection import Collection, Search
-from demo.finding.results import found_html, photo_html, progress_html, refusal_html
+from demo.finding.results import found_html, progress_html, refusal_html
 from demo.languages.translate import label, say
 from demo.page.into_view import into_view
 from demo.page.layout import SELECTION_SCRIPT
-from demo.rendering.map import map_html
+from demo.rendering.map import map_html, picture_html
 from demo.rendering.overlay import Look
-from demo.rendering.photo_input import PhotoInput
+from demo.rendering.photo_input import build_photo
 from demo.rendering.words import words_html
 from demo.visit import asking
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
@@ -42,7 +42,7 @@ class Shown:
 
 
 class FindPage:
-    """What happens on the page; every function returns the values of ``Parts.shown`` in their order."""
+    """What happens on the page; every function returns the values of ``build_find_page``'s ``shown``, in order."""
 
     def __init__(self, collection: Collection):
         self.collection = collection
@@ -102,7 +102,7 @@ class FindPage:
                 words = words_html(shown.explanation, shown.words, say("all words"))
                 overlay = map_html(shown.picture, shown.explanation, shown.words, (), Look())
             else:
-                overlay = photo_html(shown.picture)
+                overlay = picture_html(shown.picture)  # no words whose map could lie over it
         progress = progress_html(self.collection.progress)
         said = say("{count} photos found, the best first.", count=len(shown.search.found)) if shown else ""
         return [shown, notice or found, gr.update(visible=bool(overlay)), subject, words, overlay, progress, said]
@@ -136,15 +136,8 @@ def build_find_page(collection: Collection, seconds: float) -> None:
             with gr.Row(elem_id="suggestions"):
                 examples = [gr.Button(text, size="sm", min_width=0) for text in EXAMPLES]
             with gr.Accordion(label("Find photos like one of yours"), open=False):
-                photo = PhotoInput(
-                    label=label("Photo"),
-                    sources=["upload", "webcam", "clipboard"],
-                    height=220,
-                    placeholder=label("Drop a photo here\nor click to choose one"),
-                    buttons=["fullscreen"],
-                    elem_id="find-photo",
-                )
-            progress = gr.HTML(page.progress, elem_id="find-progress")
+                photo = build_photo("find-photo", 220)
+            progress = gr.HTML(page.progress)
             gr.HTML(f'<p class="fine-print">{label(WEAK)}</p>')
         with gr.Column(scale=8, min_width=320, elem_id="result-column"):
             announcement = gr.HTML(elem_id="announcement")

@@ -16,15 +16,15 @@ from demo.panels.correct import build_corrections, made_with
 from demo.panels.share import build_close_button, build_keep, build_map_tools
 from demo.panels.what_if import build_what_if
 from demo.rendering.menus import Menu
-from demo.rendering.photo_input import NO_SHARING, PhotoInput, ShownSlider
+from demo.rendering.photo_input import NO_SHARING, ShownSlider, build_photo
 from demo.server.first_frame import CLAIM
 from demo.settings import Settings
 from demo.visit import asking
 from demo.visit.examples import Example
 from demo.visit.map_parts import ALL
 from valm_core.captions.captioner import Captioner
-from valm_core.explanations import CONTROLS
-from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
+from valm_core.inputs.question import MAX_PROMPT, MAX_QUESTION_CHARACTERS
+from valm_core.method_names import CONTROLS
 from valm_core.outputs import Predictor
 from valm_core.vision_language.families import for_longer_texts
 
@@ -46,7 +46,6 @@ ABOUT_PROMPT = (
     "{image} is where the photo goes, {question} your question. A prompt that doesn’t ask for one word or a short "
     "phrase lets the model write longer answers, which come word by word and take longer."
 )
-MAX_PROMPT = 1000  # characters
 VIEWS = [(label("Map"), "map"), (label("Side by side"), "side_by_side"), (label("Slider"), "slider")]
 DIRECTIONS = [
     (label("Words → photo: where each looked"), "text_to_image"),
@@ -122,14 +121,7 @@ def build_memory(seconds: float) -> Memory:
 def build_ask_column(examples: Sequence[Example], predictor: Predictor) -> AskColumn:
     """The left column: photo, question, what might be asked, the photos of this visit, examples."""
     with gr.Column(scale=4, min_width=320, elem_id="ask-column"):
-        photo = PhotoInput(
-            label=label("Photo"),
-            sources=["upload", "webcam", "clipboard"],
-            height=280,
-            placeholder=label("Drop a photo here\nor click to choose one"),
-            buttons=["fullscreen"],
-            elem_id="photo",
-        )
+        photo = build_photo("photo", 280)
         with gr.Column(elem_id="asking"):
             with gr.Row(elem_id="question-row"):
                 question = gr.Textbox(

@@ -9,7 +9,7 @@ from demo.languages.translate import label, say, translated
 from demo.more.models import MoreModels
 from demo.more.results import labelled_html, map_picture_html, page_picture_html, read_html, tagged_html
 from demo.page.find import ASK
-from demo.rendering.photo_input import PhotoInput
+from demo.rendering.photo_input import build_photo
 from demo.rendering.wording import notice_html
 from valm_core.inputs.photo import open_photo
 from valm_core.outputs import InputError
@@ -138,22 +138,13 @@ def build_more_page(models: MoreModels, seconds: float) -> None:
         with gr.Column(scale=4, min_width=320, elem_id="ask-column"):
             choices = [(label(TASKS[name].name), name) for name in models.tasks]
             task = gr.Radio(choices, value=models.tasks[0], label=label("Task"), elem_id="more-task")
-            does = gr.HTML(f"<p>{label(first.does)}</p>", elem_id="more-does")
-            photo = PhotoInput(
-                label=label("Photo"),
-                sources=["upload", "webcam", "clipboard"],
-                height=220,
-                placeholder=label("Drop a photo here\nor click to choose one"),
-                buttons=["fullscreen"],
-                visible=first.photo,
-                elem_id="more-photo",
-            )
+            does = gr.HTML(f"<p>{label(first.does)}</p>")
+            photo = build_photo(None, 220, first.photo)
             document = gr.File(
                 label=label("Document: a photo or a PDF"),
                 file_types=["image", ".pdf"],
                 height=120,
                 visible=first.document,
-                elem_id="more-document",
             )
             number = gr.Number(
                 1, label=label("Page of the PDF"), minimum=1, precision=0, visible=first.document, elem_id="more-number"

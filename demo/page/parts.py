@@ -136,12 +136,12 @@ class Parts:
 
     @property
     def look(self) -> list:
-        """How the map is looked at, in the order in which ``Page.draw`` takes it."""
+        """How the map is looked at, in the order in which ``MapEvents.draw`` takes it."""
         return look_of(self.drawn, self.doubt)
 
     @property
     def drawing(self) -> list:
-        """What ``Page.draw`` updates."""
+        """What ``MapEvents.draw`` updates."""
         column = self.map
         drawn = [column.subject, column.words, column.clear, column.overlay, column.slider]
         drawn += [column.description, column.word_verdict, column.colour_bar]

@@ -7,6 +7,7 @@ import gradio as gr
 from demo.page.events import Page
 from demo.rendering.wording import notice_html
 from demo.visit import asking, browser_storage, conversation, history
+from demo.visit.examples import example_named
 from valm_core.outputs import InputError
 
 
@@ -107,7 +108,7 @@ class Returning:
             return {self.ask.notice: notice_html(asking.message_for(error))}
         if link is None:
             return {self.ask.notice: gr.skip()}
-        example = next(example for example in self.examples if example.path.stem == link.photo)
+        example = example_named(self.examples, link.photo)
         return {
             self.memory.linked: link,
             self.ask.photo: str(example.path),

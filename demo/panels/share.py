@@ -80,7 +80,7 @@ def build_keep(
     """Lay the panel out and wire it.
 
     Args:
-        predictor: for its ``facts``.
+        predictor: for its ``facts`` and ``track_record``.
         examples: the packaged photos, which a link can name.
         reply: the ``Reply`` on the page, None without one.
         selected: the ``Selection`` in it.
@@ -101,7 +101,8 @@ def build_keep(
         layer, head = place_in(current.explanation, layer, head)
         look_now = Look(percent / 100, raw, same)
         right = right_answer(examples, current)
-        return Shown(current, selection, direction, layer, head, look_now, view, right)
+        record = predictor.track_record(current.prediction.answers[0])
+        return Shown(current, selection, direction, layer, head, look_now, view, right, record)
 
     def make(kind: str, current, *state):
         if current is None:

@@ -91,12 +91,21 @@ def map_html(
     shape = f"--aspect:{drawn.width / drawn.height:.4f}"
     figures = figure_html(shape, f'<img src="{data_address(drawn)}" alt="{alt}">{grid}')
     if original:
-        small = picture.convert("RGB")
-        small.thumbnail((MAX_SIDE, MAX_SIDE))
-        itself = say("The photo itself")
-        figures += figure_html(shape, f'<img src="{data_address(small)}" alt="{itself}">')
+        figures += figure_html(shape, small_picture_html(picture, say("The photo itself")))
     whole = f'<button type="button" class="whole">{say("Whole photo")}</button>'
     return f'<div class="maps">{figures}{whole}</div>'
+
+
+def small_picture_html(picture: Image.Image, name: str) -> str:
+    """A picture of at most ``MAX_SIDE`` pixels, with its name as HTML for those who can't see it."""
+    small = picture.convert("RGB")
+    small.thumbnail((MAX_SIDE, MAX_SIDE))
+    return f'<img src="{data_address(small)}" alt="{name}">'
+
+
+def picture_html(picture: Image.Image, name: str = "") -> str:
+    """A picture without words or cells to click, where a map else stands."""
+    return f'<div class="maps"><div class="map">{small_picture_html(picture, name)}</div></div>'
 
 
 def figure_html(shape: str, content: str) -> str:

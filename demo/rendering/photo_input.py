@@ -13,6 +13,8 @@ from gradio.processing_utils import hash_bytes
 from PIL import Image
 from starlette.exceptions import HTTPException
 
+from demo.languages.translate import label
+
 MAX_PAINTED_PIXELS = 4_000_000  # the page hands out far smaller photos to paint on
 MAX_PAINTED_BYTES = 8 * 2**20
 MAX_LAYERS = 4
@@ -83,6 +85,19 @@ class PhotoInput(gr.Image):
     def postprocess(self, value):
         """As gr.Image."""
         return super().postprocess(steady_file(value, self.GRADIO_CACHE, self.format))
+
+
+def build_photo(elem_id: str | None, height: int, visible: bool = True) -> PhotoInput:
+    """A box to drop, choose, take or paste a photo, so many pixels high."""
+    return PhotoInput(
+        label=label("Photo"),
+        sources=["upload", "webcam", "clipboard"],
+        height=height,
+        placeholder=label("Drop a photo here\nor click to choose one"),
+        buttons=["fullscreen"],
+        visible=visible,
+        elem_id=elem_id,
+    )
 
 
 class Painting(gr.ImageEditor):

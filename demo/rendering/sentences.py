@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from markupsafe import escape
 
 from demo.languages.translate import say, say_html, speaking
+from valm_core.method_names import CONTROLS
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Evidence, Explanation, Prediction, TrackRecord, WordEvidence
@@ -137,8 +138,6 @@ def photo_sentence(prediction: Prediction) -> str:
 
 def is_control(method: str) -> bool:
     """Whether a map by this method says nothing of the model, so that it can't be called where the model looked."""
-    from valm_core.explanations import CONTROLS  # not above, as it loads torch
-
     return method in CONTROLS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
@@ -32,6 +33,11 @@ def exact_percent(share: float) -> str:
     away = min(share, 1 - share)
     decimals = 0 if away >= 0.0995 else 1 if away >= 0.00995 else 2
     return f"{share:.{decimals}%}"
+
+
+def short_answer(text: str) -> str:
+    """An answer in 80 characters at most: models that write may answer with a page."""
+    return shorten(text, 80, placeholder="…")
 
 
 def method_name(method: str) -> str:

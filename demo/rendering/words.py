@@ -5,20 +5,17 @@ Every text that came from a person or from the model is escaped here, by ``escap
 
 from __future__ import annotations
 
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
 from demo.languages.translate import say, say_html
 from demo.rendering.overlay import WHOLE_QUESTION, heat_to_show, word_colour
-from demo.rendering.wording import hundredths, method_name, percent
-from valm_core.explanations import DEFAULT_METHOD
+from demo.rendering.wording import hundredths, method_name, percent, short_answer
+from valm_core.method_names import DEFAULT_METHOD
 
 if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can do without
     from valm_core.outputs import Explanation
-
-SHOWN_ANSWER = 80  # characters
 
 
 def place_text(direction: str, layer: int | None, head: int | None) -> str:
@@ -52,7 +49,7 @@ def subject_html(
     """
     names = [f"“{explanation.tokens[word]}”" for word in words]
     if not names:
-        title = say_html("Where it looked for “{answer}”", answer=shorten(answer, SHOWN_ANSWER, placeholder="…"))
+        title = say_html("Where it looked for “{answer}”", answer=short_answer(answer))
     elif len(names) == 1:
         title = say_html("Where it looked for {word}", word=names[0])  # short: on a phone it has one line
     else:

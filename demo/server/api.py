@@ -31,8 +31,8 @@ from demo.visit.uploads import photo_content
 from valm_core.answering import MAX_CANDIDATES
 from valm_core.captions.captioner import Captioner
 from valm_core.captions.describing import MAX_BEAMS
-from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.outputs import EncodedImage, InputError, Prediction, Predictor
 
 MAX_ANSWERS = 100

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from demo.languages.translate import language, language_of, say, speaking
+from demo.languages.translate import html_language, language_of, say, speaking
 from demo.server.replies import replies_schema
 
 ADDRESS = "/api"
@@ -54,11 +54,11 @@ def api_routes(root_path: str) -> list[Route]:
 
 def api_html(address: str) -> str:
     """The page about the API of the server at ``address``."""
-    lang = "zh-CN" if language() == "zh" else "en"
     parts = [
         f"<h1>{say('Ask over HTTP')}</h1>",
         f"<p>{say('Three endpoints: answer, explain with the maps and the evidence, and examples.')} "
-        f"{say('More where the server has models for them: describe, find, tag, relate, judge, feel, read.')}</p>",
+        f"{say('More where the server has models for them: describe, find, tag, relate, judge, feel, read, write.')}"
+        "</p>",
         snippet("python", "Python", PYTHON.format(address=address)),
         snippet("curl", "curl", CURL.format(address=address)),
         f'<p><a href="gradio_api/info">{say("Parameters, examples and limits (JSON)")}</a><br>'
@@ -66,7 +66,8 @@ def api_html(address: str) -> str:
     ]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>VALM API</title>'
     body = f"<main>{''.join(parts)}</main><script>{COPY}</script>"
-    return f'<!doctype html><html lang="{lang}"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>'
+    head = f"<head>{head}<style>{STYLE}</style></head>"
+    return f'<!doctype html><html lang="{html_language()}">{head}<body>{body}</body></html>'
 
 
 def snippet(name: str, title: str, code: str) -> str:

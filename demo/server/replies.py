@@ -5,8 +5,8 @@ import typing
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict
 
 from valm_core.evidence.rules import VERDICTS
-from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.familiarity import PARTS
+from valm_core.method_names import EVERY_METHOD
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # to mypy, a Literal of what is only known at run time is non
     Part: TypeAlias = str
     Verdict: TypeAlias = str
 else:
-    Method = Literal[(*EXPLANATION_METHODS, "relative_attention")]  # the last is that of open models
+    Method = Literal[EVERY_METHOD]
     Part = Literal[PARTS]
     Verdict = Literal[tuple(VERDICTS)]
 Probability = Annotated[float, {"minimum": 0, "maximum": 1}]
@@ -154,7 +154,7 @@ class Written(TypedDict):
 
 
 class DescribedWord(TypedDict):
-    """A word of a description, see ``valm_core.captions.captioner``."""
+    """A word of a description, see ``valm_core.captions.describing``."""
 
     word: str
     probability: Probability

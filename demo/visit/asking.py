@@ -16,9 +16,9 @@ from demo.languages.translate import label, say, translated
 from demo.rendering.overlay import MAX_SIDE
 from demo.rendering.wording import method_name
 from demo.visit.follow_up import Understood
-from valm_core.explanations import CONTROLS, DEFAULT_METHOD
 from valm_core.inputs.photo import file_content
 from valm_core.inputs.text import as_listed
+from valm_core.method_names import CONTROLS, DEFAULT_METHOD
 from valm_core.outputs import (
     EncodedImage,
     Evidence,

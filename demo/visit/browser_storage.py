@@ -8,7 +8,7 @@ import json
 
 from demo.visit import asking, history
 from demo.visit.asking import Reply, prompt_of
-from demo.visit.examples import Example
+from demo.visit.examples import Example, example_named, example_of
 from demo.visit.history import MAX_PHOTOS, MAX_QUESTIONS, PhotoHistory
 from demo.visit.uploads import upload_path
 from valm_core.outputs import InputError, Predictor
@@ -30,7 +30,7 @@ def to_keep(histories: tuple[PhotoHistory, ...], current: Reply | None, examples
         return ""
     photos = []
     for kept in histories:
-        example = history.example_of(examples, kept.photo)
+        example = example_of(examples, kept.photo)
         name = {"example": example.path.stem} if example else {"upload": kept.path}
         prompts = {reply.prediction.question: prompt for reply in kept.replies if (prompt := prompt_of(reply.photo))}
         questions = [reply.prediction.question for reply in kept.replies]
@@ -84,10 +84,7 @@ def _path_of(photo: dict, examples: tuple[Example, ...]) -> str:
     """Where a photo of a visit lies. Raises InputError where it lies nowhere any more, or must not be opened."""
     if "upload" in photo:
         return str(upload_path(photo["upload"]))
-    example = next((example for example in examples if example.path.stem == photo["example"]), None)
-    if example is None:
-        raise InputError(history.NO_SUCH_EXAMPLE)
-    return str(example.path)
+    return str(example_named(examples, photo["example"]).path)
 
 
 def _read(kept: str) -> tuple[list[dict], tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Whether a text asks for the whole photo to be described, which this model can't do. Rules over text."""
+"""Whether a text asks for the whole photo to be described, which a model that answers can't do. Rules over text."""
 
 import re
 

@@ -7,10 +7,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.visit.asking import Reply, digest_of
+from demo.visit.asking import OpenedPhoto, Reply, digest_of
 from demo.visit.mentions import words_of
-from valm_core.outputs import Prediction
+from valm_core.outputs import InputError, Prediction
 
+NO_SUCH_EXAMPLE = "This link names no example that is here, so nothing of it was opened."
 MODEL_ANSWERS_FILE = "model_answers.json"  # beside examples.json: what demo.check_examples found
 
 
@@ -67,19 +68,29 @@ def right_counts(folder: Path, model_fingerprint: str | None) -> dict[str, int]:
     return {file: sum(reply["right"] for reply in replies) for file, replies in found["examples"].items()}
 
 
+def example_of(examples: tuple[Example, ...], photo: OpenedPhoto) -> Example | None:
+    """The packaged example that a photo is, None for any other."""
+    return next((example for example in examples if example.digest == photo.digest), None)
+
+
+def example_named(examples: tuple[Example, ...], name: str | None) -> Example:
+    """The example whose file has this name, without its ending. Raises InputError where there is none."""
+    for example in examples:
+        if example.path.stem == name:
+            return example
+    raise InputError(NO_SUCH_EXAMPLE)
+
+
 def right_answer(examples: tuple[Example, ...], reply: Reply) -> str | None:
     """The right answer where the model gets an offered question of an example wrong, None elsewhere."""
-    asked = reply.prediction.question.casefold()
-    for example in examples:
-        if example.digest != reply.photo.digest:
-            continue
-        accepted = {question.casefold(): answers for question, answers in example.accepted.items()}
-        if example.known_wrong:
-            accepted.setdefault(example.known_wrong[0].casefold(), example.known_wrong[1:])
-        answers = accepted.get(asked, ())
-        if answers and not is_right(reply.prediction, answers):
-            return answers[0]
-    return None
+    example = example_of(examples, reply.photo)
+    if example is None:
+        return None
+    accepted = {question.casefold(): answers for question, answers in example.accepted.items()}
+    if example.known_wrong:
+        accepted.setdefault(example.known_wrong[0].casefold(), example.known_wrong[1:])
+    answers = accepted.get(reply.prediction.question.casefold(), ())
+    return answers[0] if answers and not is_right(reply.prediction, answers) else None
 
 
 def is_right(prediction: Prediction, accepted: tuple[str, ...]) -> bool:

@@ -5,7 +5,6 @@ Nothing here outlives the visit: what is kept lies in a ``gr.State``, bounded in
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,24 +12,20 @@ from markupsafe import escape
 
 from demo.languages.translate import say
 from demo.rendering.answers import is_doubted
-from demo.rendering.wording import data_address, percent
+from demo.rendering.wording import data_address, percent, short_answer
 from demo.visit import asking
 from demo.visit.asking import OpenedPhoto, Outcome, Reply, Selection
-from demo.visit.examples import Example
+from demo.visit.examples import Example, example_named, example_of
 from demo.visit.map_parts import place_in
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
-from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
+from valm_core.inputs.question import MAX_PROMPT, MAX_QUESTION_CHARACTERS
+from valm_core.method_names import DEFAULT_METHOD, EVERY_METHOD
 from valm_core.outputs import InputError, Predictor
 
 MAX_PHOTOS = 4  # each about 3 MB
 MAX_QUESTIONS = 20  # for each photo; a reply's maps take about 100 kB
 THUMBNAIL_SIDE = 160  # pixels
-SHOWN_ANSWER = 80  # characters
 DIRECTIONS = ("text_to_image", "image_to_text")
-METHODS = (*EXPLANATION_METHODS, "relative_attention")  # the last is that of open models
-MAX_PROMPT = 1000  # characters
 LINKED = ("photo", "question", "prompt", "answer", "method", "words", "cells", "direction", "layer", "head")
-NO_SUCH_EXAMPLE = "This link names no example that is here, so nothing of it was opened."
 OWN_PHOTO = (
     "A link can’t carry a photo of your own: it stays on this server for a few hours and is shown to nobody else. "
     "Download the report instead, or ask about one of the examples."
@@ -150,8 +145,8 @@ def _asked(reply: Reply) -> str:
     best = reply.prediction.answers[0]
     kind = "asked-doubted" if is_doubted(reply.prediction) else "asked-answer"
     return (
-        f'<span class="asked-question">{escape(reply.prediction.question)}</span>'
-        f'<span class="{kind}">{escape(shorten(best.text, SHOWN_ANSWER, placeholder="…"))}</span>'
+        f"<span>{escape(reply.prediction.question)}</span>"
+        f'<span class="{kind}">{escape(short_answer(best.text))}</span>'
         f"<span>{'' if reply.prediction.long else percent(best.probability)}</span>"
     )
 
@@ -172,7 +167,7 @@ def strip_html(kept: tuple[PhotoHistory, ...], photo: OpenedPhoto | None) -> str
         content = f'<img src="{data_address(small)}" alt=""><span>{questions}</span>'
         cards.append(_button(place, history is here, "kept-photo", content, f' aria-label="{name}" title="{name}"'))
     return (
-        f'<p class="strip-title">{title}</p><div class="kept-photos" role="toolbar" '
+        f'<p>{title}</p><div class="kept-photos" role="toolbar" '
         f'aria-label="{title}" data-columns="{len(cards)}">{"".join(cards)}</div>'
     )
 
@@ -182,11 +177,6 @@ def _button(item: int, current: bool, kind: str, content: str, more: str = "") -
         f'<button type="button" class="{kind}" data-item="{item}" aria-current="{str(current).lower()}"{more}>'
         f"{content}</button>"
     )
-
-
-def example_of(examples: tuple[Example, ...], photo: OpenedPhoto) -> Example | None:
-    """The packaged example that a photo is, None for any other."""
-    return next((example for example in examples if example.digest == photo.digest), None)
 
 
 def link_to(
@@ -203,7 +193,7 @@ def link_to(
         question=reply.prediction.question,
         answer=None if reply.answer == best else reply.answer,
         prompt=reply.prediction.prompt,
-        method=method if method in METHODS and method != DEFAULT_METHOD else None,
+        method=method if method in EVERY_METHOD and method != DEFAULT_METHOD else None,
         words=selection.words,
         cells=selection.cells,
         direction=direction,
@@ -236,11 +226,9 @@ def read_link(query: Mapping[str, str], examples: tuple[Example, ...]) -> Link |
     asked = {name: str(query[name]) for name in LINKED if name in query}
     if not asked:
         return None
-    example = next((example for example in examples if example.path.stem == asked.get("photo")), None)
-    if example is None:
-        raise InputError(NO_SUCH_EXAMPLE)
+    example = example_named(examples, asked.get("photo"))
     ignored = []
-    allowed = {"method": METHODS, "direction": DIRECTIONS}
+    allowed = {"method": EVERY_METHOD, "direction": DIRECTIONS}
     read: dict[str, Any] = {"photo": example.path.stem, "question": example.questions[0]}
     for name, text in asked.items():
         if name == "photo":

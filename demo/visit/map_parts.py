@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from valm_core.explanations import WITHOUT_HEADS
+from valm_core.method_names import WITHOUT_HEADS
 from valm_core.outputs import Explanation
 
 ALL = -1  # in the menus of layers and heads

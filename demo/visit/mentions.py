@@ -36,8 +36,7 @@ class Mention:
     """A noun phrase of a question.
 
     ``first`` and ``end`` are its place among the question's words, ``words`` what stands there; ``noun`` is its last
-    word. ``preposition`` are the words before it that make a place of it, "" for none. ``definite`` says that the
-    question takes it for granted ("the dog", not "a dog").
+    word. ``preposition`` are the words before it that make a place of it, "" for none.
     """
 
     first: int

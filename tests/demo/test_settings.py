@@ -58,6 +58,7 @@ BAD = [
     ("VALM_COMPARE", "a=x,a=y"),
     ("VALM_COMPARE", "=x"),
     ("VALM_COMPARE", "a=/no/such/folder"),
+    ("VALM_COMPARE", "a=nofolder"),
     ("VALM_COMPARE", ","),
     ("GRADIO_SERVER_PORT", "abc"),
     ("GRADIO_SERVER_PORT", "0"),

@@ -13,7 +13,7 @@ from patience import PATIENCE
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from valm_core.asking import answer_each, not_offered
-from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.method_names import METHOD_NAMES
 from valm_core.outputs import (
     OFFERS,
     Answer,
@@ -217,7 +217,7 @@ class FakePredictor:
     }
     notice = ""
     offers = frozenset(OFFERS) - {"write"}
-    explanation_methods = tuple(EXPLANATION_METHODS)
+    explanation_methods = METHOD_NAMES
     attention_heads = (("text_to_image", 0, 0), ("text_to_image", 0, 1), ("image_to_text", 0, 0))
 
     def what_if(

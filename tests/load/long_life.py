@@ -11,7 +11,7 @@ from demo.rendering.answers import result_html
 from demo.rendering.map import map_html
 from demo.rendering.overlay import Look
 from demo.visit import asking
-from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.method_names import METHOD_NAMES
 
 QUICK = ("raw_attention", "attention_rollout", "grad_cam", "gradient_relevancy")
 
@@ -53,7 +53,7 @@ def live(predictor, questions: int, early: int) -> Life:
         question = QUESTIONS[number % len(QUESTIONS)]
         prediction = predictor.answer(photo.encoded, question)
         method = QUICK[number % len(QUICK)]
-        assert method in EXPLANATION_METHODS
+        assert method in METHOD_NAMES
         explanation = predictor.explain(photo.encoded, question, method)
         result_html(prediction)
         map_html(photo.picture, explanation, (0,), (), Look())

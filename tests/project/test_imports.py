@@ -77,6 +77,13 @@ def test_an_export_runs_without_torch_or_its_companions(module):
     assert result.stdout.strip() == "[]"
 
 
+def test_the_terminals_help_and_refusals_need_no_torch():
+    modules = ", ".join(f"demo.terminal.{name}" for name in ("ask", "batch", "describe", "find", "tasks"))
+    code = f"import sys, {modules}; print(sorted({{'torch', 'transformers', 'gradio'}} & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 def test_the_package_hands_out_its_names_without_importing_torch_before_they_are_used():
     """And then no training libraries: the page must start fast, and Spaces installs no accelerate."""
     code = (

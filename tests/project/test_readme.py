@@ -9,7 +9,8 @@ from patience import PATIENCE
 
 import demo
 import training
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.method_names import DEFAULT_METHOD
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -181,7 +181,13 @@ class TextTable:
         }
 
 
-def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concepts: int, seed: int = 0) -> dict:
+def joint_data(
+    sources: JointSources,
+    tokenizer: PreTrainedTokenizerBase,
+    concepts: int,
+    seed: int = 0,
+    known: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> dict:
     """Everything that joint training learns from.
 
     Args:
@@ -189,6 +195,7 @@ def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concep
         tokenizer: of the text encoder; its [MASK] is a token of its own.
         concepts: how many words the concepts are at most.
         seed: of what is drawn.
+        known: answers and concepts of a model that learns on; None to choose both anew.
 
     Returns:
         ``arrays``, see ``training.joint.batches``; ``photos``, ``answers`` and ``concepts``, lists of names.
@@ -198,7 +205,7 @@ def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concep
         WordNetMissing: WordNet can't be read here.
     """
     rows = question_rows(sources)
-    answers = build_answer_list([row for _, row in rows], sources.answers)
+    answers = list(known[0]) if known else build_answer_list([row for _, row in rows], sources.answers)
     texts, described = photo_texts(rows, sources)
     alone = read_json_lines(Path(sources.captions) / "captions_no_photo.jsonl", "captions")
     sentences = [caption for one in texts.values() for caption in one.captions]
@@ -221,7 +228,7 @@ def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concep
     blind = blind_rows(sources, alone, RowTable(table, index), answers, seed)
     captions = [(table.place(caption), number[photo]) for photo in photos for caption in texts[photo].captions]
 
-    vocabulary = concept_vocabulary(texts, sentences, concepts)
+    vocabulary = list(known[1]) if known else concept_vocabulary(texts, sentences, concepts)
     arrays = table.arrays() | asked.arrays("row") | blind.arrays("blind")
     arrays |= concept_labels(texts, photos, described, vocabulary)
     arrays |= {"captions": np.array(captions, np.int32).reshape(-1, 2), "boxes": person_boxes(sources, number)}

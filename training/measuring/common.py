@@ -13,7 +13,8 @@ from training.datasets.feature_cache import read_pixels
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.storage import load_checkpoint
 from valm_core.devices import choose_device
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.model import ValmModel
 from valm_core.outputs import Explanation
 

@@ -34,7 +34,8 @@ from valm_core.checkpoints.facts import read_thresholds
 from valm_core.checkpoints.fingerprints import read_json
 from valm_core.evidence import rules
 from valm_core.evidence.measure import hiding_probabilities
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.model import ValmModel
 
 SHUFFLES = 4  # shuffled maps a question

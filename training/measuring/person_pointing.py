@@ -12,8 +12,8 @@ from training.datasets.readers.jsonl import DataError, Row
 from training.datasets.readers.judging import Box, PersonPhoto
 from training.measuring.common import COMPARED, as_page, explain, markdown_table, words_of
 from training.measuring.faithfulness import interval
-from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.word_pieces import merge_word_pieces
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.model import ValmModel
 
 PERSON_WORDS = frozenset(

@@ -33,8 +33,9 @@ from training.measuring.common import (
 from training.measuring.faithfulness import interval
 from training.measuring.person_pointing import asked_questions, drawn_questions, format_persons, measure_persons
 from training.metrics.vqa_accuracy import vqa_accuracy
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.learning.losses import region_cells
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.model import ValmModel
 
 TOLERANCE = 15 / 224  # of the side, around the object: that of the pointing game

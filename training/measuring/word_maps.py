@@ -29,8 +29,8 @@ from training.measuring.common import (
     words_of,
 )
 from training.measuring.faithfulness import interval
-from valm_core.explanations import DEFAULT_METHOD
 from valm_core.inputs.word_pieces import merge_word_pieces
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.model import ValmModel
 
 SHARES = {

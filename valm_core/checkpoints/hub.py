@@ -15,7 +15,7 @@ from valm_core.checkpoints.contents import (
     missing_file,
 )
 
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
 
 
 def is_hub_name(name: str | Path) -> bool:

@@ -22,7 +22,3 @@ EXPLANATION_METHODS = {
     "random": random,
     "center": center,
 }
-CONTROLS = ("random", "center")  # know nothing of the model: for measuring, not for looking
-# Their map isn't made of heads: what an ``Explanation`` of them holds by layer and head is the raw attention instead.
-WITHOUT_HEADS = ("attention_rollout", "occlusion", *CONTROLS)
-DEFAULT_METHOD = "grad_cam"  # chosen by docs/reports/maps/faithfulness.md

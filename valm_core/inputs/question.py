@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # out: features in a cache were made from the former ones.
 QUESTION_PREPROCESSING = 2
 MAX_QUESTION_CHARACTERS = 300
+MAX_PROMPT = 1000  # characters of a prompt that a visitor sends
 TOO_LONG = "The question is too long: {length} characters, at most {allowed} characters. Shorten it."
 
 

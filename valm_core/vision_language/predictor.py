@@ -17,6 +17,7 @@ from valm_core.asking import answer_each, check_cells, chosen_method, different_
 from valm_core.evidence.rules import check_method, gather_evidence, hidden_variants, split_variants
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
+from valm_core.method_names import OPEN_MODEL_METHOD
 from valm_core.outputs import (
     Answer,
     Counterfactual,
@@ -36,7 +37,7 @@ from valm_core.vision_language.maps import from_cells, from_rows
 from valm_core.vision_language.pixels import blind_picture, cell_colours, stretched, without_regions
 from valm_core.vision_language.reader import Reader, WordRows
 
-ROW_METHODS = {"grad_cam": "gradients", "raw_attention": "attention", "relative_attention": "relative"}
+ROW_METHODS = {"grad_cam": "gradients", "raw_attention": "attention", OPEN_MODEL_METHOD: "relative"}
 ANY_MODEL = ("occlusion", "random", "center")  # need nothing but answers
 
 MAX_CANDIDATES = 20

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from valm_core.inputs.question import MAX_PROMPT
 from valm_core.outputs import Answer, InputError
 from valm_core.vision_language.answers import (
     BATCH_TOKENS,
@@ -44,7 +45,6 @@ from valm_core.vision_language.reader import PieceLikelihood, WordRows
 
 LEFT_OUT = ("labels",)  # of what processors give: for training only
 MIN_SHARE = 0.05  # of a uniform map: what relative attention divides by at least
-MAX_PROMPT = 1000  # characters of a prompt that a visitor sends
 
 
 PLACES_OF_A_PROMPT = "A prompt needs {image}, where the photo goes, and {question}, once each."

@@ -18,7 +18,7 @@ from demo.rendering.overlay import Look, overlay
 from demo.visit import asking
 from valm_core import __version__
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.outputs import Answer
+from valm_core.outputs import Answer, TrackRecord
 
 HOSTILE = "</title><script>alert(1)</script><img src=x>"
 
@@ -92,13 +92,15 @@ def test_the_report_is_one_file_that_runs_and_fetches_nothing():
 
 
 def test_the_report_shows_the_photo_every_words_map_answers_evidence_and_settings():
-    shown = shown_for(look=Look(0.4, True, True), direction="image_to_text", layer=0)
+    record = TrackRecord(0.5, 0.6, 300, 0.62, "yes/no")
+    shown = shown_for(look=Look(0.4, True, True), direction="image_to_text", layer=0, record=record)
     page = files.report_file(shown, FakePredictor.facts).decode()
     assert Tags(page).tags.count("img") == 1 + 1 + 5  # photo, whole question, words
     for text in (
         "<strong>bus?</strong>",
         "Does it matter where it looked?",
         "Without the photo",
+        "62 % were right",
         "what the photo’s cells read · attention in layer 1, all heads",
         "8 × 10, shown raw",
         "one scale for all words",

@@ -33,9 +33,10 @@ from demo.rendering.wording import notice_html, strong
 from demo.rendering.words import place_text
 from demo.settings import Settings
 from demo.visit import asking, history
-from demo.visit.examples import read_examples
+from demo.visit.examples import NO_SUCH_EXAMPLE, read_examples
 from valm_core.corrections.database import OTHER_REASON, REASONS
-from valm_core.explanations import CONTROLS, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.method_names import CONTROLS
 from valm_core.outputs import InputError, NotOffered
 from valm_core.vision_language.predictor import ROW_METHODS
 
@@ -80,7 +81,7 @@ def test_what_is_said_by_a_variable_has_its_chinese_too():
     verdicts = set(VERDICT_WORDS.values()) | set(CONTROL_WORDS.values())
     examples = {example.title for example in read_examples(ROOT / "assets" / "examples")}
     messages = {getattr(asking, name) for name in ("NO_PHOTO", "NO_QUESTION", "LOST_PHOTO", "NO_ANSWER", "OUR_FAULT")}
-    messages |= {history.OWN_PHOTO, history.NO_SUCH_EXAMPLE, correct.LOST, correct.AGREE}
+    messages |= {history.OWN_PHOTO, NO_SUCH_EXAMPLE, correct.LOST, correct.AGREE}
     controls = {f"{name} (control)" for name in CONTROLS}
     sentences = {sentence.text for sentence in SENTENCES.values()}
     assert (FACTS | methods | verdicts | examples | messages | controls | sentences) - CHINESE.keys() == set()

@@ -8,7 +8,7 @@ from tiny_vision_language import build_tiny
 
 from demo.panels.peers import load_peer
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.explanations import DEFAULT_METHOD
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.outputs import InputError
 
 QUESTION = "what color is the square?"

@@ -25,7 +25,8 @@ from demo.settings import Settings
 from demo.visit.asking import LOST_PHOTO
 from demo.visit.uploads import NOT_UPLOADED, photo_content
 from valm_core import answering
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
+from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.heads import ANSWER_KINDS
 from valm_core.outputs import InputError
 

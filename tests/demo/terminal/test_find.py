@@ -10,14 +10,14 @@ from PIL import Image
 from demo.terminal.find import main
 from valm_core.captions.captioner import Captioner
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.model.build import build_retrieval_model
+from valm_core.model.build import build_task_model
 from valm_core.retrieval.finder import PhotoFinder
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_config, tmp_path_factory):
     torch.manual_seed(3)
-    model = build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval"))
+    model = build_task_model(dataclasses.replace(tiny_config, task="retrieval"))
     figures = {"found_by_score": [{"low": 0.0, "high": 1.0, "searches": 10, "found": 0.5}]}
     folder = tmp_path_factory.mktemp("finding") / "checkpoint"
     save_checkpoint(model, folder, {"metrics.json": json.dumps(figures)})

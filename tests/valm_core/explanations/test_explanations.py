@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from valm_core.config import ValmConfig
-from valm_core.explanations import CONTROLS, DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.occlusion import pixel_occlusion
+from valm_core.method_names import CONTROLS, DEFAULT_METHOD, METHOD_NAMES
 from valm_core.model.build import build_model
 from valm_core.model.fusion.families import FUSIONS
 from valm_core.model.model import ValmModel
@@ -288,7 +289,11 @@ def test_controls_are_repeatable_and_the_center_is_in_the_middle(model):
     center = EXPLANATION_METHODS["center"](model, text, image, 0).image_map
     np.testing.assert_allclose(center, center[::-1, ::-1], atol=1e-6)
     assert center[1, 1] == center.max() and center[0, 0] == center.min()
-    assert set(CONTROLS) < set(EXPLANATION_METHODS) and DEFAULT_METHOD not in CONTROLS
+    assert (
+        tuple(EXPLANATION_METHODS) == METHOD_NAMES
+        and set(CONTROLS) < set(METHOD_NAMES)
+        and DEFAULT_METHOD not in CONTROLS
+    )
 
 
 def test_memory_does_not_grow_over_200_explanations(model):

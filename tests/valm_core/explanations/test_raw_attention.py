@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from valm_core.explanations import DEFAULT_METHOD, EXPLANATION_METHODS
+from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.explanations.raw_attention import raw_attention
+from valm_core.method_names import DEFAULT_METHOD
 
 
 @pytest.fixture
