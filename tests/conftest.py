@@ -228,11 +228,11 @@ def tiny_finder(tiny_config):
 
     import torch
 
-    from valm_core.model.build import build_retrieval_model
+    from valm_core.model.build import build_task_model
     from valm_core.retrieval.finder import PhotoFinder
 
     torch.manual_seed(3)
-    return PhotoFinder(build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")), torch.device("cpu"))
+    return PhotoFinder(build_task_model(dataclasses.replace(tiny_config, task="retrieval")), torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

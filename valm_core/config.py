@@ -11,7 +11,7 @@ from typing import Any
 
 from valm_core.inputs.text import parse_json, read_text
 
-LEAST_TEMPERATURE = 1e-3  # far below it logits divided by it are no numbers any more
+MIN_TEMPERATURE = 1e-3  # far below it logits divided by it are no numbers any more
 ABOVE_0, BELOW_1 = math.nextafter(0, 1), math.nextafter(1, 0)  # ends of a range without 0, or without 1
 # What may change while the weights stay, and changes what comes out.
 CHANGEABLE_SETTINGS = (
@@ -63,9 +63,9 @@ class ValmConfig:
         vocabulary: how many word pieces a caption can be made of; 0 for other tasks.
         temperature: divides the logits before the softmax, fitted on validation data (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599).
+        yes_no_temperature: takes its place where "yes" or "no" is likeliest; 0 for the same one.
         neutral_yes_no: how far the question head takes yes/no questions for balanced ones, 0..1, see
             ``heads.QuestionHead``: at 1 neither answer is likelier before the photo is seen.
-        yes_no_temperature: takes its place where "yes" or "no" is likeliest; 0 for the same one.
         text_encoder_sha256, image_encoder_sha256: of the packaged weights that the model was trained on.
         image_encoder_of, image_encoder_of_sha256: folder of a checkpoint whose image encoder this model shares, and its
             hash: a checkpoint then stores none, see ``valm_core.checkpoints.shared``. Empty for its own.
@@ -123,13 +123,13 @@ class ValmConfig:
             dropout=(0, BELOW_1),
             max_question_tokens=(4, 512),
             vocabulary=(0, 1_000_000),
-            temperature=(LEAST_TEMPERATURE, math.inf),
+            temperature=(MIN_TEMPERATURE, math.inf),
             yes_no_temperature=(0, math.inf),
             neutral_yes_no=(0, 1),
         )
         check_choices(self, task=TASKS, image_stride=(16, 32))
-        fair = not 0 < self.yes_no_temperature < LEAST_TEMPERATURE
-        _require(self, "yes_no_temperature", fair, f"0, or a number from {LEAST_TEMPERATURE}")
+        fair = not 0 < self.yes_no_temperature < MIN_TEMPERATURE
+        _require(self, "yes_no_temperature", fair, f"0, or a number from {MIN_TEMPERATURE}")
         _require(self, "heads", self.width % self.heads == 0, f"a divisor of the width {self.width}")
         _require(self, "width", self.width % 4 == 0, "a multiple of 4 (for 2-D positions)")
         co_attention, alone = self.fusion == "bi_attention", not self.train_text_encoder

@@ -12,7 +12,7 @@ from training import embed_photos
 from training.datasets.readers.jsonl import DataError, read_rows
 from training.embed_photos import read_vectors
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.model.build import build_model, build_retrieval_model
+from valm_core.model.build import build_model, build_task_model
 from valm_core.retrieval.finder import PhotoFinder
 from valm_core.retrieval.index import Known
 
@@ -20,7 +20,7 @@ from valm_core.retrieval.index import Known
 @pytest.fixture
 def checkpoint(tiny_config, tmp_path):
     torch.manual_seed(0)
-    model = build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval"))
+    model = build_task_model(dataclasses.replace(tiny_config, task="retrieval"))
     save_checkpoint(model, tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 

@@ -27,7 +27,6 @@ from valm_core.model.fusion.families import FUSIONS
 from valm_core.model.heads import AnswerHead, Glimpses, QuestionHead
 from valm_core.model.model import ValmModel
 from valm_core.model.tasks.captioner import CaptionModel
-from valm_core.model.tasks.retrieval import RetrievalModel
 
 
 def build_model(
@@ -128,14 +127,6 @@ def build_task_model(
     model = TASK_MODELS[config.task](config, encoders, answers)
     model.config = config
     return model
-
-
-def build_retrieval_model(
-    config: ValmConfig, checkpoint: Path | None = None, concepts: Sequence[str] = ()
-) -> RetrievalModel:
-    """A model that finds photos. Arguments and errors as of ``build_task_model``."""
-    _check_task(config, "retrieval")
-    return cast(RetrievalModel, build_task_model(config, (), checkpoint, concepts))
 
 
 def build_caption_model(

@@ -110,16 +110,13 @@ class Glimpses(nn.Module):
         self.cell = nn.Sequential(nn.LayerNorm(cell), nn.Dropout(dropout), nn.Linear(cell, width), nn.GELU())
         self.norm, self.dropout = nn.LayerNorm(self.width), nn.Dropout(dropout)
 
-    def forward(self, question: Tensor, cells: Tensor, maps: Tensor, words: Tensor, fused: Tensor) -> Tensor:
-        """Question [B, Q], cells [B, N, C], maps [B, H, T, N], words' shares [B, T], fused [B, D] -> [B, width]."""
-        return self.gather(question, self.features(cells), maps, words, fused)
-
     def features(self, cells: Tensor) -> Tensor:
         """Cells [B, N, C] -> what a glimpse takes from each [B, N, W]."""
         return self.cell(cells.to(self.norm.weight.dtype))
 
     def gather(self, question: Tensor, features: Tensor, maps: Tensor, words: Tensor, fused: Tensor) -> Tensor:
-        """What ``forward`` gives, of ``features`` in place of cells."""
+        """Question [B, Q], ``features`` of cells [B, N, W], maps [B, H, T, N], words' shares [B, T] and fused [B, D]
+        -> what the answer head reads [B, width]."""
         shares = torch.einsum("bt,bhtn->bhn", words.to(maps), maps)
         glimpses = torch.einsum("bhn,bnw->bhw", shares, features.to(shares))
         asked = self.question(question)  # [B, W]

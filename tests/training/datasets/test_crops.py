@@ -2,7 +2,7 @@
 
 import torch
 
-from training.datasets.crops import LEAST_AREA, Crops, cropped, draw_crops
+from training.datasets.crops import MIN_AREA, Crops, cropped, draw_crops
 
 
 def seeded(seed=0):
@@ -12,7 +12,7 @@ def seeded(seed=0):
 def test_crops_lie_inside_and_keep_most_of_the_photo():
     crops = draw_crops(500, seeded())
     assert (crops.corner >= 0).all() and (crops.corner + crops.size <= 1 + 1e-6).all()
-    assert crops.size.prod(dim=1).min() > 0.85 * LEAST_AREA
+    assert crops.size.prod(dim=1).min() > 0.85 * MIN_AREA
     assert 200 < crops.mirrored.sum() < 300
 
 

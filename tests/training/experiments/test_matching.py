@@ -14,7 +14,7 @@ from training.datasets.readers.captioned import read_captioned_photos
 from training.experiments import matching
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.learning.matching import APART, TOGETHER, MatchingObjective, match_scores
-from valm_core.model.build import build_retrieval_model, build_task_model
+from valm_core.model.build import build_task_model
 from valm_core.model.fusion.families import FUSIONS
 
 
@@ -125,7 +125,7 @@ def test_the_best_are_ordered_by_the_sum_of_both_scores(photos, monkeypatch):
 def test_every_family_is_trained_once_and_told(folder, tiny_config, tmp_path, capsys):
     torch.manual_seed(3)
     finder = tmp_path / "find"
-    save_checkpoint(build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")), finder)
+    save_checkpoint(build_task_model(dataclasses.replace(tiny_config, task="retrieval")), finder)
     config = tmp_path / "match.yaml"
     config.write_text(
         f"""
@@ -155,14 +155,14 @@ training: {{epochs: 6, batch_size: 4, learning_rate: 0.01, warmup_steps: 2, prec
     with pytest.raises(SystemExit, match="2"):
         matching.main([*words, "--report", str(tmp_path / "report"), "width=8"])
     assert "was trained with other width" in capsys.readouterr().err
-    save_checkpoint(build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")), finder)
+    save_checkpoint(build_task_model(dataclasses.replace(tiny_config, task="retrieval")), finder)
     with pytest.raises(SystemExit, match="2"):  # another finder in the same folder
         matching.main([*words, "--report", str(tmp_path / "report")])
     assert "was trained with other finder" in capsys.readouterr().err
 
 
 def test_a_finished_study_is_of_its_rows_and_batches_are_shared_out(folder, photos, tiny_config, tmp_path, monkeypatch):
-    save_checkpoint(build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")), tmp_path / "find")
+    save_checkpoint(build_task_model(dataclasses.replace(tiny_config, task="retrieval")), tmp_path / "find")
     config = tmp_path / "match.yaml"
     config.write_text(
         f"""

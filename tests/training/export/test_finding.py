@@ -20,7 +20,7 @@ from valm_core.exported.captioner import OnnxCaptioner
 from valm_core.exported.files import METADATA_FILE
 from valm_core.exported.finder import OnnxFinder
 from valm_core.loading import load_predictor
-from valm_core.model.build import build_retrieval_model
+from valm_core.model.build import build_task_model
 from valm_core.outputs import InputError
 from valm_core.retrieval.finder import PhotoFinder
 from valm_core.retrieval.index import PhotoIndex
@@ -52,7 +52,7 @@ def folders(tiny_config, tmp_path_factory):
     def make(folder: Path) -> None:
         torch.manual_seed(4)
         config = dataclasses.replace(tiny_config, task="retrieval", photo_detail=24, learned_text_layers=1)
-        model = build_retrieval_model(config).eval()
+        model = build_task_model(config).eval()
         with torch.no_grad():
             model.log_scales.copy_(torch.tensor([1.0, 2.0]))
         save_checkpoint(model, folder / "checkpoint", {"metrics.json": json.dumps({"found_by_score": BINS})})

@@ -12,7 +12,7 @@ from training.datasets.readers.captioned import read_captioned_photos
 from training.measuring import reranking
 from valm_core.captions.captioner import Captioner
 from valm_core.checkpoints.storage import save_checkpoint
-from valm_core.model.build import build_retrieval_model
+from valm_core.model.build import build_task_model
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_figures_before_and_after_are_those_of_the_sums(data, monkeypatch):
 
 def test_the_command_reports_before_and_after(tiny_config, tiny_caption_model, data, tmp_path, capsys):
     torch.manual_seed(3)
-    save_checkpoint(build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")), tmp_path / "find")
+    save_checkpoint(build_task_model(dataclasses.replace(tiny_config, task="retrieval")), tmp_path / "find")
     save_checkpoint(tiny_caption_model, tmp_path / "describe")
     reranking.main(
         [

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from valm_core.learning.retrieval import RetrievalObjective
-from valm_core.model.build import build_retrieval_model
+from valm_core.model.build import build_task_model
 from valm_core.model.tasks.retrieval import late_interaction
 
 
 @pytest.fixture
 def model(tiny_config):
     torch.manual_seed(3)
-    return build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")).eval()
+    return build_task_model(dataclasses.replace(tiny_config, task="retrieval")).eval()
 
 
 @pytest.fixture

@@ -122,7 +122,8 @@ def test_a_glimpse_is_the_mean_of_cells_under_its_map():
     question, cells, fused = torch.randn(1, 6), torch.randn(1, 3, 5), torch.randn(1, 3)
     maps = torch.tensor([[[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 1]]]])  # [1, heads, words, cells]
     with torch.no_grad():
-        assert glimpses(question, cells, maps, torch.tensor([[0.25, 0.75]]), fused).shape == (1, glimpses.width)
+        gathered = glimpses.gather(question, glimpses.features(cells), maps, torch.tensor([[0.25, 0.75]]), fused)
+        assert gathered.shape == (1, glimpses.width)
         asked_for, features = glimpses.question(question)[0], glimpses.cell(cells)[0]
     first, second = 0.25 * features[0] + 0.75 * features[1], features[2]
     expected = torch.cat([asked_for, asked_for * first, asked_for * second, first + second, fused[0]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from valm_core.checkpoints.storage import load_checkpoint, load_retrieval_checkpoint, save_checkpoint
-from valm_core.model.build import build_model, build_retrieval_model
+from valm_core.model.build import build_model, build_task_model
 from valm_core.model.tasks.retrieval import (
     PhotoFeatures,
     RetrievalModel,
@@ -19,7 +19,7 @@ from valm_core.model.tasks.retrieval import (
 @pytest.fixture
 def model(tiny_config) -> RetrievalModel:
     torch.manual_seed(3)
-    return build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval")).eval()
+    return build_task_model(dataclasses.replace(tiny_config, task="retrieval")).eval()
 
 
 def test_late_interaction_takes_for_every_word_its_nearest_cell():
@@ -48,7 +48,7 @@ def test_padding_and_neighbours_change_no_score(model):
 
 @torch.no_grad()
 def test_lower_layers_may_have_read_the_texts(tiny_config):
-    model = build_retrieval_model(dataclasses.replace(tiny_config, task="retrieval", learned_text_layers=1)).eval()
+    model = build_task_model(dataclasses.replace(tiny_config, task="retrieval", learned_text_layers=1)).eval()
     ids, mask = model.tokenizer(["red square", "is there any blue square?"])
     lower = model.text_encoder.lower(ids, mask, 1)
     whole, split = model.encode_texts(ids, mask), model.encode_texts(None, mask, lower)

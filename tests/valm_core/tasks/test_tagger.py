@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from valm_core.model.build import build_task_model
-from valm_core.model.tasks.span_labels import bio_labels, first_fault
+from valm_core.model.tasks.span_labels import bio_labels, mended
 from valm_core.outputs import InputError
 from valm_core.tasks.tagger import MAX_WORDS, Tagger, split_words
 
@@ -46,7 +46,7 @@ def test_variants_side_by_side_are_what_each_is_alone(tagger):
 def test_a_sentence_and_its_photo_are_labelled_and_explained(tagger):
     tagged = tagger.tag("Red square, the BLUE what?", Image.new("RGB", (50, 40), (200, 30, 30)))
     assert tagged.words == ("Red", "square", ",", "the", "BLUE", "what", "?")
-    assert len(tagged.labels) == 7 and first_fault(tagged.labels) is None
+    assert len(tagged.labels) == 7 and mended(tagged.labels) == tagged.labels
     assert tagged.spans and all(0 <= value <= 1 for value in tagged.probabilities)
     for span in tagged.spans:
         assert span.word_scores.shape == (7,) and (span.word_scores >= 0).all()

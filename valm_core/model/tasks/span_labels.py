@@ -29,16 +29,6 @@ def may_follow(before: str | None, label: str) -> bool:
     return before is not None and type_of(before) == type_of(label)
 
 
-def first_fault(labels: Sequence[str]) -> int | None:
-    """The place of the first label that may not follow the one before it; None where all may."""
-    before: str | None = None
-    for place, label in enumerate(labels):
-        if not may_follow(before, label):
-            return place
-        before = label
-    return None
-
-
 def mended(labels: Sequence[str]) -> tuple[str, ...]:
     """The labels with a B for each I that begins a span, as CoNLL's scorer reads them."""
     repaired: list[str] = []
