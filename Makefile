@@ -1,4 +1,4 @@
-# demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy on valm_core · train: the recipe for two cores
+# demo: the page on 127.0.0.1:7860 · test: all tests · check: lint, format · types: mypy · train: the recipe for two cores
 # coverage: tests with coverage · docs: the site in build/site · spaces: what is uploaded as a Hugging Face Space, tried out
 # bench: speed beside other models and of the page, on a quiet machine
 # supply: renews requirements.lock, writes its bill of materials (build/sbom.json, CycloneDX) and its licences, asks for known faults

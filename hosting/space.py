@@ -29,8 +29,8 @@ PARTS = (
     "docs",
     "training",
 )
-# On the hub a plain git push is refused for files above 10 MB and for binary ones: these go to large file storage.
 MARKER = ".assembled"  # only a folder with this file is ever replaced
+# On the hub a plain git push is refused for files above 10 MB and for binary ones: these go to large file storage.
 LARGE_OR_BINARY = ("safetensors", "jpg", "png", "webp", "ipynb")
 
 

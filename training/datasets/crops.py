@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LEAST_AREA = 0.6  # of a photo, that a crop keeps
+MIN_AREA = 0.6  # of a photo, that a crop keeps
 STRETCH, CONTRAST, BRIGHTNESS, TINT = 0.07, 0.2, 0.1, 0.05  # how far each goes, up and down
 
 
@@ -20,8 +20,8 @@ class Crops:
 
 
 def draw_crops(count: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Crops:
-    """``count`` crops, each of ``LEAST_AREA`` of a photo or more, stretched a little; half of them mirrored."""
-    size = torch.sqrt(_between(LEAST_AREA, 1.0, (count, 1), generator, device))
+    """``count`` crops, each of ``MIN_AREA`` of a photo or more, stretched a little; half of them mirrored."""
+    size = torch.sqrt(_between(MIN_AREA, 1.0, (count, 1), generator, device))
     size = (size * _between(1 - STRETCH, 1 + STRETCH, (count, 2), generator, device)).clamp(max=1.0)
     corner = torch.rand(count, 2, generator=generator, device=device) * (1 - size)
     return Crops(corner, size, torch.rand(count, generator=generator, device=device) < 0.5)
