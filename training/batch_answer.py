@@ -5,8 +5,9 @@ Example:
         --engine ray --workers 2
 
 Every shard (.tar or .parquet, see datasets/readers/shards.py) becomes one file SHARD.jsonl of lines with
-`key`, `question`, `answer`, `probability`, or `error` where a photo or question can't be used. The file appears once
-all of it is written, so a killed run or worker loses no finished shard, and the next run does the missing ones alone.
+`key`, `question`, `answer`, `probability`, or `error` where a photo, question or row can't be used. The file appears
+once all of it is written, so a killed run or worker loses no finished shard, and the next run does the missing ones
+alone. A shard that can't be read at all is told at the end, after the others were done.
 The engine `ray` needs the extra [scale]; with a cluster's address in RAY_ADDRESS it runs there, on a shared folder.
 """
 
@@ -18,7 +19,7 @@ from typing import ClassVar
 
 import torch
 
-from training.datasets.readers.shards import ShardQuestion, read_questions
+from training.datasets.readers.shards import Fault, ShardQuestion, scan_questions
 from training.shard_runs import shard_file, shard_main
 from valm_core.bulk import answer_photos
 from valm_core.checkpoints.atomic_files import write_text
@@ -53,7 +54,7 @@ class ShardAnswerer:
 
     def work(self, shard: Path) -> int:
         """Write the answers of one shard; returns how many questions it had. Raises DataError."""
-        questions = read_questions(shard)
+        questions = scan_questions(shard)
         lines: list[dict] = []
         while batch := list(islice(questions, self.batch_size)):
             lines += self._answer_batch(batch)
@@ -61,13 +62,17 @@ class ShardAnswerer:
         write_text(shard_file(shard, self.output, self.suffix), text)
         return len(lines)
 
-    def _answer_batch(self, batch: list[ShardQuestion]) -> Iterator[dict]:
+    def _answer_batch(self, batch: list[ShardQuestion | Fault]) -> Iterator[dict]:
         asked: dict[bytes, dict[str, None]] = {}  # each photo of the batch once, with its different questions
         for row in batch:
-            asked.setdefault(row.photo, {})[row.question] = None
+            if isinstance(row, ShardQuestion):
+                asked.setdefault(row.photo, {})[row.question] = None
         answered = answer_photos(self.predictor, asked, top=1, at_once=self.batch_size, openers=self.threads)
         replies = {(photo, question): reply for photo, question, reply in answered}
         for row in batch:
+            if isinstance(row, Fault):
+                yield {"key": writable(row.key), "error": writable(row.error)}
+                continue
             line, reply = {"key": row.key, "question": writable(row.question)}, replies[row.photo, row.question]
             if isinstance(reply, str):
                 yield line | {"error": reply}

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from training.datasets.readers.jsonl import DataError
-from training.datasets.readers.shards import ShardRow, read_shard
+from training.datasets.readers.shards import Fault, ShardRow, scan_shard
 from training.shard_runs import shard_file, shard_main
 from valm_core.checkpoints.atomic_files import write_bytes
 from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo
@@ -54,7 +54,7 @@ class ShardEmbedder:
 
     def work(self, shard: Path) -> int:
         """Write the vectors of one shard; returns how many photos it had. Raises DataError."""
-        rows, count = read_shard(shard), 0
+        rows, count = scan_shard(shard), 0
         keys: list[str] = []
         vectors = [np.empty((0, self.finder.width), dtype=np.float16)]
         cells = [np.empty((0, self.finder.cells, self.finder.width), dtype=np.int8)]
@@ -79,13 +79,15 @@ class ShardEmbedder:
         return count
 
 
-def _opened(batch: list[ShardRow], faults: list[str]) -> Iterator[tuple[str, Image.Image]]:
+def _opened(batch: list[ShardRow | Fault], faults: list[str]) -> Iterator[tuple[str, Image.Image]]:
     """Key and photo of each row; one that can't be read goes to the faults."""
     for row in batch:
         try:
+            if isinstance(row, Fault):
+                raise InputError(row.error)
             yield writable(row.key), open_photo(row.photo)
         except InputError as error:
-            faults.append(json.dumps({"key": writable(row.key), "error": str(error)}, ensure_ascii=False))
+            faults.append(json.dumps({"key": writable(row.key), "error": writable(error)}, ensure_ascii=False))
 
 
 def read_vectors(folder: str | Path) -> tuple[list[tuple[str, str]], np.ndarray]:

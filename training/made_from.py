@@ -55,10 +55,14 @@ def rows_fingerprint(rows: list[Row]) -> dict:
 
 
 def data_fingerprint(source: str, photos: bool = True, captions: bool = False) -> dict:
-    """The same of what ``load_rows`` reads, or of the shards of a stream."""
+    """The same of what ``load_rows`` reads, or of the shards of a stream, which are read whole: rows lie anywhere in
+    them, and a run reads them many times."""
     if source.startswith(STREAM):
         shards = sorted(glob.glob(source.removeprefix(STREAM)))
-        return {"shards": len(shards), "sha256": fingerprint([quick_fingerprint(shard) for shard in shards])}
+        return {
+            "shards": len(shards),
+            "sha256": fingerprint([[Path(shard).name, content_fingerprint(shard)] for shard in shards]),
+        }
     return rows_fingerprint(load_rows(source, photos, captions))
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -43,8 +44,25 @@ class RayWorker:
         self.built = worker(*arguments)
 
     def __call__(self, batch: dict) -> dict:
-        """A batch of shards' paths -> ``rows``, how many each had."""
-        return {"rows": [self.built.work(Path(str(shard))) for shard in batch["shard"]]}
+        """A batch of shards' paths -> ``rows``, how many each had, and ``faults``, why a shard couldn't be read."""
+        rows, faults = zip(*(work_on(self.built, Path(str(shard))) for shard in batch["shard"]), strict=True)
+        return {"rows": list(rows), "faults": list(faults)}
+
+
+def work_on(worker: ShardWorker, shard: Path) -> tuple[int, str]:
+    """How many rows a shard had, and "", or what is wrong with it: the others are worked on all the same."""
+    try:
+        return worker.work(shard), ""
+    except DataError as error:
+        return 0, str(error)
+
+
+def counted(done: Iterable[tuple[int, str]]) -> int:
+    """The rows of all shards. Raises DataError with the faults of those that couldn't be read, once all are done."""
+    rows, faults = zip(*done, strict=True)
+    if said := [fault for fault in faults if fault]:
+        raise DataError("\n".join(said) + f"\n{len(faults) - len(said)} of {len(faults)} shards are done.")
+    return sum(rows)
 
 
 def shard_file(shard: Path, output: str | Path, suffix: str) -> Path:
@@ -58,9 +76,12 @@ def work_locally(shards: list[Path], worker: type[ShardWorker], arguments: tuple
     Args:
         shards: what to work on.
         worker, arguments: what does it, and what it is built from.
+
+    Raises:
+        DataError: as of ``counted``.
     """
     built = worker(*arguments)
-    return sum(built.work(shard) for shard in tqdm(shards, desc="working", unit="shard"))
+    return counted(work_on(built, shard) for shard in tqdm(shards, desc="working", unit="shard"))
 
 
 def work_with_ray(
@@ -77,7 +98,7 @@ def work_with_ray(
         cuda: whether each needs a GPU.
 
     Raises:
-        DataError: Ray isn't installed.
+        DataError: Ray isn't installed, or as of ``counted``.
     """
     try:
         import ray
@@ -99,7 +120,7 @@ def work_with_ray(
         max_task_retries=-1,
     )
     rows = tqdm(done.iter_rows(), total=len(shards), desc="working", unit="shard")
-    return sum(row["rows"] for row in rows)
+    return counted((int(row["rows"]), str(row["faults"])) for row in rows)
 
 
 def check_output(output: Path, checkpoint: str, shards: list[Path], worker: type[ShardWorker]) -> None:

@@ -181,11 +181,17 @@ class Prediction:
 
     @property
     def guessed_from_question(self) -> bool:
-        """Whether the photo hardly mattered: the blind answer is the same one, and hardly more or less likely."""
+        """Whether the photo hardly mattered: neither the first answer nor the blind one became more or less likely.
+
+        Both must be among those listed, with and without the photo.
+        """
         if not self.answers or not self.blind_answers:
             return False
-        best, blind = self.answers[0], self.blind_answers[0]
-        return best.text == blind.text and not differ(best.probability, blind.probability)
+        seen, unseen = (
+            {one.text: one.probability for one in answers} for answers in (self.answers, self.blind_answers)
+        )
+        leading = {self.answers[0].text, self.blind_answers[0].text}
+        return all(text in seen and text in unseen and not differ(seen[text], unseen[text]) for text in leading)
 
 
 def in_shares(values: np.ndarray) -> np.ndarray:

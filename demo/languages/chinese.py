@@ -87,8 +87,8 @@ CHINESE = {
     ),
     "The framed lines mattered.": "框出的行很重要。",
     "The framed lines mattered a little.": "框出的行有一点重要。",
-    "Hiding the framed lines cost the answer no more than hiding other lines.": (
-        "遮住框出的行，对答案的影响不比遮住其他行更大。"
+    "Hiding the framed lines cost the answer no more than chance explains.": (
+        "遮住框出的行，对答案的影响没有超出随机的范围。"
     ),
     "Whether the framed lines mattered can’t be told.": "无法判断框出的行是否重要。",
     "Page {number} of {pages}.": "第 {number} 页，共 {pages} 页。",
@@ -311,7 +311,7 @@ CHINESE = {
     "with a number": "以数字",
     "with a word": "以词语",
     "A guess from the question alone.": "这只是根据问题本身的猜测。",
-    "Without the photo the answer is the same, and about as likely.": "没有照片时答案相同，可能性也差不多。",
+    "Without the photo the first answers are about as likely.": "没有照片时，最可能的答案的可能性也差不多。",
     "Answer to “{question}”: {answer}, {share}.": "“{question}”的答案：{answer}，{share}。",
     "It may be meaningless: see the warning.": "它可能毫无意义：请看警告。",
     "The model does not know.": "模型其实并不知道。",
@@ -320,6 +320,9 @@ CHINESE = {
     ),
     "Without the photo it would say: {answer} ({share}) – so the photo changed the answer.": (
         "没有照片时它会回答：{answer}（{share}）– 所以照片改变了答案。"
+    ),
+    "Without the photo it would say: {answer} ({share}) – both answers are about as likely with it.": (
+        "没有照片时它会回答：{answer}（{share}）– 有照片时两个答案的可能性也差不多。"
     ),
     "question {share} %": "问题 {share} %",
     "photo {share} %": "照片 {share} %",
@@ -344,22 +347,20 @@ CHINESE = {
     "Checking where it looked …": "正在检查它看的位置……",
     "Where it looked mattered.": "它看的位置很重要。",
     "Where it looked mattered a little.": "它看的位置有一点重要。",
-    "Hiding where it looked cost the answer no more than hiding random places.": (
-        "遮住它看的位置，对答案的影响不比遮住随机位置更大。"
+    "Hiding where it looked cost the answer no more than chance explains.": (
+        "遮住它看的位置，对答案的影响没有超出随机的范围。"
     ),
-    "Whether where it looked mattered can’t be told: the answer stays with nine tenths of the photo hidden.": (
-        "无法判断它看的位置是否重要：即使遮住照片的九成，答案也不变。"
-    ),
+    "Whether where it looked mattered can’t be told: the answer is about as likely with nine tenths of the photo "
+    "hidden.": ("无法判断它看的位置是否重要：即使遮住照片的九成，这个答案的可能性也差不多。"),
     "Where “{word}” looked mattered.": "“{word}”看的位置很重要。",
     "Where “{word}” looked mattered a little.": "“{word}”看的位置有一点重要。",
-    "Hiding where “{word}” looked cost the answer no more than hiding random places.": (
-        "遮住“{word}”看的位置，对答案的影响不比遮住随机位置更大。"
+    "Hiding where “{word}” looked cost the answer no more than chance explains.": (
+        "遮住“{word}”看的位置，对答案的影响没有超出随机的范围。"
     ),
     "Yet hiding where it looked made it less sure.": "不过，遮住它看的位置后，它没那么有把握了。",
     "This map is a control: it does not show where the model looked.": "这张图是对照：它并不表示模型看了哪里。",
-    "Whether where “{word}” looked mattered can’t be told: the answer stays with nine tenths of the photo hidden.": (
-        "无法判断“{word}”看的位置是否重要：即使遮住照片的九成，答案也不变。"
-    ),
+    "Whether where “{word}” looked mattered can’t be told: the answer is about as likely with nine tenths of the photo "
+    "hidden.": ("无法判断“{word}”看的位置是否重要：即使遮住照片的九成，这个答案的可能性也差不多。"),
     "“{word}” looked everywhere alike: its map can’t be checked.": "“{word}”看各处都一样：它的热图无法检验。",
     "“{word}” looked where “{other}” did: its map says nothing of this word alone.": (
         "“{word}”与“{other}”看的位置相同：它的热图不能单独说明这个词。"
@@ -479,8 +480,10 @@ CHINESE = {
     "where it looked matters a little": "它看的地方有一点重要",
     "what it marks matters": "它标出的地方重要",
     "what it marks matters a little": "它标出的地方有一点重要",
-    "no difference found": "没有发现差别",
-    "can’t be told: the answer stays with nine tenths of the photo hidden": "无法判断：即使遮住照片的九成，答案也不变",
+    "no difference beyond chance": "没有超出随机的差别",
+    "can’t be told: the answer is about as likely with nine tenths of the photo hidden": (
+        "无法判断：即使遮住照片的九成，这个答案的可能性也差不多"
+    ),
     "Do other methods agree?": "其他方法是否一致？",
     "They mostly agree": "大体一致",
     "They agree in part": "部分一致",

@@ -22,13 +22,13 @@ STRONG_EFFECT = 2.0  # log-odds from which on a word is drawn in full colour
 VERDICTS = {  # of ``evidence.rules``, in a table
     "matters": "matters",
     "matters a little": "matters a little",
-    "no difference": "no difference found",
+    "no difference": "no difference beyond chance",
     "cannot tell": "can’t be told",
 }
 FRAMED = {  # the same of the lines of a page that spoke for its answer
     "matters": "The framed lines mattered.",
     "matters a little": "The framed lines mattered a little.",
-    "no difference": "Hiding the framed lines cost the answer no more than hiding other lines.",
+    "no difference": "Hiding the framed lines cost the answer no more than chance explains.",
     "cannot tell": "Whether the framed lines mattered can’t be told.",
 }
 
@@ -57,7 +57,7 @@ def _words_html(labelled: Labelled) -> str:
         side = "for" if effect > 0 else "against"
         share = min(abs(effect) / STRONG_EFFECT, 1) if verdict == "matters" else 0
         kind = "marked" if place in marked else side if share else "plain"
-        note = say("marked" if place in marked else side if share else "no difference found")
+        note = say("marked" if place in marked else side if share else "no difference beyond chance")
         chips.append(
             f'<span class="spoke {kind}" style="--share:{share:.2f}" title="{escape(note)}">{escape(word)}'
             f'<span class="sr-only"> ({escape(note)})</span></span>'

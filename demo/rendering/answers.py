@@ -81,6 +81,10 @@ def blind_html(prediction: Prediction) -> str:
             "Without the photo it would say: {answer} ({share}) – the same answer, so the photo did not change it.",
             **values,
         )
+    elif prediction.guessed_from_question:
+        text = say_html(
+            "Without the photo it would say: {answer} ({share}) – both answers are about as likely with it.", **values
+        )
     else:
         text = say_html(
             "Without the photo it would say: {answer} ({share}) – so the photo changed the answer.", **values
@@ -148,7 +152,7 @@ def guess_html(prediction: Prediction) -> str:
     if not prediction.guessed_from_question:
         return ""
     lead = f"<strong>{say('A guess from the question alone.')}</strong>"
-    return f'<p class="guess">{lead} {say("Without the photo the answer is the same, and about as likely.")}</p>'
+    return f'<p class="guess">{lead} {say("Without the photo the first answers are about as likely.")}</p>'
 
 
 def warnings_html(prediction: Prediction, read: bool = False) -> str:

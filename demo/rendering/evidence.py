@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # for real it would load torch, which the terminal's -h can d
 VERDICT_WORDS = {
     "matters": "where it looked matters",
     "matters a little": "where it looked matters a little",
-    "no difference": "no difference found",
-    "cannot tell": "can’t be told: the answer stays with nine tenths of the photo hidden",
+    "no difference": "no difference beyond chance",
+    "cannot tell": "can’t be told: the answer is about as likely with nine tenths of the photo hidden",
 }
 CONTROL_WORDS = {"matters": "what it marks matters", "matters a little": "what it marks matters a little"}
 

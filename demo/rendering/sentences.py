@@ -54,7 +54,8 @@ SENTENCES = {
         "without the photo the same answer, more likely", "It says the same without the photo, and more surely."
     ),
     "guessed": Sentence(
-        "without the photo the same answer, about as likely", "It guessed from the question: the photo hardly mattered."
+        "without the photo the first answers are about as likely",
+        "It guessed from the question: the photo hardly mattered.",
     ),
     "other text": Sentence(
         "the answer is a longer text, and another without the photo", "Without the photo it writes another text."
@@ -63,11 +64,12 @@ SENTENCES = {
     "matters a little": Sentence("hiding them moves it a little", "Where it looked mattered a little."),
     "no difference": Sentence(
         "hiding them moves it no more than chance",
-        "Hiding where it looked cost the answer no more than hiding random places.",
+        "Hiding where it looked cost the answer no more than chance explains.",
     ),
     "cannot tell": Sentence(
-        "the answer stays with nine tenths of the photo hidden",
-        "Whether where it looked mattered can’t be told: the answer stays with nine tenths of the photo hidden.",
+        "the answer is about as likely with nine tenths of the photo hidden",
+        "Whether where it looked mattered can’t be told: the answer is about as likely with nine tenths of the photo "
+        "hidden.",
     ),
     "awaited": Sentence("until it is found out", "Checking where it looked …"),
     "word matters": Sentence(
@@ -76,11 +78,12 @@ SENTENCES = {
     "word matters a little": Sentence("it moves it a little", "Where “{word}” looked mattered a little."),
     "word no difference": Sentence(
         "it moves it no more than chance",
-        "Hiding where “{word}” looked cost the answer no more than hiding random places.",
+        "Hiding where “{word}” looked cost the answer no more than chance explains.",
     ),
     "word cannot tell": Sentence(
-        "the answer stays with nine tenths of the photo hidden",
-        "Whether where “{word}” looked mattered can’t be told: the answer stays with nine tenths of the photo hidden.",
+        "the answer is about as likely with nine tenths of the photo hidden",
+        "Whether where “{word}” looked mattered can’t be told: the answer is about as likely with nine tenths of the "
+        "photo hidden.",
     ),
     "word flat": Sentence(
         "no cell of its map stands out", "“{word}” looked everywhere alike: its map can’t be checked."
@@ -129,10 +132,10 @@ def photo_sentence(prediction: Prediction) -> str:
     if not prediction.blind_answers:
         return ""
     best, blind = prediction.answers[0], prediction.blind_answers[0]
-    if best.text != blind.text:
-        return say_sentence("other text" if prediction.long else "photo")
     if prediction.guessed_from_question:
         return say_sentence("guessed")
+    if best.text != blind.text:
+        return say_sentence("other text" if prediction.long else "photo")
     return say_sentence("more sure" if best.probability > blind.probability else "less sure")
 
 

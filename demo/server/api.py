@@ -201,7 +201,7 @@ class Endpoints:
             an object with "question"; "answers", a list of {"answer", "probability" in 0..1}, the likeliest first;
             beside "yes" or "no" those below 0.01 are left out
             "blind_answers", the same for the question without the photo
-            "guessed_from_question", true where the first answer is the same and about as likely without the photo
+            "guessed_from_question", true where the first answers are about as likely without the photo
             "gate", the share of the question in the answer, 0..1; the photo has the rest; null of an open model
             "kinds", the probability in 0..1 of each kind of answer that the question may ask for, {} where not known
             "unfamiliar", a list with "photo" or "question" where those are unlike what the model learned from

@@ -53,7 +53,7 @@ def format_prediction(prediction: Prediction, evidence: Evidence | None, read: P
         lines += [best.text, f"Each of its pieces was {best.probability:.1%} likely, in the geometric mean."]
     width = max(len(answer.text) for answer in prediction.answers)
     if prediction.guessed_from_question:
-        lines.append("A guess from the question alone: without the photo the answer is the same, and about as likely.")
+        lines.append("A guess from the question alone: without the photo the first answers are about as likely.")
     for answer in () if prediction.long else prediction.answers:
         lines.append(f"  {answer.text:<{width}}  {100 * answer.probability:5.1f} %  {bar(answer.probability)}")
     blind = prediction.blind_answers[0]

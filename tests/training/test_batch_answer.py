@@ -13,7 +13,7 @@ from toy_data import ANSWERS, write_files, write_parquet, write_tar
 
 from training import batch_answer
 from training.datasets.readers.jsonl import DataError, read_rows
-from training.datasets.readers.shards import find_shards, read_questions
+from training.datasets.readers.shards import find_shards, read_shard, scan_questions
 from training.shard_runs import work_with_ray
 from valm_core.checkpoints.storage import load_checkpoint, save_checkpoint
 from valm_core.model.build import build_model
@@ -56,7 +56,7 @@ def test_the_answers_are_those_of_one_question_at_a_time(checkpoint, shards, tmp
     predictor = VqaPredictor.from_checkpoint(checkpoint, device="cpu")
     for shard in find_shards(shards):
         lines = answers(tmp_path / "out")[f"{shard.stem}.jsonl"]
-        for line, row in zip(lines, read_questions(shard), strict=True):
+        for line, row in zip(lines, scan_questions(shard), strict=True):
             expected = predictor.answer(predictor.encode(row.photo), row.question).answers[0]
             assert (line["key"], line["question"], line["answer"]) == (row.key, row.question, expected.text)
             assert line["probability"] == pytest.approx(expected.probability, abs=1e-5)
@@ -92,7 +92,7 @@ def test_half_a_character_is_an_error_of_its_row_and_a_byte_order_mark_none(
     assert second["answer"] in ANSWERS
     write_files(folder / "odd.tar", files | {"b.json": b'{"question": "what?", "question": "who?"}'})
     with pytest.raises(DataError, match=r"odd\.tar, b: .*`question` is given twice"):
-        list(read_questions(folder / "odd.tar"))
+        list(read_shard(folder / "odd.tar"))
 
 
 def test_what_cannot_be_answered_says_why_in_its_line(checkpoint, colored_squares, tmp_path, capsys):
@@ -108,12 +108,30 @@ def test_what_cannot_be_answered_says_why_in_its_line(checkpoint, colored_square
             "2.json": json.dumps({"question": "what " * 40}).encode(),
             "3.png": photo,
             "3.json": b'{"question": "what color?"}',
+            "4.png": photo,
+            "5.json": b'{"question": "what color?"}',
+            "6.png": photo,
+            "6.json": b'{"question": "a", "question": "b"}',
         },
     )
-    assert run(checkpoint, folder, tmp_path / "out", capsys)["questions"] == 3
-    first, second, third = answers(tmp_path / "out")["a.jsonl"]
+    assert run(checkpoint, folder, tmp_path / "out", capsys)["questions"] == 6
+    first, second, third, *faults = answers(tmp_path / "out")["a.jsonl"]
+    said = ("there is no question", "there is no photo", "`question` is given twice")
+    for key, line, fault in zip("456", faults, said, strict=True):
+        assert line["key"] == key and fault in line["error"] and "answer" not in line
     assert "can't be read as a photo" in first["error"] and "word pieces" in second["error"]
     assert third["answer"] in ANSWERS and "error" not in third
+
+
+def test_a_damaged_shard_keeps_no_other_from_being_done(checkpoint, shards, tmp_path, capsys):
+    (shards / "0.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(SystemExit) as exit:
+        run(checkpoint, shards, tmp_path / "out", capsys)
+    assert exit.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    others = len(find_shards(shards)) - 1
+    assert "0.parquet can't be read" in said[-2] and said[-1] == f"{others} of {others + 1} shards are done."
+    assert len(answers(tmp_path / "out")) == others
 
 
 def test_faulty_shards_are_named(tmp_path):
@@ -121,10 +139,10 @@ def test_faulty_shards_are_named(tmp_path):
         find_shards(tmp_path)
     write_files(tmp_path / "a.tar", {"1.json": b'{"question": "what color?"}'})
     with pytest.raises(DataError, match=r"a\.tar, 1: there is no photo"):
-        list(read_questions(tmp_path / "a.tar"))
+        list(read_shard(tmp_path / "a.tar"))
     (tmp_path / "b.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(DataError, match=r"b\.parquet can't be read"):
-        list(read_questions(tmp_path / "b.parquet"))
+        list(read_shard(tmp_path / "b.parquet"))
     (tmp_path / "a.parquet").touch()
     with pytest.raises(DataError, match="two shards 'a'"):
         find_shards(tmp_path)

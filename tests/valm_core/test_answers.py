@@ -50,11 +50,13 @@ def test_every_predictor_lists_by_this_rule(tiny_predictor, encoded):
     assert [answer.text for answer in found] == ["yes", "no"]
 
 
-def test_a_guess_is_the_same_answer_about_as_likely_without_the_photo():
+def test_a_guess_is_where_neither_leading_answer_moves_without_the_photo():
     def guessed(with_photo, without):
         return Prediction("?", answers(**with_photo), answers(**without), 0.5).guessed_from_question
 
     assert guessed({"yes": 0.56}, {"yes": 0.54})
+    assert guessed({"during the day": 0.188, "daytime": 0.18}, {"daytime": 0.19, "during the day": 0.188})
+    assert not guessed({"no": 0.47, "yes": 0.46}, {"yes": 0.52, "no": 0.45})  # by six points
     assert not guessed({"yes": 0.56}, {"no": 0.54})
     assert not guessed({"cat": 0.94}, {"cat": 0.17})
     assert not guessed({"yes": 0.56}, {})

@@ -1,8 +1,5 @@
 """What joint training learns from, as flat arrays: questions, captions, concepts and boxes of photos."""
 
-import gzip
-import json
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +18,7 @@ from training.datasets.generated_questions import (
     presence_questions,
 )
 from training.datasets.questions import answer_index, build_answer_list
-from training.datasets.readers.jsonl import DataError, Row
+from training.datasets.readers.jsonl import DataError, Row, json_object, needed_text, scan_lines, without_faults
 from training.datasets.word_forms import FUNCTION_WORDS, base_form, content_words, words_of
 from training.metrics.vqa_accuracy import normalize_answer
 
@@ -35,6 +32,7 @@ PERSON_WORDS = frozenset(
 MAX_BOXES = 12
 MIN_CONFIDENCE, MIN_TAG_CONFIDENCE = 0.3, 0.6  # of a captioner, of a tagger
 # Questions and statements that only measure: their folder, and how the sources of their rows begin.
+CLEANED = frozenset({"question", "answer", "answers", "captions"})  # what people wrote, in one normal form
 MEASURING_FOLDER = "statements"
 MEASURING_SOURCES = ("pope", "valse", "vsr", "gqa")
 
@@ -112,31 +110,26 @@ def read_json_lines(path: str | Path, *needed: str) -> list[dict]:
         DataError: there is no such file, a line is faulty, lacks a name or is from a source that only measures; file,
             line and remedy are named.
     """
-    path = Path(path)
     check_may_train(path)
-    if not path.is_file():
-        raise DataError(f"There is no data file {path}. Check the path.")
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            return [_parsed(f"{path}:{at}", line, needed) for at, line in enumerate(file, 1) if line.strip()]
-    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path} can't be read ({error}). Copy it again, or save it as UTF-8.") from error
+    return without_faults(scan_lines(path, _parsed, needed))
 
 
-def _parsed(place: str, line: str, needed: Sequence[str]) -> dict:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: not valid JSON ({error}).") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{place}: a JSON object is expected, not {type(values).__name__}.")
+def _parsed(line: str, needed: Sequence[str]) -> dict:
+    values = json_object(line)
     if missing := [name for name in needed if name not in values]:
-        raise DataError(f"{place}: `{missing[0]}` is missing.")
+        raise ValueError(f"`{missing[0]}` is missing")
     if str(values.get("source", "")).lower().startswith(MEASURING_SOURCES):
-        raise DataError(
-            f"{place}: rows of the source {values['source']!r} measure what was learned and must never be learned "
-            "from. Take them out."
+        raise ValueError(
+            f"rows of the source {values['source']!r} measure what was learned and must never be learned from. Take "
+            "them out"
         )
+    for name in CLEANED & values.keys():
+        if isinstance(values[name], str):
+            values[name] = needed_text(values[name], name)
+        elif isinstance(values[name], list):
+            values[name] = [needed_text(text, name) for text in values[name]]
+        elif isinstance(values[name], dict):  # how many people gave which answer
+            values[name] = {needed_text(text, name): people for text, people in values[name].items()}
     return values
 
 
@@ -181,13 +174,7 @@ class TextTable:
         }
 
 
-def joint_data(
-    sources: JointSources,
-    tokenizer: PreTrainedTokenizerBase,
-    concepts: int,
-    seed: int = 0,
-    known: tuple[Sequence[str], Sequence[str]] | None = None,
-) -> dict:
+def joint_data(sources: JointSources, tokenizer: PreTrainedTokenizerBase, concepts: int, seed: int = 0) -> dict:
     """Everything that joint training learns from.
 
     Args:
@@ -195,7 +182,6 @@ def joint_data(
         tokenizer: of the text encoder; its [MASK] is a token of its own.
         concepts: how many words the concepts are at most.
         seed: of what is drawn.
-        known: answers and concepts of a model that learns on; None to choose both anew.
 
     Returns:
         ``arrays``, see ``training.joint.batches``; ``photos``, ``answers`` and ``concepts``, lists of names.
@@ -205,7 +191,7 @@ def joint_data(
         WordNetMissing: WordNet can't be read here.
     """
     rows = question_rows(sources)
-    answers = list(known[0]) if known else build_answer_list([row for _, row in rows], sources.answers)
+    answers = build_answer_list([row for _, row in rows], sources.answers)
     texts, described = photo_texts(rows, sources)
     alone = read_json_lines(Path(sources.captions) / "captions_no_photo.jsonl", "captions")
     sentences = [caption for one in texts.values() for caption in one.captions]
@@ -228,7 +214,7 @@ def joint_data(
     blind = blind_rows(sources, alone, RowTable(table, index), answers, seed)
     captions = [(table.place(caption), number[photo]) for photo in photos for caption in texts[photo].captions]
 
-    vocabulary = list(known[1]) if known else concept_vocabulary(texts, sentences, concepts)
+    vocabulary = concept_vocabulary(texts, sentences, concepts)
     arrays = table.arrays() | asked.arrays("row") | blind.arrays("blind")
     arrays |= concept_labels(texts, photos, described, vocabulary)
     arrays |= {"captions": np.array(captions, np.int32).reshape(-1, 2), "boxes": person_boxes(sources, number)}

@@ -29,6 +29,13 @@ CREATE TABLE IF NOT EXISTS corrections (
     checkpoint TEXT NOT NULL DEFAULT '', answer_list TEXT NOT NULL DEFAULT '',
     UNIQUE (photo, question, right_answer));
 """
+# Said again of another model, a correction is about that one from now on: it is the one that can learn from it.
+ADD = """
+INSERT INTO corrections (photo, question, model_answer, right_answer, checkpoint, answer_list) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (photo, question, right_answer) DO UPDATE SET
+    model_answer = excluded.model_answer, checkpoint = excluded.checkpoint, answer_list = excluded.answer_list
+WHERE (checkpoint, answer_list) IS NOT (excluded.checkpoint, excluded.answer_list)
+"""
 MODEL_COLUMNS = ("checkpoint", "answer_list")  # which a database of an earlier version lacks
 REASONS = (  # what sqlite says, why that is, and what to do
     (("locked", "busy"), "another program is writing to the database", "Try again in a moment."),
@@ -124,9 +131,7 @@ def add_correction(
         with _writing(database) as connection:
             connection.execute("INSERT OR IGNORE INTO photos VALUES (?, ?)", (digest, jpeg))
             new = connection.execute(
-                "INSERT OR IGNORE INTO corrections "
-                "(photo, question, model_answer, right_answer, checkpoint, answer_list) VALUES (?, ?, ?, ?, ?, ?)",
-                (digest, question, model_answer, right_answer, made_with.checkpoint, made_with.answer_list),
+                ADD, (digest, question, model_answer, right_answer, made_with.checkpoint, made_with.answer_list)
             ).rowcount
             if new and most_bytes and _used_bytes(connection) > most_bytes:
                 raise CorrectionsError(

@@ -22,6 +22,9 @@ AS_ASCII = str.maketrans(
 INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
+UNREADABLE = "?"  # in place of a word that has nothing to read
+
+
 class TwiceError(ValueError):
     """A file gives one name two values."""
 
@@ -52,6 +55,14 @@ def clean_text(text: str, name: str = "text") -> str:
         text = unicodedata.normalize("NFKC", text.translate(AS_ASCII)).translate(AS_ASCII)
     text = "".join(" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
     return " ".join(text.split())
+
+
+def clean_word(text: str, name: str = "word") -> str:
+    """One word of a text that comes in words, as ``clean_text`` has it and without spaces; raises what that raises.
+
+    Where nothing is left to read, as of a lone variation selector, ``UNREADABLE`` stands, so that as many words remain.
+    """
+    return "".join(clean_text(text, name).split()) or UNREADABLE
 
 
 def printable(name: object) -> str:

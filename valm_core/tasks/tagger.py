@@ -15,7 +15,7 @@ from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.devices import choose_device
 from valm_core.evidence.rules import hidden_variants, is_flat, log_falls, split_variants, support, verdict
 from valm_core.inputs.photo import open_photo
-from valm_core.inputs.text import clean_text
+from valm_core.inputs.text import clean_text, clean_word
 from valm_core.inputs.word_windows import sentence_pieces, window_tensors
 from valm_core.model.tasks.span_labels import spans_of
 from valm_core.model.tasks.tagger import TagModel
@@ -222,7 +222,7 @@ def _checked_words(text: str | Sequence[str]) -> tuple[str, ...]:
             )
         words = split_words(clean_text(text))
     else:
-        words = tuple(clean_text(word, "word") for word in text)
+        words = tuple(map(clean_word, text))
     if not any(letter.isalnum() for word in words for letter in word):
         raise InputError("The text is empty. Write some words.")
     if len(words) > MAX_WORDS:

@@ -114,4 +114,4 @@ def test_an_answer_on_a_page_says_how_sure_and_of_which_page():
     answer = PageAnswer("total?", EVIL, 1, 2, np.zeros((1, 4)), 0.5, np.zeros(1), 0.0, "no difference", (("7", 0.1),))
     found = read_html(page, answer)
     assert "<img" not in found and "Page 2 of 3." in found and "50 %" in found
-    assert "Hiding the framed lines cost the answer no more than hiding other lines." in found
+    assert "Hiding the framed lines cost the answer no more than chance explains." in found

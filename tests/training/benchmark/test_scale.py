@@ -6,7 +6,7 @@ import pytest
 
 from training.benchmark import scale
 from training.datasets import load_rows
-from training.datasets.readers.shards import read_questions
+from training.datasets.readers.shards import scan_questions
 from valm_core.checkpoints.storage import save_checkpoint
 
 
@@ -21,7 +21,7 @@ def test_shards_hold_every_question_once(colored_squares, tmp_path):
     scale.write_shards(rows, tmp_path / "shards")
     shards = sorted((tmp_path / "shards").iterdir())
     assert len(shards) == scale.SHARDS
-    found = [row for shard in shards for row in read_questions(shard)]
+    found = [row for shard in shards for row in scan_questions(shard)]
     assert sorted(row.question for row in found) == sorted(row.question for row in rows)
     assert sorted(row.photo for row in found) == sorted(row.photo.read_bytes() for row in rows)
 

@@ -167,7 +167,9 @@ def test_rows_that_only_measure_never_enter_training(tmp_path, tokenizer, wordne
         (b'{"question": "a"}\n\n[1]\n', r":3: a JSON object is expected, not list"),
         (b'{"question": "a"}\n{"question"\n', r":2: not valid JSON"),
         (b'{"answer": "a"}\n', r":1: `question` is missing"),
-        (b'{"question": "\xff"}\n', r"can't be read"),
+        (b'{"question": "a", "question": "b"}\n', r":1: .*twice"),
+        (b'{"question": "\\ud83d"}\n', r":1: .*half a character"),
+        (b'{"question": "\xff"}\n', r"is no UTF-8 text"),
     ],
 )
 def test_faulty_lines_are_named(tmp_path, content, fault):
@@ -180,8 +182,11 @@ def test_gzip_is_read_and_a_damaged_or_missing_one_named(tmp_path):
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"question": "a"}\n'))
     assert read_json_lines(path, "question") == [{"question": "a"}]
+    plain = tmp_path / "rows.jsonl"  # a byte order mark, full-width letters and a zero-width space
+    plain.write_text('\ufeff{"question": "\uff21\u200b?", "answers": {"\uff12": 3}}\n', encoding="utf-8")
+    assert read_json_lines(plain) == [{"question": "A?", "answers": {"2": 3}}]
     path.write_bytes(path.read_bytes()[:-6])
-    with pytest.raises(DataError, match=r"rows\.jsonl\.gz can't be read"):
+    with pytest.raises(DataError, match=r"rows\.jsonl\.gz is a damaged gzip file"):
         read_json_lines(path)
     with pytest.raises(DataError, match="There is no data file"):
         read_json_lines(tmp_path / "none.jsonl")

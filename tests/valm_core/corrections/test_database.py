@@ -267,3 +267,12 @@ def test_a_database_of_an_earlier_version_opens_gains_the_model_and_loses_nothin
     first, second = read_corrections(database)
     assert first == old and (second.checkpoint, second.answer_list) == ("c" * 64, "a" * 64)
     assert delete_corrections(database, number=old.number) == 1
+
+
+def test_what_is_said_again_of_another_model_is_about_that_one(tmp_path):
+    database = tmp_path / "corrections.db"
+    former, latter = MadeWith("c" * 64, "a" * 64), MadeWith("d" * 64, "b" * 64)
+    for given, model, new in (("dog", former, True), ("dog", former, False), ("bird", latter, True)):
+        assert add_correction(database, picture(), "what is it?", given, "cat", True, made_with=model).new == new
+    (kept,) = read_corrections(database)
+    assert (kept.model_answer, kept.checkpoint, kept.answer_list) == ("bird", "d" * 64, "b" * 64)

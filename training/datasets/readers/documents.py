@@ -7,7 +7,7 @@ from typing import Any
 
 from training.datasets.readers.jsonl import DataError, json_object, needed_text, scan_lines, without_faults
 from training.datasets.readers.judging import photo_of_row
-from valm_core.checkpoints.fingerprints import fingerprint
+from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
 from valm_core.inputs.page import Line, checked_line
 
 OCR = "ocr:"  # before a source: read the pages, whatever words are given
@@ -63,11 +63,12 @@ def scan_documents(source: str) -> Iterator[tuple[str, DocumentQuestion | DataEr
 
 
 def documents_fingerprint(rows: list[DocumentQuestion]) -> dict:
-    """Number and fingerprint of questions with their pages, in their order."""
+    """Number and fingerprint of questions with their pages, in their order: given lines, or what OCR will read."""
     content: list[Any] = []
     for row in rows:
         lines = [[*line.box, line.text] for line in row.lines or ()]
-        content.append([row.image and row.image.name, row.question, row.answers, row.field, lines])
+        page = quick_fingerprint(row.image) if row.image and row.lines is None else row.image and row.image.name
+        content.append([page, row.question, row.answers, row.field, lines])
     return {"questions": len(rows), "sha256": fingerprint(content)}
 
 
@@ -78,11 +79,12 @@ def _parse(values: dict, folder: Path, pages: dict[str, tuple[Line, ...]], given
     question, field = values.get("question"), values.get("field", ANY_FIELD)
     if not isinstance(question, str) or not isinstance(field, str) or not field.strip():
         raise ValueError("`question` must be a text, and so must `field` where there is one")
+    answers = tuple(needed_text(text, "answer") for text in texts)
     lines = None
     if given:
         lines = _lines(values["words"], "words") if "words" in values else pages.get(str(values.get("image")))
     image = photo_of_row(values, folder) if lines is None or "image" in values else None
-    return DocumentQuestion(image, needed_text(question, "question"), tuple(texts), field, lines)
+    return DocumentQuestion(image, needed_text(question, "question"), answers, field, lines)
 
 
 def _page(values: dict) -> tuple[str, tuple[Line, ...]]:

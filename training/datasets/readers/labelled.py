@@ -8,12 +8,11 @@ from typing import Any
 from training.datasets.readers.jsonl import DataError, json_object, needed_text, scan_files, without_faults
 from training.datasets.readers.judging import photo_of_row
 from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
-from valm_core.inputs.text import clean_text
+from valm_core.inputs.text import clean_word
 
 TEXTS = ("text", "statement", "tokens")  # what a row's text may be called
 LABELS = ("label", "relation")  # the first that a row has
 PARTS = ("first", "second")  # the marked parts of a row for `relate`
-UNREADABLE = "?"  # in place of a token that has nothing to read, such as a lone variation selector
 
 Span = tuple[int, int]  # first word, and one past the last
 
@@ -97,7 +96,7 @@ def _words(values: dict) -> tuple[str, ...]:
         return tuple(needed_text(text, names[0]).split())
     if not isinstance(text, list) or not text or not all(isinstance(word, str) for word in text):
         raise ValueError(f"`tokens` is {text!r}; a list of words is needed, one at least")
-    return tuple("".join(clean_text(word, "tokens").split()) or UNREADABLE for word in text)
+    return tuple(clean_word(word, "tokens") for word in text)
 
 
 def _label(values: dict) -> str:

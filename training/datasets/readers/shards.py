@@ -33,6 +33,14 @@ class ShardQuestion:
     question: str
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A row that can't be used: its ``key``, and what is wrong, with shard and row named."""
+
+    key: str
+    error: str
+
+
 def find_shards(folder: str | Path) -> list[Path]:
     """The shards of a folder by name.
 
@@ -49,24 +57,34 @@ def find_shards(folder: str | Path) -> list[Path]:
     return shards
 
 
-def read_questions(path: Path) -> Iterator[ShardQuestion]:
-    """The questions of one shard, each row's ``question``. Raises DataError as ``read_shard`` does."""
-    for row in read_shard(path):
-        question = row.values.get("question")
-        if not isinstance(question, str):
-            raise DataError(f"{row.place}: there is no question; a photo's file and `question`, a text, are needed.")
-        yield ShardQuestion(writable(row.key), row.photo, question)
+def scan_questions(path: Path) -> Iterator[ShardQuestion | Fault]:
+    """The questions of one shard, each row's ``question``, or a row's fault. Raises what ``scan_shard`` does."""
+    for row in scan_shard(path):
+        if isinstance(row, Fault):
+            yield row
+        elif isinstance(question := row.values.get("question"), str):
+            yield ShardQuestion(writable(row.key), row.photo, question)
+        else:
+            yield Fault(row.key, f"{row.place}: there is no question; a photo and `question`, a text, are needed.")
 
 
 def read_shard(path: str | Path) -> Iterator[ShardRow]:
-    """The rows of one shard.
+    """Like ``scan_shard``, but a row's fault is raised, too."""
+    for row in scan_shard(path):
+        if isinstance(row, Fault):
+            raise DataError(row.error)
+        yield row
+
+
+def scan_shard(path: str | Path) -> Iterator[ShardRow | Fault]:
+    """The rows of one shard; one without a photo or with values that can't be read is handed out as its fault.
 
     A tar holds ``KEY.jpg`` (or another ending of ``PHOTO_ENDINGS``) and ``KEY.json`` with the values, next to each
     other; a Parquet file has a column each for the photo (one of ``PHOTO_COLUMNS``: bytes, or a struct with
     ``bytes``), the values, and optionally ``id``.
 
     Raises:
-        DataError: the shard is damaged, or a row has no photo or no values; shard and row are named.
+        DataError: the shard is damaged; it is named.
     """
     path = Path(path)
     try:
@@ -75,7 +93,7 @@ def read_shard(path: str | Path) -> Iterator[ShardRow]:
         raise DataError(f"{path} can't be read: {error}. Copy the shard again.") from error
 
 
-def _read_tar(path: Path) -> Iterator[ShardRow]:
+def _read_tar(path: Path) -> Iterator[ShardRow | Fault]:
     key = ""
     parts: dict[str, bytes] = {}
     with tarfile.open(path) as tar:
@@ -93,18 +111,18 @@ def _read_tar(path: Path) -> Iterator[ShardRow]:
         yield _of_tar(path, key, parts)
 
 
-def _of_tar(path: Path, key: str, parts: dict[str, bytes]) -> ShardRow:
+def _of_tar(path: Path, key: str, parts: dict[str, bytes]) -> ShardRow | Fault:
     place = f"{path}, {printable(key)}"
     try:
         values = parse_json(parts.get(".json", b"{}"))
     except ValueError as error:
-        raise DataError(f"{place}: its .json can't be read: {error}.") from error
+        return Fault(key, f"{place}: its .json can't be read: {error}.")
     if not isinstance(values, dict):
-        raise DataError(f"{place}: its .json holds {values!r}; an object with `question` is needed.")
+        return Fault(key, f"{place}: its .json holds {values!r}; an object with `question` is needed.")
     return _row(place, key, {suffix.removeprefix("."): content for suffix, content in parts.items()}, values)
 
 
-def _read_parquet(path: Path) -> Iterator[ShardRow]:
+def _read_parquet(path: Path) -> Iterator[ShardRow | Fault]:
     """Read in this thread: a reader with threads of its own waits forever for one who stops before the end."""
     try:
         from pyarrow import ArrowException
@@ -127,10 +145,10 @@ def _read_parquet(path: Path) -> Iterator[ShardRow]:
         raise DataError(f"{path} can't be read: {error}. Copy the shard again.") from error
 
 
-def _row(place: str, key: str, columns: dict[str, Any], values: dict[str, Any]) -> ShardRow:
+def _row(place: str, key: str, columns: dict[str, Any], values: dict[str, Any]) -> ShardRow | Fault:
     """A row whose photo is the first column of ``PHOTO_COLUMNS`` that holds something: bytes, or a struct of them."""
     photo = next((columns[name] for name in PHOTO_COLUMNS if columns.get(name) is not None), None)
     photo = photo.get("bytes") if isinstance(photo, dict) else photo
     if not isinstance(photo, bytes):
-        raise DataError(f"{place}: there is no photo; one of {', '.join(PHOTO_COLUMNS)} must hold its bytes.")
+        return Fault(key, f"{place}: there is no photo; one of {', '.join(PHOTO_COLUMNS)} must hold its bytes.")
     return ShardRow(place, key, photo, values)

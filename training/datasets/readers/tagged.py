@@ -7,7 +7,7 @@ from pathlib import Path
 from training.datasets.readers.jsonl import DataError, json_object, scan_files, without_faults
 from training.datasets.readers.judging import photo_of_row
 from valm_core.checkpoints.fingerprints import fingerprint, quick_fingerprint
-from valm_core.inputs.text import LONE_SURROGATE
+from valm_core.inputs.text import clean_word
 from valm_core.model.tasks.span_labels import OUTSIDE, mended, type_of
 
 MAX_WORDS = 2000  # of a sentence
@@ -65,7 +65,8 @@ def tagged_fingerprint(sentences: list[TaggedSentence]) -> dict:
 
 
 def _parse(values: dict, folder: Path) -> TaggedSentence:
-    tokens, labels = (_texts(values.get(name), name) for name in ("tokens", "labels"))
+    written, labels = (_texts(values.get(name), name) for name in ("tokens", "labels"))
+    tokens = tuple(clean_word(word, "tokens") for word in written)
     if len(tokens) != len(labels):
         raise ValueError(f"there are {len(tokens)} `tokens` but {len(labels)} `labels`; one a word is needed")
     if len(tokens) > MAX_WORDS:
@@ -79,6 +80,4 @@ def _parse(values: dict, folder: Path) -> TaggedSentence:
 def _texts(texts: object, name: str) -> tuple[str, ...]:
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise ValueError(f"`{name}` must be a list of texts that aren't empty, one at least")
-    if any(LONE_SURROGATE.search(text) for text in texts):
-        raise ValueError(f"`{name}` holds half a character, as a cut emoji leaves it")
     return tuple(texts)
