@@ -29,8 +29,10 @@ from training.metrics.calibration import expected_calibration_error, fit_tempera
 from training.metrics.vqa_accuracy import vqa_accuracy
 from training.model_card import renewed_card
 from valm_core.answers import YES_NO
+from valm_core.checkpoints.atomic_files import check_place
 from valm_core.checkpoints.contents import CARD_FILE, CONFIG_FILE, METRICS_FILE, changing
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.commands import ending_in_a_line
 from valm_core.devices import choose_device
 from valm_core.loading import is_open_model
 from valm_core.model.build import reconfigure
@@ -148,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--maps", type=int, default=100, help="of an open model: questions to check shuffled maps on, 0 for none (100)"
     )
     options = parser.parse_args(arguments)
-    try:
+    with ending_in_a_line(parser, writes=options.output):
         if is_open_model(options.checkpoint):
             from training.open_models import calibrate_open_model, format_calibration  # not above: it imports this file
 
@@ -158,14 +160,13 @@ def main(arguments: list[str] | None = None) -> None:
             )
             print(format_calibration(found, output))
             return
+        check_place(Path(options.checkpoint) / METRICS_FILE)
         report = recalibrate(options.checkpoint, options.data, options.device, options.blind)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    print(format_table(report))
-    if (held_out := report.get("held_out_calibration_error")) is None:
-        print(ONE_PHOTO)
-    else:
-        print(f"calibration error, temperatures of other photos: {100 * held_out:.1f} %")
+        print(format_table(report))
+        if (held_out := report.get("held_out_calibration_error")) is None:
+            print(ONE_PHOTO)
+        else:
+            print(f"calibration error, temperatures of other photos: {100 * held_out:.1f} %")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import task_of
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.commands import ending_in_a_line
 from valm_core.devices import choose_device
 from valm_core.learning.losses import OBJECTIVE_INPUTS
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
@@ -209,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report", help="also write the figures to this JSON file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
-    try:
+    with ending_in_a_line(parser, writes=options.report):
         device = choose_device(options.device)
         task = task_of(fetch_checkpoint(options.checkpoint))
         if task != "answer" and options.blind:
@@ -224,13 +225,11 @@ def main(arguments: list[str] | None = None) -> None:
             rows = load_rows(options.data, photos=not options.blind)
             report = evaluate(load_checkpoint(options.checkpoint).to(device), rows, options.blind)
             table = format_table(report)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    print(table)
-    if options.report:
-        write_text(options.report, json.dumps(report, indent=2) + "\n")
-    report.pop("said", None)  # what was said of every photo: for the file
-    print(json.dumps(report))
+        print(table)
+        if options.report:
+            write_text(options.report, json.dumps(report, indent=2) + "\n")
+        report.pop("said", None)  # what was said of every photo: for the file
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from training.datasets.readers.shards import SHARD_SUFFIXES, find_shards
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import REQUIRED_FILES, file_fingerprints, missing_file
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE, check_same, read_json
+from valm_core.commands import ending_in_a_line
 from valm_core.model.encoders.packages import sha256_of
 
 ENGINES = ("local", "ray")
@@ -199,7 +200,5 @@ def shard_main(description: str | None, worker: type[ShardWorker], arguments: li
     options = parser.parse_args(arguments)
     if min(options.workers, options.batch, options.threads) < 1:
         parser.error("--workers, --batch and --threads must each be at least 1.")
-    try:
+    with ending_in_a_line(parser, writes=str(Path(options.output) / MADE_FROM_FILE)):
         print(json.dumps(run_shards(options, worker)))
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{error}\n")

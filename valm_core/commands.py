@@ -1,5 +1,6 @@
 """What all commands share: starting, printing what the terminal can show, short names for what lies in rooms."""
 
+import argparse
 import gc
 import importlib.abc
 import importlib.util
@@ -8,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+from valm_core.checkpoints.atomic_files import check_place
 
 BAR_WIDTH = 30
 
@@ -34,6 +37,26 @@ def starting() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def ending_in_a_line(
+    parser: argparse.ArgumentParser, *kinds: type[Exception], writes: str | None = None
+) -> Iterator[None]:
+    """What a command refuses or can't read or write ends it with one line and exit code 2.
+
+    Args:
+        parser: of the command.
+        kinds: errors beside OSError and ValueError that are meant for people.
+        writes: a file that the command writes at its end; a place that can't be written is refused at once.
+    """
+    told: tuple[type[Exception], ...] = (OSError, ValueError, *kinds)
+    try:
+        if writes:
+            check_place(writes)
+        yield
+    except told as error:
+        parser.exit(2, f"{error}\n")
 
 
 def bar(share: float) -> str:

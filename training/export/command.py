@@ -33,6 +33,7 @@ from valm_core.checkpoints.contents import CONFIG_FILE, WEIGHTS_FILE, task_of
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint
 from valm_core.checkpoints.hub import fetch_checkpoint, is_hub_name
 from valm_core.checkpoints.storage import load_task_checkpoint
+from valm_core.commands import ending_in_a_line
 from valm_core.exported.files import METADATA_FILE, METADATA_VERSION, metadata_fingerprint
 from valm_core.exported.runtimes import RUNTIMES
 from valm_core.model.encoders.packages import sha256_of
@@ -177,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.report and not options.data:
         parser.error("--report needs --data: the rows to compare on.")
-    try:
+    with ending_in_a_line(parser, ImportError, writes=options.report):
         kind = TASKS[task_to_export(options.checkpoint, options.int8)]
         rows = kind.read(options.data) if options.data else []
         export(options.checkpoint, options.output, options.format, options.int8)
@@ -185,14 +186,12 @@ def main(arguments: list[str] | None = None) -> None:
             return
         rows = sample(rows, options.limit or len(rows), seed=1)
         report = kind.compare(options.checkpoint, options.output, options.format, rows)
-    except (FileNotFoundError, ImportError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    words = [f"--checkpoint {options.checkpoint} --output {options.output} --format {options.format}"]
-    words += ["--int8"] * options.int8
-    words += [f"--data {data_name(options.data)} --limit {options.limit}"]
-    report |= {"int8": options.int8, "command": f"python -m training.export {' '.join(words)}"}
-    text = kind.format(report)
-    tell_report(report, text, options.report)
+        words = [f"--checkpoint {options.checkpoint} --output {options.output} --format {options.format}"]
+        words += ["--int8"] * options.int8
+        words += [f"--data {data_name(options.data)} --limit {options.limit}"]
+        report |= {"int8": options.int8, "command": f"python -m training.export {' '.join(words)}"}
+        text = kind.format(report)
+        tell_report(report, text, options.report)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from valm_core.checkpoints.contents import METRICS_FILE, changing
 from valm_core.checkpoints.facts import THRESHOLDS as THRESHOLD_NAME
 from valm_core.checkpoints.facts import read_thresholds
 from valm_core.checkpoints.fingerprints import read_json
+from valm_core.commands import ending_in_a_line
 from valm_core.evidence import rules
 from valm_core.evidence.measure import hiding_probabilities
 from valm_core.explanations import EXPLANATION_METHODS
@@ -189,21 +190,19 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--write keeps thresholds for hidden cells, as the page hides them; leave --pixels out.")
     if options.limit < 2:
         parser.error(f"--limit is {options.limit}; at least 2 are needed, one to calibrate on and one to test on.")
-    try:
+    with ending_in_a_line(parser, writes=options.report):
         rows = load_rows(options.data)
         model = load_model(options)
         own = read_thresholds(options.checkpoint)
         report = measure(model, sample(rows, options.limit, seed=1), options.pixels, own)
         if options.write:
             write_thresholds(Path(options.checkpoint), report["calibrated"])
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    data = data_name(options.data)
-    report["command"] = (
-        f"python -m training.evidence --checkpoint {options.checkpoint} --data {data} --limit {options.limit}"
-        f"{' --pixels' if options.pixels else ''}"
-    )
-    tell_report(report, format_report(report), options.report)
+        data = data_name(options.data)
+        report["command"] = (
+            f"python -m training.evidence --checkpoint {options.checkpoint} --data {data} --limit {options.limit}"
+            f"{' --pixels' if options.pixels else ''}"
+        )
+        tell_report(report, format_report(report), options.report)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from training.measuring.common import (
     write_report,
 )
 from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.commands import ending_in_a_line
 from valm_core.evidence import faithfulness as measures
 from valm_core.evidence.rules import rank_correlation
 from valm_core.explanations import EXPLANATION_METHODS
@@ -234,23 +235,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.limit < 1 or options.pixel_limit < 0:
         parser.error(f"--limit is {options.limit}, --pixel-limit {options.pixel_limit}; at least 1 and 0 are needed.")
-    try:
+    with ending_in_a_line(parser, writes=options.report):
         rows = load_rows(options.data)
         model = load_model(options)
         report = measure(model, sample(rows, options.limit, seed=0), options.pixel_limit)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    data = data_name(options.data)
-    report["command"] = (
-        f"python -m training.faithfulness --checkpoint {options.checkpoint} --data {data} --limit {options.limit} "
-        f"--pixel-limit {options.pixel_limit} --threads {options.threads}"
-    )
-    text = format_report(report)
-    print(text)
-    if options.report:
-        path = Path(options.report)
-        write_report(path, report, text + f"\n![figure]({path.stem}.png)\n")
-        draw_report(report, path.with_suffix(".png"))
+        data = data_name(options.data)
+        report["command"] = (
+            f"python -m training.faithfulness --checkpoint {options.checkpoint} --data {data} --limit {options.limit} "
+            f"--pixel-limit {options.pixel_limit} --threads {options.threads}"
+        )
+        text = format_report(report)
+        print(text)
+        if options.report:
+            path = Path(options.report)
+            write_report(path, report, text + f"\n![figure]({path.stem}.png)\n")
+            draw_report(report, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

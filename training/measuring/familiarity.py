@@ -23,6 +23,7 @@ from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache, read_pixels
 from training.measuring.common import add_measuring_options, as_page, data_name, load_model, markdown_table, tell_report
 from valm_core.checkpoints.contents import FAMILIARITY_FILE, changing
+from valm_core.commands import ending_in_a_line
 from valm_core.familiarity import Subspace, photo_vectors, question_vectors, save_familiarity
 from valm_core.model.model import ValmModel
 
@@ -231,19 +232,17 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.limit <= 2 * max(COMPONENTS.values()):
         parser.error(f"--limit is {options.limit}; more than {2 * max(COMPONENTS.values())} are needed.")
-    try:
+    with ending_in_a_line(parser, writes=options.report):
         model = load_model(options)
         report, subspaces = measure(model, options.data, options.validation, options.limit, options.cache)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    folder = Path(options.checkpoint)
-    with changing(folder) as fresh:
-        save_familiarity(subspaces, fresh / FAMILIARITY_FILE)
-    report["command"] = (
-        f"python -m training.familiarity --checkpoint {options.checkpoint} --data {data_name(options.data)} "
-        f"--validation {data_name(options.validation)} --limit {options.limit}"
-    )
-    tell_report(report, format_report(report), options.report)
+        folder = Path(options.checkpoint)
+        with changing(folder) as fresh:
+            save_familiarity(subspaces, fresh / FAMILIARITY_FILE)
+        report["command"] = (
+            f"python -m training.familiarity --checkpoint {options.checkpoint} --data {data_name(options.data)} "
+            f"--validation {data_name(options.validation)} --limit {options.limit}"
+        )
+        tell_report(report, format_report(report), options.report)
 
 
 if __name__ == "__main__":

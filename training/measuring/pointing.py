@@ -33,6 +33,7 @@ from training.measuring.common import (
 from training.measuring.faithfulness import interval
 from training.measuring.person_pointing import asked_questions, drawn_questions, format_persons, measure_persons
 from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.commands import ending_in_a_line
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.learning.losses import region_cells
 from valm_core.method_names import DEFAULT_METHOD
@@ -175,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--split and --questions go with --boxes alone.")
     command = f"python -m training.pointing --checkpoint {options.checkpoint} --limit {options.limit} "
     limit = max(options.limit, 1)
-    try:
+    with ending_in_a_line(parser, writes=options.report):
         if options.boxes:
             asked = person_questions(options.boxes, options.split, options.questions)
             report = measure_persons(load_model(options), sample(asked, limit, seed=0))
@@ -185,10 +186,8 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             files = measure_files(load_model(options), options.files, limit)
             report = {"command": command + " ".join(options.files), "files": files}
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    tell_report(report, (format_persons if options.boxes else format_report)(report), options.report)
-    print(json.dumps(report))
+        tell_report(report, (format_persons if options.boxes else format_report)(report), options.report)
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

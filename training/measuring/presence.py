@@ -17,6 +17,7 @@ from training.evaluate import predict_logits
 from training.measuring.common import add_measuring_options, as_page, data_name, load_model, markdown_table, tell_report
 from training.measuring.faithfulness import BOOTSTRAP_DRAWS
 from training.metrics.vqa_accuracy import normalize_answer
+from valm_core.commands import ending_in_a_line
 from valm_core.model.model import ValmModel
 
 FIGURES = ("accuracy", "balanced_accuracy", "yes_rate", "true_yes_rate", "other_rate", "same_as_blind")
@@ -113,15 +114,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--split", help="only rows whose `split` is this one, e.g. validation")
     options = parser.parse_args(arguments)
-    try:
+    with ending_in_a_line(parser, writes=options.report):
         rows = read_yes_no(options.data, options.split)
         report = measure(load_model(options), rows)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    command = f"python -m training.presence --checkpoint {options.checkpoint} --data {data_name(options.data)}"
-    report["command"] = command + (f" --split {options.split}" if options.split else "")
-    tell_report(report, format_report(report), options.report)
-    print(json.dumps(report))
+        command = f"python -m training.presence --checkpoint {options.checkpoint} --data {data_name(options.data)}"
+        report["command"] = command + (f" --split {options.split}" if options.split else "")
+        tell_report(report, format_report(report), options.report)
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

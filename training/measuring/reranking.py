@@ -19,6 +19,7 @@ from training.tasks.image_side import photo_inputs
 from training.tasks.retrieval import RANKING_BATCH, encode_photos, encode_texts
 from valm_core.captions.captioner import Captioner
 from valm_core.checkpoints.storage import load_caption_checkpoint, load_retrieval_checkpoint
+from valm_core.commands import ending_in_a_line
 from valm_core.devices import choose_device
 from valm_core.model.tasks.captioner import CaptionModel
 from valm_core.model.tasks.retrieval import RetrievalModel, TextFeatures, pair_scores
@@ -92,21 +93,19 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.captions < 1:
         parser.error(f"--captions is {options.captions}; a number above 0 is needed.")
-    try:
+    with ending_in_a_line(parser, writes=options.report):
         if options.threads:
             torch.set_num_threads(options.threads)
         device = choose_device(options.device)
         photos = read_captioned_photos(options.data)
         finder = load_retrieval_checkpoint(options.checkpoint).to(device)
         captioner = load_caption_checkpoint(options.captioner).to(device)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    command = (
-        f"python -m training.reranking --checkpoint {options.checkpoint} --captioner {options.captioner} "
-        f"--data {data_name(options.data)} --captions {options.captions}"
-    )
-    report = {"command": command} | measure(finder, captioner, photos, options.captions)
-    tell_report(report, format_reranking(report), options.report)
+        command = (
+            f"python -m training.reranking --checkpoint {options.checkpoint} --captioner {options.captioner} "
+            f"--data {data_name(options.data)} --captions {options.captions}"
+        )
+        report = {"command": command} | measure(finder, captioner, photos, options.captions)
+        tell_report(report, format_reranking(report), options.report)
 
 
 if __name__ == "__main__":

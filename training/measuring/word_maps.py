@@ -29,6 +29,7 @@ from training.measuring.common import (
     words_of,
 )
 from training.measuring.faithfulness import interval
+from valm_core.commands import ending_in_a_line
 from valm_core.inputs.word_pieces import merge_word_pieces
 from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.model import ValmModel
@@ -166,17 +167,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="JSON lines file (see docs/train.md)")
     parser.add_argument("--limit", type=int, default=300, help="how many questions, drawn with seed 0 (default 300)")
     options = parser.parse_args(arguments)
-    try:
+    with ending_in_a_line(parser, writes=options.report):
         rows = sample(load_rows(options.data), max(options.limit, 1), seed=0)
         report = measure(load_model(options), rows)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    data = data_name(options.data)
-    report["command"] = (
-        f"python -m training.word_maps --checkpoint {options.checkpoint} --data {data} --limit {options.limit}"
-    )
-    tell_report(report, format_report(report), options.report)
-    print(json.dumps(report))
+        data = data_name(options.data)
+        report["command"] = (
+            f"python -m training.word_maps --checkpoint {options.checkpoint} --data {data} --limit {options.limit}"
+        )
+        tell_report(report, format_report(report), options.report)
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -78,6 +78,22 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     _flush_to_disk(path.parent)
 
 
+def check_place(path: str | Path) -> None:
+    """Refuse a place where no file can be written, before the work is done that would be lost.
+
+    Raises:
+        OSError: ``path`` is a folder, below a file, or in a folder that may not be written to; it is named.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder. Name a file, there or elsewhere.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{path} can't be written: {folder} is a file. Name another place.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{path} can't be written: {folder} may not be written to. Name another place.")
+
+
 def clear_leftovers(folder: str | Path) -> None:
     """Delete what killed processes left of their attempts to replace ``folder``; call it where no one else writes."""
     folder = Path(folder).resolve()
