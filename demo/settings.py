@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from demo import ASSETS
+from valm_core.checkpoints.contents import CONFIG_FILE
+from valm_core.checkpoints.fingerprints import read_json
 from valm_core.checkpoints.hub import is_hub_name
 
 SHIPPED = ASSETS / "checkpoints" / "everyday"
@@ -23,6 +25,10 @@ SHIPPED_READER = ASSETS / "checkpoints" / "read"
 FIRST_PORT = 7860  # where no port is set, the first free one from here is taken
 MAX_PROXIES = 10
 BEGIN, END = "<!-- settings: written by python -m demo.settings docs/hosting.md -->", "<!-- end of settings -->"
+BELONG_TO = (  # a setting, the one without which it does nothing, and what that names
+    ("feedback_repo", "feedback", "the file of the database"),
+    ("collection_index", "collection", "the folder of photos"),
+)
 OF_OTHERS = (  # read by huggingface_hub
     ("HF_TOKEN", "text", "none", "for private checkpoints"),
     ("HF_HUB_OFFLINE", "`1` or `0`", "`0`", "`1`: use what was downloaded before, ask the hub nothing"),
@@ -81,8 +87,10 @@ def _peers(text: str) -> dict[str, str]:
     peers: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         name, _, location = (piece.strip() for piece in part.partition("="))
-        known = (Path(location) / "config.json").is_file() or is_hub_name(location)
-        if not (name and location and known) or name in peers:
+        config = Path(location) / CONFIG_FILE
+        values = read_json(config) if config.is_file() else None
+        answers = isinstance(values, dict) and values.get("task", "answer") == "answer"
+        if not (name and location and (answers or is_hub_name(location))) or name in peers:
             raise ValueError
         peers[name] = location
     if not peers:
@@ -349,8 +357,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             if meant:
                 raise ValueError(f"{name} is no setting. Did you mean {meant[0]}?")
     values = {one.name: read_variable(name, environment) for name, one in VARIABLES.items()}
-    if values["feedback_repo"] and not values["feedback"]:
-        raise ValueError("VALM_FEEDBACK_REPO is set, but not VALM_FEEDBACK, the file of the database. Set both.")
+    for name, needed, what in BELONG_TO:
+        if values[name] and not values[needed]:
+            own, other = f"VALM_{name.upper()}", f"VALM_{needed.upper()}"
+            raise ValueError(f"{own} is set, but not {other}, {what}. Set both.")
     return Settings(**values, space=environment.get("SPACE_ID", ""))
 
 

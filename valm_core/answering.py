@@ -11,7 +11,7 @@ from valm_core.asking import different_choices, place_in_list
 from valm_core.familiarity import Subspace, unfamiliar_parts
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS, clean_question
-from valm_core.inputs.text import clean_text
+from valm_core.inputs.text import lower_text
 from valm_core.model.fusion.streams import AttentionHead
 from valm_core.model.heads import ANSWER_KINDS, answer_kind, candidate_scores
 from valm_core.model.model import ValmModel
@@ -132,9 +132,7 @@ def cleaned_candidates(candidates: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: only one, too many, one that is too long, or one with half a character.
     """
-    cleaned = different_choices(
-        candidates, lambda text: clean_text(text, "answer to choose from").lower(), MAX_CANDIDATES
-    )
+    cleaned = different_choices(candidates, lambda text: lower_text(text, "answer to choose from"), MAX_CANDIDATES)
     if longest := next((text for text in cleaned if len(text) > MAX_QUESTION_CHARACTERS), ""):
         raise InputError(
             "An answer to choose from has {count} letters; at most {most}.",

@@ -26,6 +26,7 @@ def load_predictor(
         device: auto, cpu, cuda, mps; an export runs on the CPU.
         prompt: what an open model is asked, with ``{image}`` and ``{question}``; None takes its family's.
         calibration: of an open model, a file of ``training.calibrate``; None leaves its probabilities as they are.
+            Both are refused for others.
 
     Raises:
         FileNotFoundError, ImportError, ValueError: see ``VqaPredictor.from_checkpoint`` and
@@ -36,10 +37,22 @@ def load_predictor(
             from valm_core.vision_language.predictor import TransformersPredictor  # not above: most pages have none
 
             return TransformersPredictor.from_pretrained(name, choose_device(device), prompt, calibration)
+        _check_open_settings(name, prompt, calibration)
         return VqaPredictor.from_checkpoint(name, device)
+    _check_open_settings(name, prompt, calibration)
     if device not in ("auto", "cpu"):
         raise ValueError(f"device is {device!r}, but exported models run on the CPU; use `auto` or `cpu`.")
     return OnnxPredictor.from_checkpoint(name)
+
+
+def _check_open_settings(name: str | Path, prompt: str | None, calibration: str | Path | None) -> None:
+    """Refuse what only open models read, for it would be passed over in silence. Raises ValueError."""
+    for setting, value in (("prompt", prompt), ("calibration", calibration)):
+        if value:
+            raise ValueError(
+                f"{setting} is {str(value)!r}, but {name} is a checkpoint of VALM, which is asked as it is and brings "
+                f"its own calibration. Leave the {setting} out, or name an open model."
+            )
 
 
 def is_open_model(name: str | Path) -> bool:

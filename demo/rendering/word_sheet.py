@@ -1,11 +1,20 @@
 """One picture of a photo and its maps: it plain, under the map of all words, and under that of each word."""
 
+from pathlib import Path
+
 from PIL import Image
 
 from demo.rendering.overlay import Look, overlay
 from valm_core.outputs import Explanation
 
+MAX_STEM = 200  # bytes
 TILE = 240  # pixels, height of a picture among others
+
+
+def sheet_name(number: int, photo: str | Path) -> str:
+    """The name of the file with the maps of a photo, ``NUMBER-NAME.png``; a name too long for a file is cut."""
+    stem = Path(photo).stem.encode("utf-8", "ignore")[:MAX_STEM].decode("utf-8", "ignore")
+    return f"{number}-{stem}.png"
 
 
 def word_sheet(photo: Image.Image, explanation: Explanation) -> Image.Image:

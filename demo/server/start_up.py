@@ -9,8 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from demo.settings import FIRST_PORT, Settings
+from valm_core.corrections.database import may_hold_corrections
 
 PORTS_TRIED = 100
+NO_ADDRESS = (errno.EADDRNOTAVAIL,)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # read in capitals too
 
@@ -23,8 +25,10 @@ def check_places(settings: Settings) -> None:
         if database.is_dir():
             raise ValueError(f"VALM_FEEDBACK is {settings.feedback!r}, a folder. Name a file in it.")
         places["VALM_FEEDBACK"] = database.parent
-        if database.is_file() and database.read_bytes()[:6] not in (b"", b"SQLite"):
-            raise ValueError(f"VALM_FEEDBACK is {settings.feedback!r}, which is no SQLite database. Name another file.")
+        if database.is_file() and not may_hold_corrections(database):
+            raise ValueError(
+                f"VALM_FEEDBACK is {settings.feedback!r}, which is no database of corrections. Name another file."
+            )
     for name, folder in places.items():
         if folder:
             try:
@@ -46,8 +50,8 @@ def free_port(settings: Settings) -> int:
         try:
             for name in {settings.address, LOOPBACK[0]}:  # gradio itself tries the latter
                 _bind(name, port)
-        except OSError as error:
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        except (OSError, UnicodeError) as error:  # the latter of a name that no address can have
+            if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or error.errno in NO_ADDRESS:
                 raise ValueError(
                     f"GRADIO_SERVER_NAME is {settings.address!r}, which is no address of this machine. "
                     "Use 127.0.0.1, ::1, 0.0.0.0 or another address of it."

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from demo.terminal.batch_files import (
+    FIRST_PREPROCESSING,
     FORMATS,
     NOTHING,
+    PREPROCESSING,
     key_of,
     left_out_text,
     parquet_library,
@@ -90,7 +92,7 @@ def answer_batch(
     started, answered = time.monotonic(), 0
     with working.open("a", encoding="utf-8") as file:
         for path, question, reply in _with_progress(answer_photos(predictor, waiting, top), waiting):
-            columns = columns_of(reply, path) | {"model": model or None, "top": top}
+            columns = columns_of(reply, path) | {"model": model or None, "top": top, "preprocessing": PREPROCESSING}
             for row in waiting[path][question]:
                 done[key_of(row)] = row | columns
                 file.write(json.dumps(done[key_of(row)], ensure_ascii=False) + "\n")
@@ -117,11 +119,21 @@ def check_output(source: Path, output: Path) -> None:
 
 
 def check_goes_on(output: Path, done: Mapping[Any, dict], model: str, top: int) -> None:
-    """Refuse to go on with the answers of another model, or with another number of them. Raises ValueError."""
+    """Refuse to go on with answers of another model, of photos read otherwise, or with another number of them.
+
+    Raises:
+        ValueError: which, with the remedy.
+    """
     others = {row["model"] for row in done.values() if row.get("model")} - {model}
     if others:
         raise ValueError(
             f"{output} holds answers of model {min(others)}, and this is model {model}. Name another file."
+        )
+    read = {row["preprocessing"] or FIRST_PREPROCESSING for row in done.values()} - {PREPROCESSING}
+    if read:
+        raise ValueError(
+            f"{output} holds answers of an earlier version, which read photos or questions otherwise ({min(read)}, now "
+            f"{PREPROCESSING}). Name another file, or delete that one to ask all anew."
         )
     tops = {row["top"] for row in done.values() if row["top"] is not None} - {top}
     if tops:

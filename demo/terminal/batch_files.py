@@ -1,6 +1,5 @@
 """The files of a batch: what is asked, what was answered before, and the rows that are written."""
 
-import codecs
 import json
 import os
 import uuid
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from valm_core.checkpoints.atomic_files import write_text
-from valm_core.inputs.photo import PHOTO_ENDINGS, photos_in
-from valm_core.inputs.text import LONE_SURROGATE, TwiceError, parse_json, printable, writable
+from valm_core.inputs.photo import PHOTO_ENDINGS, PHOTO_PREPROCESSING, as_on_disk, photos_in
+from valm_core.inputs.question import QUESTION_PREPROCESSING
+from valm_core.inputs.text import LONE_SURROGATE, TwiceError, as_utf8, parse_json, printable, writable
 from valm_core.model.encoders.packages import sha256_of
 
 FORMATS = (".jsonl", ".parquet")
@@ -26,11 +26,23 @@ NOTHING: dict[str, object] = {
     "model": None,  # the first 12 digits of the weights' sha256
     "top": None,  # how many answers were asked for
     "photo_sha256": None,  # the first 12 digits of the photo file's sha256
+    "preprocessing": None,  # the versions of how photos and questions are read
     "error": None,  # why there is no answer
 }  # the columns that an answer adds to a row; a row's own of these names are left out
 
-ADDED_LATER = ("top", "photo_sha256")  # columns that outputs of earlier versions lack
+ADDED_LATER = ("top", "photo_sha256", "preprocessing")  # columns that outputs of earlier versions lack
+PREPROCESSING = f"{PHOTO_PREPROCESSING}.{QUESTION_PREPROCESSING}"
+FIRST_PREPROCESSING = "3.2"  # of outputs that don't say it yet
 Key = tuple[str, str]  # image and question as the row has them
+
+
+@dataclass(frozen=True)
+class Object:
+    """One line of a JSON lines file, from 1: its ``values``, or None and the ``error``."""
+
+    line: int
+    values: dict[str, Any] | None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,14 +77,11 @@ def read_source(source: Path, questions: Sequence[str] = (), ours: Sequence[Path
         raise ValueError(f"There is no file or folder {str(source)!r}. Check the path.")
     if questions:
         raise ValueError(f"{source} brings its own questions: leave --question out, or give a folder.")
-    lines = source.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
-    read = [_row(line, number) for number, line in enumerate(lines, 1) if line.strip()]
-    if not read:
-        raise ValueError(f"{source} is empty. It needs one JSON object a line, with image and question.")
+    read = [_row(values) for values in read_objects(source)]
     rows = [writable_value(row) for row in read]
     # By the name as it was read: what JSON gives as \udce9 is a byte of a name that is no UTF-8.
     names = {row["image"]: plain["image"] for row, plain in zip(rows, read, strict=True)}
-    return Source(rows, {name: source.parent / plain for name, plain in names.items() if name is not None})
+    return Source(rows, {name: as_on_disk(source.parent / plain) for name, plain in names.items() if name is not None})
 
 
 def _folder(folder: Path, questions: Sequence[str], ours: set[Path]) -> Source:
@@ -112,19 +121,40 @@ def writable_value(value: Any) -> Any:
     return value
 
 
-def _row(line: bytes, number: int) -> dict:
-    unusable = {"image": None, "question": None, **NOTHING}
+def read_objects(source: Path) -> list[Object]:
+    """The objects of a JSON lines file, or what is wrong with a line; UTF-16, as Windows may write it, is read, too.
+
+    Raises:
+        ValueError: the file is empty, or one JSON array.
+    """
+    lines = as_utf8(source.read_bytes()).splitlines()
+    read = [_object(line, number) for number, line in enumerate(lines, 1) if line.strip()]
+    if not read:
+        raise ValueError(f"{source} is empty. It needs one JSON object a line.")
+    if len(read) == sum(one.values is None for one in read) and b"".join(lines).lstrip().startswith(b"["):
+        raise ValueError(f"{source} is one JSON array. Write its objects one a line, without brackets and commas.")
+    return read
+
+
+def _object(line: bytes, number: int) -> Object:
     try:
-        row = parse_json(line.decode())
+        values = parse_json(line.decode())
     except UnicodeDecodeError:
-        return unusable | {"error": f"line {number} is no UTF-8 text"}
+        return Object(number, None, f"line {number} is no UTF-8 text")
     except TwiceError as error:
-        return unusable | {"error": f"line {number}: {error}"}
+        return Object(number, None, f"line {number}: {error}")
     except ValueError:
-        row = None
-    if not isinstance(row, dict):
-        return unusable | {"error": f"line {number} is no JSON object"}
-    row = {name: value for name, value in row.items() if name not in NOTHING}
+        values = None
+    if not isinstance(values, dict):
+        return Object(number, None, f"line {number} is no JSON object")
+    return Object(number, values)
+
+
+def _row(read: Object) -> dict:
+    number = read.line
+    if read.values is None:
+        return {"image": None, "question": None, **NOTHING, "error": read.error}
+    row = {name: value for name, value in read.values.items() if name not in NOTHING}
     missing = [name for name in ("image", "question") if not isinstance(row.get(name), str)]
     if missing:
         message = f"line {number} has no text as {' and '.join(missing)}"

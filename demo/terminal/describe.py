@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     with starting():
-        from demo.rendering.word_sheet import word_sheet
+        from demo.rendering.word_sheet import sheet_name, word_sheet
         from valm_core.captions.captioner import Captioner
         from valm_core.captions.describing import MAX_BEAMS
         from valm_core.inputs.photo import open_photo
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(record or format_description(name, description), flush=True)
             if options.figures:
                 sheet = word_sheet(photo, description.explanation())
-                sheet.save(Path(options.figures) / f"{number}-{Path(name).stem}.png")
+                sheet.save(Path(options.figures) / sheet_name(number, name))
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     except KeyboardInterrupt:

@@ -42,12 +42,12 @@ def format_found(found: list[Found]) -> str:
 
 def write_maps(finder: Finder, query: Query, photos: list[Path], folder: Path) -> None:
     """For each photo a picture, ``NUMBER-NAME.png``: it plain, under the map of all words, and under that of each."""
-    from demo.rendering.word_sheet import word_sheet
+    from demo.rendering.word_sheet import sheet_name, word_sheet
     from valm_core.inputs.photo import open_photo
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(photos, 1):
-        word_sheet(open_photo(path), finder.explain(query, path)).save(folder / f"{number}-{path.stem}.png")
+        word_sheet(open_photo(path), finder.explain(query, path)).save(folder / sheet_name(number, path))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -140,9 +140,12 @@ def _rank_lines(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
     from valm_core.inputs.text import read_text
 
     try:
-        lines = [line for line in read_text(options.folder).splitlines() if line.strip()]
+        written = [line for line in read_text(options.folder).split("\n") if line.strip()]
+        lines = [line for line in written if any(map(str.isalnum, line))]
+        if left_out := len(written) - len(lines):
+            print(f"{left_out} of {len(written)} lines have no letter and are left out.", file=sys.stderr)
         if not lines:
-            raise ValueError(f"{options.folder} has no line. Write a caption on each.")
+            raise ValueError(f"{options.folder} has no line with a letter. Write a caption on each.")
         finder = _load_finder(options)
         ranked = finder.rank_texts(lines, options.photo)[: options.top]
     except (OSError, ValueError) as error:

@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from demo.terminal.batch import check_goes_on, check_output, check_photos
-from demo.terminal.batch_files import ADDED_LATER, photo_digest, read_rows, writable_value, write_rows
+from demo.terminal.batch_files import (
+    ADDED_LATER,
+    PREPROCESSING,
+    Object,
+    photo_digest,
+    read_objects,
+    read_rows,
+    writable_value,
+    write_rows,
+)
 from valm_core.checkpoints.facts import checkpoint_fingerprint
 from valm_core.checkpoints.hub import fetch_checkpoint
-from valm_core.inputs.text import parse_json
+from valm_core.inputs.photo import as_on_disk
 from valm_core.outputs import InputError
 
 TEXTS = ("text", "statement", "tokens")  # what a row's text may be called
 ASKED = (*TEXTS, "first", "second", "image", "question", "page")  # what tells a row's answer from another's
-OURS = ("said", "model", "top", "photo_sha256", "error")  # what is added; a row's own are left out
+OURS = ("said", "model", "top", "photo_sha256", "preprocessing", "error")  # what is added; a row's own are left out
 
 Answerer = Callable[[dict, Path | None], dict]  # a row and its image's file -> what was said
 
@@ -62,18 +71,19 @@ def answer_task_batch(task: str, source: str, output: str, options: argparse.Nam
         raise ValueError(f"For the task {task!r} --batch needs a JSON lines file, and --output a name with .jsonl.")
     check_output(place, target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    rows = [_row(line) for line in place.read_bytes().splitlines() if line.strip()]
+    rows = [_row(read) for read in read_objects(place)]
     model = checkpoint_fingerprint(fetch_checkpoint(options.checkpoint))[:12]
     done = _done(target)
     check_goes_on(target, done, model, options.top)
     check_photos(target, place.parent, _photos(rows, place.parent, done))
+    made = {"model": model, "top": options.top, "preprocessing": PREPROCESSING}
     waiting = [row for row in rows if _key(row) not in done and "error" not in row]
     answered = 0
     if waiting:
         answer = ANSWERERS[task](options)
         with target.open("a", encoding="utf-8") as file:
             for row in waiting:
-                result = _result(answer, row, place.parent) | {"model": model, "top": options.top}
+                result = _result(answer, row, place.parent) | made
                 done[_key(row)] = result
                 file.write(json.dumps(writable_value(row | result), ensure_ascii=False) + "\n")
                 file.flush()
@@ -86,14 +96,10 @@ def answer_task_batch(task: str, source: str, output: str, options: argparse.Nam
     return TaskSummary(len(rows), sum(row["error"] is not None for row in finished), answered)
 
 
-def _row(line: bytes) -> dict[str, Any]:
-    try:
-        row = parse_json(line.decode())
-    except ValueError as error:
-        return {"error": f"the line is no JSON: {error}"}
-    if not isinstance(row, dict):
-        return {"error": "the line is no JSON object"}
-    return {name: value for name, value in row.items() if name not in OURS}
+def _row(read: Object) -> dict[str, Any]:
+    if read.values is None:
+        return {"error": read.error}
+    return {name: value for name, value in read.values.items() if name not in OURS}
 
 
 def _key(row: dict) -> str:
@@ -131,7 +137,8 @@ def _image(row: dict, folder: Path) -> Path | None:
     if not isinstance(name, str):
         raise RowFault(f"`image` is {name!r}; the path of a file is needed.")
     try:
-        places = [place for place in (folder / name, folder.resolve().parent / name) if place.is_file()]
+        tried = (as_on_disk(place) for place in (folder / name, folder.resolve().parent / name))
+        places = [place for place in tried if place.is_file()]
     except OSError as error:  # a name that no file can have: too long
         raise RowFault(f"There is no file {name[:100]!r}: {error.strerror}.") from error
     return next(iter(places), folder / name)

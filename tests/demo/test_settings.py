@@ -3,6 +3,8 @@
 import os
 import re
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,7 @@ BAD = [
     ("VALM_COMPARE", "=x"),
     ("VALM_COMPARE", "a=/no/such/folder"),
     ("VALM_COMPARE", "a=nofolder"),
+    ("VALM_COMPARE", f"a={ROOT / 'assets' / 'checkpoints' / 'tag'}"),
     ("VALM_COMPARE", ","),
     ("GRADIO_SERVER_PORT", "abc"),
     ("GRADIO_SERVER_PORT", "0"),
@@ -176,11 +179,14 @@ def test_the_checkpoint_alone_can_be_asked_for(environment):
 
 def test_folders_that_cannot_be_written_are_found_at_the_start(tmp_path):
     (tmp_path / "file").write_text("no database at all")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:  # of another program
+        other.execute("CREATE TABLE photos (name TEXT)")
     for wrong, message in [
         ({"temp_dir": str(tmp_path / "file" / "x")}, "GRADIO_TEMP_DIR: the folder .* can't be written"),
         ({"feedback": str(tmp_path / "file" / "x.db")}, "VALM_FEEDBACK: the folder .* can't be written"),
         ({"feedback": str(tmp_path)}, "VALM_FEEDBACK is .*, a folder"),
-        ({"feedback": str(tmp_path / "file")}, "no SQLite database"),
+        ({"feedback": str(tmp_path / "file")}, "no database of corrections"),
+        ({"feedback": str(tmp_path / "other.db")}, "no database of corrections"),
     ]:
         with pytest.raises(ValueError, match=message):
             check_places(Settings(**wrong))
@@ -203,7 +209,7 @@ def test_a_port_in_use_is_told_where_it_was_set_and_passed_over_where_not(monkey
     assert free_port(Settings(server_port=port)) == port
 
 
-@pytest.mark.parametrize("name", ["192.0.2.1", "no-such-machine.invalid"])
+@pytest.mark.parametrize("name", ["192.0.2.1", "no-such-machine.invalid", "a" * 300])
 def test_an_address_of_no_interface_is_told(name):
     with pytest.raises(ValueError, match=r"GRADIO_SERVER_NAME is .* no address of this machine"):
         free_port(Settings(server_name=name))

@@ -10,13 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from training.metrics.vqa_accuracy import normalize_answer, official_form
-from valm_core.inputs.text import clean_text
+from valm_core.inputs.text import lower_text
 
 SHOWN = 5  # examples in a note
-# Marks that the rules drop though they tell answers apart: C++ <5 x=2, -5, a grade A-, and an article within N/A.
+# What the rules drop though it tells answers apart.
 _MEANING = re.compile(
-    r"[+<>=](?=\w)|(?<=\w)[+<>=]|(?<!\S)-(?=\.?\d)|(?<!\S)\w-(?!\S)"
-    r"|(?<=[\w][-/\\_@])(?:an?|the)(?!\w)|(?<!\w)(?:an?|the)(?=[-/\\_@]\w)"
+    r"[+<>=]"  # C++, < 5, x = 2
+    r"|(?<!\S)-\s*\.?\d|(?<=\w)-(?!\S)"  # -5, a grade A-, Cl-
+    r"|(?<=\d)\s*[-/]\s*(?=\d)"  # 1/2, 6 - 2
+    r"|(?<=\d),(?=\d)(?!\d{3}(?!\d))"  # 1,2, but not the comma of 1,000
+    r'|(?<=\d)"'  # inches
+    r"|(?<=\s)a\W*$"  # a name at the end: gate A
+    r"|(?<=[\w][-/\\_@])(?:an?|the)(?!\w)|(?<!\w)(?:an?|the)(?=[-/\\_@]\w)"  # N/A
 )
 
 
@@ -26,7 +31,7 @@ def answer_identity(answer: str) -> str:
 
     The latter, cleaned and in lower case, where the rules would drop a mark that tells answers apart.
     """
-    text = clean_text(answer, "answer").lower()
+    text = lower_text(answer)
     return text if _MEANING.search(text) else normalize_answer(text)
 
 
@@ -36,7 +41,7 @@ def answer_notes(answers: Iterable[str]) -> list[str]:
     Args:
         answers: one for each time that it was given.
     """
-    spellings = Counter(clean_text(answer, "answer").lower() for answer in answers)
+    spellings = Counter(lower_text(answer) for answer in answers)
     classes = _groups(spellings, answer_identity)
     totals = Counter({identity: sum(found.values()) for identity, found in classes.items()})
     scored = _groups(totals, normalize_answer)

@@ -12,7 +12,7 @@ from training.datasets.answer_classes import answer_identity
 from training.datasets.crops import cropped, draw_crops
 from training.datasets.feature_cache import FeatureCache, ModelInputs, read_pixels
 from training.datasets.readers.jsonl import Row
-from valm_core.inputs.text import clean_text
+from valm_core.inputs.text import lower_text
 from valm_core.model.model import ValmModel
 
 
@@ -22,7 +22,7 @@ def build_answer_list(rows: list[Row], size: int) -> list[str]:
     spellings: dict[str, Counter] = {}
     for row in rows:
         for answer in row.answers:
-            spellings.setdefault(answer_identity(answer), Counter())[clean_text(answer, "answer").lower()] += 1
+            spellings.setdefault(answer_identity(answer), Counter())[lower_text(answer)] += 1
     spellings.pop("", None)
     ranked = sorted(spellings.values(), key=lambda counts: -counts.total())
     return [counts.most_common(1)[0][0] for counts in ranked[:size]]

@@ -142,6 +142,19 @@ def add_correction(
     return Receipt(digest, new == 1)
 
 
+def may_hold_corrections(database: str | Path) -> bool:
+    """Whether a file is empty or a database of corrections, not one of another program. One in use may be either."""
+    try:
+        with closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            ours = {"photo", "question", "right_answer"} <= _columns(connection)
+    except sqlite3.OperationalError:
+        return True
+    except sqlite3.DatabaseError:
+        return False
+    return ours or not tables
+
+
 def read_corrections(database: str | Path, uploaded: bool = True) -> Iterator[Correction]:
     """All corrections, oldest first; without ``uploaded`` those that ``mark_uploaded`` was not told of.
 

@@ -6,7 +6,9 @@ torch is imported where it is needed: an exported model reads the same arrays wi
 from __future__ import annotations
 
 import io
+import os
 import re
+import unicodedata
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +118,20 @@ def open_photo(photo: Photo) -> Image.Image:
         ) from error
 
 
+def as_on_disk(path: Path) -> Path:
+    """The path of a file that is there under another Unicode form of its name; any other path as it is.
+
+    macOS stores names decomposed (NFD), and what lists them mostly composes them (NFC): both look alike.
+    """
+    if str(path).isascii() or os.path.exists(path):
+        return path
+    found = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        found /= next((form for form in forms if os.path.exists(found / form)), part)
+    return found if os.path.exists(found) else path
+
+
 def file_content(path: Path) -> bytes:
     """A photo's file as it is; only a regular one, since a device could be read without end.
 
@@ -123,6 +139,7 @@ def file_content(path: Path) -> bytes:
         InputError: it has too many bytes.
         UnreachablePhoto: there is no such file, or it can't be read now.
     """
+    path = as_on_disk(path)
     name = printable(path.name)
     if not _is_file(path):
         raise UnreachablePhoto("There is no file '{name}'. Check the path.", name=printable(str(path)[:MAX_SHOWN_NAME]))
@@ -163,8 +180,12 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     profile: dict[Any, Any] = {"icc_profile": image.info["icc_profile"]} if keeps_profile else {}
     image = _coarser(_turned_upright(image))
     if image.mode.startswith(("I", "F")):
+        clear = image.info.get("transparency")  # a grey value, of PNG
+        hidden = np.array(image) == clear if isinstance(clear, int) else None
         image = _eight_bits(image, largest)
         image = ImageOps.invert(image) if negative else image
+        if hidden is not None:
+            image.paste("white", mask=Image.fromarray(np.uint8(255) * hidden))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")
@@ -243,12 +264,13 @@ def photos_in(folder: str | Path) -> tuple[list[Path], list[Path]]:
     """The photos in a folder and its folders, and the other files there, both by name.
 
     A photo is what has an ending of ``PHOTO_ENDINGS``. What systems put beside people's files is passed over, see
-    ``is_companion``.
+    ``is_companion``. A link to a folder isn't followed, since it may lead in a circle: it is among the others.
     """
     photos: list[Path] = []
     others: list[Path] = []
     for path in sorted(Path(folder).rglob("*")):
-        if not path.is_dir() and not is_companion(path.relative_to(folder)):
+        is_folder = path.is_dir() and not path.is_symlink()
+        if not is_folder and not is_companion(path.relative_to(folder)):
             (photos if path.suffix.lower() in PHOTO_ENDINGS else others).append(path)
     return photos, others
 

@@ -1,5 +1,6 @@
 """What people write, in one normal form: questions, answers, candidates, corrections; and names fit for a message."""
 
+import codecs
 import json
 import re
 import unicodedata
@@ -57,6 +58,11 @@ def clean_text(text: str, name: str = "text") -> str:
     return " ".join(text.split())
 
 
+def lower_text(text: str, name: str = "answer") -> str:
+    """An answer as answer lists have it: ``clean_text`` in lower case, which may come apart and is composed again."""
+    return unicodedata.normalize("NFKC", clean_text(text, name).lower())
+
+
 def clean_word(text: str, name: str = "word") -> str:
     """One word of a text that comes in words, as ``clean_text`` has it and without spaces; raises what that raises.
 
@@ -96,14 +102,24 @@ def _shown(letter: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def as_utf8(content: bytes) -> bytes:
+    """The content of a text file as UTF-8 without a byte order mark; UTF-16, as Windows may write it, has one."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace").encode()
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def read_text(path: str | Path) -> str:
-    """What a file holds that a person may have saved: UTF-8, with a byte order mark (Notepad, PowerShell) or without.
+    """What a file holds that a person may have saved: UTF-8 or UTF-16, with a byte order mark (Notepad, PowerShell).
 
     Raises:
         OSError: it can't be read.
-        UnicodeDecodeError: it is no UTF-8 text.
+        ValueError: it is no UTF-8 text; the file is named.
     """
-    return Path(path).read_text(encoding="utf-8-sig")
+    try:
+        return as_utf8(Path(path).read_bytes()).decode().replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text ({error}). Save it as UTF-8.") from error
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -133,4 +149,4 @@ def as_listed(answer: str, answers: Collection[str]) -> str:
     Raises:
         InputError: see ``clean_text``.
     """
-    return answer if answer in answers else clean_text(answer, "answer").lower()
+    return answer if answer in answers else lower_text(answer)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from valm_core.inputs.photo import open_photo, photos_in
+from valm_core.inputs.photo import PHOTO_PREPROCESSING, open_photo, photos_in
 from valm_core.inputs.text import original_name, printable, writable
 from valm_core.outputs import InputError, UnreachablePhoto
 from valm_core.retrieval.matching import Finder, PhotoKeys, Query
@@ -21,6 +21,7 @@ LOCK_SECONDS = 5
 LENGTH_TOLERANCE = 0.02  # of a vector's squared length from 1, for what half precision rounds
 NO_FILE = (-1, -1)  # size and time of none
 VERSION = 1
+FIRST_PREPROCESSING = "3"  # of photos in indexes that don't say it yet
 TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS photos (
@@ -103,12 +104,15 @@ class PhotoIndex:
         if self.folder.resolve() in self.path.resolve().parents:
             raise IndexFault(f"{path} lies inside {folder}, whose photos it would index. Name a file elsewhere.")
         about = {"version": str(VERSION), "model": finder.fingerprint, "folder": str(self.folder.resolve())}
+        about |= {"photo preprocessing": str(PHOTO_PREPROCESSING)}
         with self._opened() as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if tables and "about" not in tables:
                 raise IndexFault(f"{path} is no index of photos but another database. Name another file.")
             database.executescript(TABLES)
             stored = dict(database.execute("SELECT name, value FROM about"))
+            if stored:
+                stored.setdefault("photo preprocessing", FIRST_PREPROCESSING)
             if not stored:
                 database.executemany("INSERT INTO about VALUES (?, ?)", about.items())
                 database.commit()

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from patience import PATIENCE
 from PIL import Image
 from toy_data import write_rows
 
+from demo.terminal import batch
 from demo.terminal.ask import main
 from demo.terminal.batch import answer_batch
+from demo.terminal.batch_files import ADDED_LATER
+from training.datasets.readers.jsonl import read_rows
 from valm_core import bulk
 from valm_core.inputs import photo
 from valm_core.inputs.photo import PHOTO_FORMATS
@@ -338,9 +342,43 @@ def test_another_top_or_another_photo_of_the_same_name_is_refused_and_nothing_is
     assert output.read_bytes() == before
 
 
+def test_answers_of_photos_that_were_read_otherwise_are_not_gone_on_with(tiny_predictor, source, tmp_path, monkeypatch):
+    output = tmp_path / "out.jsonl"
+    answer_batch(tiny_predictor, source, output)
+    before = output.read_bytes()
+    monkeypatch.setattr(batch, "PREPROCESSING", "99.1")
+    with pytest.raises(ValueError, match=r"answers of an earlier version, .* now 99\.1\)\. Name another file"):
+        answer_batch(tiny_predictor, source, output)
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_is_found_in_either_unicode_form(tiny_predictor, tmp_path, form):
+    """macOS stores names decomposed, and what lists them composes them: both look alike."""
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    folder = tmp_path / unicodedata.normalize(form, "é")
+    folder.mkdir()
+    Image.new("RGB", (40, 30), "red").save(folder / f"{unicodedata.normalize(form, 'café')}.png")
+    name = unicodedata.normalize(other, "é/café.png")
+    source = write_rows(tmp_path / "rows.jsonl", [{"image": name, "question": "what color?", "answer": "red"}])
+    assert answer_batch(tiny_predictor, source, tmp_path / "out.jsonl").errors == 0
+    assert photo.open_photo(tmp_path / name).size == (40, 30)
+    assert read_rows(source)[0].image.name == unicodedata.normalize(form, "café.png")
+
+
+def test_utf_16_is_read_and_an_array_refused(tiny_predictor, source, tmp_path):
+    text = source.read_text(encoding="utf-8")
+    source.write_bytes(text.encode("utf-16"))  # as PowerShell's > writes it
+    assert answer_batch(tiny_predictor, source, tmp_path / "out.jsonl").errors == 0
+    source.write_text("[" + ",\n".join(text.splitlines()) + "]", encoding="utf-8")
+    with pytest.raises(ValueError, match="is one JSON array"):
+        answer_batch(tiny_predictor, source, tmp_path / "other.jsonl")
+    assert not (tmp_path / "other.jsonl").exists()
+
+
 def test_an_output_of_an_earlier_version_is_gone_on_with(tiny_predictor, source, tmp_path):
     output = tmp_path / "out.jsonl"
     answer_batch(tiny_predictor, source, output, model="abc")
-    old = [{name: value for name, value in row.items() if name not in ("top", "photo_sha256")} for row in lines(output)]
+    old = [{name: value for name, value in row.items() if name not in ADDED_LATER} for row in lines(output)]
     output.write_text("".join(json.dumps(row) + "\n" for row in old), encoding="utf-8")
     assert answer_batch(tiny_predictor, source, output, model="abc").answered == 0

@@ -91,9 +91,16 @@ def test_lines_are_ranked_by_a_photo(checkpoint, photos, capsys, tmp_path):
     expected = finder.scores(query, keys)[0]
     assert {one["text"]: one["score"] for one in told["found"]}[lines[0]] == pytest.approx(expected, abs=0.1)
     (tmp_path / "lines.txt").write_text("a red square\n???\n")
+    run(checkpoint, tmp_path / "lines.txt", "--photo", photos / "a.png")
+    told = capsys.readouterr()
+    assert "1 of 2 lines have no letter and are left out." in told.err and "a red square" in told.out
+    (tmp_path / "lines.txt").write_bytes("a red square\r\n".encode("utf-16"))  # as PowerShell writes it
+    run(checkpoint, tmp_path / "lines.txt", "--photo", photos / "a.png")
+    assert "a red square" in capsys.readouterr().out
+    (tmp_path / "lines.txt").write_bytes(b"caf\xe9")
     with pytest.raises(SystemExit, match="2"):
         run(checkpoint, tmp_path / "lines.txt", "--photo", photos / "a.png")
-    assert "Text 2: The question is empty" in capsys.readouterr().err
+    assert "lines.txt is no UTF-8 text" in capsys.readouterr().err
 
 
 def test_maps_are_pictures_of_the_photo_and_each_word(checkpoint, photos, tmp_path):

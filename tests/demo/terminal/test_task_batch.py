@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from demo.terminal.ask import main as ask
+from demo.terminal.batch_files import ADDED_LATER
 from valm_core.checkpoints.storage import save_checkpoint
 from valm_core.inputs.page import Line
 from valm_core.model.build import build_task_model
@@ -54,7 +55,11 @@ def test_every_row_comes_back_with_what_is_said_or_why_not(checkpoints, tmp_path
     assert first["said"]["probability"] == pytest.approx(alone.labels[0].probability, abs=1e-4)
     seen = Labeller.from_checkpoint(checkpoints / "feel", "cpu").label("any red", tmp_path / "red.png")
     assert photo["said"]["probability"] == pytest.approx(seen.labels[0].probability, abs=1e-4)
-    assert "no JSON" in broken["error"] and "There is no file" in missing["error"] and missing["said"] is None
+    assert (
+        "line 2 is no JSON object" in broken["error"]
+        and "There is no file" in missing["error"]
+        and missing["said"] is None
+    )
     assert "no text or statement or tokens" in textless["error"] and "The text is empty" in empty["error"]
 
 
@@ -98,7 +103,7 @@ def test_what_was_said_of_another_photo_or_with_another_top_is_not_gone_on_with(
     output.write_text(said, encoding="utf-8")
     Image.new("RGB", (40, 30), (30, 30, 220)).save(tmp_path / "a.png")
     assert run(checkpoints / "feel", source, output) == 2 and "another a.png" in capsys.readouterr().err
-    earlier = {name: value for name, value in json.loads(said).items() if name not in ("top", "photo_sha256")}
+    earlier = {name: value for name, value in json.loads(said).items() if name not in ADDED_LATER}
     output.write_text(json.dumps(earlier) + "\n", encoding="utf-8")  # as versions wrote it that didn't note them
     assert run(checkpoints / "feel", source, output) == 0 and rows_of(output)[0]["said"] == earlier["said"]
 
@@ -117,6 +122,16 @@ def test_rows_that_no_file_could_hold_come_back_with_their_error(checkpoints, tm
     assert "half a character" in half["error"] and kept["error"] is None and kept["note"] == "\\ud83d"
     assert "There is no file" in nameless["error"]
     assert run(checkpoints / "feel", source, output) == 1 and rows_of(output)[1] == kept
+
+
+def test_an_empty_file_is_refused_and_a_doubled_name_told_with_its_line(checkpoints, tmp_path, capsys):
+    source, output = tmp_path / "posts.jsonl", tmp_path / "moods.jsonl"
+    source.touch()
+    assert run(checkpoints / "feel", source, output) == 2
+    assert "is empty" in capsys.readouterr().err and not output.exists()
+    source.write_text('{"text": "a"}\n{"text": "a", "text": "b"}\n', encoding="utf-8")
+    assert run(checkpoints / "feel", source, output) == 1
+    assert rows_of(output)[1]["error"].startswith("line 2: `text` is given twice")
 
 
 def test_marked_parts_may_be_brackets_or_numbers(checkpoints, tmp_path):

@@ -9,6 +9,8 @@ from training.datasets.questions import QuestionDataset, answer_index, build_ans
 from training.datasets.readers.jsonl import Row
 
 LOST_BY_THE_RULES = ["A", "B", "C", "D", "+", "-", "<5", "5", "C++", "N/A", "n", "-5", "A+", "A-"]
+LOST_BY_THE_RULES += ["AB", "AB-", "> 5", "gate A", "gate", "1,2", "12", '12"', "18 +", "18", "6 - 2", "6 + 2"]
+LOST_BY_THE_RULES += ["Cl-", "Cl"]
 
 
 def test_answers_that_the_rules_merge_or_empty_are_classes_of_their_own():

@@ -37,6 +37,7 @@ def test_a_csv_file_and_its_folder_are_read(tmp_path, photo):
         "answer,image,question,choices,source,notes",
         'cat,photos/1.png,"what, if anything, is it?",,,mine',
         "2|two|3,photos/1.png,¿cuántos?,2|3,shop,",
+        ",,,,,",  # Excel leaves such rows
     )
     rows = [
         Row(photo, "what, if anything, is it?", ("cat",)),

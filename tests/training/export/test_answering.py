@@ -192,6 +192,10 @@ def test_an_export_is_recognised_by_its_own_file(folders, predictors, tmp_path):
     ours, theirs = load_predictor(folders / "checkpoint", device="cpu"), predictors[1]
     assert isinstance(ours, VqaPredictor) and isinstance(theirs, OnnxPredictor)
     assert theirs.facts == {name: ours.facts[name] for name in ours.facts if name != "checkpoint"} | {"format": "onnx"}
+    for setting in ({"prompt": "{image} {question}"}, {"calibration": "none.json"}):  # of open models
+        for kind in ("checkpoint", "onnx"):
+            with pytest.raises(ValueError, match="is a checkpoint of VALM, which is asked as it is"):
+                load_predictor(folders / kind, "cpu", **setting)
     shutil.copytree(folders / "onnx", tmp_path / "copy")
     metadata = json.loads((tmp_path / "copy" / METADATA_FILE).read_text(encoding="utf-8"))
     (tmp_path / "copy" / METADATA_FILE).write_text(json.dumps(metadata | {"format": "tensorrt"}), encoding="utf-8")

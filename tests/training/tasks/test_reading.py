@@ -9,7 +9,7 @@ from task_runs import train_run
 from toy_data import write_rows
 
 from training.datasets import reading
-from training.datasets.readers.documents import OCR, read_documents
+from training.datasets.readers.documents import OCR, documents_fingerprint, read_documents
 from training.datasets.readers.jsonl import DataError
 from training.evaluate import main as evaluate
 from valm_core.checkpoints.storage import load_task_checkpoint
@@ -107,7 +107,20 @@ def test_given_words_stand_in_the_row_or_beside_the_file(data, tmp_path):
     assert row.lines == (Line((0.0, 0.0, 1.0, 1.0), "a"),) and row.image is None and row.answers == ("a", "b")
     given = read_documents(str(data / "train.jsonl"))[0]
     assert given.lines and given.field == "red"
-    assert read_documents(OCR + str(data / "train.jsonl"))[0].lines is None
+    unread = read_documents(OCR + str(data / "train.jsonl"))
+    assert unread[0].lines is None
+    before = documents_fingerprint(unread)
+    Image.new("RGB", (30, 30), "gray").save(unread[0].image)  # OCR would read another page
+    assert documents_fingerprint(unread) != before
+
+
+def test_answers_are_in_one_form_as_the_pages_are(tmp_path):
+    written = {
+        "question": "what?",
+        "answer": "Cafe\u0301 \uff11\uff12",
+        "words": [[0, 0, 1, 1, "a"]],
+    }  # NFD, full-width
+    assert read_documents(str(write_rows(tmp_path / "own.jsonl", [written])))[0].answers == ("Café 12",)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,12 @@ def test_faulty_rows_are_named(row, fault, tmp_path):
 def test_check_data_lists_faults_and_an_i_without_its_b_is_read_as_b(written, tmp_path, capsys):
     (row,) = read_tagged(str(write_rows(tmp_path / "ok.jsonl", [{"tokens": ["A", "B"], "labels": ["O", "I-X"]}])))
     assert row.labels == ("O", "B-X") and mended(row.labels) == row.labels
+    odd = {
+        "tokens": ["\uff30aris", "\u201cx\u201d", "\ufe0f"],
+        "labels": ["B-X", "O", "O"],
+    }  # full-width, quotes, nothing
+    (row,) = read_tagged(str(write_rows(tmp_path / "odd.jsonl", [odd])))
+    assert row.tokens == ("Paris", '"x"', "?")
     write_rows(tmp_path / "bad.jsonl", [{"tokens": ["a"], "labels": ["b"]}])
     config = tmp_path / "run.yaml"
     config.write_text(

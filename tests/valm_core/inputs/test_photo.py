@@ -48,6 +48,8 @@ def test_16_bit_grey_keeps_its_shades():
     values = np.linspace(0, 65535, 16, dtype=np.uint16).reshape(4, 4)
     opened = np.asarray(open_photo(saved(Image.fromarray(values), "PNG")))[..., 0]
     assert len(np.unique(opened)) == 16 and opened[0, 0] == 0 and opened[3, 3] == 255
+    clear = np.asarray(open_photo(saved(Image.fromarray(values), "PNG", transparency=0)))[..., 0]
+    assert clear[0, 0] == 255 and (clear[1:] == opened[1:]).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

@@ -11,6 +11,7 @@ from PIL import Image
 
 from valm_core.model.tasks.retrieval import pair_scores
 from valm_core.outputs import InputError
+from valm_core.retrieval import index as index_module
 from valm_core.retrieval.finder import PhotoFinder
 from valm_core.retrieval.index import IndexFault, PhotoIndex
 
@@ -101,6 +102,12 @@ def test_the_index_of_another_folder_or_model_is_refused(index, tmp_path, finder
     other.fingerprint = "another"
     with pytest.raises(IndexFault, match="index of another model"):
         PhotoIndex(tmp_path / "index", index.folder, other)
+
+
+def test_an_index_of_photos_that_were_read_otherwise_is_refused(index, tmp_path, finder, monkeypatch):
+    monkeypatch.setattr(index_module, "PHOTO_PREPROCESSING", 99)
+    with pytest.raises(IndexFault, match="index of another photo preprocessing"):
+        PhotoIndex(tmp_path / "index", index.folder, finder)
 
 
 def test_an_index_inside_the_folder_is_refused(folder, finder):

@@ -44,8 +44,9 @@ def scan_csv(path: str | Path, photos: bool = True) -> Iterator[tuple[str, Row |
                 raise DataError(f"{path}:1: the column {twice!r} is there twice; leave one, or rename the other.")
             number = lines.line_num + 1
             for values in lines:
-                empty = False
-                yield located(f"{path}:{number}", _parse_row, values, path.parent if photos else None)
+                if None in values or any((text or "").strip() for text in values.values()):  # Excel leaves empty rows
+                    empty = False
+                    yield located(f"{path}:{number}", _parse_row, values, path.parent if photos else None)
                 number = lines.line_num + 1  # a quoted text may span lines
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text ({error}). Save it as CSV UTF-8.") from error

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 import numpy as np
 
 from valm_core.checkpoints.atomic_files import write_text
+from valm_core.inputs.photo import as_on_disk
 from valm_core.inputs.text import LONE_SURROGATE, TwiceError, clean_text, parse_json, printable
 
 Parsed = TypeVar("Parsed")
@@ -202,6 +203,7 @@ def existing_photo(path: Path, remedy: str = "`image` is relative to the data fi
     shown = printable(str(path)[:300])
     if LONE_SURROGATE.search(str(path)):
         raise ValueError(f"the name of the photo {shown} is no UTF-8 text; rename the file, and name it anew here")
+    path = as_on_disk(path)
     try:
         there = path.is_file()
     except (OSError, ValueError):  # a name that no file can have: too long, or with a null character
