@@ -9,7 +9,6 @@ Examples:
 import argparse
 import dataclasses
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from training.datasets.answer_classes import answer_identity, answer_notes
 from training.datasets.check_data import check_data
 from training.datasets.feature_cache import FeatureCache, mean_image_token
 from training.datasets.questions import QuestionDataset, answer_index, build_answer_list
-from training.datasets.readers.jsonl import Row, photos_in_both, photos_of
+from training.datasets.readers.jsonl import Row, photos_in_both, photos_of, some_rows
 from training.datasets.statements import StatementDataset, evaluate_pretraining
 from training.datasets.streaming import STREAM, StreamingBatches
 from training.evaluate import evaluate_with_logits, format_table, predict_logits, score_rows
@@ -140,8 +139,8 @@ def train(
     torch.manual_seed(training.seed)
     captions = run.objective == "pretraining"
     streaming = run.data.startswith(STREAM)
-    rows = [] if streaming else _some(load_rows(run.data, not run.blind, captions), run.rows)
-    validation_rows = _some(load_rows(run.validation, not run.blind, captions), run.validation_rows)
+    rows = [] if streaming else some_rows(load_rows(run.data, not run.blind, captions), run.rows)
+    validation_rows = some_rows(load_rows(run.validation, not run.blind, captions), run.validation_rows)
     model = model_to_train(run, config, rows).to(choose_device(device))
     for note in notes_beforehand(run, rows, validation_rows, model.answers):
         processes.print(note)
@@ -151,7 +150,7 @@ def train(
     }
     rows = rows * run.repeat
     if run.rehearsal:
-        rehearsal = _some(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
+        rehearsal = some_rows(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
         data["rehearsal"] = rows_fingerprint(rehearsal)
         rows += rehearsal
     shared = depends_on(run, config, data)
@@ -344,11 +343,6 @@ def save_best(model: ValmModel, folder: Path) -> None:
     save_checkpoint(merged(model), folder)
     if adapter_of(model) is not None:
         save_adapter(model, folder.with_name("adapter"))
-
-
-def _some(rows: list[Row], limit: int) -> list[Row]:
-    """At most ``limit`` of the rows (0: all), the same ones every time."""
-    return random.Random(0).sample(rows, limit) if 0 < limit < len(rows) else rows
 
 
 def _batches(dataset: QuestionDataset | StatementDataset, training: TrainingConfig) -> BucketedBatches:

@@ -167,6 +167,9 @@ def test_ray_gives_the_same_and_a_killed_worker_loses_nothing(checkpoint, shards
     try:
         arguments = (str(checkpoint), str(tmp_path / "ray"), 32, "cpu", 1)
         assert work_with_ray(find_shards(shards), DiesOnce, arguments, 2, cuda=False) == 8
+        (tmp_path / "z.parquet").write_bytes(b"PAR1 nothing")
+        with pytest.raises(DataError, match=r"z\.parquet can't be read.*\n0 of 1 shards are done"):
+            work_with_ray([tmp_path / "z.parquet"], DiesOnce, arguments, 1, cuda=False)
     finally:
         ray.shutdown()
     assert marker.exists()

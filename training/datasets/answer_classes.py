@@ -9,10 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from training.datasets.readers.jsonl import first_few
 from training.metrics.vqa_accuracy import normalize_answer, official_form
 from valm_core.inputs.text import lower_text
 
-SHOWN = 5  # examples in a note
 # What the rules drop though it tells answers apart.
 _MEANING = re.compile(
     r"[+<>=]"  # C++, < 5, x = 2
@@ -55,17 +55,17 @@ def answer_notes(answers: Iterable[str]) -> list[str]:
             for text, identity in sorted(merged.items(), key=lambda pair: -spellings[pair[0]])
         ]
         rows = sum(spellings[text] for text in merged)
-        notes.append(f"{len(merged)} spellings ({rows} answers) are merged with a commoner one: {_listed(pairs)}")
+        notes.append(f"{len(merged)} spellings ({rows} answers) are merged with a commoner one: {first_few(pairs)}")
     same = [found for found in scored.values() if len(found) > 1]
     if same:
         pairs = [" = ".join(f"{text!r} ({count})" for text, count in found.most_common()) for found in same]
         notes.append(
             f"{len(same)} groups of answers are classes of their own, but score as equal by the VQA rules: "
-            f"{_listed(pairs)}"
+            f"{first_few(pairs)}"
         )
     kept = [f"{text!r} ({count})" for text, count in spellings.most_common() if not official_form(text)]
     if kept:
-        notes.append(f"{len(kept)} answers of which the VQA rules leave nothing are kept as written: {_listed(kept)}")
+        notes.append(f"{len(kept)} answers of which the VQA rules leave nothing are kept as written: {first_few(kept)}")
     return notes
 
 
@@ -75,8 +75,3 @@ def _groups(counts: Counter, form: Callable[[str], str]) -> dict[str, Counter]:
     for text, count in counts.items():
         groups.setdefault(form(text), Counter())[text] += count
     return groups
-
-
-def _listed(examples: list[str]) -> str:
-    more = len(examples) - SHOWN
-    return ", ".join(examples[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -9,13 +9,12 @@ from tqdm import tqdm
 
 from training.datasets import scan_source
 from training.datasets.answer_classes import answer_notes
-from training.datasets.readers.jsonl import DataError
+from training.datasets.readers.jsonl import DataError, first_few
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.text import printable
 from valm_core.outputs import InputError
 
 THREADS = 4
-SHOWN_LINES = 5  # of a photo that many lines use
 
 
 def check_data(
@@ -58,7 +57,7 @@ def check_data(
             print(f"{source}: {note}")
     for photo, fault in photo_faults(list(lines_of)):
         faults += 1
-        print(f"{printable(photo)}: {fault} Used by {_listed(lines_of[photo])}")
+        print(f"{printable(photo)}: {fault} Used by {first_few(lines_of[photo])}")
     print(f"{len(lines_of)} photos opened, {faults} fault{'s' * (faults != 1)}")
     return 2 if faults else 0
 
@@ -80,8 +79,3 @@ def photo_faults(photos: list[Path]) -> Iterator[tuple[Path, str]]:
         ):
             if text:
                 yield photo, text
-
-
-def _listed(lines: list[str]) -> str:
-    more = len(lines) - SHOWN_LINES
-    return ", ".join(lines[:SHOWN_LINES]) + (f" and {more} more" if more > 0 else "")

@@ -4,10 +4,12 @@ import argparse
 import json
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from training.datasets.feature_cache import read_pixels
 from valm_core.checkpoints.atomic_files import write_text
@@ -16,7 +18,7 @@ from valm_core.devices import choose_device
 from valm_core.explanations import EXPLANATION_METHODS
 from valm_core.method_names import DEFAULT_METHOD
 from valm_core.model.model import ValmModel
-from valm_core.outputs import Explanation
+from valm_core.outputs import EncodedImage, EncodedText, Explanation
 
 Drawn = TypeVar("Drawn")
 COMPARED = tuple(dict.fromkeys(("raw_attention", DEFAULT_METHOD)))  # methods whose maps of single words are measured
@@ -42,13 +44,34 @@ def sample(rows: list[Drawn], limit: int, seed: int) -> list[Drawn]:
     return random.Random(seed).sample(rows, min(limit, len(rows)))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question about a photo as explanation methods take it: both encoded, and the place of the likeliest answer.
+
+    ``pixels`` [3, S, S] in 0..1 are the photo's.
+    """
+
+    text: EncodedText
+    image: EncodedImage
+    answer: int
+    pixels: Tensor
+
+
+@torch.no_grad()
+def encode_and_answer(model: ValmModel, photo: Path, question: str) -> Asked:
+    """Encode a question and a photo, and answer."""
+    text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([question], True)))
+    pixels = read_pixels(model, photo).to(model.device)
+    image = model.encode_image(pixels[None])
+    logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
+    return Asked(text, image, int(logits.argmax()), pixels)
+
+
 @torch.no_grad()
 def explain(model: ValmModel, photo: Path, question: str) -> dict[str, Explanation]:
     """What each of the ``COMPARED`` methods says of the model's own answer, over the question's word pieces."""
-    text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([question], True)))
-    image = model.encode_image(read_pixels(model, photo)[None].to(model.device))
-    logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
-    return {name: EXPLANATION_METHODS[name](model, text, image, int(logits.argmax())) for name in COMPARED}
+    asked = encode_and_answer(model, photo, question)
+    return {name: EXPLANATION_METHODS[name](model, asked.text, asked.image, asked.answer) for name in COMPARED}
 
 
 def words_of(model: ValmModel, question: str) -> tuple[tuple[str, ...], tuple[int | None, ...]]:

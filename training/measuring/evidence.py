@@ -16,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 from training.datasets import load_rows
-from training.datasets.feature_cache import read_pixels
 from training.datasets.readers.jsonl import Row
 from training.measuring.common import (
     add_measuring_options,
     as_page,
     data_name,
+    encode_and_answer,
     load_model,
     markdown_table,
     sample,
@@ -92,12 +92,9 @@ def hide(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> list[Hid
     found = []
     maps_so_far: list[tuple[Path | None, np.ndarray]] = []
     for number, row in enumerate(tqdm(rows, desc="hiding", unit="question")):
-        text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
-        pixels = read_pixels(model, row.photo).to(model.device)
-        image = model.encode_image(pixels[None])
-        logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
+        asked = encode_and_answer(model, row.photo, row.question)
+        text, image, answer = asked.text, asked.image, asked.answer
         blind = model(text_tokens=text.tokens, text_mask=text.mask).logits[0]
-        answer = int(logits.argmax())
         image_map = EXPLANATION_METHODS[DEFAULT_METHOD](model, text, image, answer).image_map
         generator = np.random.default_rng(number)
         maps = [image_map, *(generator.permutation(image_map.ravel()) for _ in range(SHUFFLES))]
@@ -105,7 +102,7 @@ def hide(model: ValmModel, rows: list[Row], by_pixels: bool = False) -> list[Hid
         maps.append(next(of_others, image_map[::-1]))  # the first question's own, turned over
         maps_so_far.append((row.image, image_map))
         probability, hottest, random = hiding_probabilities(
-            model, text, image, answer, maps, pixels if by_pixels else None
+            model, text, image, answer, maps, asked.pixels if by_pixels else None
         )
         found.append(Hidden(probability, hottest[:-1], hottest[-1], random, int(blind.argmax()) != answer))
     return found

@@ -18,12 +18,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.datasets import load_rows
-from training.datasets.feature_cache import read_pixels
 from training.datasets.readers.jsonl import Row
 from training.measuring.common import (
     add_measuring_options,
     as_page,
     data_name,
+    encode_and_answer,
     load_model,
     markdown_table,
     sample,
@@ -80,12 +80,8 @@ def measure(model: ValmModel, rows: list[Row], pixel_rows: int = 0) -> dict:
     correlations: dict[tuple[str, str], list[float]] = defaultdict(list)
     right: list[float] = []
     for number, row in enumerate(tqdm(rows, desc="explaining", unit="question")):
-        pixels = read_pixels(model, row.photo).to(model.device)
-        with torch.no_grad():
-            text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
-            image = model.encode_image(pixels[None])
-            logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
-        answer = int(logits.argmax())
+        asked = encode_and_answer(model, row.photo, row.question)
+        text, image, answer, pixels = asked.text, asked.image, asked.answer, asked.pixels
         maps = {}
         for name, method in EXPLANATION_METHODS.items():
             start = time.perf_counter(), time.process_time()

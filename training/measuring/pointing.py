@@ -18,13 +18,13 @@ import torch
 from tqdm import tqdm
 
 from training.datasets import load_rows
-from training.datasets.feature_cache import read_pixels
 from training.datasets.readers.jsonl import DataError, Row
 from training.datasets.readers.judging import PersonPhoto, read_person_photos
 from training.measuring.common import (
     add_measuring_options,
     as_page,
     data_name,
+    encode_and_answer,
     load_model,
     markdown_table,
     sample,
@@ -91,10 +91,8 @@ def measure(model: ValmModel, rows: list[Row]) -> dict:
     right: list[float] = []
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in tqdm(rows, desc="pointing", unit="question"):
-        text = model.encode_question(*(part.to(model.device) for part in model.tokenizer([row.question], True)))
-        image = model.encode_image(read_pixels(model, row.photo)[None].to(model.device))
-        logits = model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=image.tokens).logits[0]
-        answer = int(logits.argmax())
+        asked = encode_and_answer(model, row.photo, row.question)
+        text, image, answer = asked.text, asked.image, asked.answer
         right.append(vqa_accuracy(model.answers[answer], row.answers))
         if not right[-1]:
             continue

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.labelled_texts import LabelledTexts, texts_of
 from training.datasets.readers.captioned import read_captioned_photos
-from training.datasets.readers.jsonl import DataError, check_apart
+from training.datasets.readers.jsonl import DataError, check_apart, some_rows
 from training.datasets.readers.labelled import (
     LabelledText,
     labelled_fingerprint,
@@ -89,11 +89,6 @@ def train_classifier(
     return train_to_checkpoint(
         run, training, objective, batches, validate, measure, facts, shared, resume, device, photos
     )
-
-
-def some_rows(rows: list[LabelledText], limit: int) -> list[LabelledText]:
-    """At most ``limit`` of the rows (0: all), the same ones every time."""
-    return random.Random(0).sample(rows, limit) if 0 < limit < len(rows) else rows
 
 
 def statements_of_captions(sources: str, limit: int, left_out: set[Path | None]) -> list[LabelledText]:

@@ -2,8 +2,9 @@
 
 import gzip
 import json
+import random
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
@@ -14,6 +15,7 @@ from valm_core.checkpoints.atomic_files import write_text
 from valm_core.inputs.photo import as_on_disk
 from valm_core.inputs.text import LONE_SURROGATE, TwiceError, clean_text, parse_json, printable
 
+SHOWN = 5  # examples in a message
 Parsed = TypeVar("Parsed")
 
 
@@ -144,6 +146,17 @@ def without_faults(entries: Iterable[tuple[str, Parsed | DataError]]) -> list[Pa
             raise row
         rows.append(row)
     return rows
+
+
+def some_rows(rows: list[Parsed], limit: int) -> list[Parsed]:
+    """At most ``limit`` of the rows (0: all), the same ones every time."""
+    return random.Random(0).sample(rows, limit) if 0 < limit < len(rows) else rows
+
+
+def first_few(examples: Sequence[str]) -> str:
+    """The first five of many, for a message, and how many more there are."""
+    more = len(examples) - SHOWN
+    return ", ".join(examples[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 _EXAMPLE = '{"image": "photos/1.jpg", "question": "What color is the bus?", "answer": "red"}'
