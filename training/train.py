@@ -9,7 +9,8 @@ Examples:
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -137,23 +138,12 @@ def train(
     if training.threads:
         torch.set_num_threads(training.threads)
     torch.manual_seed(training.seed)
-    captions = run.objective == "pretraining"
-    streaming = run.data.startswith(STREAM)
-    rows = [] if streaming else some_rows(load_rows(run.data, not run.blind, captions), run.rows)
-    validation_rows = some_rows(load_rows(run.validation, not run.blind, captions), run.validation_rows)
-    model = model_to_train(run, config, rows).to(choose_device(device))
-    for note in notes_beforehand(run, rows, validation_rows, model.answers):
+    data = read_data(run)
+    model = model_to_train(run, config, data.rows).to(choose_device(device))
+    for note in notes_beforehand(run, data.rows, data.validation, model.answers):
         processes.print(note)
-    data = {
-        "data": data_fingerprint(run.data) if streaming else rows_fingerprint(rows),
-        "validation": rows_fingerprint(validation_rows),
-    }
-    rows = rows * run.repeat
-    if run.rehearsal:
-        rehearsal = some_rows(load_rows(run.rehearsal, not run.blind, captions), run.rehearsal_rows)
-        data["rehearsal"] = rows_fingerprint(rehearsal)
-        rows += rehearsal
-    shared = depends_on(run, config, data)
+    rows, validation_rows = data.rows * run.repeat + data.rehearsal, data.validation
+    shared = depends_on(run, config, data.fingerprints)
     if resume:  # before photos are encoded, for hours perhaps
         with processes.main_process_first():
             recover_folder(Path(run.output) / "last")
@@ -170,19 +160,10 @@ def train(
     if run.objective == "pretraining":
         return pretrain(run, training, model, (rows, validation_rows), features, command, resume, shared)
 
-    soft = run.targets == "soft"
-    batches: Batches
-    if streaming:
-        batches = StreamingBatches(run.data, model, run.rows, training.rows_at_once, training.seed, soft)
-        if not run.init:
-            model.mean_image_token.copy_(batches.mean_image_token())
-    else:
-        dataset = QuestionDataset(rows, model, features, run.blind, soft, run.balanced).answerable()
-        batches = _batches(dataset, training)
-        processes.print(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
+    batches = question_batches(run, training, model, rows, features, processes.print)
     validation = QuestionDataset(validation_rows, model, features, run.blind)
     objective = AnswerObjective(
-        model, training.visual_weight, training.alignment_weight, training.label_smoothing, soft
+        model, training.visual_weight, training.alignment_weight, training.label_smoothing, run.targets == "soft"
     )
     output = Path(run.output)
     before = output / "before.json"  # figures and answers of the model as it came, for the run's report
@@ -206,6 +187,52 @@ def train(
     facts = {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"], "command": command}
     facts |= {"fine_tuning": training.fine_tuning, "learning_parameters": learning}
     return finish(run, training, best, validation_rows, features, batches.rows, facts)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The rows of a run, those of a stream left in their shards, and the fingerprints of all that is learned from."""
+
+    rows: list[Row]
+    validation: list[Row]
+    rehearsal: list[Row]
+    fingerprints: dict[str, dict]
+
+
+def read_data(run: RunConfig) -> RunData:
+    """Read what a run learns from and is validated on. Raises what ``load_rows`` does."""
+
+    def read(source: str, limit: int) -> list[Row]:
+        return some_rows(load_rows(source, not run.blind, run.objective == "pretraining"), limit)
+
+    streaming = run.data.startswith(STREAM)
+    rows, validation = [] if streaming else read(run.data, run.rows), read(run.validation, run.validation_rows)
+    rehearsal = read(run.rehearsal, run.rehearsal_rows) if run.rehearsal else []
+    fingerprints = {"data": data_fingerprint(run.data) if streaming else rows_fingerprint(rows)}
+    fingerprints["validation"] = rows_fingerprint(validation)
+    if run.rehearsal:
+        fingerprints["rehearsal"] = rows_fingerprint(rehearsal)
+    return RunData(rows, validation, rehearsal, fingerprints)
+
+
+def question_batches(
+    run: RunConfig,
+    training: TrainingConfig,
+    model: ValmModel,
+    rows: list[Row],
+    features: FeatureCache | None,
+    tell: Callable[[str], None],
+) -> Batches:
+    """The batches of questions to learn from: of rows that have an answer in the list, or out of a stream's shards."""
+    soft = run.targets == "soft"
+    if run.data.startswith(STREAM):
+        stream = StreamingBatches(run.data, model, run.rows, training.rows_at_once, training.seed, soft)
+        if not run.init:
+            model.mean_image_token.copy_(stream.mean_image_token())
+        return stream
+    dataset = QuestionDataset(rows, model, features, run.blind, soft, run.balanced).answerable()
+    tell(f"{len(rows)} rows, {len(dataset)} of them with an answer among {len(model.answers)}")
+    return _batches(dataset, training)
 
 
 def notes_beforehand(run: RunConfig, rows: list[Row], validation_rows: list[Row], answers: list[str]) -> Iterator[str]:

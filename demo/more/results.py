@@ -6,6 +6,7 @@ from PIL import Image
 
 from demo.languages.translate import say, say_html
 from demo.rendering.answers import bars_html
+from demo.rendering.evidence import SHORT_VERDICT_WORDS
 from demo.rendering.map import picture_html
 from demo.rendering.overlay import Look, overlay
 from demo.rendering.page_frames import MIN_FALL, marked_page
@@ -19,12 +20,6 @@ from valm_core.tasks.reader import PageAnswer, ReadPage
 from valm_core.tasks.tagger import Tagged
 
 STRONG_EFFECT = 2.0  # log-odds from which on a word is drawn in full colour
-VERDICTS = {  # of ``evidence.rules``, in a table
-    "matters": "matters",
-    "matters a little": "matters a little",
-    "no difference": "no difference beyond chance",
-    "cannot tell": "can’t be told",
-}
 FRAMED = {  # the same of the lines of a page that spoke for its answer
     "matters": "The framed lines mattered.",
     "matters a little": "The framed lines mattered a little.",
@@ -57,7 +52,7 @@ def _words_html(labelled: Labelled) -> str:
         side = "for" if effect > 0 else "against"
         share = min(abs(effect) / STRONG_EFFECT, 1) if verdict == "matters" else 0
         kind = "marked" if place in marked else side if share else "plain"
-        note = say("marked" if place in marked else side if share else "no difference beyond chance")
+        note = say("marked" if place in marked else side if share else SHORT_VERDICT_WORDS["no difference"])
         chips.append(
             f'<span class="spoke {kind}" style="--share:{share:.2f}" title="{escape(note)}">{escape(word)}'
             f'<span class="sr-only"> ({escape(note)})</span></span>'
@@ -91,7 +86,7 @@ def tagged_html(tagged: Tagged) -> str:
             percent(span.probability),
             percent(span.without_itself),
             escape(", ".join(named) or "–"),
-            say(VERDICTS[span.verdict]) if span.verdict else "–",
+            say(SHORT_VERDICT_WORDS[span.verdict]) if span.verdict else "–",
         )
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     names = ("Entity", "Type", "Probability", "By the other words alone", "Other words that spoke for it", "Verdict")

@@ -8,7 +8,7 @@ from markupsafe import escape
 from PIL import Image
 
 from demo.languages.translate import say
-from demo.rendering.evidence import VERDICT_WORDS
+from demo.rendering.evidence import SHORT_VERDICT_WORDS, VERDICT_WORDS
 from demo.rendering.overlay import Look, overlay
 from demo.rendering.wording import data_address
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # for real it would load torch
 PICTURE_SIDE = 360  # pixels of a map's longer side
 
 # A word's map may be flat, too: then nothing was hidden that could tell.
-WORD_VERDICTS = VERDICT_WORDS | {"cannot tell": "can’t be told"}
+WORD_VERDICTS = VERDICT_WORDS | {"cannot tell": SHORT_VERDICT_WORDS["cannot tell"]}
 
 
 def description_html(picture: Image.Image, description: Description) -> str:

@@ -23,6 +23,12 @@ VERDICT_WORDS = {
     "no difference": "no difference beyond chance",
     "cannot tell": "can’t be told: the answer is about as likely with nine tenths of the photo hidden",
 }
+SHORT_VERDICT_WORDS = {  # the same in a table
+    "matters": "matters",
+    "matters a little": "matters a little",
+    "no difference": VERDICT_WORDS["no difference"],
+    "cannot tell": "can’t be told",
+}
 CONTROL_WORDS = {"matters": "what it marks matters", "matters a little": "what it marks matters a little"}
 
 
