@@ -60,10 +60,10 @@ def work_on(worker: ShardWorker, shard: Path) -> tuple[int, str]:
 
 def counted(done: Iterable[tuple[int, str]]) -> int:
     """The rows of all shards. Raises DataError with the faults of those that couldn't be read, once all are done."""
-    rows, faults = zip(*done, strict=True)
-    if said := [fault for fault in faults if fault]:
-        raise DataError("\n".join(said) + f"\n{len(faults) - len(said)} of {len(faults)} shards are done.")
-    return sum(rows)
+    found = list(done)
+    if faults := [fault for _, fault in found if fault]:
+        raise DataError("\n".join(faults) + f"\n{len(found) - len(faults)} of {len(found)} shards are done.")
+    return sum(rows for rows, _ in found)
 
 
 def shard_file(shard: Path, output: str | Path, suffix: str) -> Path:
