@@ -32,14 +32,14 @@ def load_predictor(
         FileNotFoundError, ImportError, ValueError: see ``VqaPredictor.from_checkpoint`` and
             ``OnnxPredictor.from_checkpoint``.
     """
-    if not (Path(name) / METADATA_FILE).is_file():
-        if is_open_model(name):
-            from valm_core.vision_language.predictor import TransformersPredictor  # not above: most pages have none
+    exported = (Path(name) / METADATA_FILE).is_file()
+    if not exported and is_open_model(name):
+        from valm_core.vision_language.predictor import TransformersPredictor  # not above: most pages have none
 
-            return TransformersPredictor.from_pretrained(name, choose_device(device), prompt, calibration)
-        _check_open_settings(name, prompt, calibration)
-        return VqaPredictor.from_checkpoint(name, device)
+        return TransformersPredictor.from_pretrained(name, choose_device(device), prompt, calibration)
     _check_open_settings(name, prompt, calibration)
+    if not exported:
+        return VqaPredictor.from_checkpoint(name, device)
     if device not in ("auto", "cpu"):
         raise ValueError(f"device is {device!r}, but exported models run on the CPU; use `auto` or `cpu`.")
     return OnnxPredictor.from_checkpoint(name)

@@ -12,7 +12,6 @@ from demo.settings import FIRST_PORT, Settings
 from valm_core.corrections.database import may_hold_corrections
 
 PORTS_TRIED = 100
-NO_ADDRESS = (errno.EADDRNOTAVAIL,)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # read in capitals too
 
@@ -51,7 +50,7 @@ def free_port(settings: Settings) -> int:
             for name in {settings.address, LOOPBACK[0]}:  # gradio itself tries the latter
                 _bind(name, port)
         except (OSError, UnicodeError) as error:  # the latter of a name that no address can have
-            if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or error.errno in NO_ADDRESS:
+            if isinstance(error, UnicodeError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 raise ValueError(
                     f"GRADIO_SERVER_NAME is {settings.address!r}, which is no address of this machine. "
                     "Use 127.0.0.1, ::1, 0.0.0.0 or another address of it."

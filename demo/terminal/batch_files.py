@@ -127,11 +127,11 @@ def read_objects(source: Path) -> list[Object]:
     Raises:
         ValueError: the file is empty, or one JSON array.
     """
-    lines = as_utf8(source.read_bytes()).splitlines()
-    read = [_object(line, number) for number, line in enumerate(lines, 1) if line.strip()]
+    content = as_utf8(source.read_bytes())
+    read = [_object(line, number) for number, line in enumerate(content.splitlines(), 1) if line.strip()]
     if not read:
         raise ValueError(f"{source} is empty. It needs one JSON object a line.")
-    if len(read) == sum(one.values is None for one in read) and b"".join(lines).lstrip().startswith(b"["):
+    if content.lstrip().startswith(b"[") and all(one.values is None for one in read):
         raise ValueError(f"{source} is one JSON array. Write its objects one a line, without brackets and commas.")
     return read
 

@@ -31,8 +31,8 @@ PERSON_WORDS = frozenset(
 )
 MAX_BOXES = 12
 MIN_CONFIDENCE, MIN_TAG_CONFIDENCE = 0.3, 0.6  # of a captioner, of a tagger
-# Questions and statements that only measure: their folder, and how the sources of their rows begin.
 CLEANED = frozenset({"question", "answer", "answers", "captions"})  # what people wrote, in one normal form
+# Questions and statements that only measure: their folder, and how the sources of their rows begin.
 MEASURING_FOLDER = "statements"
 MEASURING_SOURCES = ("pope", "valse", "vsr", "gqa")
 
