@@ -32,6 +32,7 @@ from valm_core.checkpoints.storage import (
     save_checkpoint,
     stored_state,
 )
+from valm_core.commands import ending_in_a_line
 from valm_core.devices import choose_device
 
 
@@ -132,10 +133,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"python -m training.average --checkpoint {' '.join(options.checkpoint)} --data {options.data} "
         f"--output {options.output}"
     )
-    try:
+    with ending_in_a_line(parser):
         report = average(options.checkpoint, options.data, options.output, command, options.device)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
     print(find_task(task_of(options.output)).table(report))
     print(json.dumps(report))
 

@@ -34,6 +34,7 @@ from training.metrics.wups import WordNetMissing
 from training.run_config import parse_overrides, read_sections
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.commands import ending_in_a_line
 from valm_core.config import ValmConfig, from_plain_values
 from valm_core.devices import choose_device
 from valm_core.model.build import build_model, reconfigure
@@ -274,14 +275,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_intermixed_args(arguments)  # settings may stand before, between and after the options
-    try:
+    with ending_in_a_line(parser, FloatingPointError, WordNetMissing, yaml.YAMLError):
         sections = read_sections(options.config, parse_overrides(options.settings), SECTIONS)
         data = from_plain_values(JointSources, sections["data"])
         model = from_plain_values(ValmConfig, sections["model"])
         training = from_plain_values(JointConfig, sections["training"])
         run = train_joint(data, model, training, Path(options.output), options.device)
-    except (OSError, FloatingPointError, ValueError, WordNetMissing, yaml.YAMLError) as error:
-        parser.exit(2, f"{error}\n")
     checkpoint = Path(options.output) / "checkpoint"
     print(
         f"The checkpoint of {run['steps']} steps is in {checkpoint}. Its probabilities aren't calibrated yet. "

@@ -23,6 +23,7 @@ import transformers
 from training.measuring.common import markdown_table
 from training.metrics.memory import peak_bytes
 from valm_core import __version__
+from valm_core.commands import ending_in_a_line
 from valm_core.loading import load_predictor
 from valm_core.outputs import Explanation, InputError
 from valm_core.vision_language.attention_rows import collecting
@@ -142,15 +143,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--photos", type=Path, default=EXAMPLES, help="folder with the example photos")
     parser.add_argument("--measure", action="store_true", help="also time and memory with and without maps")
     options = parser.parse_args(arguments)
-    try:
+    with ending_in_a_line(parser, ImportError):
         predictor = load_predictor(options.model, options.device)
         if not isinstance(predictor, TransformersPredictor):
             raise ValueError(f"{options.model} is a VALM model or an export of one; `python -m demo.ask` tries those.")
         found, failed = try_questions(predictor, options.photos)
         if options.measure:
             found += "\n\n" + measure(predictor, predictor.encode(options.photos / ASKED[0][0]))
-    except (OSError, ValueError, ImportError) as error:
-        parser.exit(2, f"{error}\n")
     facts = ", ".join(f"{name} {value}" for name, value in predictor.facts.items() if not name.startswith("prompt"))
     print(f"{facts}\nprompt: {predictor.facts['prompt']!r}")
     print(f"VALM {__version__}, transformers {transformers.__version__}, torch {torch.__version__}, ", end="")

@@ -28,6 +28,7 @@ from training.benchmark.models import Peer, Valm
 from training.benchmark.report import draw_report, format_report
 from training.measuring.common import write_report
 from training.metrics.memory import peak_bytes
+from valm_core.commands import ending_in_a_line
 from valm_core.devices import choose_device
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
@@ -247,13 +248,11 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError:
         parser.error(f"--batches is {options.batches!r}; write numbers with commas between, e.g. 1,8,32.")
     torch.set_num_threads(options.threads)
-    try:
+    with ending_in_a_line(parser, RuntimeError):
         if options.alone:
             print(json.dumps(alone(options.alone, Path(options.checkpoint), choose_device(options.device))))
             return
         report = benchmark(options, names, batches)
-    except (OSError, RuntimeError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
     words = sys.argv[1:] if arguments is None else arguments
     report["command"] = f"python -m training.benchmark {' '.join(words)}"
     text = format_report(report)

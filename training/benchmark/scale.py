@@ -27,6 +27,7 @@ from training.datasets.readers.jsonl import Row
 from training.measuring.common import as_page, markdown_table, write_report
 from training.metrics.memory import kilobytes
 from valm_core.bulk import answer_photos
+from valm_core.commands import ending_in_a_line
 from valm_core.predictor import VqaPredictor
 
 ROOT = Path(__file__).parents[2]
@@ -209,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     report: dict[str, Any] = {"command": " ".join(["python -m training.scale", *given])}
     report |= {"cores": os.cpu_count(), "load_average": os.getloadavg()[0]}
-    try:
+    with ending_in_a_line(parser, RuntimeError):
         if min(*options.answers, *options.encoded, *options.workers, options.ray_questions, 10**9) < 1:
             raise ValueError("every size must be at least 1.")
         rows = load_rows(options.data)
@@ -219,8 +220,6 @@ def main(arguments: list[str] | None = None) -> None:
         report["search"] = measure_search(sorted(options.photos))
         report["learning"] = measure_learning(options.config, sorted(options.encoded))
         report["workers"] = measure_workers(checkpoint, alone, sorted(options.workers))
-    except (OSError, ValueError, RuntimeError) as error:
-        parser.exit(2, f"{error}\n")
     text = format_report(report)
     print(text)
     write_report(options.report, report, text)

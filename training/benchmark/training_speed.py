@@ -26,6 +26,7 @@ from training.datasets.questions import QuestionDataset
 from training.measuring.common import as_page, markdown_table, sample, tell_report
 from training.run_config import parse_overrides, read_config
 from training.train import model_to_train
+from valm_core.commands import ending_in_a_line
 from valm_core.devices import choose_device
 from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.losses import AnswerObjective
@@ -194,11 +195,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_args(arguments)
-    try:
+    with ending_in_a_line(parser, yaml.YAMLError):
         settings = parse_overrides(options.settings)
         report = measure(options.config, settings, options.photos, options.steps, options.device)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        parser.exit(2, f"{error}\n")
     given = sys.argv[1:] if arguments is None else arguments
     report = {"command": " ".join(["python -m training.training_speed", *given]), **report}
     tell_report(report, format_report(report), options.report)

@@ -21,6 +21,7 @@ from valm_core.checkpoints.atomic_files import replace_folder
 from valm_core.checkpoints.contents import ANSWERS_FILE, missing_file
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint
 from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.commands import ending_in_a_line
 from valm_core.corrections.database import MODEL_COLUMNS, Correction, delete_corrections, read_corrections
 from valm_core.inputs.text import clean_text, printable
 
@@ -167,7 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--output", default="runs/feedback", help="folder to work in")
     command.add_argument("--cache", default="runs/cache", help="folder for the encoders' outputs")
     options = parser.parse_args(arguments)
-    try:
+    with ending_in_a_line(parser):
         if options.command == "measure":
             from training.corrections.measure import main as measure
 
@@ -191,8 +192,6 @@ def main(arguments: list[str] | None = None) -> None:
             if not count:
                 raise ValueError("There is no such correction; `list` shows them.")
             print(f"{count} corrections were deleted. Delete earlier exports yourself.")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from training.train import train
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import METRICS_FILE
+from valm_core.commands import ending_in_a_line
 from valm_core.devices import choose_device
 from valm_core.predictor import VqaPredictor
 
@@ -167,11 +168,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_args(arguments)
-    try:
-        with baselines.allowed():
-            report = compare(options.config, parse_overrides(options.settings), options.device)
-    except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
-        parser.exit(2, f"{error}\n")
+    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError), baselines.allowed():
+        report = compare(options.config, parse_overrides(options.settings), options.device)
     words = " ".join(["python -m training.compare --config", options.config, "--report", options.report])
     command = " ".join([words, *options.settings])
     title = f"Comparison: {Path(options.config).stem}"

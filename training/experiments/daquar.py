@@ -36,6 +36,7 @@ from training.train import chosen_answers
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.contents import METRICS_FILE
 from valm_core.checkpoints.storage import load_checkpoint
+from valm_core.commands import ending_in_a_line
 from valm_core.devices import choose_device
 from valm_core.learning.fine_tuning import parse_fine_tuning
 
@@ -259,10 +260,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     words = " ".join(sys.argv[1:] if arguments is None else arguments)
-    try:
+    with ending_in_a_line(parser):
         report = daquar(options, f"python -m training.daquar {words}")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
     print(format_report(report, Path(options.report).name))
 
 

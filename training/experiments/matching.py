@@ -34,6 +34,7 @@ from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_trai
 from training.tasks.retrieval import encode_photos, encode_texts
 from valm_core.checkpoints.atomic_files import write_text
 from valm_core.checkpoints.storage import load_retrieval_checkpoint, load_task_checkpoint
+from valm_core.commands import ending_in_a_line
 from valm_core.config import ValmConfig
 from valm_core.devices import choose_device
 from valm_core.learning.batches import BucketedBatches
@@ -265,11 +266,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--seeds is {options.seeds}; a number above 0 is needed.")
     words = [f"python -m training.matching --config {options.config} --finder {options.finder}"]
     words += [f"--seeds {options.seeds} --report {options.report}", *options.settings]
-    try:
+    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError):
         overrides, device = parse_overrides(options.settings), choose_device(options.device)
         study = run_study(options.config, options.finder, overrides, options.seeds, " ".join(words), device)
-    except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
-        parser.exit(2, f"{error}\n")
     tell_report(study, study_report(study), f"{options.report}.json")
 
 

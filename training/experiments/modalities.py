@@ -23,6 +23,7 @@ from training.measuring.common import as_page, markdown_table, tell_report
 from training.run_config import check_one_process, parse_overrides, read_config
 from training.train import train
 from valm_core.checkpoints.atomic_files import write_text
+from valm_core.commands import ending_in_a_line
 from valm_core.model.build_tasks import TEXT_ALONE
 from valm_core.model.fusion.families import FUSIONS
 
@@ -113,13 +114,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--seeds is {options.seeds}; a number above 0 is needed.")
     words = ["python -m training.modalities --config", options.config, f"--seeds {options.seeds}"]
     words += [f"--output {options.output} --report {options.report}", *options.settings]
-    try:
+    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError):
         overrides = parse_overrides(options.settings)
         study = run_study(
             options.config, overrides, options.seeds, Path(options.output), " ".join(words), options.device
         )
-    except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
-        parser.exit(2, f"{error}\n")
     tell_report(study, study_report(study), f"{options.report}.json")
 
 

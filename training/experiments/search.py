@@ -27,6 +27,7 @@ from training.train import train
 from training.yaml_files import read_yaml
 from valm_core.checkpoints.atomic_files import recover_folder, write_text
 from valm_core.checkpoints.fingerprints import check_same
+from valm_core.commands import ending_in_a_line
 from valm_core.learning.fine_tuning import SettingsError
 from valm_core.learning.resume import FREE_ON_RESUME
 
@@ -244,14 +245,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_args(arguments)
-    try:
+    with ending_in_a_line(parser, yaml.YAMLError):
         check_one_process("A search")
         overrides = parse_overrides(options.settings)
         space = read_space(options.space, options.config, overrides)
         best = search(options.config, space, options.trials, options.storage, overrides, options.device)
         output = read_config(options.config, overrides)[0].output
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        parser.exit(2, f"{error}\n")
     print(f"Best settings, also in {Path(output) / 'best.yaml'}:\n{yaml.safe_dump(best, sort_keys=False)}")
     print(f"python -m training.train --config {options.config} {_words(overrides | best)}")
 
