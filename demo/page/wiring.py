@@ -301,7 +301,9 @@ def and_show_found(page: Page, finding):
     memory, result = page.memory, page.result
     inputs = [memory.weighed, memory.read, memory.reply, memory.kept, page.ask.photo]
     shown = [memory.reply, memory.kept, result.sentence, page.doubt.evidence, result.printed, result.announcement]
-    return finding.then(page.show_found, inputs, [*shown, *page.ask.suggestions], **AT_ONCE)
+    shown += page.ask.suggestions
+    # "once" would drop what is found about the next answer while this is shown
+    return finding.then(page.show_found, inputs, shown, trigger_mode="always_last", **AT_ONCE)
 
 
 def and_remember(page: Page, showing) -> None:

@@ -30,5 +30,7 @@ def find_out(trigger: Callable, ask: Callable[..., dict], inputs: list, outputs:
 
     on_model = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": outputs[0]}
     event = trigger(asked, inputs, later, **on_model)
-    event.then(show, [later, inputs[0]], outputs, queue=False, show_progress="hidden")
+    # "once" would drop an outcome that comes while the one before is being shown
+    showing = {"trigger_mode": "always_last", "queue": False, "show_progress": "hidden"}
+    event.then(show, [later, inputs[0]], outputs, **showing)
     return event

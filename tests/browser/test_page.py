@@ -1,5 +1,7 @@
 """The page as a visitor meets it, in a real browser: ask, click words, send rubbish, change one's mind."""
 
+import threading
+
 import pytest
 from page_steps import (
     ask,
@@ -191,6 +193,33 @@ def test_an_answer_and_its_map_do_not_wait_for_the_evidence(visit, held_url, hel
     page.locator("#words button", has_text="color").wait_for()
     page.locator("#sentence", has_text="Where it looked mattered.").wait_for()
     assert awaited.count() == 0
+
+
+@needs_fake
+def test_evidence_that_comes_while_that_of_the_answer_before_is_being_shown_is_shown_next(
+    visit, held_url, held, photos, monkeypatch
+):
+    page, late, turns = visit(held_url), [], threading.Semaphore(0)
+    monkeypatch.setattr(held.weigh_on, "wait", lambda seconds: turns.acquire(timeout=seconds))
+    upload(page, photos / "red.png")
+    for word in ("color", "shape"):
+        ask(page, f"what {word} is it?")
+        page.locator("#words button", has_text=word).wait_for()
+    page.wait_for_function("sessionStorage.getItem('valm-visit').includes('shape')")
+    page.wait_for_timeout(500)  # in which what else follows an answer ends
+
+    def hold(route):
+        """Let the server do it, and keep its reply."""
+        late.append((route, route.fetch()))
+
+    page.route("**/run/predict*", hold, times=1)  # what shows the first one's evidence
+    turns.release()
+    wait_beside(page, lambda: late)
+    turns.release()  # the second one's
+    page.wait_for_timeout(1000)  # in which it comes
+    route, reply = late[0]
+    route.fulfill(response=reply)
+    page.locator("#sentence", has_text="Where it looked mattered.").wait_for()
 
 
 @needs_fake
