@@ -44,6 +44,7 @@ from valm_core.model.heads import QuestionHead
 from valm_core.model.model import ValmModel
 
 TOLD_EVERY = 50  # steps
+WARMUP = 0.04  # of a stage
 
 
 SECTIONS = {"data": JointSources, "model": ValmConfig, "training": JointConfig}
@@ -70,9 +71,9 @@ def learning_groups(model: ValmModel, config: JointConfig, extra: list[nn.Parame
     ]
 
 
-def set_rates(optimizer: torch.optim.Optimizer, progress: float, warmup: float = 0.04) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, progress: float) -> None:
     """Linear rise, then a cosine to 0, of every group's own peak."""
-    factor = min(1.0, progress / warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    factor = min(1.0, progress / WARMUP) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
 

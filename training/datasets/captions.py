@@ -137,17 +137,17 @@ class WrittenCaptions(Dataset):
         return {name: torch.from_numpy(values) for name, values in pieces.items()} | photos
 
 
-def caption_vocabulary(tokenizer: QuestionTokenizer, texts: Iterable[str], least: int = MIN_USES) -> Tensor:
+def caption_vocabulary(tokenizer: QuestionTokenizer, texts: Iterable[str]) -> Tensor:
     """Token ids [V] that captions are made of, in the order of a ``CaptionModel``'s logits: its three special places,
-    then what occurs at least ``least`` times in ``texts``, the commonest first.
+    then what occurs at least ``MIN_USES`` times in ``texts``, the commonest first.
 
     Raises:
         ValueError: nothing does.
     """
     counts = Counter(token for tokens in caption_pieces(tokenizer, list(texts)) for token in tokens)
     unknown = tokenizer.tokenizer.unk_token_id
-    common = [token for token, count in counts.most_common() if count >= least and token != unknown]
+    common = [token for token, count in counts.most_common() if count >= MIN_USES and token != unknown]
     if not common:
-        raise ValueError(f"No word occurs {least} times in the captions. Give more captions.")
+        raise ValueError(f"No word occurs {MIN_USES} times in the captions. Give more captions.")
     special = {BEGIN: tokenizer.tokenizer.cls_token_id, END: tokenizer.tokenizer.sep_token_id, UNKNOWN: unknown}
     return torch.tensor([special[place] for place in sorted(special)] + common)

@@ -26,9 +26,9 @@ QUESTIONS = tuple(
 CONTROLS = ("random_cell", "center")
 
 
-def drawn_questions(photos: list[PersonPhoto], seed: int = 0) -> list[tuple[PersonPhoto, str]]:
-    """A question about a person for every photo, drawn among ``QUESTIONS``."""
-    generator = random.Random(seed)
+def drawn_questions(photos: list[PersonPhoto]) -> list[tuple[PersonPhoto, str]]:
+    """A question about a person for every photo, drawn among ``QUESTIONS``, the same ones every time."""
+    generator = random.Random(0)
     return [(photo, generator.choice(QUESTIONS)) for photo in photos]
 
 

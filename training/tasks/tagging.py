@@ -79,9 +79,7 @@ def train_tagger(
     )
 
 
-def measure_tags(
-    model: TagModel, sentences: list[TaggedSentence], features: FeatureCache | None = None, context: bool = True
-) -> dict:
+def measure_tags(model: TagModel, sentences: list[TaggedSentence], features: FeatureCache | None = None) -> dict:
     """F1 by label and of whole spans, see ``tag_figures``; where the model sees photos and rows have some, also
     ``without_photo``, the same with the average photo.
 
@@ -89,12 +87,11 @@ def measure_tags(
         model: left in evaluation mode.
         sentences: with their labels; neighbours are read side by side where the model sees no photos.
         features: photos encoded beforehand.
-        context: False reads each sentence alone.
     """
     start = time.perf_counter()
     true = [sentence.labels for sentence in sentences]
     figures: dict[str, Any] = {"sentences": len(sentences)}
-    figures |= tag_figures(predict_tags(model, sentences, features, context=context), true)
+    figures |= tag_figures(predict_tags(model, sentences, features), true)
     if model.sees_photos and any(sentence.image for sentence in sentences):
         blind = [dataclasses.replace(sentence, image=None) for sentence in sentences]
         without = tag_figures(predict_tags(model, blind), true)
@@ -104,14 +101,13 @@ def measure_tags(
 
 @torch.no_grad()
 def predict_tags(
-    model: TagModel, sentences: list[TaggedSentence], features: FeatureCache | None = None, context: bool = True
+    model: TagModel, sentences: list[TaggedSentence], features: FeatureCache | None = None
 ) -> list[tuple[str, ...]]:
     """The likeliest labels of each sentence; arguments as of ``measure_tags``."""
     model.eval()
     unlabelled = [dataclasses.replace(sentence, labels=("O",) * len(sentence.tokens)) for sentence in sentences]
     parts, _, sentence_of = labelled_parts(unlabelled, model)
-    side_by_side = context and not model.sees_photos
-    windows = windows_in_a_row(parts, model.config.max_question_tokens) if side_by_side else None
+    windows = None if model.sees_photos else windows_in_a_row(parts, model.config.max_question_tokens)
     windows = windows or [[number] for number in range(len(parts))]
     predicted: list[list[str]] = [[] for _ in sentences]
     order = sorted(range(len(windows)), key=lambda place: sum(len(parts[number].pieces) for number in windows[place]))

@@ -11,6 +11,7 @@ from valm_core.model.fusion.attention import mean_token
 
 ANSWER_KINDS = ("yes/no", "number", "other")
 NEAREST_ANSWERS = 5  # whose mean a new answer starts from
+VOTE_SHARPNESS = 12.0  # how fast an answer's vote for a candidate falls off with their distance
 
 
 class AnswerHead(nn.Sequential):
@@ -176,22 +177,19 @@ def calibrated(
     return (logits.float() / temperatures).softmax(dim=-1)
 
 
-def candidate_scores(
-    probabilities: Tensor, answer_embeddings: Tensor, candidates: Tensor, sharpness: float = 12.0
-) -> Tensor:
+def candidate_scores(probabilities: Tensor, answer_embeddings: Tensor, candidates: Tensor) -> Tensor:
     """Score any candidate answers, in the list or not, by how near in meaning they are to the likely answers.
 
     A kernel estimate over the answer list: every answer votes for a candidate with its probability times
-    exp(sharpness * (cosine - 1)), which is 1 for the same text and falls off with distance.
+    exp(VOTE_SHARPNESS * (cosine - 1)), which is 1 for the same text and falls off with distance.
 
     Args:
         probabilities: [A], over the answer list.
         answer_embeddings: [A, D], unit length.
         candidates: [C, D], unit length.
-        sharpness: how fast the vote falls off.
 
     Returns:
         [C] scores above 0; higher is likelier.
     """
     similarity = candidates @ answer_embeddings.T  # [C, A]
-    return ((similarity - 1) * sharpness).exp() @ probabilities
+    return ((similarity - 1) * VOTE_SHARPNESS).exp() @ probabilities

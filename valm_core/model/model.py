@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from valm_core.model.fusion.bi_attention import WordCellSimilarity
     from valm_core.model.fusion.families import Fusion
 
+EMBEDDED_AT_ONCE = 256  # texts
+
 
 @dataclass
 class ValmOutput(ModelOutput):
@@ -286,7 +288,7 @@ class ValmModel(nn.Module):
         return self.dropout(self.image_norm(image))
 
     @torch.no_grad()
-    def embed_texts(self, texts: list[str], batch_size: int = 256) -> Tensor:
+    def embed_texts(self, texts: list[str]) -> Tensor:
         """One unit vector [len(texts), D_text] a text, cut where it is too long; the model in evaluation mode.
 
         Layers that learned what questions ask for no longer say what texts have in common, so a packaged text encoder
@@ -294,7 +296,8 @@ class ValmModel(nn.Module):
         """
         encoder = self._embedder()
         batches = (
-            self.tokenizer(texts[first : first + batch_size], True) for first in range(0, len(texts), batch_size)
+            self.tokenizer(texts[first : first + EMBEDDED_AT_ONCE], True)
+            for first in range(0, len(texts), EMBEDDED_AT_ONCE)
         )
         return torch.cat([encoder.embed(ids.to(self.device), mask.to(self.device)) for ids, mask in batches])
 
@@ -312,7 +315,7 @@ class ValmModel(nn.Module):
 
 
 @torch.no_grad()
-def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 256) -> ValmModel:
+def extend_answers(model: ValmModel, new_answers: list[str]) -> ValmModel:
     """A copy of a model with a longer answer list.
 
     The old answers keep their places and their weights to the bit, so their logits stay, but for the rounding of a
@@ -322,7 +325,6 @@ def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 2
     Args:
         model: without adapters.
         new_answers: as shown to people, in the order of the new logits; none of them in the list yet.
-        batch_size: texts embedded at once.
 
     Raises:
         ValueError: an answer is given twice or is in the list already.
@@ -335,7 +337,7 @@ def extend_answers(model: ValmModel, new_answers: list[str], batch_size: int = 2
         return extended
     was_training = extended.training
     extended.eval()
-    embedded = extended.embed_texts(answers, batch_size)  # [A + n, D_text]
+    embedded = extended.embed_texts(answers)  # [A + n, D_text]
     old, new = embedded[: len(model.answers)], embedded[len(model.answers) :]
     extended.head[-1] = extended_layer(cast(nn.Linear, model.head[-1]), new @ old.T)
     if extended.question_head is not None and model.question_head is not None:
