@@ -33,7 +33,6 @@ from training.tasks.image_side import (
 )
 from training.tasks.table import Task
 from valm_core.captions.captioner import Captioner
-from valm_core.checkpoints.model_card import caption_card
 from valm_core.checkpoints.storage import load_caption_checkpoint, load_task_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.inputs.question import QuestionTokenizer
@@ -239,6 +238,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
 
 
 READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")
-TASKS = {
-    "caption": Task(train_captions, _measure_checkpoint, format_captions, caption_card, scan_captioned_photos, READS)
-}
+TASKS = {"caption": Task(train_captions, _measure_checkpoint, format_captions, scan_captioned_photos, READS)}

@@ -24,7 +24,7 @@ from training.metrics.label_figures import confusion, label_figures, relation_fi
 from training.run_config import RunConfig
 from training.tasks.ending import train_to_checkpoint
 from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train, photos_seen, remember_mean_photo
-from training.tasks.label_cards import CARDS, format_labels
+from training.tasks.label_figures import format_labels
 from training.tasks.table import Task
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.config import ValmConfig
@@ -34,6 +34,7 @@ from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.tasks.classifier import Classifier
 
 LABEL_BATCH = 256
+LABELLING = ("relate", "judge", "feel")  # the tasks of this file
 SUPPORTS, CONTRADICTS = "entailment", "contradiction"  # of e-SNLI-VE; a statement that is only true or false by them
 TRUE_FALSE = {"true", "false"}
 
@@ -213,7 +214,7 @@ def _likeliest(model: Classifier, logits: Tensor) -> list[str]:
 
 
 def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> dict:
-    model = cast(Classifier, load_task_checkpoint(folder, *CARDS)).to(device)
+    model = cast(Classifier, load_task_checkpoint(folder, *LABELLING)).to(device)
     return measure_labels(model, read_labelled_texts(data, model.config.task))
 
 
@@ -227,8 +228,6 @@ READS = (
 )
 READS_BESIDE = {"judge": ("rehearsal", "rehearsal_rows")}  # statements of captions have its labels
 TASKS = {
-    task: Task(
-        train_classifier, _measure_checkpoint, format_labels, card, _scanner(task), READS + READS_BESIDE.get(task, ())
-    )
-    for task, card in CARDS.items()
+    task: Task(train_classifier, _measure_checkpoint, format_labels, _scanner(task), READS + READS_BESIDE.get(task, ()))
+    for task in LABELLING
 }

@@ -10,6 +10,7 @@ from torch import nn
 
 from training.run_config import RunConfig
 from training.run_report import read_metrics, write_curves
+from training.tasks.cards import task_card
 from training.tasks.image_side import remember_mean_photo
 from training.tasks.table import find_task
 from valm_core.checkpoints.atomic_files import clear_leftovers, saving, write_text
@@ -87,6 +88,6 @@ def save_measured(model: AnyModel, folder: str | Path, report: dict, command: st
         half: see ``save_checkpoint``.
     """
     stored = sum(tensor.numel() for tensor in stored_state(model).values())
-    work = find_task(model.config.task)
-    card = work.card(model.config, stored, work.table(report), command.replace("\n", "\n    "), data_note)
+    table = find_task(model.config.task).table(report)
+    card = task_card(model.config, stored, table, command.replace("\n", "\n    "), data_note)
     save_checkpoint(model, folder, {METRICS_FILE: json.dumps(report, indent=2) + "\n", CARD_FILE: card}, half)

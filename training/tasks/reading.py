@@ -15,7 +15,6 @@ from training.run_config import RunConfig
 from training.tasks.ending import train_to_checkpoint
 from training.tasks.image_side import model_to_train
 from training.tasks.table import Task
-from valm_core.checkpoints.span_cards import read_card
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
@@ -124,4 +123,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_rows(cast(ReadModel, load_task_checkpoint(folder, "read")).to(device), read_documents(data))
 
 
-TASKS = {"read": Task(train_reader, _measure_checkpoint, format_reading, read_card, scan_documents, ())}
+TASKS = {"read": Task(train_reader, _measure_checkpoint, format_reading, scan_documents, ())}

@@ -32,7 +32,6 @@ from training.tasks.image_side import (
     photo_inputs,
 )
 from training.tasks.table import Task
-from valm_core.checkpoints.model_card import retrieval_card
 from valm_core.checkpoints.storage import load_retrieval_checkpoint, load_task_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.learning.batches import BucketedBatches
@@ -188,8 +187,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
 
 
 READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")
-TASKS = {
-    "retrieval": Task(
-        train_retrieval, _measure_checkpoint, format_retrieval, retrieval_card, scan_captioned_photos, READS
-    )
-}
+TASKS = {"retrieval": Task(train_retrieval, _measure_checkpoint, format_retrieval, scan_captioned_photos, READS)}

@@ -14,7 +14,6 @@ from training.run_config import RunConfig
 from valm_core.config import ValmConfig
 from valm_core.learning.training_config import TrainingConfig
 
-Card = Callable[[ValmConfig, int, str, str, str], str]  # config, stored numbers, figures, command, data note
 TrainTask = Callable[[RunConfig, ValmConfig, TrainingConfig, str, bool, torch.device], dict]
 
 
@@ -28,7 +27,6 @@ class Task:
         measure: a checkpoint's folder, a data source, device -> its figures there; ``said``, what was said of every
             row, is for a file alone.
         table: figures -> lines of text.
-        card: what the checkpoint's ``README.md`` says, see ``valm_core.checkpoints.model_card``.
         scan: a data source -> (file:line, row or its fault), for ``--check-data``.
         reads: the settings of ``RunConfig`` and ``TrainingConfig`` that it reads beside ``READ_BY_ALL``.
     """
@@ -36,7 +34,6 @@ class Task:
     train: TrainTask
     measure: Callable[[str | Path, str, torch.device], dict[str, Any]]
     table: Callable[[dict], str]
-    card: Card
     scan: Callable[[str], Iterator[tuple[str, RowWithPhoto | DataError]]]
     reads: tuple[str, ...]
 

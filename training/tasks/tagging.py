@@ -24,7 +24,6 @@ from training.run_config import IMAGE_SETTINGS, RunConfig
 from training.tasks.ending import train_to_checkpoint
 from training.tasks.image_side import encode_once, model_to_train, photos_seen, remember_mean_photo
 from training.tasks.table import Task
-from valm_core.checkpoints.span_cards import tag_card
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.config import ValmConfig
 from valm_core.inputs.word_windows import window_tensors, windows_in_a_row
@@ -147,6 +146,4 @@ def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> 
     return measure_tags(model, read_tagged(data))
 
 
-TASKS = {
-    "tag": Task(train_tagger, _measure_checkpoint, format_tags, tag_card, scan_tagged, ("cache", "head_learning_rate"))
-}
+TASKS = {"tag": Task(train_tagger, _measure_checkpoint, format_tags, scan_tagged, ("cache", "head_learning_rate"))}

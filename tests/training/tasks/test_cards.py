@@ -1,11 +1,11 @@
 """Model cards say what of a photo a model sees, and whose image encoder it has."""
 
-from valm_core.checkpoints.model_card import caption_card
+from training.tasks.cards import task_card
 from valm_core.config import ValmConfig
 
 
 def image_line(**settings) -> str:
-    card = caption_card(ValmConfig(task="caption", vocabulary=10, **settings), 10, "figures", "command", "data")
+    card = task_card(ValmConfig(task="caption", vocabulary=10, **settings), 10, "figures", "command", "data")
     (line,) = [line for line in card.splitlines() if line.startswith("| image encoder")]
     return line
 
