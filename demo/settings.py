@@ -1,4 +1,4 @@
-"""The page's settings: every environment variable that the project reads, its form, default and meaning, in one place.
+"""The page's settings: every environment variable of its own, its form, default and meaning, in one place.
 
 ``python -m demo.settings docs/hosting.md`` writes their table into that page.
 """
@@ -383,10 +383,15 @@ def gpu_seconds() -> int:
     return int(read_variable("VALM_GPU_SECONDS"))
 
 
+def on_zero_gpu() -> bool:
+    """Whether this is a Space with ZeroGPU, which lends its GPU to single calls."""
+    return bool(os.environ.get("SPACES_ZERO_GPU"))
+
+
 def device_beside() -> str:
-    """Where the models beside the one that answers compute: on a ZeroGPU Space, which lends its GPU to that one's calls
-    alone, on the CPU."""
-    return "cpu" if os.environ.get("SPACES_ZERO_GPU") else "auto"
+    """Where the models beside the one that answers compute: on ZeroGPU, which is lent to that one's calls alone, on the
+    CPU."""
+    return "cpu" if on_zero_gpu() else "auto"
 
 
 def checkpoint_folder() -> str | Path:

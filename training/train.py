@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from valm_core.checkpoints.adapters import save_adapter
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, saving, write_text
 from valm_core.checkpoints.contents import CARD_FILE, METRICS_FILE
 from valm_core.checkpoints.storage import load_checkpoint, load_stored_state, save_checkpoint, stored_state
+from valm_core.commands import ending_in_a_line
 from valm_core.config import ValmConfig
 from valm_core.devices import choose_device
 from valm_core.learning.batches import Batches, BucketedBatches
@@ -383,6 +385,15 @@ def chosen_answers(model: ValmModel, logits: torch.Tensor) -> list[str]:
     return [model.answers[index] for index in logits.argmax(dim=-1).tolist()]
 
 
+@contextmanager
+def told_packages(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Where a package is missing, say which packages training needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        parser.exit(2, f"{error}. Training needs more packages: `pip install 'valm[train]'`, here `-e '.[train]'`.\n")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -402,7 +413,7 @@ def main(arguments: list[str] | None = None) -> None:
     files = {
         name: getattr(options, name) for name in ("data", "validation", "output", "init") if getattr(options, name)
     }
-    try:
+    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError, writes=options.report), told_packages(parser):
         configs = read_config(options.config, parse_overrides(options.settings) | files)
         if options.check_data:
             run = configs[0]
@@ -414,10 +425,6 @@ def main(arguments: list[str] | None = None) -> None:
         report = train(*configs, command, options.resume, options.device)
         if options.report:
             write_text(options.report, json.dumps(report, indent=2) + "\n")
-    except (OSError, FloatingPointError, ValueError, yaml.YAMLError) as error:
-        parser.exit(2, f"{error}\n")
-    except ModuleNotFoundError as error:
-        parser.exit(2, f"{error}. Training needs more packages: `pip install 'valm[train]'`, here `-e '.[train]'`.\n")
     if "by_type" in report:
         print(format_table(report))
     elif (task := configs[1].task) != "answer":

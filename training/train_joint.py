@@ -45,6 +45,7 @@ from valm_core.model.model import ValmModel
 
 TOLD_EVERY = 50  # steps
 WARMUP = 0.04  # of a stage
+QUESTION_HEAD_RATE, QUESTION_WEIGHT_DECAY = 1e-3, 0.02  # of the first stage
 
 
 SECTIONS = {"data": JointSources, "model": ValmConfig, "training": JointConfig}
@@ -93,10 +94,10 @@ def learn_questions(model: ValmModel, batches: JointBatches, config: JointConfig
     heads, layers = list(head.parameters()), list(learning[1:].parameters())
     optimizer = torch.optim.AdamW(
         [
-            {"params": heads, "lr": 0.0, "peak": 1e-3},
+            {"params": heads, "lr": 0.0, "peak": QUESTION_HEAD_RATE},
             {"params": layers, "lr": 0.0, "peak": config.question_learning_rate},
         ],
-        weight_decay=0.02,
+        weight_decay=QUESTION_WEIGHT_DECAY,
         fused=batches.device == "cuda",
     )
     start, step = time.perf_counter(), 0
@@ -238,9 +239,7 @@ def stored_config(model: ValmModel, photo_side: int) -> ValmConfig:
     )
 
 
-def train_joint(
-    sources: JointSources, config: ValmConfig, training: JointConfig, output: Path, device: str, tell: Report = print
-) -> dict:
+def train_joint(sources: JointSources, config: ValmConfig, training: JointConfig, output: Path, device: str) -> dict:
     """Train and write ``<output>/checkpoint`` and ``<output>/run.json``. Returns what the latter holds."""
     check_model(config)
     place = choose_device(device)
@@ -248,16 +247,16 @@ def train_joint(
     torch.manual_seed(training.seed)
     data = joint_data(sources, build_tokenizer(config.text_encoder), config.concepts, training.seed)
     arrays, answers, concepts = data["arrays"], data["answers"], data["concepts"]
-    tell(f"{len(data['photos'])} photos, {len(arrays['row_text'])} questions, {len(concepts)} concepts")
+    print(f"{len(data['photos'])} photos, {len(arrays['row_text'])} questions, {len(concepts)} concepts")
     paths = [sources.photo_path(photo) for photo in data["photos"]]
-    pixels = open_photos(paths, training.photo_side, training.workers, tell)
+    pixels = open_photos(paths, training.photo_side, training.workers)
     model = build_model(dataclasses.replace(config, concepts=len(concepts)), answers, concepts=concepts).to(place)
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         pixels = pixels.to(place)
     batches = JointBatches(arrays, pixels, len(answers), len(concepts), place.type, training.seed)
-    question_steps = learn_questions(model, batches, training, tell)
-    model, steps, history = learn_together(model, batches, training, tell)
+    question_steps = learn_questions(model, batches, training)
+    model, steps, history = learn_together(model, batches, training)
     reconfigure(model, stored_config(model, training.photo_side))
     save_checkpoint(model.cpu(), output / "checkpoint", half=True)
     run: dict = {"data": dataclasses.asdict(sources), "model": dataclasses.asdict(model.config)}

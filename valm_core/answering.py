@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from valm_core.answers import listed
-from valm_core.asking import different_choices, place_in_list
+from valm_core.asking import MAX_CANDIDATES, different_choices, place_in_list
 from valm_core.familiarity import Subspace, unfamiliar_parts
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS, clean_question
@@ -18,7 +18,6 @@ from valm_core.model.model import ValmModel
 from valm_core.model.prepared_cells import PreparedCells
 from valm_core.outputs import Answer, EncodedImage, EncodedText, InputError, Photo, Prediction
 
-MAX_CANDIDATES = 100  # answers that a person may choose among
 Ranking = Callable[[Tensor], tuple[Answer, ...]]  # logits [A] -> answers, likeliest first
 
 

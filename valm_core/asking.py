@@ -11,6 +11,9 @@ from valm_core.inputs.question import check_choices, clean_question
 from valm_core.inputs.text import as_listed
 from valm_core.outputs import EncodedImage, InputError, NotOffered, Prediction, Predictor, UnknownAnswer
 
+MAX_CANDIDATES = 100  # answers that a person may choose among
+MAX_SCORED_CANDIDATES = 20  # where each takes a run of the model
+
 
 def chosen_method(method: str | None, allowed: Collection[str], default: str, remedy: str = "") -> str:
     """The explanation method of that name, the default for None. Raises ValueError for one that isn't allowed."""

@@ -211,7 +211,7 @@ class Explanation:
     the same everywhere.
     """
 
-    method: str  # key of EXPLANATION_METHODS
+    method: str  # its name
     tokens: tuple[str, ...]  # T
     image_map: np.ndarray  # [rows, columns], sums to 1: the whole question
     token_scores: np.ndarray  # [T], sums to 1: how much each token counts
@@ -296,7 +296,7 @@ class Predictor(Protocol):
 
     @property
     def answers(self) -> list[str]:
-        """Every answer that the model can give."""
+        """Every answer that the model can give; empty of one that writes."""
         ...
 
     @property

@@ -226,9 +226,11 @@ def figure_footer(facts: dict, prediction: Prediction) -> str:
 
 
 def facts_of(facts: dict, prediction: Prediction) -> dict:
-    """A model's facts, with the prompt that this answer was asked by."""
+    """A model's facts, with the prompt that this answer was asked by, and what its percentages then are."""
     if prediction.prompt is None:
         return facts
+    if "probabilities" in facts and not prediction.calibrated:
+        facts = facts | {"probabilities": "not calibrated"}
     return facts | {"prompt": prediction.prompt, "prompt_without_template": prediction.prompt}
 
 

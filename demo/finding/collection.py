@@ -89,9 +89,9 @@ class Collection:
         query = self.finder.encode_words(text)
         return Search(tuple(self.index.search(query, top)), query)
 
-    def by_photo(self, path: str, top: int = MAX_FOUND) -> Search:
+    def by_photo(self, path: str) -> Search:
         """The photos most like a given one. Raises InputError where it can't be used."""
-        return Search(tuple(self.index.similar(self.finder.encode_photos([path]), top)))
+        return Search(tuple(self.index.similar(self.finder.encode_photos([path]), MAX_FOUND)))
 
     def picture(self, name: str) -> Image.Image:
         """A photo that was found. Raises InputError where it is gone since."""

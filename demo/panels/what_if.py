@@ -66,7 +66,7 @@ def build_what_if(
     """Lay the panel out and wire it.
 
     Args:
-        predictor: with ``what_if``, ``counterfactual``, ``encode``, ``masks`` and ``attention_heads``.
+        predictor: that answers.
         reply: the ``Reply`` on the page, None without one.
         seconds: how long what it found out stays in memory.
         forward: the buttons under the map that lead here: to paint, and to search what would change the answer.

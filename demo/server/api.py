@@ -28,7 +28,7 @@ from demo.visit import asking
 from demo.visit.examples import Example
 from demo.visit.printed import PageReader, Printed, read_printed, wants_reading
 from demo.visit.uploads import photo_content
-from valm_core.answering import MAX_CANDIDATES
+from valm_core.asking import MAX_CANDIDATES, MAX_SCORED_CANDIDATES
 from valm_core.captions.captioner import Captioner
 from valm_core.captions.describing import MAX_BEAMS
 from valm_core.inputs.question import MAX_QUESTION_CHARACTERS
@@ -61,7 +61,8 @@ PARAMETERS: dict[str, dict[str, dict[str, Any]]] = {
             "examples": [5],
         },
         "candidates": {
-            "description": f"the only answers allowed, 2 to {MAX_CANDIDATES}, or null for the model's whole list",
+            "description": f"the only answers allowed, 2 to {MAX_CANDIDATES} (open models: {MAX_SCORED_CANDIDATES}), "
+            "or null for all that the model can say",
             "minItems": 2,
             "maxItems": MAX_CANDIDATES,
             "examples": [["cat", "dog"]],
@@ -119,7 +120,7 @@ def build_api(
 
     Args:
         page: what to add them to.
-        predictor: with ``open_photo``, ``encode``, ``answer``, ``what_if`` and ``ask``.
+        predictor: that answers.
         examples: the packaged photos.
         captioner: describes photos, by "describe".
         collection: "find" looks through it.

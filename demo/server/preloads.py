@@ -56,8 +56,8 @@ def listed(script: Path) -> list[str]:
     return re.findall(r'"\./([^"]+)"', names)
 
 
-def preload_html(frontend: Path = FRONTEND) -> str:
+def preload_html() -> str:
     """The links that tell a browser about them."""
     style, script = 'rel="preload" as="style" crossorigin', 'rel="modulepreload"'
-    files = first_files(frontend)
+    files = first_files(FRONTEND)
     return "".join(f'<link {style if name.endswith(".css") else script} href="./assets/{name}">' for name in files)

@@ -1,10 +1,9 @@
 """Hugging Face ZeroGPU: the model's calls as module-level functions that borrow a GPU; elsewhere nothing changes."""
 
-import os
 from types import SimpleNamespace
 from typing import cast
 
-from demo.settings import gpu_seconds
+from demo.settings import gpu_seconds, on_zero_gpu
 from valm_core.outputs import Predictor
 
 PROPERTIES = ("answers", "facts", "offers", "explanation_methods", "attention_heads")
@@ -14,7 +13,7 @@ _predictor = cast(Predictor, None)  # set once, by lend()
 
 def borrowing_gpu(function):
     """``function`` under ``spaces.GPU`` on a ZeroGPU Space, the function itself anywhere else."""
-    if not os.environ.get("SPACES_ZERO_GPU"):
+    if not on_zero_gpu():
         return function
     import spaces
 
@@ -72,7 +71,7 @@ def counterfactual(image, question, answer=None):
 def lend(predictor: Predictor) -> Predictor:
     """The predictor to give to the page: itself, or on ZeroGPU the functions above in its place."""
     global _predictor
-    if not os.environ.get("SPACES_ZERO_GPU"):
+    if not on_zero_gpu():
         return predictor
     _predictor = predictor
     borrowing = (encode, answer, write, ask, explain, word_evidence, what_if, counterfactual)

@@ -24,7 +24,7 @@ from training.benchmark.search_speed import made_vectors, measure_exact
 from training.benchmark.training_speed import measure as measure_training
 from training.datasets import load_rows
 from training.datasets.readers.jsonl import Row
-from training.measuring.common import as_page, markdown_table, write_report
+from training.measuring.common import as_page, markdown_table, tell_report
 from training.metrics.memory import kilobytes
 from valm_core.bulk import answer_photos
 from valm_core.commands import ending_in_a_line
@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     report: dict[str, Any] = {"command": " ".join(["python -m training.scale", *given])}
     report |= {"cores": os.cpu_count(), "load_average": os.getloadavg()[0]}
-    with ending_in_a_line(parser, RuntimeError):
+    with ending_in_a_line(parser, RuntimeError, writes=options.report):
         if min(*options.answers, *options.encoded, *options.workers, options.ray_questions, 10**9) < 1:
             raise ValueError("every size must be at least 1.")
         rows = load_rows(options.data)
@@ -220,10 +220,8 @@ def main(arguments: list[str] | None = None) -> None:
         report["search"] = measure_search(sorted(options.photos))
         report["learning"] = measure_learning(options.config, sorted(options.encoded))
         report["workers"] = measure_workers(checkpoint, alone, sorted(options.workers))
-    text = format_report(report)
-    print(text)
-    write_report(options.report, report, text)
-    draw_report(report, Path(options.report).with_suffix(".png"))
+        tell_report(report, format_report(report), options.report)
+        draw_report(report, Path(options.report).with_suffix(".png"))
 
 
 if __name__ == "__main__":

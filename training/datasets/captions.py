@@ -72,8 +72,8 @@ def batch_seed(indices: list[int]) -> int:
     return zlib.crc32(np.array(indices, dtype=np.int64).tobytes())
 
 
-def content_words(dataset: CaptionDataset, size: int = CONTENT_WORDS) -> Tensor:
-    """The token ids [up to ``size``] that most captions have, but for those that more than half of them have.
+def content_tokens(dataset: CaptionDataset) -> Tensor:
+    """The token ids [up to ``CONTENT_WORDS``] that most captions have, but for those that more than half of them have.
 
     What most captions have ("a") says nothing of a photo.
     """
@@ -82,7 +82,7 @@ def content_words(dataset: CaptionDataset, size: int = CONTENT_WORDS) -> Tensor:
     for _, text in dataset.rows:
         counts.update(set(tokenizer.tokenizer(text, add_special_tokens=False).input_ids))
     common = [token for token, count in counts.most_common() if count <= len(dataset) / 2]
-    return torch.tensor(common[:size], dtype=torch.long)
+    return torch.tensor(common[:CONTENT_WORDS], dtype=torch.long)
 
 
 class WrittenCaptions(Dataset):

@@ -14,6 +14,8 @@ from training.datasets.readers.jsonl import Row
 from valm_core.learning.pretraining import PretrainingObjective
 from valm_core.model.model import ValmModel
 
+EVALUATION_BATCH = 256  # statements, among whose photos each must find its own
+
 
 class StatementDataset(Dataset):
     """Rows as statements; ``collate`` turns a list of them into the arguments of ``PretrainingObjective.forward``.
@@ -68,7 +70,7 @@ class StatementDataset(Dataset):
 
 
 @torch.no_grad()
-def evaluate_pretraining(objective: PretrainingObjective, dataset: StatementDataset, batch_size: int = 256) -> dict:
+def evaluate_pretraining(objective: PretrainingObjective, dataset: StatementDataset) -> dict:
     """Mean terms of the objective over the statements, as plain numbers, with the same words hidden every time.
 
     Returns:
@@ -77,7 +79,7 @@ def evaluate_pretraining(objective: PretrainingObjective, dataset: StatementData
     objective.eval()
     device = objective.model.device
     # Shuffled, so that a batch holds many photos to tell apart.
-    batches = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0)).split(batch_size)
+    batches = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0)).split(EVALUATION_BATCH)
     sums: Counter = Counter()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # manual_seed seeds it too
         torch.manual_seed(0)

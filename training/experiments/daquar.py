@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from training.datasets import load_rows
 from training.datasets.feature_cache import FeatureCache
@@ -260,7 +261,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     words = " ".join(sys.argv[1:] if arguments is None else arguments)
-    with ending_in_a_line(parser):
+    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError, writes=f"{options.report}.json"):
         report = daquar(options, f"python -m training.daquar {words}")
     print(format_report(report, Path(options.report).name))
 

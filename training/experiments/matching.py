@@ -266,10 +266,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--seeds is {options.seeds}; a number above 0 is needed.")
     words = [f"python -m training.matching --config {options.config} --finder {options.finder}"]
     words += [f"--seeds {options.seeds} --report {options.report}", *options.settings]
-    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError):
+    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError, writes=f"{options.report}.json"):
         overrides, device = parse_overrides(options.settings), choose_device(options.device)
         study = run_study(options.config, options.finder, overrides, options.seeds, " ".join(words), device)
-    tell_report(study, study_report(study), f"{options.report}.json")
+        tell_report(study, study_report(study), f"{options.report}.json")
 
 
 if __name__ == "__main__":

@@ -114,12 +114,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--seeds is {options.seeds}; a number above 0 is needed.")
     words = ["python -m training.modalities --config", options.config, f"--seeds {options.seeds}"]
     words += [f"--output {options.output} --report {options.report}", *options.settings]
-    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError):
+    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError, writes=f"{options.report}.json"):
         overrides = parse_overrides(options.settings)
         study = run_study(
             options.config, overrides, options.seeds, Path(options.output), " ".join(words), options.device
         )
-    tell_report(study, study_report(study), f"{options.report}.json")
+        tell_report(study, study_report(study), f"{options.report}.json")
 
 
 if __name__ == "__main__":

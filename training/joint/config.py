@@ -18,12 +18,14 @@ class JointConfig:
         blind: questions without photos in a step; twice as many in the first stage.
         photo_side: of the squares that photos are kept as, pixels.
         side: of the square that training crops to, pixels.
-        learning_rate, backbone_learning_rate, text_learning_rate: peaks; ``question_learning_rate`` in the first stage.
+        learning_rate, backbone_learning_rate, text_learning_rate: peaks; ``question_learning_rate`` that of the text
+            encoder in the first stage.
         concept_weight: λ_v.
         caption_weight, region_weight: the parts of λ_a.
         function_weight: of the penalty on reading by function words.
         distinct_weight: of the penalty on words with the same map.
-        label_smoothing, weight_decay: as usual.
+        label_smoothing: as usual.
+        weight_decay: of the second stage.
         average: of the running mean of the weights, a step.
         question_rows, presence_rows, color_rows, fill_in_rows, caption_rows: questions a photo at most: of people and
             of each kind that is made.

@@ -24,7 +24,7 @@ from training.metrics.label_figures import confusion, label_figures, relation_fi
 from training.run_config import RunConfig
 from training.tasks.ending import train_to_checkpoint
 from training.tasks.image_side import FUSED_SETTINGS, encode_once, model_to_train, photos_seen, remember_mean_photo
-from training.tasks.label_figures import format_labels
+from training.tasks.label_table import format_labels
 from training.tasks.table import Task
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.config import ValmConfig
@@ -32,9 +32,9 @@ from valm_core.learning.batches import BucketedBatches
 from valm_core.learning.classifying import LabelObjective, label_weights
 from valm_core.learning.training_config import TrainingConfig
 from valm_core.model.tasks.classifier import Classifier
+from valm_core.tasks.labeller import LABEL_TASKS
 
 LABEL_BATCH = 256
-LABELLING = ("relate", "judge", "feel")  # the tasks of this file
 SUPPORTS, CONTRADICTS = "entailment", "contradiction"  # of e-SNLI-VE; a statement that is only true or false by them
 TRUE_FALSE = {"true", "false"}
 
@@ -214,7 +214,7 @@ def _likeliest(model: Classifier, logits: Tensor) -> list[str]:
 
 
 def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> dict:
-    model = cast(Classifier, load_task_checkpoint(folder, *LABELLING)).to(device)
+    model = cast(Classifier, load_task_checkpoint(folder, *LABEL_TASKS)).to(device)
     return measure_labels(model, read_labelled_texts(data, model.config.task))
 
 
@@ -229,5 +229,5 @@ READS = (
 READS_BESIDE = {"judge": ("rehearsal", "rehearsal_rows")}  # statements of captions have its labels
 TASKS = {
     task: Task(train_classifier, _measure_checkpoint, format_labels, _scanner(task), READS + READS_BESIDE.get(task, ()))
-    for task in LABELLING
+    for task in LABEL_TASKS
 }

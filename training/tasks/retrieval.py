@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.datasets.captions import CaptionDataset, content_words
+from training.datasets.captions import CaptionDataset, content_tokens
 from training.datasets.feature_cache import FeatureCache
 from training.datasets.readers.captioned import (
     CaptionedPhoto,
@@ -80,7 +80,7 @@ def train_retrieval(
         training.visual_weight,
         training.alignment_weight,
         training.label_smoothing,
-        content_words(dataset) if training.visual_weight else None,
+        content_tokens(dataset) if training.visual_weight else None,
     ).to(device)
 
     def validate(model: RetrievalModel) -> dict:

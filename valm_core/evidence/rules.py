@@ -117,8 +117,8 @@ def support(hottest: np.ndarray, random: np.ndarray) -> float:
         hottest: the answer's probability without the map's hottest cells [S].
         random: the same without random cells [draws, S].
     """
-    odds = _log_odds(random)  # [draws, S]
-    falls = odds.mean(axis=0) - _log_odds(hottest)  # [S]
+    odds = log_odds(random)  # [draws, S]
+    falls = odds.mean(axis=0) - log_odds(hottest)  # [S]
     return float((falls / np.maximum(odds.std(axis=0, ddof=1), SMALLEST_SPREAD)).max())
 
 
@@ -206,8 +206,9 @@ def evenness(image_map: np.ndarray) -> float:
     return abs(float((shares * np.log(shares)).sum() / np.log(image_map.size))) if image_map.size > 1 else 1.0
 
 
-def _log_odds(probability: np.ndarray) -> np.ndarray:
-    clipped = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+def log_odds(probability: np.ndarray) -> np.ndarray:
+    """Of probabilities in 0..1; those of 0 and 1 stay numbers."""
+    clipped = np.clip(probability.astype(np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return np.log(clipped / (1 - clipped))
 
 

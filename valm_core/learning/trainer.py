@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from valm_core.checkpoints.atomic_files import clear_leftovers, recover_folder, replace_folder, saving, write_text
 from valm_core.checkpoints.fingerprints import MADE_FROM_FILE
-from valm_core.checkpoints.storage import save_checkpoint
+from valm_core.checkpoints.storage import AnyModel, save_checkpoint
 from valm_core.learning.batches import Batches
 from valm_core.learning.fine_tuning import SettingsError
 from valm_core.learning.optimizer import build_optimizer
 from valm_core.learning.resume import check_resume, made_from
 from valm_core.learning.training_config import TrainingConfig
-from valm_core.model.model import ValmModel
 
 LEFT_TO_THE_FILE = (
     "reliability",
@@ -34,23 +33,23 @@ LEFT_TO_THE_FILE = (
 class Progress(TypedDict):
     """How far a run has come, as ``last`` keeps it.
 
-    ``sums`` are the terms of the unfinished epoch in this process, each times its rows; ``best_accuracy`` is -1 and
+    ``sums`` are the terms of the unfinished epoch in this process, each times its rows; ``best_quality`` is -1 and
     ``best_epoch`` 0 where no epoch was kept yet.
     """
 
     epoch: int  # finished ones
     batch: int  # of the unfinished epoch
     sums: dict[str, float]
-    best_accuracy: float
+    best_quality: float
     best_epoch: int
-    accuracy_before: float  # training
+    quality_before: float  # training
 
 
 class Trainer:
     """Trains a model under an objective, validates after every epoch, keeps the best and the last state.
 
-    ``output`` ends up with ``best/`` (the checkpoint with the highest validation accuracy, but see
-    ``TrainingConfig.accuracy_to_spare``), ``last/`` (everything that
+    ``output`` ends up with ``best/`` (the checkpoint with the highest quality, see ``_quality``, on
+    the validation rows, but see ``TrainingConfig.accuracy_to_spare``), ``last/`` (everything that
     ``resume`` needs: weights, optimizer, schedule, place in the epoch, random states, and in ``made_from.json`` the
     settings, the answer list and what else the run depends on) and ``metrics.jsonl`` (one line an epoch, every term of
     the loss in it).
@@ -84,7 +83,7 @@ class Trainer:
 
         self.output, self.config, self.evaluate, self.save_best = Path(output), config, evaluate, save_best
         self.batches = batches
-        self.made_from = made_from(config, cast(ValmModel, objective.model).answers, depends_on)
+        self.made_from = made_from(config, cast(AnyModel, objective.model).answers, depends_on)
         self.accelerator = Accelerator(
             cpu=next(objective.parameters()).device.type == "cpu",
             mixed_precision=choose_precision(config.precision, next(objective.parameters()).device),
@@ -99,7 +98,7 @@ class Trainer:
         self.total_steps = config.epochs * math.ceil(len(batches) / config.accumulation_steps)
         # Not prepared: accelerate would step it once a process. It moves with the optimizer's own steps.
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
-        self.progress = Progress(epoch=0, batch=0, sums={}, best_accuracy=-1.0, best_epoch=0, accuracy_before=0.0)
+        self.progress = Progress(epoch=0, batch=0, sums={}, best_quality=-1.0, best_epoch=0, quality_before=0.0)
 
     @property
     def raw_objective(self) -> nn.Module:
@@ -107,9 +106,9 @@ class Trainer:
         return self.accelerator.unwrap_model(self.objective)
 
     @property
-    def raw_model(self) -> ValmModel:
+    def raw_model(self) -> AnyModel:
         """The model without accelerate's wrapping."""
-        return cast(ValmModel, self.raw_objective.model)
+        return cast(AnyModel, self.raw_objective.model)
 
     def train(self, resume: bool = False) -> dict[str, Any]:
         """Run to the end or to early stopping.
@@ -118,7 +117,7 @@ class Trainer:
             resume: go on from ``output/last``; the result equals that of an uninterrupted run.
 
         Returns:
-            ``best_accuracy`` and ``best_epoch`` (from 1), and ``epoch``, the number of epochs run.
+            ``best_quality`` and ``best_epoch`` (from 1), and ``epoch``, the number of epochs run.
 
         Raises:
             SettingsError: every epoch lost more than ``accuracy_to_spare``.
@@ -139,7 +138,7 @@ class Trainer:
             if self.accelerator.is_main_process:
                 self._forget_earlier_run()
             metrics = self.evaluate(self.raw_model)
-            self.progress["accuracy_before"] = _quality(metrics)
+            self.progress["quality_before"] = _quality(metrics)
             self._log({"epoch": 0} | metrics)
         while self.progress["epoch"] < self.config.epochs:
             if self.progress["epoch"] - self.progress["best_epoch"] >= self.config.early_stopping_patience:
@@ -153,7 +152,7 @@ class Trainer:
             metrics = self.evaluate(self.raw_model)
             self.progress |= {"epoch": self.progress["epoch"] + 1, "batch": 0, "sums": {}}
             if self._better(_quality(metrics)):
-                self.progress |= {"best_accuracy": _quality(metrics), "best_epoch": self.progress["epoch"]}
+                self.progress |= {"best_quality": _quality(metrics), "best_epoch": self.progress["epoch"]}
                 if self.accelerator.is_main_process:
                     with saving(self.output / "best"):
                         self.save_best(self.raw_model, self.output / "best")
@@ -163,18 +162,18 @@ class Trainer:
         if self.config.tracker:
             self.accelerator.end_training()
         if not self.progress["best_epoch"]:
-            before, spare = self.progress["accuracy_before"], self.config.accuracy_to_spare
+            before, spare = self.progress["quality_before"], self.config.accuracy_to_spare
             raise SettingsError(
                 f"Every epoch lost more than accuracy_to_spare, {spare}, of the accuracy of {before:.3f} before. "
                 "Lower `learning_rate`, or mix in `rehearsal` rows."
             )
-        return {name: self.progress[name] for name in ("best_accuracy", "best_epoch", "epoch")}
+        return {name: self.progress[name] for name in ("best_quality", "best_epoch", "epoch")}
 
-    def _better(self, accuracy: float) -> bool:
-        """Whether the epoch that reached this validation accuracy is the one to keep so far."""
+    def _better(self, quality: float) -> bool:
+        """Whether the epoch that reached this quality is the one to keep so far."""
         if self.config.accuracy_to_spare:
-            return accuracy >= self.progress["accuracy_before"] - self.config.accuracy_to_spare
-        return accuracy > self.progress["best_accuracy"]
+            return quality >= self.progress["quality_before"] - self.config.accuracy_to_spare
+        return quality > self.progress["best_quality"]
 
     def _train_epoch(self) -> dict[str, float]:
         """One pass over the training data, or what is left of it; returns the mean of every term."""
@@ -295,7 +294,8 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         own = state["processes"][self.accelerator.process_index]
         _set_random_state(own)
-        self.progress = state["progress"] | {"sums": own["sums"]}
+        progress = {name.replace("accuracy", "quality"): value for name, value in state["progress"].items()}  # once so
+        self.progress = cast(Progress, progress | {"sums": own["sums"]})
         self._drop_later_metrics()
 
     def _drop_later_metrics(self) -> None:

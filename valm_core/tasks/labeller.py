@@ -1,6 +1,5 @@
 """Labeller: texts and photos in, labels with probabilities out, and which words and places spoke for them."""
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from valm_core.answers import differ
 from valm_core.checkpoints.hub import fetch_checkpoint
 from valm_core.checkpoints.storage import load_task_checkpoint
 from valm_core.devices import choose_device
-from valm_core.evidence.rules import hidden_variants, is_flat, split_variants, support, verdict
+from valm_core.evidence.rules import hidden_variants, is_flat, log_odds, split_variants, support, verdict
 from valm_core.inputs.marked_text import Span, marked_text, span_masks
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.text import clean_text
@@ -261,7 +260,7 @@ def _judge_words(asked: _Asked, cells: Tensor | None, label: int) -> tuple[np.nd
     hidden[np.arange(1, len(hidden)), asked.free] = True
     likely = asked.probabilities(cells, hidden_words=hidden)[:, label]  # [1 + free words], nothing hidden first
     for word, without in zip(asked.free, likely[1:], strict=True):
-        effects[word] = _log_odds(likely[0]) - _log_odds(without)
+        effects[word] = log_odds(likely[0]) - log_odds(without)
         verdicts[word] = "matters" if differ(float(likely[0]), float(without)) else "no difference"
     return effects, tuple(verdicts)
 
@@ -282,8 +281,3 @@ def _judge_places(asked: _Asked, cells: Tensor, label: int) -> tuple[np.ndarray,
     whole, (hottest,), random = split_variants(asked.probabilities(cells, hidden_cells=variants)[:, label])
     said = "cannot tell" if is_flat(heat) else verdict(whole, hottest, random)
     return heat.reshape(asked.model.grid), Judged(support(hottest, random), said)
-
-
-def _log_odds(probability: float) -> float:
-    clipped = min(max(float(probability), 1e-6), 1 - 1e-6)
-    return math.log(clipped / (1 - clipped))

@@ -13,7 +13,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from valm_core.asking import answer_each, check_cells, chosen_method, different_choices, not_offered, words_left
+from valm_core.asking import (
+    MAX_SCORED_CANDIDATES,
+    answer_each,
+    check_cells,
+    chosen_method,
+    different_choices,
+    not_offered,
+    words_left,
+)
 from valm_core.evidence.rules import check_method, gather_evidence, hidden_variants, split_variants
 from valm_core.inputs.photo import open_photo
 from valm_core.inputs.question import clean_question
@@ -40,7 +48,6 @@ from valm_core.vision_language.reader import Reader, WordRows
 ROW_METHODS = {"grad_cam": "gradients", "raw_attention": "attention", OPEN_MODEL_METHOD: "relative"}
 ANY_MODEL = ("occlusion", "random", "center")  # need nothing but answers
 
-MAX_CANDIDATES = 20
 NO_MEMORY = "The GPU’s memory is full. Ask again with a smaller photo, or for a shorter answer."
 
 
@@ -257,7 +264,7 @@ class TransformersPredictor:
         """What ``answer``, ``explain`` and ``evidence`` give together; None for the last without ``weigh``."""
         method = self._chosen(method, image)
         prediction = prediction or self.answer(image, question, top)
-        answer = prediction.answers[0].text if answer is None else answer
+        answer = prediction.answers[0].text if answer is None else self._answer(image, clean_question(question), answer)
         explanation = self.explain(image, question, method, answer)
         if not weigh:
             return prediction, explanation, None
@@ -338,7 +345,7 @@ class TransformersPredictor:
         if hidden_cells is not None:
             check_cells(hidden_cells, image)
             picture = without_regions(picture, hidden_cells, image.box)
-        choices = different_choices(candidates, self.reader.as_written, MAX_CANDIDATES)
+        choices = different_choices(candidates, self.reader.as_written, MAX_SCORED_CANDIDATES)
         if not choices:
             return self._predict(picture, left, top)
         shown, blind = (self._among(choices, seen, left, top) for seen in (picture, blind_picture(picture)))
@@ -348,7 +355,7 @@ class TransformersPredictor:
     def counterfactual(self, image: EncodedImage, question: str, answer: str | None = None) -> Counterfactual:
         """A small region and a few words whose hiding makes the model write another answer first, found greedily.
 
-        The answer to flip is always the one that it writes first; ``answer`` only makes sure that it can be given.
+        The answer to flip is always the one that it writes first, whatever ``answer`` is.
 
         Raises:
             InputError: the question can't be asked.
@@ -376,7 +383,7 @@ class TransformersPredictor:
 
     def masks(self, candidates: Sequence[str]) -> bool:
         """True: every given answer is scored exactly. Raises InputError."""
-        return bool(different_choices(candidates, self.reader.as_written, MAX_CANDIDATES))
+        return bool(different_choices(candidates, self.reader.as_written, MAX_SCORED_CANDIDATES))
 
     def track_record(self, answer: Answer) -> TrackRecord | None:
         """None: how often such answers are right isn't known."""

@@ -73,7 +73,7 @@ def last_weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 def test_it_learns_the_toy_set_completely(make_trainer):
     trainer = make_trainer("run", dropout=0.0, epochs=25, batch_size=8, learning_rate=1e-2)
     progress = trainer.train()
-    assert progress["best_accuracy"] == 1.0
+    assert progress["best_quality"] == 1.0
     best = load_checkpoint(trainer.output / "best")
     assert trainer.evaluate(best)["accuracy"] == 1.0
     losses = [row["loss"] for row in metrics(trainer)]
@@ -154,7 +154,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(make_trainer):
         return {"accuracy": next(accuracies)}
 
     trainer = make_trainer("run", evaluate=evaluate, epochs=3)
-    assert trainer.train() == {"epoch": 3, "best_accuracy": 0.9, "best_epoch": 2}
+    assert trainer.train() == {"epoch": 3, "best_quality": 0.9, "best_epoch": 2}
     best = load_checkpoint(trainer.output / "best").state_dict()
     assert [name for name in best if not torch.equal(best[name], states[2][name])] == []
     assert torch.equal(last_weights(trainer)["model.head.0.weight"], states[3]["head.0.weight"])
@@ -163,7 +163,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(make_trainer):
 
 def test_training_stops_early_without_a_better_epoch(make_trainer):
     trainer = make_trainer("run", evaluate=planned(0.5, 0.5, 0.4, 0.9), epochs=4, early_stopping_patience=2)
-    assert trainer.train() == {"epoch": 3, "best_accuracy": 0.5, "best_epoch": 1}
+    assert trainer.train() == {"epoch": 3, "best_quality": 0.5, "best_epoch": 1}
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(make_trainer):

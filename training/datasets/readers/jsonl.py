@@ -51,23 +51,24 @@ class Row:
         return self.image
 
 
-def read_rows(path: str | Path, photos: bool = True, captions: bool = False) -> list[Row]:
+def read_rows(path: str | Path, photos: bool = True) -> list[Row]:
     """Read a JSON lines file with `image` (path relative to the file), `question`, `answer` or `answers` (strings), and
     optionally `choices`, `source`, `region` ([x0, y0, x1, y1] in 0..1). Empty lines are passed over.
 
     Args:
         path: the file; one that ends in .gz is decompressed.
         photos: whether every row must have a photo. Without, `image` is ignored.
-        captions: whether rows may have a `caption` instead of question and answer.
 
     Raises:
         DataError: the file is missing or empty, or a row is faulty; file, line and fault are named.
     """
-    return without_faults(scan_rows(path, photos, captions))
+    return without_faults(scan_rows(path, photos))
 
 
 def scan_rows(path: str | Path, photos: bool = True, captions: bool = False) -> Iterator[tuple[str, Row | DataError]]:
     """Like ``read_rows``, but faults of rows are handed out and not raised: (file:line, row or its fault), in order.
+
+    With ``captions`` rows may have a `caption` instead of question and answer.
 
     Raises:
         DataError: nothing more can be read: the file is missing, empty, damaged or no text.
