@@ -179,6 +179,9 @@ def test_the_figure_of_an_open_model_says_what_its_numbers_are_and_what_it_was_a
     footer = files.figure_footer(facts, prediction)
     assert footer.endswith("SmolVLM, float32 · percentages not calibrated · asked by “{image} {question} Answer.”")
     other = dataclasses.replace(prediction, prompt="Look: {image} {question}")
+    calibrated = facts | {"probabilities": "calibrated on 300 questions"}
+    assert files.facts_of(calibrated, other)["probabilities"] == "not calibrated"
+    assert files.facts_of(calibrated, prediction) == calibrated
     assert "asked by “Look: {image} {question}”" in files.figure_footer(facts, other)
     long = dataclasses.replace(other, long=True, answers=(Answer("a red bus " * 30, 0.4),))
     assert (

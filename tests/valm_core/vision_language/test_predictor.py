@@ -55,6 +55,14 @@ def test_every_family_answers_and_explains(tiny_vlm, name, monkeypatch):
     assert explanation.tokens[: len(QUESTION.split())] == tuple(QUESTION.split())
 
 
+def test_evidence_is_about_the_answer_as_it_was_explained(tiny_vlm, monkeypatch):
+    monkeypatch.setattr("valm_core.evidence.rules.RANDOM_DRAWS", 2)
+    predictor = tiny_vlm("blip")
+    image = predictor.encode(PICTURE)
+    _, _, evidence = predictor.ask(image, QUESTION, "raw_attention", " Red.")
+    assert evidence.answer == "red"
+
+
 @pytest.mark.parametrize("name", ["smolvlm", "qwen2_vl", "blip-2"])
 def test_words_of_the_answer_have_their_maps(tiny_vlm, name):
     predictor = tiny_vlm(name)
