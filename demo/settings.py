@@ -323,7 +323,11 @@ class Settings:
         "VALM_FEEDBACK_MB", 500, FROM_1, "how many megabytes of corrections are kept", read=_whole(1)
     )
     feedback_days: int = _variable(
-        "VALM_FEEDBACK_DAYS", 365, FROM_1, "after how many days a correction is deleted", read=_whole(1)
+        "VALM_FEEDBACK_DAYS",
+        365,
+        "a whole number from 1 to 36500",
+        "after how many days a correction is deleted",
+        read=_whole(1, 36500),
     )
     feedback_contact: str = _variable(
         "VALM_FEEDBACK_CONTACT",

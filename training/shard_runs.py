@@ -149,15 +149,17 @@ def check_output(output: Path, checkpoint: str, shards: list[Path], worker: type
     path = output / MADE_FROM_FILE
     go_on = "Name another --output folder, or delete that one to do all anew."
     stored = read_json(path) if path.is_file() else {}
-    done = {shard.name for shard in shards if shard_file(shard, output, worker.suffix).exists()}
-    if done and (not isinstance(stored, dict) or not done <= stored.keys()):
+    stored = stored if isinstance(stored, dict) else {}
+    there = {file.stem for file in output.glob(f"*{worker.suffix}")}  # also of shards that lie in another folder
+    done = {shard.name for shard in shards if shard.stem in there}
+    if (there and not stored) or not done <= stored.keys():
         raise ValueError(f"{output} holds results without a note which model gave them (earlier version). {go_on}")
-    if done:
-        settings = {name for name in stored if Path(name).suffix not in SHARD_SUFFIXES}
-        kept = {name: stored[name] for name in stored if name in settings | done}
-        ours = {name: now.get(name) for name in {**kept, **now} if name in done or name not in {s.name for s in shards}}
+    if there:
+        compared = {name for name in {**stored, **now} if name in done or Path(name).suffix not in SHARD_SUFFIXES}
+        kept = {name: value for name, value in stored.items() if name in compared}
+        ours = {name: value for name, value in now.items() if name in compared}
         check_same(f"{output} holds results made with other", kept, ours, go_on)
-    write_text(path, json.dumps((stored if done else {}) | now, indent=2) + "\n")
+    write_text(path, json.dumps((stored if there else {}) | now, indent=2) + "\n")
 
 
 def run_shards(options: argparse.Namespace, worker: type[ShardWorker]) -> dict[str, float]:

@@ -760,6 +760,9 @@ MESSAGES = {
         "无法将 {name} 作为 PDF 打开：文件已损坏或有密码。请重新保存为没有密码的文件。"
     ),
     "Page {page} of {name} is damaged.": "{name} 的第 {page} 页已损坏。",
+    "Page {page} of {name} is too complex to be drawn. Send a picture of it.": (
+        "{name} 的第 {page} 页过于复杂，无法绘制。请发送该页的图片。"
+    ),
     "{name} has {count} pages; 1 to {most} are allowed. Send a part of it.": (
         "{name} 有 {count} 页；允许 1 到 {most} 页。请发送其中一部分。"
     ),

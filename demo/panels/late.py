@@ -29,8 +29,8 @@ def find_out(trigger: Callable, ask: Callable[..., dict], inputs: list, outputs:
         return (outcome and outcome.if_still(current)) or {outputs[0]: gr.skip()}
 
     on_model = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress_on": outputs[0]}
-    event = trigger(asked, inputs, later, **on_model)
-    # "once" would drop an outcome that comes while the one before is being shown
-    showing = {"trigger_mode": "always_last", "queue": False, "show_progress": "hidden"}
-    event.then(show, [later, inputs[0]], outputs, **showing)
+    # "once" would drop what is asked while the question before waits, and an outcome while that before is being shown
+    last = {"trigger_mode": "always_last"}
+    event = trigger(asked, inputs, later, **last, **on_model)
+    event.then(show, [later, inputs[0]], outputs, queue=False, show_progress="hidden", **last)
     return event

@@ -7,8 +7,10 @@ import re
 import time
 from collections import OrderedDict, deque
 
+from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from demo.server.dense_files import DenseFiles
@@ -52,10 +54,17 @@ def exposure_options(settings: Settings) -> dict:
         "run_history": settings.run_history,
         "app_kwargs": {
             "middleware": [guard, Middleware(FirstFrame), Middleware(DenseFiles)],
+            "exception_handlers": {FnIndexInferError: unknown_name},
             "docs_url": None,
             "redoc_url": None,
         },
     }
+
+
+def unknown_name(request: Request, _: Exception) -> JSONResponse:
+    """The reply to a call of something that isn't there, for which gradio has a traceback."""
+    name = request.path_params.get("api_name", "")
+    return JSONResponse({"detail": f"There is no {name!r} here. /gradio_api/info lists what there is."}, 404)
 
 
 def visitor(scope, trusted_proxies: int) -> str:

@@ -17,6 +17,7 @@ from valm_core.commands import starting
 FINISH_SECONDS = 4.0  # for answers that are being computed when the signal comes; service managers wait 10 or more
 SHOW_SECONDS = 3.0  # of them, for the browser to fetch what was just computed
 CLOSE_SECONDS = 0.5
+UPLOAD_SECONDS = 3.0  # for corrections that wait for their next upload to a dataset
 OWN_FOLDER = "valm-uploads-"  # and the number of its process
 FILE_SECONDS = 4 * 60 * 60  # how long an uploaded file stays on disk
 
@@ -84,7 +85,8 @@ def on_signals(call) -> None:
 
 
 def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
-    """Launch a page and keep it up until SIGTERM, SIGHUP or Ctrl+C, then end the process within 5 seconds.
+    """Launch a page and keep it up until SIGTERM, SIGHUP or Ctrl+C, then end the process within 5 seconds, or 8 where
+    corrections are still to be uploaded.
 
     Args:
         page: a ``gr.Blocks`` with its queue.
@@ -109,6 +111,8 @@ def serve_until_stopped(page, uploads: str | None = None, **options) -> None:
     closing.join(CLOSE_SECONDS)
     if uploads:
         shutil.rmtree(uploads, ignore_errors=True)
+    if hub := sys.modules.get("valm_core.corrections.hub_dataset"):  # only where it is in use
+        hub.upload_the_rest(UPLOAD_SECONDS)
     sys.stdout.flush()
     os._exit(0)  # threads that still compute would hold an ordinary exit back
 

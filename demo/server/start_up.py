@@ -17,7 +17,9 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")  # read in capitals
 
 
 def check_places(settings: Settings) -> None:
-    """Make sure that folders can be written, before anything is loaded. Raises ValueError."""
+    """Make sure that folders can be written and nothing else lies among uploads, before anything is loaded. Raises
+    ValueError."""
+    _keep_apart(settings)
     places = {"GRADIO_TEMP_DIR": settings.temp_dir and Path(settings.temp_dir)}
     if settings.feedback:
         database = Path(settings.feedback).resolve()
@@ -36,6 +38,30 @@ def check_places(settings: Settings) -> None:
             except OSError as error:
                 reason = error.strerror or error
                 raise ValueError(f"{name}: the folder {folder} can't be written ({reason}). Name another.") from error
+
+
+def _keep_apart(settings: Settings) -> None:
+    """Refuse what isn't for visitors among their uploads, which anyone may fetch who knows a file's name, and uploads
+    among photos that every visitor may find. Raises ValueError."""
+    if not settings.temp_dir:  # then it is a new folder of its own
+        return
+    uploads = Path(settings.temp_dir).resolve()
+    own = {
+        "VALM_FEEDBACK": settings.feedback,
+        "VALM_COLLECTION": settings.collection,
+        "VALM_COLLECTION_INDEX": settings.collection_index,
+    }
+    for name, place in own.items():
+        if place and Path(place).resolve().is_relative_to(uploads):
+            raise ValueError(
+                f"{name} is {place!r}, which lies in GRADIO_TEMP_DIR, {settings.temp_dir!r}: files there can be "
+                "downloaded by visitors. Name a place outside of it."
+            )
+    if settings.collection and uploads.is_relative_to(Path(settings.collection).resolve()):
+        raise ValueError(
+            f"GRADIO_TEMP_DIR is {settings.temp_dir!r}, which lies in VALM_COLLECTION, {settings.collection!r}: every "
+            "visitor could find the others' uploads. Name a place outside of it."
+        )
 
 
 def free_port(settings: Settings) -> int:

@@ -431,6 +431,23 @@ def test_a_low_narrow_screen_needs_no_sideways_scroll_and_shows_the_answer(visit
 
 
 @needs_fake
+@needs_fake
+def test_what_is_asked_while_the_panel_waits_is_asked_next(visit, held_url, held, photos):
+    page = visit(held_url)
+    upload(page, photos / "red.png")
+    ask(page, "what color is it?")
+    page.locator("#overlay img").first.wait_for()
+    page.get_by_role("button", name="What if …").click()
+    held.go_on.clear()
+    asked = len(held.questions)
+    for candidates in ("left, right", "red, blue"):
+        page.locator("#candidates textarea, #candidates input").fill(candidates)
+        page.locator("#ask-again").click()
+        wait_beside(page, lambda: len(held.questions) > asked)
+    held.go_on.set()
+    page.locator("#what-if-outcome .changed", has_text="red, blue").wait_for()
+
+
 def test_what_if_shows_new_answers_beside_the_former_ones_and_compare_another_map(visit, page_url, photos):
     page = visit(page_url)
     upload(page, photos / "red.png")

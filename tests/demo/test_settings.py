@@ -194,6 +194,19 @@ def test_folders_that_cannot_be_written_are_found_at_the_start(tmp_path):
     assert list((tmp_path / "a" / "b").iterdir()) == list((tmp_path / "c").iterdir()) == []
 
 
+def test_what_is_not_for_visitors_lies_outside_of_their_uploads(tmp_path):
+    disk = tmp_path / "disk"
+    for places, message in [
+        ({"temp_dir": disk, "feedback": disk / "corrections.db"}, "VALM_FEEDBACK is .* can be downloaded by visitors"),
+        ({"temp_dir": disk, "collection": disk}, "VALM_COLLECTION is .* can be downloaded"),
+        ({"temp_dir": disk, "collection": "photos", "collection_index": disk / "a" / ".." / "index"}, "_INDEX is"),
+        ({"temp_dir": disk / "uploads", "collection": disk}, "could find the others' uploads"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check_places(Settings(**{name: str(place) for name, place in places.items()}))
+    check_places(Settings(temp_dir=str(disk / "uploads"), feedback=str(disk / "corrections.db")))
+
+
 def test_a_port_in_use_is_told_where_it_was_set_and_passed_over_where_not(monkeypatch):
     with socket.socket() as used:
         used.bind(("127.0.0.1", 0))
@@ -282,7 +295,8 @@ def test_no_other_module_reads_settings_out_of_the_environment():
         "demo/server/shutdown.py": {"GRADIO_TEMP_DIR"},
         "demo/server/start_up.py": {
             *("GRADIO_ANALYTICS_ENABLED", "GRADIO_SERVER_NAME"),
-            *("GRADIO_TEMP_DIR", "VALM_FEEDBACK"),  # what it calls folders that can't be written
+            # what it calls places that can't be written, or lie where they may not
+            *("GRADIO_TEMP_DIR", "VALM_FEEDBACK", "VALM_COLLECTION", "VALM_COLLECTION_INDEX"),
         },
         "demo/terminal/page_speed.py": {"GRADIO_SERVER_PORT", "GRADIO_ANALYTICS_ENABLED"},
         "hosting/starting.py": {"VALM_", "GRADIO_", "GRADIO_SERVER_PORT"},

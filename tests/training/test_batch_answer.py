@@ -74,6 +74,24 @@ def test_finished_shards_are_not_done_again(checkpoint, shards, tmp_path, capsys
     assert answers(tmp_path / "out")["part-1.jsonl"] == before["part-1.jsonl"]
 
 
+def test_results_of_two_models_never_lie_in_one_folder(checkpoint, shards, tmp_path, capsys):
+    first, second, output = tmp_path / "first", tmp_path / "second", tmp_path / "out"
+    for folder, name in ((first, "part-0.tar"), (second, "part-1.parquet")):
+        folder.mkdir()
+        (shards / name).rename(folder / name)
+    run(checkpoint, first, output, capsys)
+    other = load_checkpoint(checkpoint)
+    other.temperature = 2.0
+    torch.nn.init.ones_(other.head[-1].weight)
+    save_checkpoint(other, tmp_path / "other")
+    with pytest.raises(SystemExit):
+        run(tmp_path / "other", second, output, capsys)
+    assert "holds results made with other" in capsys.readouterr().err
+    assert run(checkpoint, second, output, capsys)["questions"] == 4  # shards of another folder may join
+    assert run(checkpoint, first, output, capsys)["done_before"] == 1
+    assert answers(output).keys() == {"part-0.jsonl", "part-1.jsonl"}
+
+
 def test_half_a_character_is_an_error_of_its_row_and_a_byte_order_mark_none(
     checkpoint, colored_squares, tmp_path, capsys
 ):

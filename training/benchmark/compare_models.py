@@ -248,18 +248,18 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError:
         parser.error(f"--batches is {options.batches!r}; write numbers with commas between, e.g. 1,8,32.")
     torch.set_num_threads(options.threads)
-    with ending_in_a_line(parser, RuntimeError):
+    with ending_in_a_line(parser, RuntimeError, writes=options.report):
         if options.alone:
             print(json.dumps(alone(options.alone, Path(options.checkpoint), choose_device(options.device))))
             return
         report = benchmark(options, names, batches)
-    words = sys.argv[1:] if arguments is None else arguments
-    report["command"] = f"python -m training.benchmark {' '.join(words)}"
-    text = format_report(report)
-    print(text)
-    if options.report:
-        draw_report(report, Path(options.report).with_suffix(".png"))
-        write_report(options.report, report, f"{text}\n![Times]({Path(options.report).stem}.png)\n")
+        words = sys.argv[1:] if arguments is None else arguments
+        report["command"] = f"python -m training.benchmark {' '.join(words)}"
+        text = format_report(report)
+        print(text)
+        if options.report:
+            draw_report(report, Path(options.report).with_suffix(".png"))
+            write_report(options.report, report, f"{text}\n![Times]({Path(options.report).stem}.png)\n")
 
 
 if __name__ == "__main__":

@@ -195,12 +195,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_args(arguments)
-    with ending_in_a_line(parser, yaml.YAMLError):
+    with ending_in_a_line(parser, yaml.YAMLError, writes=options.report):
         settings = parse_overrides(options.settings)
         report = measure(options.config, settings, options.photos, options.steps, options.device)
-    given = sys.argv[1:] if arguments is None else arguments
-    report = {"command": " ".join(["python -m training.training_speed", *given]), **report}
-    tell_report(report, format_report(report), options.report)
+        given = sys.argv[1:] if arguments is None else arguments
+        report = {"command": " ".join(["python -m training.training_speed", *given]), **report}
+        tell_report(report, format_report(report), options.report)
 
 
 if __name__ == "__main__":

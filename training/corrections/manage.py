@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--output", default="runs/feedback", help="folder to work in")
     command.add_argument("--cache", default="runs/cache", help="folder for the encoders' outputs")
     options = parser.parse_args(arguments)
-    with ending_in_a_line(parser):
+    with ending_in_a_line(parser, writes=getattr(options, "report", None)):
         if options.command == "measure":
             from training.corrections.measure import main as measure
 

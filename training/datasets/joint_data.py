@@ -311,7 +311,7 @@ class RowTable:
 
 def kind_of(row: Row) -> int:
     """Open, or a yes/no question, of data that are balanced or not."""
-    usual = Counter(row.answers).most_common(1)[0][0]
+    usual = Counter(map(normalize_answer, row.answers)).most_common(1)[0][0]
     if usual not in ("yes", "no"):
         return OPEN
     return BALANCED if row.source.startswith("vqa_v2") else YES_NO

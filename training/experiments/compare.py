@@ -168,17 +168,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="change any setting of the config")
     options = parser.parse_args(arguments)
-    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError), baselines.allowed():
+    place = f"{options.report}.json"
+    with ending_in_a_line(parser, FloatingPointError, yaml.YAMLError, writes=place), baselines.allowed():
         report = compare(options.config, parse_overrides(options.settings), options.device)
-    words = " ".join(["python -m training.compare --config", options.config, "--report", options.report])
-    command = " ".join([words, *options.settings])
-    title = f"Comparison: {Path(options.config).stem}"
-    write_text(f"{options.report}.json", json.dumps(report, indent=2) + "\n")
-    draw_report(report, Path(f"{options.report}.png"))
-    figure = f"\n![Accuracy by type]({Path(options.report).name}.png)\n"
-    text = format_report(report, title, command)
-    write_text(f"{options.report}.md", text + figure)
-    print(text)
+        words = " ".join(["python -m training.compare --config", options.config, "--report", options.report])
+        command = " ".join([words, *options.settings])
+        title = f"Comparison: {Path(options.config).stem}"
+        write_text(place, json.dumps(report, indent=2) + "\n")
+        draw_report(report, Path(f"{options.report}.png"))
+        figure = f"\n![Accuracy by type]({Path(options.report).name}.png)\n"
+        text = format_report(report, title, command)
+        write_text(f"{options.report}.md", text + figure)
+        print(text)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from training.datasets.readers.jsonl import Row
 from training.measuring.common import as_page, markdown_table
 from training.metrics.vqa_accuracy import vqa_accuracy
+from valm_core.answering import encode_questions
 from valm_core.checkpoints.contents import WEIGHTS_FILE
 from valm_core.checkpoints.hub import fetch_checkpoint
+from valm_core.exported import model as exported
 from valm_core.exported.predictor import OnnxPredictor
 from valm_core.model.encoders.packages import sha256_of
-from valm_core.outputs import InputError
+from valm_core.outputs import EncodedImage, InputError
 from valm_core.predictor import VqaPredictor
 
 MAP_METHOD = "raw_attention"
@@ -53,9 +56,7 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
         equal.append(first.answers[0].text == second.answers[0].text)
         for name, prediction in (("torch", first), ("export", second)):
             accuracy[name].append(vqa_accuracy(prediction.answers[0].text, row.answers))
-        found = {answer.text: answer.probability for answer in second.answers}
-        for answer in first.answers:
-            note_difference(greatest, "probabilities", answer.probability, found[answer.text])
+        note_difference(greatest, "probabilities", *whole_lists(ours, theirs, images, row.question))
         own_map = ours.explain(images[0], row.question, MAP_METHOD).image_map
         exported_map = theirs.explain(images[1], row.question, MAP_METHOD).image_map
         note_difference(greatest, "image_map", own_map, exported_map)
@@ -68,6 +69,21 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
         "greatest_difference": greatest,
         "megabytes": folder_megabytes(output),
     }
+
+
+@torch.no_grad()
+def whole_lists(
+    ours: VqaPredictor, theirs: OnnxPredictor, images: tuple[EncodedImage, EncodedImage], question: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probabilities [A] of all answers by both, also of those that aren't worth a line."""
+    own, other = images
+    _, text = encode_questions(ours.model, [question])
+    logits = ours.model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=own.tokens).logits[0]
+    _, asked = exported.encode_question(theirs.model, question)
+    exported_logits, _ = exported.fuse(
+        theirs.model, asked, exported.photo_tokens(other), other.grid, ["logits", "gate"]
+    )
+    return ours.model.probabilities(logits).numpy(), exported.probabilities(theirs.model, exported_logits[0])
 
 
 def note_difference(

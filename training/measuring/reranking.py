@@ -88,7 +88,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_measuring_options(parser, "write this JSON file, and beside it the same as .md")
     parser.add_argument("--captioner", required=True, help="folder of a model that describes photos")
-    parser.add_argument("--data", required=True, help="JSON lines file of photos with captions")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="JSON lines file of photos with captions; of rows with a `split` those of validation",
+    )
     parser.add_argument("--captions", type=int, default=1, help="captions of each photo to look for (default 1)")
     options = parser.parse_args(arguments)
     if options.captions < 1:
@@ -97,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
         device = choose_device(options.device)
-        photos = read_captioned_photos(options.data)
+        photos = read_captioned_photos(options.data, "validation")
         finder = load_retrieval_checkpoint(options.checkpoint).to(device)
         captioner = load_caption_checkpoint(options.captioner).to(device)
         command = (

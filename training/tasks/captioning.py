@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -170,7 +171,9 @@ def measure_captions(
     figures: dict[str, Any] = {"photos": len(photos), "beams": beams}
     figures |= caption_scores(said, [photo.captions for photo in photos]) | variety_figures(said, learned or ())
     figures |= {"seconds": round(seconds, 1), "seconds_a_photo": round(seconds / len(photos), 4)}
-    figures["said"] = {photo.image.name: text for photo, text in zip(photos, said, strict=True)}
+    folder = os.path.commonpath([photo.image.parent for photo in photos])  # photos of two folders may share a name
+    names = [photo.image.relative_to(folder).as_posix() for photo in photos]
+    figures["said"] = dict(zip(names, said, strict=True))
     return figures
 
 
@@ -233,7 +236,7 @@ def format_captions(report: dict) -> str:
 
 
 def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> dict:
-    model, photos = load_caption_checkpoint(folder).to(device), read_captioned_photos(data)
+    model, photos = load_caption_checkpoint(folder).to(device), read_captioned_photos(data, "validation")
     return measure_captions(model, photos) | measure_maps(model, photos)
 
 

@@ -180,7 +180,7 @@ def measure_statements(model: Classifier, rows: list[LabelledText], features: Fe
         right = [[a == b for a, b in zip(truth, said, strict=True) if a == label] for label in sorted(set(truth))]
         part = {name: part[name] for name in ("rows", "accuracy", "macro_f1")}
         part["balanced_accuracy"] = sum(sum(one) / len(one) for one in right) / len(right)
-        return part | _pair_figures(support.tolist(), own)
+        return part | pair_figures(support.tolist(), own)
 
     def support_of(blind: bool) -> Tensor:
         logits = label_logits(model, rows, features, blind)
@@ -197,16 +197,22 @@ def measure_statements(model: Classifier, rows: list[LabelledText], features: Fe
     return report
 
 
-def _pair_figures(support: list[float], rows: list[LabelledText]) -> dict:
-    """``pairs`` and ``pair_accuracy``: how many pairs there are, and in how many the true one is better supported."""
-    pairs: dict[str, dict[str, float]] = {}
+def pair_figures(support: list[float], rows: list[LabelledText]) -> dict:
+    """``pairs`` and ``pair_accuracy``: how many pairs there are, and in how many the true one is better supported.
+
+    A pair is of one source. One of several statements is right where each true one is above each false one.
+    """
+    pairs: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row, value in zip(rows, support, strict=True):
         if row.pair:
-            pairs.setdefault(row.pair, {})[row.label] = value
+            pairs.setdefault((row.source, row.pair), {}).setdefault(row.label, []).append(value)
     whole = [pair for pair in pairs.values() if pair.keys() == TRUE_FALSE]
     if not whole:
         return {}
-    return {"pairs": len(whole), "pair_accuracy": sum(pair["true"] > pair["false"] for pair in whole) / len(whole)}
+    return {
+        "pairs": len(whole),
+        "pair_accuracy": sum(min(pair["true"]) > max(pair["false"]) for pair in whole) / len(whole),
+    }
 
 
 def _likeliest(model: Classifier, logits: Tensor) -> list[str]:

@@ -183,7 +183,7 @@ def format_retrieval(report: dict) -> str:
 
 
 def _measure_checkpoint(folder: str | Path, data: str, device: torch.device) -> dict:
-    return measure_retrieval(load_retrieval_checkpoint(folder).to(device), read_captioned_photos(data))
+    return measure_retrieval(load_retrieval_checkpoint(folder).to(device), read_captioned_photos(data, "validation"))
 
 
 READS = ("cache", "learned_image_layers", "visual_weight", "alignment_weight", "label_smoothing", "workers")

@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS corrections (
 ADD = """
 INSERT INTO corrections (photo, question, model_answer, right_answer, checkpoint, answer_list) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (photo, question, right_answer) DO UPDATE SET
-    model_answer = excluded.model_answer, checkpoint = excluded.checkpoint, answer_list = excluded.answer_list
+    model_answer = excluded.model_answer, checkpoint = excluded.checkpoint, answer_list = excluded.answer_list,
+    time = excluded.time, uploaded = 0
 WHERE (checkpoint, answer_list) IS NOT (excluded.checkpoint, excluded.answer_list)
 """
 MODEL_COLUMNS = ("checkpoint", "answer_list")  # which a database of an earlier version lacks

@@ -4,6 +4,7 @@ Each day has a folder; a correction is ``<day>/<sha256 of the photo>-<hash>.json
 are written once and never again, so several pages may share a repository and what is deleted there stays deleted.
 """
 
+import concurrent.futures
 import datetime
 import hashlib
 import json
@@ -46,7 +47,10 @@ def files_of(correction: Correction) -> dict[str, bytes]:
 
 
 def read_repo_folder(folder: str | Path) -> Iterator[Correction]:
-    """The corrections in a downloaded repository, oldest first; those whose photo was deleted are passed over."""
+    """The corrections in a downloaded repository, oldest first; those whose photo was deleted are passed over.
+
+    What was said again, of another model, counts as it was said last.
+    """
     found = []
     for path in Path(folder).glob("*/*-*.json"):
         digest = path.name.rpartition("-")[0]
@@ -54,7 +58,8 @@ def read_repo_folder(folder: str | Path) -> Iterator[Correction]:
         if photo.is_file():
             found.append((parse_json(read_text(path)), digest, photo))
     found.sort(key=lambda entry: (entry[0]["time"], entry[1], entry[0]["question"]))
-    for number, (row, digest, photo) in enumerate(found, 1):
+    last = {(digest, row["question"], row["right_answer"]): (row, digest, photo) for row, digest, photo in found}
+    for number, (row, digest, photo) in enumerate(last.values(), 1):
         yield Correction(number, photo=digest, jpeg=photo.read_bytes(), **row)
 
 
@@ -111,6 +116,7 @@ class CorrectionsUpload(CommitScheduler):
         place = {"repo_id": repo, "repo_type": REPO_TYPE, "private": True}
         with _reaching(repo):
             super().__init__(**place, folder_path=database.parent, every=every, hf_api=api)
+        UPLOADS.append(self)
 
     def push_to_hub(self) -> CommitInfo | None:
         """One commit with what is new; files are made from the database, which itself is never uploaded."""
@@ -141,6 +147,14 @@ class CorrectionsUpload(CommitScheduler):
         old = sorted(day for day in days if DAY.fullmatch(day) and day < limit.isoformat())
         if old:
             _delete(self.api, self.repo_id, [CommitOperationDelete(f"{day}/", is_folder=True) for day in old])
+
+
+UPLOADS: list[CorrectionsUpload] = []  # of this process
+
+
+def upload_the_rest(seconds: float) -> None:
+    """What the next rounds would upload, now, as far as ``seconds`` allow: for a process that ends."""
+    concurrent.futures.wait([upload.trigger() for upload in UPLOADS], timeout=seconds)
 
 
 def _delete(api: HfApi, repo: str, operations: list[CommitOperationDelete]) -> None:

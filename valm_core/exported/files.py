@@ -1,7 +1,6 @@
 """The files of an export: ``metadata.json``, read and held against the files it names and against its checkpoint."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,12 @@ from valm_core.checkpoints.contents import CONFIG_FILE, WEIGHTS_FILE
 from valm_core.checkpoints.fingerprints import answer_list_fingerprint, changeable_settings, check_same, fingerprint
 from valm_core.config import ValmConfig, without_removed
 from valm_core.exported.runtimes import RUNTIMES
+from valm_core.inputs.text import parse_json, read_text
 from valm_core.model.encoders.packages import sha256_of
 
 METADATA_FILE = "metadata.json"
 METADATA_VERSION = 2
+NEEDED = {"config", "sha256", "checkpoint_sha256"}
 # What loads the export of a model for each task; others aren't exported.
 LOADED_BY = {
     "answer": "valm_core.exported.predictor.OnnxPredictor",
@@ -34,13 +35,17 @@ def read_metadata(folder: Path, task: str) -> dict[str, Any]:
             f"{folder} is no exported model: {METADATA_FILE} is missing. Make one with "
             f"`python -m training.export --checkpoint {folder} --output FOLDER`."
         )
-    metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+    metadata = parse_json(read_text(folder / METADATA_FILE))
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{folder / METADATA_FILE} is no JSON object. Export it again.")
     runtime = metadata.get("format")
     if metadata.get("version") != METADATA_VERSION or runtime not in RUNTIMES:
         raise ValueError(
             f"{folder} is an export of format {runtime!r}, version {metadata.get('version')!r}; "
             f"allowed: {', '.join(RUNTIMES)}, version {METADATA_VERSION}. Export it again."
         )
+    if missing := NEEDED - metadata.keys():
+        raise ValueError(f"{folder / METADATA_FILE} lacks {', '.join(sorted(missing))}. Export it again.")
     if "resize" in without_removed(metadata):
         raise ValueError(f"{folder} shows its model {metadata['resize']!r} photos, which is gone. Export it again.")
     check_metadata(folder, metadata)

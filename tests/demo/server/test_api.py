@@ -69,6 +69,13 @@ def call(page_url: str, endpoint: str, *data) -> tuple[str, object]:
     return lines[-2].removeprefix("event: "), json.loads(lines[-1].removeprefix("data: "))
 
 
+def test_an_unknown_endpoint_is_not_found(page_url):
+    for way in ("call", "run"):
+        sent = ["-w", "%{http_code}", "-H", "Content-Type: application/json", "-d", '{"data": []}']
+        told = curl(*sent, f"{page_url}/gradio_api/{way}/nosuch")
+        assert told.endswith("404") and "There is no 'nosuch' here" in told
+
+
 def data_text(content: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(content).decode()
 

@@ -41,6 +41,12 @@ class Telling(FakePredictor):
         stopping.wait(250)  # the answer is under way when the signal comes, however late that is
         return super().ask(*arguments, **named)
 
+class Hub:
+    @staticmethod
+    def upload_the_rest(seconds):
+        print("uploading", flush=True)
+
+sys.modules["valm_core.corrections.hub_dataset"] = Hub
 page = build_page(Telling(delay=0.3))
 serve_until_stopped(page, uploads, server_name="127.0.0.1", server_port={port}, **launch_options())
 """
@@ -83,6 +89,7 @@ def test_sigterm_finishes_the_answer_under_way_and_leaves_nothing_behind(server)
     assert "answer-text" in run(story()).text
     assert process.returncode == 0
     assert not uploads.exists()
+    assert log.read_text().rstrip().endswith("uploading")  # of corrections that wait
 
 
 class StoppedClock:

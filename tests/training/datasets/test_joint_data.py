@@ -122,7 +122,12 @@ def test_answers_that_only_a_mark_tells_apart_are_found(tokenizer):
 
 @pytest.mark.parametrize(
     ("answers", "source", "kind"),
-    [(("red",), "vqa_v2", OPEN), (("yes",), "vqa_v1", YES_NO), (("no", "no", "red"), "vqa_v2_yes_no", BALANCED)],
+    [
+        (("red",), "vqa_v2", OPEN),
+        (("yes",), "vqa_v1", YES_NO),
+        (("no", "no", "red"), "vqa_v2_yes_no", BALANCED),
+        (("red", "Yes", "yes."), "vqa_v1", YES_NO),
+    ],
 )
 def test_kinds(answers, source, kind):
     assert kind_of(Row(None, "?", answers, source=source)) == kind

@@ -201,6 +201,15 @@ def test_an_export_is_recognised_by_its_own_file(folders, predictors, tmp_path):
     (tmp_path / "copy" / METADATA_FILE).write_text(json.dumps(metadata | {"format": "tensorrt"}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"format 'tensorrt'.*allowed: onnx, openvino"):
         load_predictor(tmp_path / "copy")
+    del metadata["config"]
+    for content, message in (
+        ("[]", "is no JSON object"),
+        ("[" * 100_000, "nested"),
+        (json.dumps(metadata), "lacks config"),
+    ):
+        (tmp_path / "copy" / METADATA_FILE).write_text(content, encoding="utf-8")
+        with pytest.raises(ValueError, match=message):
+            load_predictor(tmp_path / "copy")
 
 
 def test_ask_is_answer_explanation_and_evidence(predictors):

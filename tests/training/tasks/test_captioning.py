@@ -6,7 +6,9 @@ import pytest
 import torch
 from task_runs import train_run, write_captioned
 
+from training.datasets.readers.captioned import CaptionedPhoto, read_captioned_photos
 from training.evaluate import main as evaluate
+from training.tasks.captioning import measure_captions
 from training.train import main as train
 from valm_core.checkpoints.storage import load_caption_checkpoint
 from valm_core.model.encoders.encoder_layers import encoder_layers
@@ -38,6 +40,17 @@ def test_it_says_the_colour(run, data, capsys):
     assert told["photos"] == 4
     for name in ("bleu_4", "cider", "rouge_l", "distinct_2", "mean_words"):
         assert told[name] == pytest.approx(report[name])
+
+
+def test_photos_of_one_name_are_told_apart(run, data):
+    (first, second, *_) = read_captioned_photos(str(data / "validation.jsonl"))
+    folders = [data / "a", data / "b"]
+    for folder, photo in zip(folders, (first, second), strict=True):
+        folder.mkdir()
+        (folder / "1.png").write_bytes(photo.image.read_bytes())
+    photos = [CaptionedPhoto(folder / "1.png", first.captions) for folder in folders]
+    model = load_caption_checkpoint(run / "checkpoint")
+    assert measure_captions(model, photos)["said"].keys() == {"a/1.png", "b/1.png"}
 
 
 def test_a_run_goes_on_from_a_model_that_describes_photos(run, data, tiny_config, tmp_path):

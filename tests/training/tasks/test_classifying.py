@@ -7,7 +7,9 @@ from PIL import Image
 from task_runs import train_run
 from toy_data import COLORS, write_rows
 
+from training.datasets.readers.labelled import LabelledText
 from training.evaluate import main as evaluate
+from training.tasks.classifying import pair_figures
 from training.train import main as train
 
 
@@ -15,6 +17,23 @@ def label_run(output, tiny_config, task, data, precision="no", **settings):
     model = {"task": task, "fusion": "bi_attention"} | settings
     training = {"batch_size": 16, "early_stopping_patience": 12, "precision": precision}
     train_run(output, tiny_config, data, model, training, cache=True)
+
+
+def test_a_pair_is_of_one_source_and_right_where_each_true_statement_is_above_each_false_one():
+    rows = [
+        LabelledText(("a", "dog"), label, source=source, pair=pair)
+        for source, pair, label in [
+            ("one", "1", "true"),
+            ("one", "1", "false"),
+            ("two", "1", "true"),
+            ("two", "1", "false"),
+            ("two", "2", "false"),
+            ("two", "2", "true"),
+            ("two", "2", "false"),
+        ]
+    ]
+    support = [0.9, 0.1, 0.2, 0.8, 0.3, 0.5, 0.6]
+    assert pair_figures(support, rows) == {"pairs": 3, "pair_accuracy": 1 / 3}
 
 
 @pytest.fixture(scope="module")

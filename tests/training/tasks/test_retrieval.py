@@ -42,6 +42,15 @@ def test_it_finds_the_photo_of_the_colour(run, data, capsys):
     }
 
 
+def test_of_rows_with_a_split_those_of_validation_are_measured(run, data, tmp_path, capsys):
+    lines = [json.loads(line) for line in (data / "validation.jsonl").read_text(encoding="utf-8").splitlines()]
+    for line, split in zip(lines, ("train", "validation", "train", "validation"), strict=True):
+        line |= {"image": str(data / line["image"]), "split": split}
+    (tmp_path / "both.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    evaluate(["--checkpoint", str(run / "checkpoint"), "--data", str(tmp_path / "both.jsonl"), "--device", "cpu"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["photos"] == 2
+
+
 def test_it_learns_on_with_the_last_layer_of_the_image_encoder(run, data, tmp_path):
     settings = [
         "learned_image_layers=1",

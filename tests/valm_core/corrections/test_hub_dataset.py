@@ -1,6 +1,8 @@
 """Corrections in a dataset of the hub: uploaded once and whole, read back, deleted with history. The hub is fake."""
 
+import sqlite3
 from concurrent.futures import Future
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -8,8 +10,8 @@ from PIL import Image
 from toy_data import age_corrections
 
 from training.corrections.manage import export
-from valm_core.corrections.database import add_correction, read_corrections
-from valm_core.corrections.hub_dataset import CorrectionsUpload, delete_from_repo, read_repo_folder
+from valm_core.corrections.database import MadeWith, add_correction, read_corrections
+from valm_core.corrections.hub_dataset import CorrectionsUpload, delete_from_repo, read_repo_folder, upload_the_rest
 
 
 class FakeHub:
@@ -99,6 +101,29 @@ def test_each_correction_is_uploaded_once_and_a_failed_upload_again(upload, data
     add_correction(database, Image.new("RGB", (40, 30), "white"), "what color?", "green", "white", True)
     upload.push_to_hub()
     assert upload.api.commits == 2 and gone not in upload.api.files
+
+
+def test_what_was_said_again_of_another_model_is_uploaded_again_and_counts(upload, database, tmp_path):
+    upload.push_to_hub()
+    photo, made_with = Image.new("RGB", (40, 30), "red"), MadeWith("other model", "other answers")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE corrections SET time = '2025-01-01 00:00:00'")  # the first time was long before
+    assert add_correction(database, photo, "what color?", "blue", "red", True, made_with)
+    upload.push_to_hub()
+    (red,) = [row for row in download(upload.api, tmp_path / "down") if row.right_answer == "red"]
+    assert (red.model_answer, red.checkpoint) == ("blue", "other model")
+
+
+def test_a_process_that_ends_uploads_what_waits(upload, database, monkeypatch):
+    def at_once(function) -> Future:
+        done = Future()
+        done.set_result(function())
+        return done
+
+    monkeypatch.setattr(upload.api, "run_as_future", at_once)
+    monkeypatch.setattr("valm_core.corrections.hub_dataset.UPLOADS", [upload])
+    upload_the_rest(seconds=10)
+    assert len(list(read_corrections(database, uploaded=False))) == 0 < len(upload.api.files)
 
 
 def test_a_photo_is_deleted_with_its_corrections_and_its_history(upload, database, tmp_path):

@@ -56,6 +56,43 @@ def test_hostile_files_are_refused(document, monkeypatch):
         open_pdf_page(document)
 
 
+def test_a_page_that_draws_itself_without_end_is_stopped(monkeypatch):
+    pytest.importorskip("pypdfium2", reason="the extra `read` isn't installed")
+    picture, _ = open_pdf_page(nested(2))
+    assert max(picture.size) == pdf.LONG_SIDE  # a hundred squares are no bomb
+    with monkeypatch.context() as within:
+        within.setattr(pdf, "MAX_SECONDS", 1.5)
+        with pytest.raises(InputError, match="too complex to be drawn"):
+            open_pdf_page(nested(9))
+    monkeypatch.setattr(pdf, "MAX_BYTES", 2**28)
+    open_pdf_page(nested(2))
+    with pytest.raises(InputError, match="too complex to be drawn"):
+        open_pdf_page(nested(9))
+
+
+def nested(depth: int) -> bytes:
+    """A PDF whose forms draw each other, ten times each: 10 ** ``depth`` squares."""
+    first = b"/F1 Do "
+    parts = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R/Resources<</XObject<</F1 5 0 R>>>>>>",
+        b"<</Length %d>>\nstream\n%s\nendstream" % (len(first), first),
+    ]
+    for level in range(1, depth + 1):
+        drawn = b"0 0 100 100 re f " if level == depth else b"/F%d Do " % (level + 1) * 10
+        names = b"" if level == depth else b"/Resources<</XObject<</F%d %d 0 R>>>>" % (level + 1, 5 + level)
+        form = b"<</Type/XObject/Subtype/Form/BBox[0 0 600 800]%s/Length %d>>\nstream\n%s\nendstream"
+        parts.append(form % (names, len(drawn), drawn))
+    content, places = b"%PDF-1.4\n", []
+    for number, part in enumerate(parts, 1):
+        places.append(len(content))
+        content += b"%d 0 obj\n%s\nendobj\n" % (number, part)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"xref\n0 %d\n0000000000 65535 f \n%strailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF"
+    return content + end % (len(parts) + 1, table, len(parts) + 1, len(content))
+
+
 def test_what_is_too_large_is_refused_before_it_is_read(monkeypatch, document):
     monkeypatch.setattr("valm_core.inputs.photo.MAX_PHOTO_BYTES", 100)
     with pytest.raises(InputError, match="at most 0 MB"):
