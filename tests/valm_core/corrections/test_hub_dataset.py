@@ -104,10 +104,10 @@ def test_each_correction_is_uploaded_once_and_a_failed_upload_again(upload, data
 
 
 def test_what_was_said_again_of_another_model_is_uploaded_again_and_counts(upload, database, tmp_path):
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE corrections SET time = datetime('now', '-2 days')")
     upload.push_to_hub()
     photo, made_with = Image.new("RGB", (40, 30), "red"), MadeWith("other model", "other answers")
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("UPDATE corrections SET time = '2025-01-01 00:00:00'")  # the first time was long before
     assert add_correction(database, photo, "what color?", "blue", "red", True, made_with)
     upload.push_to_hub()
     (red,) = [row for row in download(upload.api, tmp_path / "down") if row.right_answer == "red"]
