@@ -108,7 +108,7 @@ def test_what_was_said_again_of_another_model_is_uploaded_again_and_counts(uploa
         connection.execute("UPDATE corrections SET time = datetime('now', '-2 days')")
     upload.push_to_hub()
     photo, made_with = Image.new("RGB", (40, 30), "red"), MadeWith("other model", "other answers")
-    assert add_correction(database, photo, "what color?", "blue", "red", True, made_with)
+    assert add_correction(database, photo, "what color?", "blue", "red", True, made_with=made_with).new
     upload.push_to_hub()
     (red,) = [row for row in download(upload.api, tmp_path / "down") if row.right_answer == "red"]
     assert (red.model_answer, red.checkpoint) == ("blue", "other model")
