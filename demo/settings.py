@@ -248,7 +248,7 @@ class Settings:
         "GRADIO_TEMP_DIR",
         "",
         "a folder that can be written; it is made where missing",
-        "where uploaded photos lie until they are deleted",
+        "where uploaded photos lie until they are deleted; visitors can download whatever lies there",
         "a new folder among the system's temporary ones, deleted when the page ends",
     )
     source_url: str = _variable(
