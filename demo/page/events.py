@@ -28,7 +28,7 @@ from valm_core.stopping import Stopped
 class Page:
     """The callbacks of one page around one predictor; they keep nothing about the visitors, who all share them.
 
-    Values come in the order in which wiring.py lists the inputs; ``wanted`` stands for the rest of ``Parts.look``.
+    Values come in the order in which wiring.py lists the inputs; ``wanted`` stands for the rest of ``Parts.look_inputs``.
     What they return are updates by component. A skip of any one component says that nothing is to change.
     """
 
@@ -81,7 +81,7 @@ class Page:
             self.result.answers: "",
             self.result.announcement: "",
             self.doubt.evidence: "",
-            **dict.fromkeys([*self.parts.drawing, self.result.history], ""),
+            **dict.fromkeys([*self.parts.map_outputs, self.result.history], ""),
             self.map.slider: gr.update(value=None, visible=False),
             self.map.clear: gr.update(interactive=False),
         }

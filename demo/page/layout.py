@@ -10,7 +10,7 @@ import gradio as gr
 from demo.languages.chinese import STEPS
 from demo.languages.translate import label
 from demo.page.about import build_about
-from demo.page.parts import AskColumn, DoubtColumn, LookColumn, MapColumn, Memory, Panels, Parts, Result, look_of
+from demo.page.parts import AskColumn, DoubtColumn, LookColumn, MapColumn, Memory, Panels, Parts, Result, look_inputs
 from demo.panels.compare import build_compare
 from demo.panels.correct import build_corrections, made_with
 from demo.panels.share import build_close_button, build_keep, build_map_tools
@@ -87,15 +87,15 @@ def build_layout(
                     with gr.Column(min_width=240, elem_id="beside-map"):
                         answers = gr.HTML(elem_id="answers")
                         served = gr.HTML(elem_id="served")
-                        drawn = build_look_column()
+                        look = build_look_column()
                         history = gr.HTML(js_on_load=SELECTION_SCRIPT, apply_default_css=False, elem_id="history")
                 doubt = build_doubt_column(predictor)
                 panels = build_panels(predictor, memory, seconds, settings, map_column.forward, doubt, captioner)
-                look = look_of(drawn, doubt)
-                build_keep(predictor, examples, memory.reply, memory.selected, look, map_column.map_button)
+                inputs = look_inputs(look, doubt)
+                build_keep(predictor, examples, memory.reply, memory.selected, inputs, map_column.map_button)
     forget = build_about(predictor, bool(panels.correction_parts), settings)
     result = Result(empty, writing, announcement, whole, printed, sentence, asked_as, answers, served, history)
-    return Parts(memory, ask, result, map_column, drawn, doubt, panels, forget)
+    return Parts(memory, ask, result, map_column, look, doubt, panels, forget)
 
 
 def build_memory(seconds: float) -> Memory:

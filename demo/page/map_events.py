@@ -53,7 +53,7 @@ class MapEvents:
     def draw(self, current, selection, toward, in_layer, in_head, percent, raw, same, shape, counted) -> dict:
         """The map and all that is read with it, from the arrays of the reply."""
         if current is None:  # the visitor's state was dropped meanwhile, or a new photo arrived
-            return dict.fromkeys(self.parts.drawing, gr.skip())
+            return dict.fromkeys(self.parts.map_outputs, gr.skip())
         place = place_in(current.explanation, in_layer, in_head)
         part = part_of(current.explanation, toward, *place)
         wanted = Look(percent / 100, raw, same)

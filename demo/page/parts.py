@@ -129,18 +129,18 @@ class Parts:
     ask: AskColumn
     result: Result
     map: MapColumn
-    drawn: LookColumn
+    look: LookColumn
     doubt: DoubtColumn
     panels: Panels
     forget: gr.Button  # what the tab keeps
 
     @property
-    def look(self) -> list:
+    def look_inputs(self) -> list:
         """How the map is looked at, in the order in which ``MapEvents.draw`` takes it."""
-        return look_of(self.drawn, self.doubt)
+        return look_inputs(self.look, self.doubt)
 
     @property
-    def drawing(self) -> list:
+    def map_outputs(self) -> list:
         """What ``MapEvents.draw`` updates."""
         column = self.map
         drawn = [column.subject, column.words, column.clear, column.overlay, column.slider]
@@ -148,7 +148,7 @@ class Parts:
         return [*drawn, self.result.served, self.doubt.heads]
 
     @property
-    def shown(self) -> list:
+    def answer_outputs(self) -> list:
         """What a new answer updates."""
         memory, result, doubt = self.memory, self.result, self.doubt
         answered = [memory.opened, memory.reply, memory.selected, self.ask.notice]
@@ -156,10 +156,10 @@ class Parts:
         answered += [result.sentence, result.asked_as, result.answers]
         answered += [result.history, self.ask.strip]
         chosen = [doubt.evidence, doubt.explained, doubt.method, doubt.refusal, doubt.layer, doubt.head]
-        return [*answered, *chosen, *self.drawing, *self.panels.what_if_parts, *self.panels.compare_parts]
+        return [*answered, *chosen, *self.map_outputs, *self.panels.what_if_parts, *self.panels.compare_parts]
 
 
-def look_of(drawn: LookColumn, doubt: DoubtColumn) -> list:
-    """The controls of how a map is looked at, see ``Parts.look``."""
+def look_inputs(look: LookColumn, doubt: DoubtColumn) -> list:
+    """The controls of how a map is looked at, see ``Parts.look_inputs``."""
     place = [doubt.direction, doubt.layer, doubt.head]
-    return [*place, drawn.opacity, drawn.raw_cells, drawn.same_scale, drawn.view, doubt.number]
+    return [*place, look.opacity, look.raw_cells, look.same_scale, look.view, doubt.number]

@@ -238,7 +238,7 @@ def wire_questions(page: Page) -> None:
     and_show(page, gr.on([ask.ask_button.click, ask.question.submit], **asking))
     for button in ask.suggestions:
         and_show(page, button.click(lambda text: text, button, ask.question, **AT_ONCE).then(**asking))
-    chosen = [ask.photo, ask.question, *parts.shown, *ask.suggestions]
+    chosen = [ask.photo, ask.question, *parts.answer_outputs, *ask.suggestions]
     for button, example in zip(ask.example_buttons, page.examples, strict=True):
         choose = partial(page.choose, example)
         and_show(page, button.click(choose, memory.kept, chosen, **AT_ONCE).then(**asking))
@@ -248,8 +248,8 @@ def wire_questions(page: Page) -> None:
 
 def and_show(page: Page, asking) -> None:
     """After a question: its answer on the page."""
-    inputs = [page.memory.asked, page.ask.photo, page.memory.visit_number, *page.parts.look]
-    outputs = [*page.parts.shown, *page.ask.suggestions]
+    inputs = [page.memory.asked, page.ask.photo, page.memory.visit_number, *page.parts.look_inputs]
+    outputs = [*page.parts.answer_outputs, *page.ask.suggestions]
     and_follow(page, asking.then(page.show, inputs, outputs, trigger_mode="multiple", **AT_ONCE))
 
 
@@ -330,7 +330,7 @@ def wire_photo(page: Page) -> None:
         changed,
         page.forget_photo,
         [ask.photo, memory.asked, memory.kept],
-        [*parts.shown, *ask.suggestions],
+        [*parts.answer_outputs, *ask.suggestions],
         trigger_mode="always_last",  # "once" would drop a photo that comes right after another was taken away
         **AT_ONCE,
     ).then(
@@ -349,21 +349,23 @@ def wire_map(page: Page) -> None:
     # One after the other with what selects: a map drawn for the former look would come last else.
     redrawing = {"trigger_mode": "always_last", "concurrency_id": "select", "concurrency_limit": 1}
     redrawing["show_progress"] = "hidden"
-    drawn_from = [memory.reply, memory.selected, *parts.look]
-    gr.on([control.input for control in parts.look], page.on_map.draw, drawn_from, parts.drawing, **redrawing)
+    drawn_from = [memory.reply, memory.selected, *parts.look_inputs]
+    gr.on(
+        [control.input for control in parts.look_inputs], page.on_map.draw, drawn_from, parts.map_outputs, **redrawing
+    )
     # Every click counts, in its order: "always_last" would drop those that come while one is being drawn.
     selecting = {"trigger_mode": "multiple", "concurrency_id": "select", "concurrency_limit": 1}
     selecting["show_progress"] = "hidden"
-    selected_from = [memory.reply, memory.selected, page.map.several, *parts.look]
+    selected_from = [memory.reply, memory.selected, page.map.several, *parts.look_inputs]
     picking = page.map.words.pick(
-        page.on_map.select_words, selected_from, [memory.selected, *parts.drawing], **selecting
+        page.on_map.select_words, selected_from, [memory.selected, *parts.map_outputs], **selecting
     )
     and_judge(page, picking)
-    page.map.overlay.pick(page.on_map.select_cells, selected_from, [memory.selected, *parts.drawing], **selecting)
-    placed = [memory.selected, doubt.layer, doubt.head, *parts.drawing]
+    page.map.overlay.pick(page.on_map.select_cells, selected_from, [memory.selected, *parts.map_outputs], **selecting)
+    placed = [memory.selected, doubt.layer, doubt.head, *parts.map_outputs]
     doubt.heads.pick(page.on_map.select_head, drawn_from, placed, **selecting)
-    cleared_from = [memory.reply, *parts.look]
-    page.map.clear.click(page.on_map.clear_selection, cleared_from, [memory.selected, *parts.drawing], **selecting)
+    cleared_from = [memory.reply, *parts.look_inputs]
+    page.map.clear.click(page.on_map.clear_selection, cleared_from, [memory.selected, *parts.map_outputs], **selecting)
 
 
 def and_judge(page: Page, event):
@@ -392,8 +394,8 @@ def wire_explanations(page: Page) -> None:
     )
     showing = explaining.then(
         page.on_map.show_again,
-        [memory.again, memory.reply, memory.selected, *parts.look],
-        [memory.reply, page.result.sentence, *chosen, *place, *parts.drawing, *page.panels.compare_parts],
+        [memory.again, memory.reply, memory.selected, *parts.look_inputs],
+        [memory.reply, page.result.sentence, *chosen, *place, *parts.map_outputs, *page.panels.compare_parts],
         trigger_mode="always_last",
         **AT_ONCE,
     )
@@ -404,11 +406,11 @@ def wire_explanations(page: Page) -> None:
 def wire_history(page: Page, returning: Returning) -> None:
     """Back to an earlier question or photo."""
     ask, memory, parts = page.ask, page.memory, page.parts
-    outputs = [memory.asked, *ask.asked, *parts.shown]
+    outputs = [memory.asked, *ask.asked, *parts.answer_outputs]
     going_back = {"outputs": outputs, "trigger_mode": "multiple", **AT_ONCE}
-    inputs = [memory.kept, memory.reply, *parts.look]
+    inputs = [memory.kept, memory.reply, *parts.look_inputs]
     and_follow(page, page.result.history.pick(returning.back_to_question, inputs, **going_back))
-    and_follow(page, ask.strip.pick(returning.back_to_photo, [memory.kept, *parts.look], **going_back))
+    and_follow(page, ask.strip.pick(returning.back_to_photo, [memory.kept, *parts.look_inputs], **going_back))
 
 
 def wire_browser(blocks: gr.Blocks, page: Page) -> None:
@@ -439,8 +441,8 @@ def wire_links(blocks: gr.Blocks, page: Page, returning: Returning) -> None:
         show_progress_on=[page.result.empty, page.result.sentence],
         **ON_MODEL,
     )
-    inputs = [memory.asked, memory.linked, ask.photo, memory.visit_number, *parts.look]
-    outputs = [page.doubt.direction, *parts.shown, *ask.suggestions]
+    inputs = [memory.asked, memory.linked, ask.photo, memory.visit_number, *parts.look_inputs]
+    outputs = [page.doubt.direction, *parts.answer_outputs, *ask.suggestions]
     and_follow(page, following.then(page.show_link, inputs, outputs, **AT_ONCE))
 
 
@@ -449,12 +451,12 @@ def wire_visit(page: Page, returning: Returning) -> None:
     memory, parts = page.memory, page.parts
     coming = memory.kept_by_tab.change(
         returning.come_back,
-        [memory.kept_by_tab, *parts.look],
-        [memory.kept, memory.asked, *page.ask.asked, *parts.shown],
+        [memory.kept_by_tab, *parts.look_inputs],
+        [memory.kept, memory.asked, *page.ask.asked, *parts.answer_outputs],
         show_progress_on=[page.result.empty, page.result.sentence],
         **ON_MODEL,
     )
     and_follow(page, coming)
-    forgotten = [memory.visit_number, memory.kept, memory.asked, memory.visit, *page.ask.asked, *parts.shown]
+    forgotten = [memory.visit_number, memory.kept, memory.asked, memory.visit, *page.ask.asked, *parts.answer_outputs]
     forgetting = parts.forget.click(returning.forget_visit, memory.visit_number, forgotten, **AT_ONCE)
     forgetting.then(None, memory.visit, memory.visit, js=WRITE)
