@@ -28,7 +28,7 @@ from valm_core.stopping import Stopped
 class Page:
     """The callbacks of one page around one predictor; they keep nothing about the visitors, who all share them.
 
-    Values come in the order in which wiring.py lists the inputs; ``wanted`` stands for the rest of ``Parts.look_inputs``.
+    Values come in the order in which wiring.py lists the inputs; ``wanted`` is what is left of ``Parts.look_inputs``.
     What they return are updates by component. A skip of any one component says that nothing is to change.
     """
 
