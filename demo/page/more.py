@@ -176,6 +176,6 @@ def build_more_page(models: MoreModels, seconds: float) -> None:
         **ON_MODELS,
     }
     filling = example.click(lambda shown: shown, example, text, queue=False, show_progress="hidden")
+    showing = {"trigger_mode": "always_last", "queue": False, "show_progress": "hidden"}
     for finding_out in (run.click(**running), filling.then(**running)):
-        showing = {"trigger_mode": "always_last", "queue": False, "show_progress": "hidden"}
         finding_out.then(page.show, [done, task], found, **showing)

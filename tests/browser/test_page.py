@@ -5,6 +5,8 @@ import threading
 import pytest
 from page_steps import (
     ask,
+    ask_what_if,
+    keep_reply,
     needs_fake,
     notice,
     overlay_source,
@@ -199,7 +201,7 @@ def test_an_answer_and_its_map_do_not_wait_for_the_evidence(visit, held_url, hel
 def test_evidence_that_comes_while_that_of_the_answer_before_is_being_shown_is_shown_next(
     visit, held_url, held, photos, monkeypatch
 ):
-    page, late, turns = visit(held_url), [], threading.Semaphore(0)
+    page, turns = visit(held_url), threading.Semaphore(0)
     monkeypatch.setattr(held.weigh_on, "wait", lambda seconds: turns.acquire(timeout=seconds))
     upload(page, photos / "red.png")
     for word in ("color", "shape"):
@@ -207,12 +209,7 @@ def test_evidence_that_comes_while_that_of_the_answer_before_is_being_shown_is_s
         page.locator("#words button", has_text=word).wait_for()
     page.wait_for_function("sessionStorage.getItem('valm-visit').includes('shape')")
     page.wait_for_timeout(500)  # in which what else follows an answer ends
-
-    def hold(route):
-        """Let the server do it, and keep its reply."""
-        late.append((route, route.fetch()))
-
-    page.route("**/run/predict*", hold, times=1)  # what shows the first one's evidence
+    late = keep_reply(page)  # what shows the first one's evidence
     turns.release()
     wait_beside(page, lambda: late)
     turns.release()  # the second one's
@@ -301,13 +298,8 @@ def test_the_last_of_two_examples_wins(example_asked, held):
 
 @needs_fake
 def test_what_shows_an_answer_is_not_overtaken_by_what_shows_the_next(example_asked, held):
-    page, late = example_asked, []
-
-    def hold(route):
-        """Let the server do it, and keep its reply."""
-        late.append((route, route.fetch()))
-
-    page.route("**/run/predict", hold, times=1)  # what shows the answer
+    page = example_asked
+    late = keep_reply(page)  # what shows the answer
     held.go_on.set()
     wait_beside(page, lambda: late)
     with page.expect_response("**/run/predict"):
@@ -431,13 +423,9 @@ def test_a_low_narrow_screen_needs_no_sideways_scroll_and_shows_the_answer(visit
 
 
 @needs_fake
-@needs_fake
 def test_what_is_asked_while_the_panel_waits_is_asked_next(visit, held_url, held, photos):
     page = visit(held_url)
-    upload(page, photos / "red.png")
-    ask(page, "what color is it?")
-    page.locator("#overlay img").first.wait_for()
-    page.get_by_role("button", name="What if …").click()
+    ask_what_if(page, photos / "red.png", "what color is it?")
     held.go_on.clear()
     asked = len(held.questions)
     for candidates in ("left, right", "red, blue"):
@@ -448,12 +436,10 @@ def test_what_is_asked_while_the_panel_waits_is_asked_next(visit, held_url, held
     page.locator("#what-if-outcome .changed", has_text="red, blue").wait_for()
 
 
+@needs_fake
 def test_what_if_shows_new_answers_beside_the_former_ones_and_compare_another_map(visit, page_url, photos):
     page = visit(page_url)
-    upload(page, photos / "red.png")
-    ask(page, "what color is it?")
-    page.locator("#overlay img").first.wait_for()
-    page.get_by_role("button", name="What if …").click()
+    ask_what_if(page, photos / "red.png", "what color is it?")
     page.locator("#words-off").get_by_label("color", exact=True).check()
     page.locator("#ask-again").click()
     outcome = page.locator("#what-if-outcome")
@@ -480,10 +466,7 @@ def test_what_if_shows_new_answers_beside_the_former_ones_and_compare_another_ma
 @needs_fake
 def test_paint_over_the_photo_reaches_the_model(visit, page_url, photos, predictor):
     page = visit(page_url)
-    upload(page, photos / "red.png")
-    ask(page, "what color is it?")
-    page.locator("#overlay img").first.wait_for()
-    page.get_by_role("button", name="What if …").click()
+    ask_what_if(page, photos / "red.png", "what color is it?")
     canvas = page.locator("#painted canvas").first
     canvas.wait_for()
     page.locator("#ask-again").click()

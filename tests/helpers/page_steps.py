@@ -35,6 +35,25 @@ def ask(page, question):
     box.press("Enter")
 
 
+def ask_what_if(page, photo, question):
+    """Upload a photo, ask about it, and open the panel "What if" once the map is there."""
+    upload(page, photo)
+    ask(page, question)
+    page.locator("#overlay img").first.wait_for()
+    page.get_by_role("button", name="What if …").click()
+
+
+def keep_reply(page) -> list:
+    """Let the server do what the page asks next outside of the queue, and keep its reply from the page.
+
+    Returns:
+        What gets (route, reply) once the server has replied.
+    """
+    kept = []
+    page.route("**/run/predict*", lambda route: kept.append((route, route.fetch())), times=1)
+    return kept
+
+
 def wait_for_evidence(page):
     """Wait until the page says whether it mattered where the model looked, which comes after answer and map."""
     known = "text => text && !/Checking where|正在检查/.test(text)"

@@ -48,15 +48,15 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
             largest = np.abs(tokens[0]).max()
             note_difference(greatest, "image_tokens", tokens[0] / largest, tokens[1] / largest)
         try:
-            first = ours.answer(images[0], row.question, top=len(theirs.answers))
-            second = theirs.answer(images[1], row.question, top=len(theirs.answers))
+            likely = whole_lists(ours, theirs, images, row.question)
         except InputError:
             left_out += 1
             continue
-        equal.append(first.answers[0].text == second.answers[0].text)
-        for name, prediction in (("torch", first), ("export", second)):
-            accuracy[name].append(vqa_accuracy(prediction.answers[0].text, row.answers))
-        note_difference(greatest, "probabilities", *whole_lists(ours, theirs, images, row.question))
+        first, second = (theirs.answers[int(probabilities.argmax())] for probabilities in likely)
+        equal.append(first == second)
+        for name, answer in (("torch", first), ("export", second)):
+            accuracy[name].append(vqa_accuracy(answer, row.answers))
+        note_difference(greatest, "probabilities", *likely)
         own_map = ours.explain(images[0], row.question, MAP_METHOD).image_map
         exported_map = theirs.explain(images[1], row.question, MAP_METHOD).image_map
         note_difference(greatest, "image_map", own_map, exported_map)
@@ -75,15 +75,13 @@ def compare_with_checkpoint(checkpoint: str | Path, output: str | Path, runtime:
 def whole_lists(
     ours: VqaPredictor, theirs: OnnxPredictor, images: tuple[EncodedImage, EncodedImage], question: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities [A] of all answers by both, also of those that aren't worth a line."""
+    """The probabilities [A] of all answers by both, also of those that aren't worth a line. Raises InputError."""
     own, other = images
     _, text = encode_questions(ours.model, [question])
     logits = ours.model(text_tokens=text.tokens, text_mask=text.mask, image_tokens=own.tokens).logits[0]
     _, asked = exported.encode_question(theirs.model, question)
-    exported_logits, _ = exported.fuse(
-        theirs.model, asked, exported.photo_tokens(other), other.grid, ["logits", "gate"]
-    )
-    return ours.model.probabilities(logits).numpy(), exported.probabilities(theirs.model, exported_logits[0])
+    (found,) = exported.fuse(theirs.model, asked, exported.photo_tokens(other), other.grid, ["logits"])
+    return ours.model.probabilities(logits).numpy(), exported.probabilities(theirs.model, found[0])
 
 
 def note_difference(
